@@ -1,0 +1,1 @@
+"""Per-cell TD3 policies for network slicing, trained with Ray RLlib, with transfer between cells."""

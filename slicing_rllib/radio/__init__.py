@@ -1,0 +1,1 @@
+"""A multi-cell downlink simulator for slicing, in NumPy; it knows nothing of learning."""
