@@ -1,0 +1,21 @@
+"""The network as an environment for learning agents: one agent per cell."""
+
+from slicing_rllib.env.columns import ColumnarEnv, StepColumns
+from slicing_rllib.env.deployment import Deployment
+from slicing_rllib.env.observation import MESSAGES, ObservationLayout
+from slicing_rllib.env.policy import DecisionView, Policy
+from slicing_rllib.env.reward import satisfaction, slice_reward
+from slicing_rllib.env.slicing_env import SlicingEnv
+
+__all__ = [
+    "MESSAGES",
+    "ColumnarEnv",
+    "DecisionView",
+    "Deployment",
+    "ObservationLayout",
+    "Policy",
+    "SlicingEnv",
+    "StepColumns",
+    "satisfaction",
+    "slice_reward",
+]

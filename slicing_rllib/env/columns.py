@@ -1,0 +1,49 @@
+"""The columnar face of a multi-cell environment: one array per quantity, one row per cell."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+
+class StepColumns(NamedTuple):
+    """What one network step showed, for every cell that may ever be there."""
+
+    obs: Float32[np.ndarray, "cell obs"]
+    """Zero where the cell is not live."""
+    reward: Float32[np.ndarray, " cell"]
+    action: Float32[np.ndarray, "cell action"]
+    """The action in force: the default one where the cell's policy did not decide."""
+    terminated: Bool[np.ndarray, " cell"]
+    truncated: Bool[np.ndarray, " cell"]
+    live: Bool[np.ndarray, " cell"]
+    """The cell took part in this step: its obs and reward are real."""
+    controlled: Bool[np.ndarray, " cell"]
+    """The cell's own policy decides its next action."""
+
+
+@runtime_checkable
+class ColumnarEnv(Protocol):
+    """A multi-cell environment that steps all cells at once."""
+
+    cells: tuple[str, ...]
+    """Every cell that may ever be there, in natural order (cell_2 before cell_10)."""
+    obs_size: int
+    action_size: int
+
+    def reset_columns(self, seed: int | None = None) -> StepColumns:
+        """First observations of a new episode; rewards are zero, nothing is done."""
+        ...
+
+    def step_columns(self, action: Float32[np.ndarray, "cell action"]) -> StepColumns:
+        """One network step; rows of cells that are not controlled are ignored."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """All that a bit-exact continuation needs: arrays, numbers and strings."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continues where `state` was taken."""
+        ...
