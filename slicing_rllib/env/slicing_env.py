@@ -52,7 +52,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         _check(scenario, episode_steps, deployments)
         self.scenario = scenario
         self.render_mode = render_mode
-        self.cells = self.possible_agents = list(scenario.cells)
+        self.cells = scenario.cells
+        self.possible_agents = list(scenario.cells)
         self.agents: list[str] = []
         self.simulator = Simulator(scenario, _fresh_seed(default_seed), map_seed=map_seed)
         self._default_seed = default_seed
@@ -180,19 +181,21 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.network_step = 0
         for cell in self.cells:
             self.simulator.set_phase(cell, Phase.CONTROLLED)
-        self._follow_deployments(0)
-        self._advance(np.full((len(self.cells), self.action_size), 1.0 / self.action_size))
-        self.network_step = 0
-        self._follow_deployments(0)
+        self._follow_deployments()
+        self._observe(np.full((len(self.cells), self.action_size), 1.0 / self.action_size))
 
     def _advance(self, prb_ratio: Float[np.ndarray, "cell slice"]) -> None:
+        self._observe(prb_ratio)
+        self.network_step += 1
+        self._follow_deployments()
+
+    def _observe(self, prb_ratio: Float[np.ndarray, "cell slice"]) -> None:
         self._live = self.simulator.phase != Phase.OFF
         self._kpis = self.simulator.step(prb_ratio)
-        self.network_step += 1
-        self._follow_deployments(self.network_step)
 
-    def _follow_deployments(self, step: int) -> None:
+    def _follow_deployments(self) -> None:
         """Only where a deployment changes phase, so that `set_phase` by hand holds."""
+        step = self.network_step
         for deployment in self._deployments:
             phase = deployment.phase_at(step)
             if step == 0 or phase != deployment.phase_at(step - 1):

@@ -1,0 +1,62 @@
+"""Policies to be measured against: heuristics, a model-based rival, and the oracle."""
+
+import numpy as np
+
+from slicing_rllib.baselines.heuristics import (
+    Equal,
+    Persistence,
+    SlaWeighted,
+    Static,
+    TrafficAware,
+)
+from slicing_rllib.baselines.oracle import Oracle, OracleO1
+from slicing_rllib.baselines.static_split import fit_static
+from slicing_rllib.env import Policy
+from slicing_rllib.radio import Scenario
+
+BASELINES = (
+    "equal",
+    "traffic_aware",
+    "sla_weighted",
+    "best_static",
+    "persistence",
+    "oracle_o1",
+    "oracle",
+)
+
+
+def policy_of(name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int) -> Policy:
+    """The baseline of that name. Only `best_static` draws: traffic to find its split on.
+
+    Raises: ValueError for a name that is not in BASELINES.
+    """
+    match name:
+        case "equal":
+            return Equal()
+        case "traffic_aware":
+            return TrafficAware()
+        case "sla_weighted":
+            return SlaWeighted(scenario)
+        case "best_static":
+            return fit_static(scenario, rng, map_seed=map_seed)
+        case "persistence":
+            return Persistence(scenario)
+        case "oracle_o1":
+            return OracleO1(scenario)
+        case "oracle":
+            return Oracle(scenario)
+    raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
+
+
+__all__ = [
+    "BASELINES",
+    "Equal",
+    "Oracle",
+    "OracleO1",
+    "Persistence",
+    "SlaWeighted",
+    "Static",
+    "TrafficAware",
+    "fit_static",
+    "policy_of",
+]

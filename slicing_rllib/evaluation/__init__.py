@@ -1,0 +1,6 @@
+"""How policies compare: paired rollouts and their statistics."""
+
+from slicing_rllib.evaluation.rollout import Rollout, rollout
+from slicing_rllib.evaluation.statistics import PolicySummary, summarise
+
+__all__ = ["PolicySummary", "Rollout", "rollout", "summarise"]

@@ -1,0 +1,53 @@
+"""Runs a policy on a network and keeps what every cell got, step by step."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from slicing_rllib.env import DecisionView, Policy, SlicingEnv, satisfaction
+
+PerStep = Float[np.ndarray, "step cell"]
+PerStepSlice = Float[np.ndarray, "step cell slice"]
+
+
+class Rollout(NamedTuple):
+    """One policy on one seed of traffic and movement."""
+
+    reward: PerStep
+    """Eq. (2)."""
+    satisfaction: PerStep
+    """Worst slice's throughput over what it is promised, at most 1."""
+    delay_max_ms: PerStep
+    """The largest of a cell's per-slice average delays."""
+    live: Bool[np.ndarray, "step cell"]
+    """False where the cell was off; the other columns are zero there."""
+    throughput_mbps: PerStepSlice
+    delay_ms: PerStepSlice
+    prb_ratio: PerStepSlice
+
+
+def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
+    """`steps` network steps from a seeded reset; equal seeds give equal traffic and movement."""
+    columns = env.reset_columns(seed)
+    rewards, lives, kpis = [], [], []
+    for _ in range(steps):
+        view = DecisionView(columns.obs, env.kpis, env.simulator)
+        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        rewards.append(columns.reward)
+        lives.append(columns.live)
+        kpis.append((env.kpis.throughput_mbps, env.kpis.delay_ms, env.kpis.prb_ratio))
+        if columns.truncated.all():
+            columns = env.reset_columns()
+    throughput_mbps, delay_ms, prb_ratio = (np.stack(column) for column in zip(*kpis, strict=True))
+    live = np.stack(lives)
+    satisfied = satisfaction(throughput_mbps, env.scenario.sla_throughput_mbps)
+    return Rollout(
+        reward=np.stack(rewards).astype(np.float64),
+        satisfaction=np.where(live, satisfied, 0.0),
+        delay_max_ms=np.where(live, delay_ms.max(axis=2), 0.0),
+        live=live,
+        throughput_mbps=throughput_mbps,
+        delay_ms=delay_ms,
+        prb_ratio=prb_ratio,
+    )
