@@ -1,0 +1,24 @@
+"""A network of the paper's kind, seen at one step."""
+
+import pytest
+
+from slicing_rllib.env import DecisionView, SlicingEnv
+from slicing_rllib.radio import built_in
+
+
+@pytest.fixture(scope="session")
+def scenario():
+    return built_in("paper")
+
+
+@pytest.fixture
+def env(scenario):
+    env = SlicingEnv(scenario, default_seed=3)
+    env.reset_columns(3)
+    return env
+
+
+@pytest.fixture
+def view(env):
+    columns = env.reset_columns()
+    return DecisionView(columns.obs, env.kpis, env.simulator)

@@ -1,0 +1,81 @@
+"""The closed-form split against numbers to redo by hand and against random search."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from slicing_rllib.baselines.closed_form import max_min_split, served_share, share_for
+
+shares = arrays(np.float64, (1, 4), elements=st.floats(1e-4, 1.0))
+loads = arrays(np.float64, (1, 4), elements=st.floats(0.0, 0.6))
+
+
+def level(split, required, needed):
+    """What a cell's worst slice gets of what it needs, at most 1."""
+    return min((served_share(split, required) / needed).min(), 1.0)
+
+
+def test_a_stable_slice_is_served_what_its_load_leaves():
+    """Half the carrier, a fifth needed to carry the load: .3 serve."""
+    served = served_share(np.array([[0.5]]), np.array([[0.2]]))
+
+    assert served == pytest.approx(0.3)
+
+
+def test_an_overloaded_slice_is_served_less_the_further_it_is_over():
+    """At a load of twice the share: .5 x .0196 / 2."""
+    served = served_share(np.array([[0.5]]), np.array([[1.0]]))
+
+    assert served == pytest.approx(0.0049)
+
+
+@given(shares, loads)
+def test_share_for_inverts_served_share(share, required):
+    served = served_share(share, required)
+
+    assert share_for(served, required) == pytest.approx(share)
+
+
+def test_two_slices_that_cannot_both_be_satisfied_share_the_lack():
+    """Loads .2 and .1 leave .7; needs 1 and .75 are met to the level .7 / 1.75 = .4."""
+    required, needed = np.array([[0.2, 0.1]]), np.array([[1.0, 0.75]])
+
+    split = max_min_split(required, needed)
+
+    assert split == pytest.approx(np.array([[0.6, 0.4]]))
+    assert level(split, required, needed) == pytest.approx(0.4)
+
+
+def test_what_is_left_over_goes_out_in_proportion():
+    """Needs of .3 and .1 without load: shares .75 and .25."""
+    split = max_min_split(np.zeros((1, 2)), np.array([[0.3, 0.1]]))
+
+    assert split == pytest.approx(np.array([[0.75, 0.25]]))
+
+
+def test_nobody_there_means_equal_shares():
+    assert max_min_split(np.zeros((1, 4)), np.zeros((1, 4))) == pytest.approx(0.25)
+
+
+def test_an_empty_slice_gets_nothing_while_another_needs():
+    split = max_min_split(np.array([[0.5, 0.0]]), np.array([[0.9, 0.0]]))
+
+    assert split == pytest.approx(np.array([[1.0, 0.0]]))
+
+
+@given(arrays(np.float64, (1, 4), elements=st.floats(0.0, 2.0)), shares, st.integers(0, 2**32 - 1))
+def test_no_random_split_beats_the_closed_form(required, needed, seed):
+    best = level(max_min_split(required, needed), required, needed)
+
+    for split in np.random.default_rng(seed).dirichlet(np.ones(4), 64):
+        assert level(split[None], required, needed) <= best + 1e-9
+
+
+@given(arrays(np.float64, (1, 4), elements=st.floats(0.0, 2.0)), shares)
+def test_the_split_is_a_split(required, needed):
+    split = max_min_split(required, needed)
+
+    assert (split >= 0.0).all()
+    assert split.sum(axis=1) == pytest.approx(1.0)

@@ -1,0 +1,44 @@
+"""Splits by rule."""
+
+import numpy as np
+import pytest
+
+from slicing_rllib.baselines import BASELINES, Equal, Persistence, TrafficAware, policy_of
+from slicing_rllib.baselines.heuristics import in_proportion
+
+
+def test_shares_follow_demand():
+    """Demands 3 and 1 get .75 and .25; without demand shares are equal."""
+    shares = in_proportion(np.array([[3.0, 1.0], [0.0, 0.0]]))
+
+    assert shares == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
+
+
+def test_equal_share_is_equal(view):
+    assert Equal().prb_ratio(view) == pytest.approx(0.25)
+
+
+def test_traffic_aware_knows_the_demand_of_the_step(view):
+    shares = TrafficAware().prb_ratio(view)
+    demand = view.simulator.step(shares).demand_mbps
+
+    assert shares == pytest.approx(demand / demand.sum(axis=1, keepdims=True))
+
+
+def test_persistence_looks_only_at_the_last_step(view, scenario):
+    assert Persistence(scenario).prb_ratio(view._replace(simulator=None)).shape == (12, 4)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_splits_the_carrier(name, view, scenario):
+    policy = policy_of(name, scenario, np.random.default_rng(0), map_seed=0)
+
+    shares = policy.prb_ratio(view)
+
+    assert (shares >= 0.0).all()
+    assert shares.sum(axis=1) == pytest.approx(1.0)
+
+
+def test_an_unknown_baseline_is_named(scenario):
+    with pytest.raises(ValueError, match=r"expected one of equal.*got 'best'"):
+        policy_of("best", scenario, np.random.default_rng(0), map_seed=0)

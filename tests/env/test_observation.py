@@ -1,0 +1,33 @@
+"""Eq. (5) and the other messages, and the layout of an observation."""
+
+import numpy as np
+import pytest
+
+from slicing_rllib.env.observation import AllCells, MeanLoad, ObservationLayout, PerNeighbour
+
+LOAD = np.array([[0.9], [0.2], [0.6]])
+
+
+@pytest.mark.equation(5)
+def test_the_message_is_the_mean_load_of_the_neighbours():
+    """Two neighbours at loads .2 and .6: the message says .4. One neighbour: its load."""
+    message = MeanLoad(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
+
+    assert message == pytest.approx(np.array([[0.4], [0.9], [0.0]]))
+
+
+def test_per_neighbour_keeps_each_load_apart():
+    message = PerNeighbour(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
+
+    assert message == pytest.approx(np.array([[0.2, 0.6], [0.9, 0.0], [0.0, 0.0]]))
+
+
+def test_all_cells_tell_everybody_everything():
+    assert AllCells(3)(LOAD) == pytest.approx(np.tile([0.9, 0.2, 0.6], (3, 1)))
+
+
+def test_the_layout_covers_the_observation_once():
+    layout = ObservationLayout(n_slices=4, message_width=4)
+    parts = [layout.throughput, layout.load, layout.users, layout.message]
+
+    assert [i for part in parts for i in range(16)[part]] == list(range(16))

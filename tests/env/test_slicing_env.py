@@ -1,0 +1,178 @@
+"""The environment's contract, its phases and its complaints."""
+
+import numpy as np
+import pytest
+from pettingzoo.test import parallel_api_test, parallel_seed_test
+
+from slicing_rllib.env import Deployment, SlicingEnv, slice_reward
+from slicing_rllib.radio import Phase, built_in
+
+
+@pytest.fixture(scope="module")
+def scenario():
+    return built_in("paper")
+
+
+@pytest.fixture
+def env(scenario):
+    env = SlicingEnv(scenario, episode_steps=20, default_seed=0)
+    env.reset(seed=1)
+    return env
+
+
+def equal(env):
+    return np.full((len(env.cells), env.action_size), 0.25, np.float32)
+
+
+def test_pettingzoo_finds_nothing_to_complain_about(env):
+    """Warnings are errors here."""
+    parallel_api_test(env, num_cycles=100)
+
+
+def test_equal_seeds_give_equal_runs(scenario):
+    parallel_seed_test(lambda: SlicingEnv(scenario, episode_steps=20), num_cycles=50)
+
+
+def test_an_observation_has_sixteen_numbers(env):
+    obs, infos = env.reset(seed=1)
+
+    assert {o.shape for o in obs.values()} == {(16,)}
+    assert all(env.observation_space(cell).contains(o) for cell, o in obs.items())
+    assert infos["cell_1"]["delay_ms"].shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("message", "size"), [("none", 12), ("mean_load", 16), ("per_neighbour", 36), ("all_cells", 60)]
+)
+def test_messages_widen_the_observation(scenario, message, size):
+    """Four slices; six neighbours; twelve cells."""
+    assert SlicingEnv(scenario, message=message).obs_size == size
+
+
+def test_rewards_are_those_of_the_kpis(env, scenario):
+    _, rewards, *_ = env.step({cell: np.array([4, 3, 2, 1]) for cell in env.agents})
+    kpis = env.kpis
+    expected = slice_reward(
+        kpis.throughput_mbps, kpis.delay_ms, scenario.sla_throughput_mbps, scenario.sla_delay_ms
+    )
+
+    assert list(rewards.values()) == pytest.approx(expected)
+    assert kpis.prb_ratio == pytest.approx(np.tile([0.4, 0.3, 0.2, 0.1], (12, 1)))
+
+
+def test_all_are_truncated_after_the_episode_and_the_network_goes_on(env):
+    for _ in range(20):
+        columns = env.step_columns(equal(env))
+    again = env.reset_columns()
+
+    assert columns.truncated.all()
+    assert not columns.terminated.any()
+    assert np.array_equal(again.obs, columns.obs)
+    assert not again.truncated.any()
+
+
+def test_a_cell_comes_up_while_the_network_runs(scenario):
+    """Off for two steps, then two under the default action, then its own policy decides."""
+    late = Deployment(cell="cell_3", off_until=2, default_action_until=4)
+    env = SlicingEnv(scenario, deployments=[late])
+    obs, _ = env.reset(seed=0)
+    seen = ["cell_3" in obs]
+    shares = []
+    for _ in range(5):
+        obs, *_ = env.step({cell: np.array([1, 0, 0, 0]) for cell in env.agents})
+        seen.append("cell_3" in obs)
+        shares.append(env.kpis.prb_ratio[2, 0])
+
+    assert seen == [False, False, False, True, True, True]
+    assert shares[2:] == pytest.approx([0.25, 0.25, 1.0])
+    assert env.agents == list(env.cells)
+
+
+def test_users_of_a_cell_that_goes_off_are_served_elsewhere(env):
+    users = env.kpis.users.sum()
+    env.set_phase("cell_3", Phase.OFF)
+    env.step({cell: np.ones(4) for cell in env.agents})
+
+    assert env.kpis.users[2].sum() == 0
+    assert env.kpis.users.sum() == pytest.approx(users, rel=0.2)
+
+
+def test_a_cell_that_goes_off_is_truncated_and_leaves(scenario):
+    env = SlicingEnv(scenario, default_seed=0)
+    env.reset(seed=0)
+    env.set_phase("cell_3", Phase.OFF)
+    _, _, terminated, truncated, _ = env.step({cell: np.ones(4) for cell in env.agents})
+
+    assert "cell_3" not in env.agents
+    assert truncated.get("cell_3", True)
+    assert not any(terminated.values())
+
+
+def test_restored_it_goes_on_bit_for_bit(env, scenario):
+    for _ in range(3):
+        env.step_columns(equal(env))
+    state = env.state()
+    first = [env.step_columns(equal(env)) for _ in range(5)]
+    other = SlicingEnv(scenario, episode_steps=20)
+    other.restore(state)
+    second = [other.step_columns(equal(env)) for _ in range(5)]
+
+    for one, two in zip(first, second, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_dicts_and_columns_say_the_same(scenario):
+    rng = np.random.default_rng(0)
+    by_dict, by_column = (SlicingEnv(scenario) for _ in range(2))
+    by_dict.reset(seed=2)
+    by_column.reset_columns(2)
+    for _ in range(5):
+        action = rng.dirichlet(np.ones(4), 12).astype(np.float32)
+        obs, rewards, *_ = by_dict.step(dict(zip(by_dict.cells, action, strict=True)))
+        columns = by_column.step_columns(action)
+
+        assert np.array_equal(np.stack(list(obs.values())), columns.obs)
+        assert list(rewards.values()) == columns.reward.tolist()
+
+
+def test_the_picture_is_a_picture(scenario):
+    env = SlicingEnv(scenario, render_mode="rgb_array", default_seed=0)
+    env.reset(seed=0)
+    picture = env.render()
+
+    assert picture is not None
+    assert picture.ndim == 3
+    assert picture.shape[2] == 3
+    assert picture.dtype == np.uint8
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 3
+
+
+@pytest.mark.parametrize(
+    ("actions", "complaint"),
+    [
+        ({"cell_99": np.ones(4)}, "action: expected one of cell_1 to cell_12, got 'cell_99'"),
+        ({"cell_1": np.ones(3)}, "action of cell_1: expected 4 weights"),
+        ({"cell_1": np.full(4, np.nan)}, "action of cell_1: expected finite"),
+        ({"cell_1": np.array([1, 1, 1, -1])}, "action of cell_1: expected finite, non-negative"),
+    ],
+)
+def test_a_bad_action_is_one_clear_error(env, actions, complaint):
+    fine = {cell: np.ones(4) for cell in env.agents}
+    with pytest.raises(ValueError, match=complaint):
+        env.step(fine | actions)
+
+
+def test_a_missing_action_names_its_cell(env):
+    with pytest.raises(ValueError, match="action of cell_2: missing"):
+        env.step({"cell_1": np.ones(4)})
+
+
+def test_what_cannot_be_built_is_refused(scenario):
+    with pytest.raises(ValueError, match="message: expected one of none"):
+        SlicingEnv(scenario, message="shout")
+    with pytest.raises(ValueError, match="episode_steps: expected at least 1"):
+        SlicingEnv(scenario, episode_steps=0)
+    with pytest.raises(ValueError, match="deployments: expected one of cell_1 to cell_12"):
+        SlicingEnv(
+            scenario, deployments=[Deployment(cell="x", off_until=0, default_action_until=1)]
+        )

@@ -1,0 +1,84 @@
+"""Summaries over seeds, with numbers to redo in the head."""
+
+import numpy as np
+import pytest
+
+from slicing_rllib.evaluation.rollout import Rollout
+from slicing_rllib.evaluation.statistics import (
+    bootstrap_interval,
+    gap_closed,
+    interquartile_mean,
+    seed_metrics,
+    summarise,
+)
+
+
+def run_of(reward, satisfaction=1.0, delay_ms=1.0, live=True):
+    """One step, two cells."""
+    shape = (1, 2)
+    slices = np.zeros((1, 2, 1))
+    return Rollout(
+        np.broadcast_to(np.asarray(reward, float), shape),
+        np.broadcast_to(np.asarray(satisfaction, float), shape),
+        np.broadcast_to(np.asarray(delay_ms, float), shape),
+        np.broadcast_to(np.asarray(live), shape),
+        slices,
+        slices,
+        slices,
+    )
+
+
+def test_a_seed_is_summed_up_over_cells_and_steps():
+    """Rewards .4 and .8, satisfaction .9 and 1, delays 1 and 3: .6, .95, half fail, 2 ms."""
+    metrics = seed_metrics(run_of([[0.4, 0.8]], [[0.9, 1.0]], [[1.0, 3.0]]))
+
+    assert metrics == pytest.approx([0.6, 0.95, 0.5, 2.0])
+
+
+def test_cells_that_are_off_do_not_count():
+    metrics = seed_metrics(run_of([[0.4, 0.0]], [[1.0, 0.0]], live=[[True, False]]))
+
+    assert metrics[:3] == pytest.approx([0.4, 1.0, 0.0])
+
+
+def test_the_gap_closed_is_the_share_of_the_way_to_the_oracle():
+    """From .6 to .9, a policy at .8 has gone two thirds."""
+    assert gap_closed(np.array(0.8), np.array(0.6), np.array(0.9)) == pytest.approx(2 / 3)
+
+
+def test_a_summary_pairs_seeds():
+    """The policy is always .1 above equal and .1 below the oracle: half, without any spread."""
+    base = [0.5, 0.6, 0.8]
+    rollouts = {
+        "equal": [run_of(b) for b in base],
+        "drl": [run_of(b + 0.1) for b in base],
+        "oracle": [run_of(b + 0.2) for b in base],
+    }
+    summary = summarise(rollouts, np.random.default_rng(0))["drl"]
+
+    assert summary.oracle_gap_closed == pytest.approx(0.5)
+    assert summary.ci95["oracle_gap_closed"] == pytest.approx((0.5, 0.5))
+    assert summary.reward_mean == pytest.approx(0.7333, abs=1e-4)
+    low, high = summary.ci95["reward_mean"]
+    assert 0.6 <= low < summary.reward_mean < high <= 0.9
+    assert summary.seeds == 3
+
+
+def test_one_seed_has_no_interval():
+    summary = summarise({"drl": [run_of(0.5)]}, np.random.default_rng(0))["drl"]
+
+    assert summary.ci95["reward_mean"] is None
+    assert summary.oracle_gap_closed is None
+
+
+def test_unpaired_seeds_are_refused():
+    with pytest.raises(ValueError, match="expected as many seeds for every policy"):
+        summarise({"a": [run_of(1)], "b": [run_of(1), run_of(1)]}, np.random.default_rng(0))
+
+
+def test_the_interquartile_mean_drops_the_outer_quarters():
+    assert interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])) == pytest.approx(2.0)
+
+
+def test_an_interval_leaves_out_the_tails():
+    assert bootstrap_interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
