@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.radio import SATURATION, Scenario, StepKpis
+from slicing_rllib.radio import Scenario, StepKpis
+from slicing_rllib.radio.queueing import SATURATION
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -18,13 +19,6 @@ def needed_service(kpis: StepKpis, scenario: Scenario) -> PerSlice:
     for_throughput = scenario.sla_throughput_mbps / kpis.mean_rate_mbps
     for_delay = kpis.packet_kbit * kpis.mean_inverse_rate / scenario.sla_delay_ms
     return np.where(kpis.users > 0, np.maximum(for_throughput, for_delay), 0.0)
-
-
-def served_share(share: PerSlice, required: PerSlice) -> PerSlice:
-    """F(a) = a g(S/a): a - S while the slice is stable, quadratic in a beyond saturation."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        overloaded = _OVERLOAD * share**2 / required
-    return np.where(required <= SATURATION * share, share - required, overloaded)
 
 
 def share_for(served: PerSlice, required: PerSlice) -> PerSlice:

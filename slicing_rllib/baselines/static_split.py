@@ -3,10 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.baselines.closed_form import needed_service, served_share
+from slicing_rllib.baselines.closed_form import needed_service
 from slicing_rllib.baselines.heuristics import Static
 from slicing_rllib.baselines.oracle import best_response
 from slicing_rllib.radio import Scenario, Simulator
+from slicing_rllib.radio.queueing import served_share
 
 FIT_STEPS = 250
 CANDIDATES = 512

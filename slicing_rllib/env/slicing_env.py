@@ -153,7 +153,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             return None
         from slicing_rllib.env.rendering import satisfaction_map
 
-        return satisfaction_map(self.simulator, self._satisfaction())
+        return satisfaction_map(self.simulator.serving_map(), self._satisfaction(), self._live)
 
     def state(self) -> dict[str, Any]:
         """All that a bit-exact continuation needs."""

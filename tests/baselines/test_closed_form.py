@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from slicing_rllib.baselines.closed_form import max_min_split, served_share, share_for
+from slicing_rllib.baselines.closed_form import max_min_split, share_for
+from slicing_rllib.radio.queueing import served_share
 
 shares = arrays(np.float64, (1, 4), elements=st.floats(1e-4, 1.0))
 loads = arrays(np.float64, (1, 4), elements=st.floats(0.0, 0.6))
@@ -15,20 +16,6 @@ loads = arrays(np.float64, (1, 4), elements=st.floats(0.0, 0.6))
 def level(split, required, needed):
     """What a cell's worst slice gets of what it needs, at most 1."""
     return min((served_share(split, required) / needed).min(), 1.0)
-
-
-def test_a_stable_slice_is_served_what_its_load_leaves():
-    """Half the carrier, a fifth needed to carry the load: .3 serve."""
-    served = served_share(np.array([[0.5]]), np.array([[0.2]]))
-
-    assert served == pytest.approx(0.3)
-
-
-def test_an_overloaded_slice_is_served_less_the_further_it_is_over():
-    """At a load of twice the share: .5 x .0196 / 2."""
-    served = served_share(np.array([[0.5]]), np.array([[1.0]]))
-
-    assert served == pytest.approx(0.0049)
 
 
 @given(shares, loads)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from slicing_rllib.baselines import Equal, Oracle, OracleO1
-from slicing_rllib.baselines.closed_form import needed_service, served_share
+from slicing_rllib.baselines.closed_form import needed_service
 from slicing_rllib.baselines.oracle import best_response
 from slicing_rllib.env import DecisionView, slice_reward
+from slicing_rllib.radio.queueing import served_share
 
 
 def test_no_random_split_beats_the_best_response(view, scenario):
