@@ -1,1 +1,1 @@
-"""Per-cell TD3 policies for network slicing, trained with Ray RLlib, with transfer between cells."""
+"""Per-cell TD3 policies for network slicing, on Ray RLlib, with transfer between cells."""

@@ -1,4 +1,4 @@
-"""Path loss, line-of-sight probability and sector antenna, as plain functions of arrays.
+"""Path loss of WINNER+ C2 and B1, and line-of-sight probability, as plain functions of arrays.
 
 Distances are 3D and in metres unless a name says otherwise, carriers in Hz, results in dB.
 """
@@ -12,6 +12,7 @@ SPEED_OF_LIGHT_M_PER_S = 2.99792458e8
 THERMAL_NOISE_DBM_PER_HZ = -174.0
 
 Distances = Float[np.ndarray, "*points"]
+Metres = float | Distances
 
 
 def noise_power_dbm(bandwidth_hz: float, noise_figure_db: float) -> float:
@@ -20,8 +21,8 @@ def noise_power_dbm(bandwidth_hz: float, noise_figure_db: float) -> float:
 
 
 def breakpoint_distance_m(
-    bs_height_m: float, ue_height_m: float, carrier_hz: float, environment_height_m: float = 1.0
-) -> float:
+    bs_height_m: float, ue_height_m: Metres, carrier_hz: float, environment_height_m: Metres = 1.0
+) -> Metres:
     """Distance beyond which the ground reflection steepens the line-of-sight loss."""
     heights = (bs_height_m - environment_height_m) * (ue_height_m - environment_height_m)
     return 4 * heights * carrier_hz / SPEED_OF_LIGHT_M_PER_S
@@ -29,7 +30,7 @@ def breakpoint_distance_m(
 
 @dataclass(frozen=True, kw_only=True)
 class WinnerPlus:
-    """A WINNER+ urban scenario: dual-slope LOS, single-slope NLOS. Source: WINNER+ D5.3, table 4-1."""
+    """A WINNER+ town: LOS of two slopes, NLOS of one. Source: WINNER+ D5.3, table 4-1."""
 
     near_slope: float
     near_offset_db: float
@@ -37,7 +38,6 @@ class WinnerPlus:
     far_offset_db: float
     far_height_slope: float
     far_carrier_slope: float
-    los_decay_m: float
 
     def los_db(
         self, distance_m: Distances, *, bs_height_m: float, ue_height_m: float, carrier_hz: float
@@ -75,7 +75,6 @@ WINNER_C2 = WinnerPlus(
     far_offset_db=9.27,
     far_height_slope=14,
     far_carrier_slope=6,
-    los_decay_m=63,
 )
 WINNER_B1 = WinnerPlus(
     near_slope=22.7,
@@ -84,7 +83,6 @@ WINNER_B1 = WinnerPlus(
     far_offset_db=7.56,
     far_height_slope=17.3,
     far_carrier_slope=2.7,
-    los_decay_m=36,
 )
 
 

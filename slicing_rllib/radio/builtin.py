@@ -1,0 +1,74 @@
+"""Scenarios by name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
+from slicing_rllib.radio.sites import HexagonalGrid
+from slicing_rllib.radio.traffic import SyntheticMask
+
+
+def paper() -> Scenario:
+    """The paper's network: 4 wrapped three-sector sites, 4 slices, two groups of cells."""
+    return Scenario(
+        name="paper",
+        layout=HexagonalGrid(rows=2, columns=2, sla_groups=("A", "B")),
+        slices=(
+            _slice("slice_1", rate_kbps=212, packet_kbit=4),
+            _slice("slice_2", rate_kbps=175, packet_kbit=3),
+            _slice("slice_3", rate_kbps=138, packet_kbit=1.5),
+            _slice("slice_4", rate_kbps=101, packet_kbit=0.5),
+        ),
+        sla_groups=(
+            _group("A", throughputs_mbps=(4, 3, 2, 1), delays_ms=(3, 2, 1, 1)),
+            _group("B", throughputs_mbps=(2.5, 2, 1.5, 1), delays_ms=(1, 1, 1, 1)),
+        ),
+        mask=SyntheticMask(low=0.15, high=0.74),
+    )
+
+
+def mixed() -> Scenario:
+    """The paper's network with waves and ripples that differ from cell to cell.
+
+    Here a cell's own load says little about its neighbours', so that messages can matter.
+    """
+    mask = SyntheticMask(low=0.15, high=0.74, ripple=0.1, cell_spread=1.0, cells_ripple_apart=True)
+    return replace(paper(), name="mixed", mask=mask)
+
+
+def hexagonal(rows: int, columns: int, *, like: Scenario) -> Scenario:
+    """A scenario on a wrapped grid of that many sites, its masts and SLA groups as in `like`.
+
+    Raises: ValueError unless `like` itself is on a grid.
+    """
+    if not isinstance(like.layout, HexagonalGrid):
+        raise ValueError(f"hexagonal: expected a scenario on a grid, got {like.name!r}")
+    layout = replace(like.layout, rows=rows, columns=columns)
+    return replace(like, name=f"{like.name}_{rows}x{columns}", layout=layout)
+
+
+BUILT_IN: dict[str, Callable[[], Scenario]] = {"paper": paper, "mixed": mixed}
+
+
+def built_in(name: str) -> Scenario:
+    """The scenario of that name.
+
+    Raises: ValueError for a name that is not in BUILT_IN.
+    """
+    if name not in BUILT_IN:
+        raise ValueError(f"scenario: expected one of {', '.join(BUILT_IN)}, got {name!r}")
+    return BUILT_IN[name]()
+
+
+def _slice(name: str, *, rate_kbps: float, packet_kbit: float) -> SliceSpec:
+    return SliceSpec(name=name, traffic=TrafficSpec(rate_kbps=rate_kbps, packet_kbit=packet_kbit))
+
+
+def _group(
+    name: str, *, throughputs_mbps: tuple[float, ...], delays_ms: tuple[float, ...]
+) -> SlaGroup:
+    promises = tuple(
+        SliceSla(throughput_mbps=throughput_mbps, delay_ms=delay_ms)
+        for throughput_mbps, delay_ms in zip(throughputs_mbps, delays_ms, strict=True)
+    )
+    return SlaGroup(name=name, slices=promises)

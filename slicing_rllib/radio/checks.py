@@ -1,0 +1,21 @@
+"""Refusals in one line: what, where, what was expected."""
+
+import math
+from collections.abc import Sequence
+
+FORBID_UNKNOWN = {"extra": "forbid"}
+"""How pydantic is to read our dataclasses: an unknown key is an error."""
+
+
+def require_positive(where: str, **values: float) -> None:
+    """Raises ValueError for the first value that is not a positive, finite number."""
+    for name, value in values.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{where}: {name} must be positive, got {value}")
+
+
+def require_distinct(where: str, names: Sequence[str]) -> None:
+    """Raises ValueError for a name that appears twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{where}: {name!r} appears more than once")

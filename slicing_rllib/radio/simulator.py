@@ -1,0 +1,207 @@
+"""The downlink of a sliced network, one slicing interval a step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from slicing_rllib.radio.coupling import (
+    ContiguousInterference,
+    RandomInterference,
+    Received,
+    Settled,
+    settle,
+)
+from slicing_rllib.radio.gain_map import GainMap, gain_map
+from slicing_rllib.radio.kpis import Phase, StepKpis
+from slicing_rllib.radio.link import LINKS
+from slicing_rllib.radio.measurement import measured
+from slicing_rllib.radio.scenario import Scenario
+from slicing_rllib.radio.users import Attachment, Users
+
+PerSlice = Float[np.ndarray, "cell slice"]
+INTERFERENCE = {"contiguous": ContiguousInterference, "random": RandomInterference}
+
+
+class Simulator:
+    """Stands at a slot: its UEs are known, the split of its carriers is not yet.
+
+    `step` answers a split with the slot's KPIs and goes on to the next slot; `evaluate` only
+    answers. `seed` moves UEs and masks, `map_seed` (by default the same) draws the shadowing. Equal
+    seeds and splits give equal bits.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int, *, map_seed: int | None = None) -> None:
+        self.scenario = scenario
+        radio = scenario.radio
+        self.map: GainMap = gain_map(
+            scenario.sites, scenario.ground, radio, seed if map_seed is None else map_seed
+        )
+        self._link = LINKS[radio.link]
+        self._attachment = Attachment(self.map.snr, scenario.mobility.handover_hysteresis_db)
+        self._rate_mbps = np.array([s.traffic.rate_kbps for s in scenario.slices]) / 1e3
+        self._packet_kbit = np.array([s.traffic.packet_kbit for s in scenario.slices])
+        self.phase: Int[np.ndarray, " cell"] = np.full(len(scenario.cells), int(Phase.CONTROLLED))
+        self.reset(seed)
+
+    def reset(self, seed: int) -> None:
+        """Starts over with other movement and masks on the same map; phases stay."""
+        scenario = self.scenario
+        names = [spec.name for spec in scenario.slices]
+        self._seed = seed
+        self._mask = scenario.mask.bound(scenario.cells, names, seed)
+        self._users = Users(scenario, seed)
+        self._utilisation = np.zeros((len(scenario.cells), scenario.n_slices))
+        self.slot = 0
+        """Slots since the reset."""
+        self._received: Received | None = None
+        self.settled: Settled | None = None
+        """How the fixed point of the last answer came about."""
+
+    def set_phase(self, cell: str | int, phase: Phase) -> None:
+        """Switches a cell off, to the default action or to control, from this slot on.
+
+        Raises: ValueError for an unknown cell.
+        """
+        index = self._index(cell)
+        turned = (self.phase[index] == Phase.OFF) != (phase == Phase.OFF)
+        self.phase[index] = phase
+        if turned:
+            self._received = None
+
+    def step(self, prb_ratio: PerSlice) -> StepKpis:
+        """KPIs of this slot under a split of each carrier; then moves on.
+
+        Raises: ValueError naming the cell whose split is not finite, negative or all zero.
+        """
+        kpis = self.evaluate(prb_ratio)
+        self._utilisation = kpis.utilisation
+        self._users.move(self.slot)
+        self.slot += 1
+        self._received = None
+        return kpis
+
+    def evaluate(self, prb_ratio: PerSlice) -> StepKpis:
+        """What `step` would answer. Raises: as `step`."""
+        share = self.applied_ratio(prb_ratio)
+        received = self.received
+        self.settled = self._settle(share, self._utilisation)
+        return measured(
+            received,
+            self.settled,
+            share,
+            self._rate_mbps,
+            self._packet_kbit,
+            self._link,
+            self.scenario,
+            self.phase.copy(),
+        )
+
+    @property
+    def received(self) -> Received:
+        """The active UEs of this slot and what they receive of whom."""
+        if self._received is None:
+            self._received = self._receive()
+        return self._received
+
+    @property
+    def demand_mbps(self) -> PerSlice:
+        """Traffic offered in this slot."""
+        shape = self._utilisation.shape
+        users = np.bincount(self.received.key, minlength=self._utilisation.size)
+        return users.reshape(shape) * self._rate_mbps
+
+    def serving_map(self) -> Int[np.ndarray, "row column"]:
+        """The cell that each place of the map would attach to."""
+        self._attachment.switch(self.phase != Phase.OFF)
+        return self._attachment.best_cell.reshape(self.map.shape)
+
+    def bracket(self, prb_ratio: PerSlice, tolerance: float = 1e-9) -> tuple[Settled, Settled]:
+        """The fixed point from below (all idle) and from above (all full), which enclose it."""
+        share = self.applied_ratio(prb_ratio)
+        idle = np.zeros_like(share)
+        return (
+            self._settle(share, idle, tolerance),
+            self._settle(share, np.ones_like(share), tolerance),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that a bit-exact continuation needs, as plain arrays and numbers."""
+        _ = self.received
+        return {
+            "seed": self._seed,
+            "slot": self.slot,
+            "phase": self.phase.copy(),
+            "place": self._users.place.copy(),
+            "velocity": self._users.velocity.copy(),
+            "serving": self._users.serving.copy(),
+            "utilisation": self._utilisation.copy(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continues where `state` was taken, bit for bit, on a map of the same seed."""
+        self.reset(int(state["seed"]))
+        self.slot = int(state["slot"])
+        self.phase = np.array(state["phase"])
+        self._users.place = np.array(state["place"])
+        self._users.velocity = np.array(state["velocity"])
+        self._users.serving = np.array(state["serving"])
+        self._utilisation = np.array(state["utilisation"])
+
+    def applied_ratio(self, prb_ratio: PerSlice) -> PerSlice:
+        """Eq. (1): weights scaled to a sum of one; equal under default, zero when off."""
+        share = np.array(prb_ratio, np.float64)
+        if share.shape != self._utilisation.shape:
+            raise ValueError(
+                f"prb_ratio: expected shape {self._utilisation.shape}, got {share.shape}"
+            )
+        controlled = self.phase == Phase.CONTROLLED
+        share[~controlled] = 1.0
+        total = share.sum(axis=1)
+        usable = (share >= 0).all(axis=1) & np.isfinite(total) & (total > 0)
+        if not usable.all():
+            row = int(np.argmin(usable))
+            raise ValueError(
+                f"prb_ratio of {self.scenario.cells[row]}: expected finite weights, none negative, "
+                f"with a positive sum, got {share[row].tolist()}"
+            )
+        share /= total[:, None]
+        share[self.phase == Phase.OFF] = 0.0
+        return share
+
+    def _receive(self) -> Received:
+        """Attaches everyone and picks out who is active."""
+        users, on = self._users, self.phase != Phase.OFF
+        self._attachment.switch(on)
+        position = users.positions(self.map.shape)
+        users.serving = self._attachment.serving(position, users.serving)
+        key = users.serving * self.scenario.n_slices + users.slice_index
+        share = self._mask.at(self.slot) * on[:, None]
+        active = np.flatnonzero(users.quantile <= share.ravel()[key])
+        snr = self.map.snr.take(position[active], axis=0)
+        signal = np.take_along_axis(snr, users.serving[active, None], axis=1)[:, 0]
+        return Received(key[active], signal, snr)
+
+    def _settle(self, share: PerSlice, start: PerSlice, tolerance: float = 1e-3) -> Settled:
+        radio = self.scenario.radio
+        on: Bool[np.ndarray, " cell"] = self.phase != Phase.OFF
+        interference = INTERFERENCE[radio.placement](self.received, share, on, radio.idle_load)
+        return settle(
+            self.received,
+            interference,
+            share,
+            self._rate_mbps,
+            self._link,
+            radio.bandwidth_hz,
+            start,
+            tolerance,
+        )
+
+    def _index(self, cell: str | int) -> int:
+        cells = self.scenario.cells
+        if isinstance(cell, str) and cell in cells:
+            return cells.index(cell)
+        if not isinstance(cell, str) and 0 <= cell < len(cells):
+            return int(cell)
+        raise ValueError(f"cell: expected one of {cells[0]} to {cells[-1]}, got {cell!r}")
