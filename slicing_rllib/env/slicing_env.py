@@ -9,7 +9,6 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32
 from pettingzoo import ParallelEnv
 
-from slicing_rllib.env.action import prb_ratio_of
 from slicing_rllib.env.columns import StepColumns
 from slicing_rllib.env.deployment import Deployment
 from slicing_rllib.env.observation import Observer, message_of
@@ -92,7 +91,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         Raises: ValueError naming the cell whose weights are not finite, negative, or all zero.
         """
         _ = self.kpis
-        self._advance(prb_ratio_of(action, self.cells, self.controlled))
+        self._advance(np.where(self.controlled[:, None], action, np.float32(1.0)))
         self._episode_step += 1
         reward = self._reward().astype(np.float32)
         over = self._episode_step >= self._episode_steps

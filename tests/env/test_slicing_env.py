@@ -60,6 +60,14 @@ def test_rewards_are_those_of_the_kpis(env, scenario):
     assert kpis.prb_ratio == pytest.approx(np.tile([0.4, 0.3, 0.2, 0.1], (12, 1)))
 
 
+@pytest.mark.equation(1)
+def test_weights_are_scaled_onto_the_carrier(env):
+    """Weights 1, 1, 2 and 4: an eighth, an eighth, a quarter and a half."""
+    env.step({cell: np.array([1, 1, 2, 4]) for cell in env.agents})
+
+    assert env.kpis.prb_ratio == pytest.approx(np.tile([0.125, 0.125, 0.25, 0.5], (12, 1)))
+
+
 def test_all_are_truncated_after_the_episode_and_the_network_goes_on(env):
     for _ in range(20):
         columns = env.step_columns(equal(env))
@@ -152,8 +160,8 @@ def test_the_picture_is_a_picture(scenario):
     [
         ({"cell_99": np.ones(4)}, "action: expected one of cell_1 to cell_12, got 'cell_99'"),
         ({"cell_1": np.ones(3)}, "action of cell_1: expected 4 weights"),
-        ({"cell_1": np.full(4, np.nan)}, "action of cell_1: expected finite"),
-        ({"cell_1": np.array([1, 1, 1, -1])}, "action of cell_1: expected finite, non-negative"),
+        ({"cell_1": np.full(4, np.nan)}, "prb_ratio of cell_1: expected finite"),
+        ({"cell_1": np.array([1, 1, 1, -1])}, "prb_ratio of cell_1: expected finite weights, none neg"),
     ],
 )
 def test_a_bad_action_is_one_clear_error(env, actions, complaint):
