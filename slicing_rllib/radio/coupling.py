@@ -7,6 +7,7 @@ anywhere: from 0 it rises, from 1 it falls. Sources: Yates, JSAC 13(7), 1995; Si
 arXiv:1201.4116.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -31,68 +32,79 @@ class Received(NamedTuple):
     """Serving cell times the number of slices, plus slice."""
     signal: PerUe
     snr: Float[np.ndarray, "ue cell"]
+    users: PerSlice
+    """How many there are."""
 
 
-class Interference(Protocol):
-    """Interference over noise per UE, for given utilisations of everybody's PRBs."""
-
-    def __call__(self, utilisation: PerSlice) -> PerUe: ...
+Interference = Callable[[PerSlice], PerUe]
+"""Interference over noise per UE, for given utilisations of everybody's PRBs."""
 
 
-class ContiguousInterference:
+class Placement(Protocol):
+    """Which PRBs slices lie on, in a network with some cells on the air."""
+
+    def interference(self, received: Received, share: PerSlice) -> Interference: ...
+
+
+class ContiguousPlacement:
     """Slices lie side by side in slice order: a slice meets those that share its PRBs.
 
     w[k,n,i] = sum_m |range(k,n) & range(i,m)| / |range(k,n)| rho[i,m], at least the idle load.
     """
 
-    def __init__(
-        self, received: Received, share: PerSlice, on: Bool[np.ndarray, " cell"], idle_load: float
-    ) -> None:
-        self._received = received
-        self._overlap = overlap(share)
-        self._floor, self._own = floors(share.shape, on, idle_load)
+    def __init__(self, on: Bool[np.ndarray, " cell"], n_slices: int, idle_load: float) -> None:
+        self._elsewhere = np.repeat(~np.eye(len(on), dtype=bool), n_slices, axis=0)
+        self._floor = idle_load * (on & self._elsewhere)
+        self._column = np.arange(len(on) * n_slices) * len(on)
+        self._column += np.repeat(np.arange(len(on)), n_slices)
 
-    def __call__(self, utilisation: PerSlice) -> PerUe:
-        heard = np.einsum("kim,im->ki", self._overlap, utilisation)
-        np.maximum(heard, self._floor, out=heard)
-        heard[self._own] = 0.0
-        return np.einsum("ui,ui->u", self._received.snr, heard.take(self._received.key, axis=0))
+    def interference(self, received: Received, share: PerSlice) -> Interference:
+        covered = overlap(share) * self._elsewhere[:, :, None]
+        covered = covered.reshape(share.size, share.size)
+        # Utilisations in a block diagonal, so that one product sums each cell's slices apart.
+        diagonal = np.zeros((share.size, len(share)))
+        every_cell = np.ones(len(share))
+
+        def meet(utilisation: PerSlice) -> PerUe:
+            diagonal.ravel()[self._column] = utilisation.ravel()
+            heard = np.maximum(covered @ diagonal, self._floor).take(received.key, axis=0)
+            heard *= received.snr
+            return heard @ every_cell
+
+        return meet
 
 
-class RandomInterference:
+class RandomPlacement:
     """Slices lie anywhere: every UE meets its neighbours' mean load, w[i] = sum_m a rho."""
 
-    def __init__(
-        self, received: Received, share: PerSlice, on: Bool[np.ndarray, " cell"], idle_load: float
-    ) -> None:
-        self._received = received
-        self._share = share
+    def __init__(self, on: Bool[np.ndarray, " cell"], n_slices: int, idle_load: float) -> None:
         self._floor = idle_load * on
-        self._serving = received.key // share.shape[1]
+        self._n_slices = n_slices
 
-    def __call__(self, utilisation: PerSlice) -> PerUe:
-        heard = np.maximum((self._share * utilisation).sum(axis=1), self._floor)
-        return self._received.snr @ heard - self._received.signal * heard[self._serving]
+    def interference(self, received: Received, share: PerSlice) -> Interference:
+        serving = received.key // self._n_slices
+
+        def meet(utilisation: PerSlice) -> PerUe:
+            heard = np.maximum((share * utilisation).sum(axis=1), self._floor)
+            return received.snr @ heard - received.signal * heard.take(serving)
+
+        return meet
+
+
+PLACEMENTS = {"contiguous": ContiguousPlacement, "random": RandomPlacement}
 
 
 def overlap(share: PerSlice) -> Float[np.ndarray, "range cell slice"]:
     """Of each cell's slice's range of PRBs, the part that each cell's each slice covers."""
     end = np.cumsum(share, axis=1)
-    start = end - share
     width = np.maximum(share, NARROWEST_SHARE).ravel()
-    first = np.minimum(start.ravel(), 1.0 - NARROWEST_SHARE)
-    last = first + width
-    common = np.minimum(last[:, None], end.ravel()) - np.maximum(first[:, None], start.ravel())
-    covered = np.maximum(common, 0.0) / width[:, None]
-    return covered.reshape(-1, *share.shape)
-
-
-def floors(
-    shape: tuple[int, int], on: Bool[np.ndarray, " cell"], idle_load: float
-) -> tuple[Float[np.ndarray, "range cell"], Bool[np.ndarray, "range cell"]]:
-    """Least interference of each cell on each range, and where a range is the cell's own."""
-    own = np.repeat(np.eye(shape[0], dtype=bool), shape[1], axis=0)
-    return np.where(own, 0.0, idle_load * on), own
+    start = (end - share).ravel()
+    first = np.minimum(start, 1.0 - NARROWEST_SHARE)
+    common = np.minimum((first + width)[:, None], end.ravel())
+    common -= np.maximum(first[:, None], start)
+    np.maximum(common, 0.0, out=common)
+    common *= (1.0 / width)[:, None]
+    return common.reshape(-1, *share.shape)
 
 
 class Settled(NamedTuple):
@@ -121,14 +133,14 @@ def settle(
 
     `rate_mbps` is what one active UE of each slice offers, lambda.
     """
-    per_hz = rate_mbps * 1e6 / bandwidth_hz
-    width = np.maximum(share, NARROWEST_SHARE)
+    # Share of its own PRBs that a slice uses, per unit of the sum of one over efficiencies.
+    scale = (rate_mbps * 1e6 / bandwidth_hz / np.maximum(share, NARROWEST_SHARE)).ravel()
     utilisation, residual, iterations = start, np.inf, 0
     sinr = np.zeros(0)
     while residual > tolerance and iterations < MAX_ITERATIONS:
         sinr = received.signal / (1.0 + interference(utilisation))
         work = np.bincount(received.key, 1.0 / link.continuous(sinr), share.size)
-        renewed = np.minimum(work.reshape(share.shape) * per_hz / width, 1.0)
-        residual = float((np.abs(renewed - utilisation) * share).max())
+        renewed = np.minimum(work * scale, 1.0).reshape(share.shape)
+        residual = float(np.abs((renewed - utilisation) * share).max())
         utilisation, iterations = renewed, iterations + 1
     return Settled(utilisation, sinr, residual, iterations)

@@ -10,9 +10,10 @@ from slicing_rllib.radio.queueing import packet_delay_ms, served_share
 from slicing_rllib.radio.scenario import Scenario
 
 PerSlice = Float[np.ndarray, "cell slice"]
-QUANTILES = np.array([0.1, 0.5, 0.9])
-NO_UE_DB = 0.0
-"""SINR reported by a slice without UEs."""
+QUANTILES = np.array([[0.1], [0.5], [0.9]])
+NO_UE = 1.0
+"""SINR reported by a slice without UEs: 0 dB."""
+HIGHEST_SINR = 2.0**20
 
 
 def measured(
@@ -28,16 +29,18 @@ def measured(
     """KPIs of a slot whose interference has settled."""
     radio_mhz = scenario.radio.bandwidth_hz / 1e6
     ue_mbps = radio_mhz * link.reported(settled.sinr)
-    users, sum_mbps, sum_inverse = group_sums(received.key, ue_mbps, share.shape)
-    some = users > 0
+    users = received.users
     at_least_one = np.maximum(users, 1.0)
+    some = users > 0
+    sum_mbps = np.bincount(received.key, ue_mbps, share.size).reshape(share.shape)
+    sum_inverse = np.bincount(received.key, 1.0 / ue_mbps, share.size).reshape(share.shape)
     mean_mbps = np.where(some, sum_mbps / at_least_one, radio_mhz * link.peak)
     mean_inverse = sum_inverse / at_least_one
     required = rate_mbps * sum_inverse
     served = served_share(share, required)
     packets_kbit = np.broadcast_to(packet_kbit, share.shape)
     utilisation = settled.utilisation
-    percentiles = group_percentiles(received.key, 10 * np.log10(settled.sinr), users)
+    percentiles = sinr_percentiles_db(received.key, settled.sinr, users)
     return StepKpis(
         throughput_mbps=np.where(some, mean_mbps * served, mean_mbps),
         delay_ms=packet_delay_ms(packets_kbit, mean_inverse, served, scenario.delay_cap_ms),
@@ -57,32 +60,18 @@ def measured(
     )
 
 
-def group_sums(
-    key: Int[np.ndarray, " ue"], ue_mbps: Float[np.ndarray, " ue"], shape: tuple[int, int]
-) -> tuple[PerSlice, PerSlice, PerSlice]:
-    """UEs, sum of their rates and sum of one over their rates, per cell and slice."""
-    size = shape[0] * shape[1]
-    users = np.bincount(key, minlength=size).astype(np.float64)
-    sum_mbps = np.bincount(key, ue_mbps, size)
-    sum_inverse = np.bincount(key, 1.0 / ue_mbps, size)
-    return users.reshape(shape), sum_mbps.reshape(shape), sum_inverse.reshape(shape)
-
-
-def group_percentiles(
-    key: Int[np.ndarray, " ue"], value: Float[np.ndarray, " ue"], users: PerSlice
+def sinr_percentiles_db(
+    key: Int[np.ndarray, " ue"], sinr: Float[np.ndarray, " ue"], users: PerSlice
 ) -> Float[np.ndarray, "quantile cell slice"]:
-    """Nearest-rank percentiles within each cell's slice, `NO_UE_DB` where there is nobody.
+    """Nearest-rank percentiles within each cell's slice, `NO_UE` where there is nobody.
 
-    One sort for all groups: values are moved apart by more than their range, group by group.
+    One sort for all groups: group by group, values are moved apart by more than their range.
     """
-    if not len(key):
-        return np.full((len(QUANTILES), *users.shape), NO_UE_DB)
-    lowest = value.min()
-    apart = value.max() - lowest + 1.0
-    ordered = np.sort(key * apart + (value - lowest))
     count = users.ravel()
-    last = np.cumsum(count) - 1
-    rank = np.floor(QUANTILES[:, None] * (np.maximum(count, 1.0) - 1.0) + 0.5)
-    chosen = (last - count + 1 + rank).astype(np.int64)
-    found = ordered[np.minimum(chosen, len(ordered) - 1)] - np.arange(len(count)) * apart + lowest
-    return np.where(count > 0, found, NO_UE_DB).reshape(len(QUANTILES), *users.shape)
+    first = np.arange(len(count)) * HIGHEST_SINR
+    ordered = np.sort(first.take(key) + np.minimum(sinr, 0.5 * HIGHEST_SINR))
+    rank = (QUANTILES * np.maximum(count - 1.0, 0.0) + 0.5).astype(np.int64)
+    rank += (np.cumsum(count) - count).astype(np.int64)
+    found = ordered.take(rank, mode="clip") - first if len(ordered) else first
+    values_db = 10 * np.log10(np.where(count > 0, found, NO_UE))
+    return values_db.reshape(len(QUANTILES), *users.shape)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 
 SATURATION = 0.98
 """Utilisation beyond which the stationary formula gives way to the overload branch."""
+_TINY = 1e-30
+"""Instead of zero in a denominator whose numerator decides."""
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -19,8 +21,7 @@ def served_share(share: PerSlice, required: PerSlice) -> PerSlice:
     g(rho) = 1 - rho up to saturation; beyond, 0.0196 / rho, so that it is continuous, and stays
     monotone in a where the stationary queue has no answer.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        overloaded = SATURATION * (1.0 - SATURATION) * share**2 / required
+    overloaded = SATURATION * (1.0 - SATURATION) * share**2 / np.maximum(required, _TINY)
     return np.where(required <= SATURATION * share, share - required, overloaded)
 
 
@@ -28,7 +29,4 @@ def packet_delay_ms(
     packet_kbit: PerSlice, mean_inverse_rate: PerSlice, served: PerSlice, cap_ms: float
 ) -> PerSlice:
     """L H / (a g): mean time in system of a packet, at most the cap. Zero without UEs."""
-    work = packet_kbit * mean_inverse_rate
-    with np.errstate(divide="ignore", invalid="ignore"):
-        delay_ms = np.minimum(work / served, cap_ms)
-    return np.where(work > 0.0, delay_ms, 0.0)
+    return np.minimum(packet_kbit * mean_inverse_rate / np.maximum(served, _TINY), cap_ms)

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from slicing_rllib.radio.coupling import (
-    ContiguousInterference,
-    RandomInterference,
+    NARROWEST_SHARE,
+    PLACEMENTS,
+    TOLERANCE,
     Received,
     Settled,
     settle,
@@ -21,7 +22,9 @@ from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.users import Attachment, Users
 
 PerSlice = Float[np.ndarray, "cell slice"]
-INTERFERENCE = {"contiguous": ContiguousInterference, "random": RandomInterference}
+
+NOBODY = -1.0
+"""A mask below every UE's quantile."""
 
 
 class Simulator:
@@ -52,10 +55,12 @@ class Simulator:
         self._seed = seed
         self._mask = scenario.mask.bound(scenario.cells, names, seed)
         self._users = Users(scenario, seed)
-        self._utilisation = np.zeros((len(scenario.cells), scenario.n_slices))
+        shape = len(scenario.cells), scenario.n_slices
+        self._mean_inverse_rate = np.full(shape, 1e6 / scenario.radio.bandwidth_hz)
         self.slot = 0
         """Slots since the reset."""
         self._received: Received | None = None
+        self._take_phases()
         self.settled: Settled | None = None
         """How the fixed point of the last answer came about."""
 
@@ -65,10 +70,9 @@ class Simulator:
         Raises: ValueError for an unknown cell.
         """
         index = self._index(cell)
-        turned = (self.phase[index] == Phase.OFF) != (phase == Phase.OFF)
-        self.phase[index] = phase
-        if turned:
-            self._received = None
+        if self.phase[index] != phase:
+            self.phase[index] = phase
+            self._take_phases()
 
     def step(self, prb_ratio: PerSlice) -> StepKpis:
         """KPIs of this slot under a split of each carrier; then moves on.
@@ -76,7 +80,9 @@ class Simulator:
         Raises: ValueError naming the cell whose split is not finite, negative or all zero.
         """
         kpis = self.evaluate(prb_ratio)
-        self._utilisation = kpis.utilisation
+        self._mean_inverse_rate = np.where(
+            kpis.users > 0, kpis.mean_inverse_rate, self._mean_inverse_rate
+        )
         self._users.move(self.slot)
         self.slot += 1
         self._received = None
@@ -86,7 +92,7 @@ class Simulator:
         """What `step` would answer. Raises: as `step`."""
         share = self.applied_ratio(prb_ratio)
         received = self.received
-        self.settled = self._settle(share, self._utilisation)
+        self.settled = self._settle(share, self._likely(share))
         return measured(
             received,
             self.settled,
@@ -108,13 +114,10 @@ class Simulator:
     @property
     def demand_mbps(self) -> PerSlice:
         """Traffic offered in this slot."""
-        shape = self._utilisation.shape
-        users = np.bincount(self.received.key, minlength=self._utilisation.size)
-        return users.reshape(shape) * self._rate_mbps
+        return self.received.users * self._rate_mbps
 
     def serving_map(self) -> Int[np.ndarray, "row column"]:
         """The cell that each place of the map would attach to."""
-        self._attachment.switch(self.phase != Phase.OFF)
         return self._attachment.best_cell.reshape(self.map.shape)
 
     def bracket(self, prb_ratio: PerSlice, tolerance: float = 1e-9) -> tuple[Settled, Settled]:
@@ -136,7 +139,7 @@ class Simulator:
             "place": self._users.place.copy(),
             "velocity": self._users.velocity.copy(),
             "serving": self._users.serving.copy(),
-            "utilisation": self._utilisation.copy(),
+            "mean_inverse_rate": self._mean_inverse_rate.copy(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -144,59 +147,79 @@ class Simulator:
         self.reset(int(state["seed"]))
         self.slot = int(state["slot"])
         self.phase = np.array(state["phase"])
+        self._take_phases()
         self._users.place = np.array(state["place"])
         self._users.velocity = np.array(state["velocity"])
         self._users.serving = np.array(state["serving"])
-        self._utilisation = np.array(state["utilisation"])
+        self._mean_inverse_rate = np.array(state["mean_inverse_rate"])
 
     def applied_ratio(self, prb_ratio: PerSlice) -> PerSlice:
         """Eq. (1): weights scaled to a sum of one; equal under default, zero when off."""
         share = np.array(prb_ratio, np.float64)
-        if share.shape != self._utilisation.shape:
-            raise ValueError(
-                f"prb_ratio: expected shape {self._utilisation.shape}, got {share.shape}"
-            )
-        controlled = self.phase == Phase.CONTROLLED
-        share[~controlled] = 1.0
-        total = share.sum(axis=1)
-        usable = (share >= 0).all(axis=1) & np.isfinite(total) & (total > 0)
-        if not usable.all():
-            row = int(np.argmin(usable))
-            raise ValueError(
-                f"prb_ratio of {self.scenario.cells[row]}: expected finite weights, none negative, "
-                f"with a positive sum, got {share[row].tolist()}"
-            )
-        share /= total[:, None]
-        share[self.phase == Phase.OFF] = 0.0
+        shape = len(self.phase), len(self._rate_mbps)
+        if share.shape != shape:
+            raise ValueError(f"prb_ratio: expected shape {shape}, got {share.shape}")
+        if not self._all_controlled:
+            share[self.phase != Phase.CONTROLLED] = 1.0
+        total = share.sum(axis=1, keepdims=True)
+        # A NaN fails both comparisons of its row's extremes.
+        if not (share.min() >= 0 and total.min() > 0 and total.max() < np.inf):
+            raise ValueError(self._refusal(share))
+        share /= total
+        if not self._all_controlled:
+            share[self.phase == Phase.OFF] = 0.0
         return share
+
+    def _refusal(self, share: PerSlice) -> str:
+        total = share.sum(axis=1)
+        row = int(np.argmin((share >= 0).all(axis=1) & np.isfinite(total) & (total > 0)))
+        return (
+            f"prb_ratio of {self.scenario.cells[row]}: expected finite weights, none negative, "
+            f"with a positive sum, got {share[row].tolist()}"
+        )
 
     def _receive(self) -> Received:
         """Attaches everyone and picks out who is active."""
-        users, on = self._users, self.phase != Phase.OFF
-        self._attachment.switch(on)
+        users = self._users
         position = users.positions(self.map.shape)
         users.serving = self._attachment.serving(position, users.serving)
         key = users.serving * self.scenario.n_slices + users.slice_index
-        share = self._mask.at(self.slot) * on[:, None]
-        active = np.flatnonzero(users.quantile <= share.ravel()[key])
-        snr = self.map.snr.take(position[active], axis=0)
-        signal = np.take_along_axis(snr, users.serving[active, None], axis=1)[:, 0]
-        return Received(key[active], signal, snr)
+        share = self._mask.at(self.slot)
+        if not self._all_controlled:
+            share = np.where(self.phase[:, None] != Phase.OFF, share, NOBODY)
+        active = np.flatnonzero(users.quantile <= share.ravel().take(key))
+        snr = self.map.snr.take(position.take(active), axis=0)
+        serving = users.serving.take(active)
+        signal = snr.ravel().take(np.arange(len(active)) * snr.shape[1] + serving)
+        active_key = key.take(active)
+        count = np.bincount(active_key, minlength=share.size).astype(np.float64)
+        return Received(active_key, signal, snr, count.reshape(share.shape))
 
-    def _settle(self, share: PerSlice, start: PerSlice, tolerance: float = 1e-3) -> Settled:
-        radio = self.scenario.radio
-        on: Bool[np.ndarray, " cell"] = self.phase != Phase.OFF
-        interference = INTERFERENCE[radio.placement](self.received, share, on, radio.idle_load)
+    def _settle(self, share: PerSlice, start: PerSlice, tolerance: float = TOLERANCE) -> Settled:
         return settle(
             self.received,
-            interference,
+            self._placement.interference(self.received, share),
             share,
             self._rate_mbps,
             self._link,
-            radio.bandwidth_hz,
+            self.scenario.radio.bandwidth_hz,
             start,
             tolerance,
         )
+
+    def _likely(self, share: PerSlice) -> PerSlice:
+        """Utilisation if UEs' rates on average are what they were: where the iteration starts."""
+        required = self.received.users * self._rate_mbps * self._mean_inverse_rate
+        return np.minimum(required / np.maximum(share, NARROWEST_SHARE), 1.0)
+
+    def _take_phases(self) -> None:
+        on = self.phase != Phase.OFF
+        radio = self.scenario.radio
+        self._all_controlled = bool((self.phase == Phase.CONTROLLED).all())
+        self._attachment.switch(on)
+        placement = PLACEMENTS[radio.placement]
+        self._placement = placement(on, self.scenario.n_slices, radio.idle_load)
+        self._received = None
 
     def _index(self, cell: str | int) -> int:
         cells = self.scenario.cells

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from slicing_rllib.radio.streams import Stream, generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
+
+BLOCK_STEPS = 64
+"""Steps whose masks are computed together: one call for many small arrays."""
 
 
 class Mask(Protocol):
@@ -76,14 +79,20 @@ class _Waves:
         self._ripple_rad = 2 * np.pi * ripple_turns[:, 0]
         # Slices' ripples drift apart, so that no combination of them comes back every period.
         self._ripple_pace = 2 * np.pi * (0.75 + 0.5 * ripple_turns[:, 1]) / spec.ripple_period_steps
+        self._block: tuple[int, Float[np.ndarray, "step cell slice"]] = (-1, np.zeros((0, 0, 0)))
 
     def at(self, step: int) -> PerSlice:
+        number, row = divmod(step, BLOCK_STEPS)
+        if self._block[0] != number:
+            steps = np.arange(number * BLOCK_STEPS, (number + 1) * BLOCK_STEPS)
+            self._block = number, self._shares(steps[:, None, None])
+        return self._block[1][row]
+
+    def _shares(self, step: Int[np.ndarray, "step 1 1"]) -> Float[np.ndarray, "step cell slice"]:
         spec = self._spec
-        turn_rad = 2 * math.pi * step / spec.period_steps
-        wave = 0.5 + 0.5 * np.sin(turn_rad + self._wave_rad)
-        share = spec.low + (spec.high - spec.low) * wave
+        wave = 0.5 + 0.5 * np.sin(2 * np.pi * step / spec.period_steps + self._wave_rad)
         ripple = spec.ripple * np.sin(self._ripple_pace * step + self._ripple_rad)
-        return np.minimum(np.maximum(share + ripple, 0.0), 1.0)
+        return np.clip(spec.low + (spec.high - spec.low) * wave + ripple, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from slicing_rllib.radio.scenario import MobilitySpec, Scenario
 from slicing_rllib.radio.streams import Stream, cell_keys, member_keys, uniforms
 
 Places = Float[np.ndarray, "2 ue"]
+UNATTACHED = -1
+"""Serving cell of UEs before their first slot."""
 BELOW_ONE = 1.0 - 2.0**-40
 """Keeps a coordinate that rounding wrapped to 1 on the map."""
 
@@ -33,17 +35,18 @@ class Users:
         keys = cell_keys(seed, Stream.MOVEMENT, n_cells)
         self._keys = member_keys(keys, members)
         self.place: Places = np.stack([uniforms(self._keys, draw).ravel() for draw in (0, 1)])
-        self.velocity: Places = self._legs(self._keys, 0).reshape(2, -1)
-        self.serving: Int[np.ndarray, " ue"] = np.full(n_cells * members, -1)
+        self.velocity: Places = self._legs(0)
+        self._next_legs = 0, self.velocity
+        self.serving: Int[np.ndarray, " ue"] = np.full(n_cells * members, UNATTACHED)
 
     def move(self, step: int) -> None:
         """One step along everyone's leg; a UE in leg_steps begins a new one."""
         legs = self._mobility.leg_steps
-        cohort = step % legs
-        turning = self._keys[:, cohort::legs]
-        if turning.size:
-            velocity = self.velocity.reshape(2, *self._keys.shape)
-            velocity[:, :, cohort::legs] = self._legs(turning, 1 + step // legs)
+        number = 1 + step // legs
+        if self._next_legs[0] != number:
+            self._next_legs = number, self._legs(number)
+        turning = slice(step % legs, None, legs)
+        self.velocity[:, turning] = self._next_legs[1][:, turning]
         self.place += self.velocity
         self.place -= np.floor(self.place)
 
@@ -55,13 +58,13 @@ class Users:
         rows += (place[1] * (shape[1] * BELOW_ONE)).astype(np.int64)
         return rows
 
-    def _legs(self, keys: np.ndarray, leg: int) -> Float[np.ndarray, "2 cell member"]:
-        """Velocities, fractions of the map per step, of everyone's leg of that number."""
-        heading_rad = 2 * np.pi * uniforms(keys, 2 + 2 * leg)
+    def _legs(self, number: int) -> Places:
+        """Everyone's velocity on the leg of that number, in fractions of the map per step."""
+        heading_rad = 2 * np.pi * uniforms(self._keys, 2 + 2 * number)
         shortest_m, longest_m = self._leg_m
-        length_m = shortest_m + (longest_m - shortest_m) * uniforms(keys, 3 + 2 * leg)
+        length_m = shortest_m + (longest_m - shortest_m) * uniforms(self._keys, 3 + 2 * number)
         metres = np.stack([length_m * np.cos(heading_rad), length_m * np.sin(heading_rad)])
-        return np.tensordot(step_to_fractions(self._ground), metres, axes=1)
+        return step_to_fractions(self._ground) @ metres.reshape(2, -1)
 
 
 def leg_lengths_m(mobility: MobilitySpec, step_s: float) -> tuple[float, float]:
@@ -85,23 +88,22 @@ class Attachment:
         self._snr = snr
         self._hysteresis = 10 ** (hysteresis_db / 10)
         self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
-        self.best_cell: Int[np.ndarray, " position"] = np.zeros(0, np.int64)
-        self._best_snr: Float[np.ndarray, " position"] = np.zeros(0)
 
     def switch(self, on: Bool[np.ndarray, " cell"]) -> None:
         """Takes note of which cells are on the air."""
         if np.array_equal(on, self._on):
             return
         self._on = on.copy()
-        heard = np.where(on, self._snr, 0.0)
-        self.best_cell = heard.argmax(axis=1)
-        self._best_snr = heard.max(axis=1)
+        self._heard = self._snr if on.all() else np.where(on, self._snr, 0.0)
+        self.best_cell: Int[np.ndarray, " position"] = self._heard.argmax(axis=1)
+        self._to_beat = self._heard.max(axis=1) / self._hysteresis
 
     def serving(
         self, position: Int[np.ndarray, " ue"], serving: Int[np.ndarray, " ue"]
     ) -> Int[np.ndarray, " ue"]:
         """The strongest cell, but only if it beats the present one by the hysteresis."""
-        present = self._snr.ravel()[position * self._snr.shape[1] + serving]
-        present *= self._on[serving] & (serving >= 0)
-        leaves = self._best_snr[position] > self._hysteresis * present
-        return np.where(leaves, self.best_cell[position], serving)
+        best = self.best_cell.take(position)
+        if serving[0] == UNATTACHED:
+            return best
+        present = self._heard.take(position * self._heard.shape[1] + serving)
+        return np.where(self._to_beat.take(position) > present, best, serving)
