@@ -1,11 +1,11 @@
 """What rollouts say about policies, with intervals: a seed is the unit, never a cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import trim_mean
+from scipy.stats import bootstrap, trim_mean
 
 from slicing_rllib.evaluation.rollout import Rollout
 
@@ -16,6 +16,7 @@ CONFIDENCE = 0.95
 METRICS = ("reward_mean", "satisfaction_mean", "fail_rate_95", "delay_max_ms")
 
 Interval = tuple[float, float]
+PerSeed = Float[np.ndarray, " seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +41,20 @@ def summarise(
 
     Raises: ValueError where policies were run on different numbers of seeds.
     """
-    per_seed = {
-        name: np.stack([seed_metrics(run) for run in runs]) for name, runs in rollouts.items()
-    }
+    table = {name: np.stack([seed_metrics(run) for run in runs]) for name, runs in rollouts.items()}
+    return summarise_seeds(table, rng)
+
+
+def summarise_seeds(
+    per_seed: Mapping[str, Float[np.ndarray, "seed metric"]], rng: np.random.Generator
+) -> dict[str, PolicySummary]:
+    """As `summarise`, from each policy's METRICS per seed, in one order of seeds."""
     counts = {name: len(rows) for name, rows in per_seed.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(
             f"paired evaluation: expected as many seeds for every policy, got {counts}"
         )
-    seeds = next(iter(counts.values()), 0)
-    draws = rng.integers(seeds, size=(RESAMPLES, seeds)) if seeds > 1 else None
-    return {name: _summary(name, per_seed, draws) for name in per_seed}
+    return {name: _summary(name, per_seed, rng) for name in per_seed}
 
 
 def seed_metrics(run: Rollout) -> Float[np.ndarray, " metric"]:
@@ -72,40 +76,60 @@ def interquartile_mean(values: Float[np.ndarray, "*axes seed"]) -> Float[np.ndar
     return np.asarray(trim_mean(values, 0.25, axis=-1))
 
 
-def bootstrap_interval(
-    resampled: Float[np.ndarray, " resample"], confidence: float = CONFIDENCE
-) -> Interval:
-    """Percentile interval of a resampled statistic."""
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(resampled, [tail, 1.0 - tail])
-    return float(low), float(high)
+def seed_interval(
+    statistic: Callable[..., np.ndarray], *per_seed: PerSeed, rng: np.random.Generator
+) -> Interval | None:
+    """95 % percentile bootstrap of `statistic(*per_seed, axis=...)`, whole seeds drawn together.
+
+    None with fewer than two seeds.
+    """
+    if len(per_seed[0]) < 2:
+        return None
+    interval = bootstrap(
+        per_seed,
+        statistic,
+        n_resamples=RESAMPLES,
+        paired=True,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=rng,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
-def gap_closed(
-    reward: Float[np.ndarray, "*draw"],
-    equal: Float[np.ndarray, "*draw"],
-    oracle: Float[np.ndarray, "*draw"],
-) -> Float[np.ndarray, "*draw"]:
-    """Share of the equal-share -> oracle gap in mean reward that a policy closes."""
-    return (reward - equal) / (oracle - equal)
+def paired_difference(
+    ours: PerSeed, theirs: PerSeed, rng: np.random.Generator
+) -> tuple[float, Interval | None]:
+    """Mean over seeds of ours less theirs, and its interval: zero outside it, they differ."""
+    difference = ours - theirs
+    return float(difference.mean()), seed_interval(np.mean, difference, rng=rng)
+
+
+def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
+    """Share of seeds on which ours is better, ties counted half. Pairs, so no cross product."""
+    return float(np.mean((ours > theirs) + 0.5 * (ours == theirs)))
+
+
+def gap_closed(policy: PerSeed, equal: PerSeed, oracle: PerSeed, axis: int = -1) -> np.ndarray:
+    """Share of the equal-share -> oracle gap in mean reward that a policy closes: of means."""
+    start = equal.mean(axis=axis)
+    return np.asarray((policy.mean(axis=axis) - start) / (oracle.mean(axis=axis) - start))
 
 
 def _summary(
-    name: str,
-    per_seed: Mapping[str, Float[np.ndarray, "seed metric"]],
-    draws: np.ndarray | None,
+    name: str, per_seed: Mapping[str, Float[np.ndarray, "seed metric"]], rng: np.random.Generator
 ) -> PolicySummary:
-    rows = per_seed[name]
-    mean = dict(zip(METRICS, rows.mean(axis=0).tolist(), strict=True))
-    ci95: dict[str, Interval | None] = dict.fromkeys((*METRICS, "oracle_gap_closed"))
-    if draws is not None:
-        for column, metric in enumerate(METRICS):
-            ci95[metric] = bootstrap_interval(rows[draws, column].mean(axis=1))
+    columns = dict(zip(METRICS, per_seed[name].T, strict=True))
+    ci95 = {metric: seed_interval(np.mean, column, rng=rng) for metric, column in columns.items()}
     closed = None
     if "equal" in per_seed and "oracle" in per_seed:
         rewards = [per_seed[policy][:, 0] for policy in (name, "equal", "oracle")]
-        closed = float(gap_closed(*(np.asarray(reward.mean()) for reward in rewards)))
-        if draws is not None:
-            resampled = gap_closed(*(reward[draws].mean(axis=1) for reward in rewards))
-            ci95["oracle_gap_closed"] = bootstrap_interval(resampled)
-    return PolicySummary(**mean, oracle_gap_closed=closed, ci95=ci95, seeds=len(rows))
+        closed = float(gap_closed(*rewards))
+        ci95["oracle_gap_closed"] = seed_interval(gap_closed, *rewards, rng=rng)
+    return PolicySummary(
+        **{metric: float(column.mean()) for metric, column in columns.items()},
+        oracle_gap_closed=closed,
+        ci95=ci95,
+        seeds=len(per_seed[name]),
+    )

@@ -5,9 +5,10 @@ import pytest
 
 from slicing_rllib.evaluation.rollout import Rollout
 from slicing_rllib.evaluation.statistics import (
-    bootstrap_interval,
     gap_closed,
     interquartile_mean,
+    paired_difference,
+    probability_of_improvement,
     seed_metrics,
     summarise,
 )
@@ -43,7 +44,7 @@ def test_cells_that_are_off_do_not_count():
 
 def test_the_gap_closed_is_the_share_of_the_way_to_the_oracle():
     """From .6 to .9, a policy at .8 has gone two thirds."""
-    assert gap_closed(np.array(0.8), np.array(0.6), np.array(0.9)) == pytest.approx(2 / 3)
+    assert gap_closed(np.array([0.8]), np.array([0.6]), np.array([0.9])) == pytest.approx(2 / 3)
 
 
 def test_a_summary_pairs_seeds():
@@ -80,5 +81,15 @@ def test_the_interquartile_mean_drops_the_outer_quarters():
     assert interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])) == pytest.approx(2.0)
 
 
-def test_an_interval_leaves_out_the_tails():
-    assert bootstrap_interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
+def test_a_paired_difference_sees_through_the_spread_of_seeds():
+    """Seeds differ by ten, the policies by one on each: one, for certain."""
+    theirs = np.array([0.0, 10.0, 20.0])
+
+    assert paired_difference(theirs + 1, theirs, np.random.default_rng(0)) == (1.0, (1.0, 1.0))
+
+
+def test_ties_count_half_an_improvement():
+    """Better, equal, worse, better: 2.5 of 4."""
+    ours, theirs = np.array([2.0, 1.0, 0.0, 5.0]), np.array([1.0, 1.0, 1.0, 1.0])
+
+    assert probability_of_improvement(ours, theirs) == pytest.approx(0.625)
