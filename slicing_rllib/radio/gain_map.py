@@ -95,7 +95,7 @@ class Shadowing:
 
     def loss_db(self, index: int, site: SiteSpec, sight: Sight) -> Map:
         """Path loss and shadowing towards one site."""
-        los = self._sees(index, sight)
+        los = self.sees(index, sight)
         heights = {"bs_height_m": site.mast.height_m, "ue_height_m": self._radio.ue_height_m}
         common, own = self._radio.site_correlation, 1 - self._radio.site_correlation
         fields = np.sqrt(common) * self._common + np.sqrt(own) * self._fields(
@@ -112,7 +112,8 @@ class Shadowing:
         )
         return path_db + sigma_db * np.where(los, fields[0], fields[1])
 
-    def _sees(self, index: int, sight: Sight) -> Bool[np.ndarray, "row column"]:
+    def sees(self, index: int, sight: Sight) -> Bool[np.ndarray, "row column"]:
+        """Which places have line of sight to a site."""
         field = self._los_field.draw(generator(self._map_seed, Stream.LINE_OF_SIGHT, index))
         return ndtr(field) < self._environment.los_probability(sight.horizontal_m)
 

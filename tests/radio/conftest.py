@@ -1,0 +1,29 @@
+"""Networks to look at."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from slicing_rllib.radio import Scenario, Simulator, built_in
+
+
+@pytest.fixture(scope="session")
+def paper() -> Scenario:
+    return built_in("paper")
+
+
+@pytest.fixture
+def simulator(paper) -> Simulator:
+    return Simulator(paper, 5, map_seed=0)
+
+
+@pytest.fixture(scope="session")
+def busy(paper) -> Scenario:
+    """Every UE active, all the time."""
+    return replace(paper, name="busy", mask=replace(paper.mask, low=1.0, high=1.0))
+
+
+@pytest.fixture
+def equal_split() -> np.ndarray:
+    return np.full((12, 4), 0.25)
