@@ -67,11 +67,13 @@ def sinr_percentiles_db(
 
     One sort for all groups: group by group, values are moved apart by more than their range.
     """
+    if not len(key):
+        return np.zeros((len(QUANTILES), *users.shape))
     count = users.ravel()
     first = np.arange(len(count)) * HIGHEST_SINR
     ordered = np.sort(first.take(key) + np.minimum(sinr, 0.5 * HIGHEST_SINR))
     rank = (QUANTILES * np.maximum(count - 1.0, 0.0) + 0.5).astype(np.int64)
     rank += (np.cumsum(count) - count).astype(np.int64)
-    found = ordered.take(rank, mode="clip") - first if len(ordered) else first
+    found = ordered.take(rank, mode="clip") - first
     values_db = 10 * np.log10(np.where(count > 0, found, NO_UE))
     return values_db.reshape(len(QUANTILES), *users.shape)

@@ -62,11 +62,14 @@ def test_every_range_is_covered_exactly_once_by_each_cell(seed, n_cells, n_slice
     assert overlap(share).sum(axis=2) == pytest.approx(1.0)
 
 
-@pytest.fixture(scope="module")
-def monkeypatch_iterations():
-    """Sets how many iterations there are at most."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield lambda number: patch.setattr(coupling, "MAX_ITERATIONS", number)
+def iterates(received, share, placement, start) -> np.ndarray:
+    """What each of the first six iterations makes of a start."""
+    found = []
+    for last in range(1, 7):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(coupling, "MAX_ITERATIONS", last)
+            found.append(settled(received, share, placement, start).utilisation)
+    return np.array(found)
 
 
 def one_ue_each() -> Received:
@@ -127,14 +130,11 @@ def test_iteration_from_below_and_from_above_enclose_one_point(
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**31), placement=st.sampled_from(sorted(PLACEMENTS)))
-def test_iterates_rise_from_idle_and_fall_from_full(seed, placement, monkeypatch_iterations):
+def test_iterates_rise_from_idle_and_fall_from_full(seed, placement):
     received, share = network(seed, 4, 3, members=40)
     for start, direction in ((0.0, 1), (1.0, -1)):
-        iterates = []
-        for last in range(1, 7):
-            monkeypatch_iterations(last)
-            iterates.append(settled(received, share, placement, start).utilisation)
-        assert (direction * np.diff(iterates, axis=0) >= -1e-12).all()
+        changes = np.diff(iterates(received, share, placement, start), axis=0)
+        assert (direction * changes >= -1e-12).all()
 
 
 @settings(max_examples=20, deadline=None)

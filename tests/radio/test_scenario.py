@@ -1,0 +1,135 @@
+"""Scenarios: what the built-in ones say, and what cannot be built."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from slicing_rllib.radio import (
+    BUILT_IN,
+    HexagonalCluster,
+    HexagonalGrid,
+    MobilitySpec,
+    RadioSpec,
+    Scenario,
+    SiteList,
+    SiteSpec,
+    SliceSla,
+    TrafficSpec,
+    built_in,
+    hexagonal,
+)
+
+
+def test_the_paper_has_twelve_cells_in_two_groups(paper):
+    assert paper.cells == tuple(f"cell_{k}" for k in range(1, 13))
+    assert paper.n_slices == 4
+    group_a = [0, 1, 2, 6, 7, 8]
+    group_b = [3, 4, 5, 9, 10, 11]
+    assert (paper.sla_throughput_mbps[group_a] == [4, 3, 2, 1]).all()
+    assert (paper.sla_throughput_mbps[group_b] == [2.5, 2, 1.5, 1]).all()
+    assert (paper.sla_delay_ms[group_a] == [3, 2, 1, 1]).all()
+    assert (paper.sla_delay_ms[group_b] == 1).all()
+    assert paper.radio.bandwidth_hz == 18e6
+
+
+def test_equal_scenarios_are_equal_and_hash_alike(paper):
+    assert paper == built_in("paper")
+    assert hash(paper) == hash(built_in("paper"))
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_pydantic_builds_every_scenario_from_plain_data(name):
+    adapter = TypeAdapter(Scenario)
+    scenario = built_in(name)
+    assert adapter.validate_json(adapter.dump_json(scenario)) == scenario
+
+
+def test_pydantic_refuses_an_unknown_key(paper):
+    adapter = TypeAdapter(Scenario)
+    data = adapter.dump_python(paper)
+    data["radio"]["carier_hz"] = 1
+    with pytest.raises(ValidationError, match="carier_hz"):
+        adapter.validate_python(data)
+
+
+def test_neighbours_are_the_six_most_strongly_coupled(paper):
+    assert paper.neighbours.shape == (12, 6)
+    for cell, row in enumerate(paper.neighbours):
+        assert cell not in row
+        assert len(set(row)) == 6
+    # A site's own sectors touch along their whole borders.
+    assert {1, 2} <= set(paper.neighbours[0])
+
+
+def test_neighbours_of_a_wrapped_grid_are_the_same_from_every_site():
+    scenario = hexagonal(4, 4, like=built_in("paper"))
+    counts = np.bincount(scenario.neighbours.ravel(), minlength=48)
+    assert counts.reshape(16, 3).sum(axis=1) == pytest.approx(18, abs=2)
+
+
+def test_everybody_or_nobody_can_be_a_neighbour(paper):
+    assert replace(paper, neighbours_kept="none").neighbours.shape == (12, 0)
+    everybody = replace(paper, neighbours_kept="all").neighbours
+    assert everybody.shape == (12, 11)
+    assert everybody[3].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_a_small_network_has_fewer_neighbours_than_asked_for(paper):
+    one_site = replace(paper, layout=replace(paper.layout, rows=1, columns=1))
+    assert one_site.neighbours.shape == (3, 2)
+
+
+def test_grids_of_any_size_take_groups_in_turn(paper):
+    scenario = hexagonal(3, 5, like=paper)
+    assert len(scenario.cells) == 45
+    assert [site.sla_groups[0] for site in scenario.sites[:3]] == ["A", "B", "A"]
+
+
+def test_a_cluster_has_19_sites(paper):
+    layout = HexagonalCluster(rings=2, sla_groups=("A",))
+    assert len(replace(paper, layout=layout).cells) == 57
+
+
+def test_sites_by_coordinates_stand_in_a_rectangle(paper):
+    sites = (
+        SiteSpec(x_m=0, y_m=0, sla_groups=("A",) * 3),
+        SiteSpec(x_m=400, y_m=100, sla_groups=("B",) * 3),
+    )
+    ground = replace(paper, layout=SiteList(sites=sites, margin_m=200.0)).ground
+    assert not ground.wraps
+    assert ground.origin_m == (-200, -200)
+    assert ground.area_m2 == pytest.approx(800 * 500)
+
+
+@pytest.mark.parametrize(
+    ("build", "complaint"),
+    [
+        (lambda paper: SliceSla(throughput_mbps=0, delay_ms=1), "throughput_mbps must be positive"),
+        (lambda paper: TrafficSpec(rate_kbps=1, packet_kbit=float("nan")), "packet_kbit"),
+        (lambda paper: MobilitySpec(min_speed_kmh=5, max_speed_kmh=3), "min_speed_kmh <= max"),
+        (
+            lambda paper: RadioSpec(environment="mars"),
+            "must be one of winner_c2, .*'mars'",
+        ),
+        (lambda paper: RadioSpec(idle_load=1.5), r"idle_load must be in \[0, 1\], got 1.5"),
+        (lambda paper: RadioSpec(n_prbs=0), "n_prbs must be positive, got 0"),
+        (lambda paper: HexagonalGrid(rows=0, sla_groups=("A",)), "rows must be positive"),
+        (lambda paper: HexagonalGrid(sla_groups=()), "at least one name in sla_groups"),
+        (lambda paper: HexagonalCluster(rings=-1, sla_groups=("A",)), "rings must not be negative"),
+        (lambda paper: SiteList(sites=()), "at least one site"),
+        (lambda paper: SiteSpec(x_m=0, y_m=0, sla_groups=("A",)), "as many sla_groups as azimuths"),
+        (lambda paper: replace(paper, slices=()), "at least one slice"),
+        (lambda paper: replace(paper, slices=paper.slices[:3]), "'A' must have 3 slices, got 4"),
+        (lambda paper: replace(paper, slices=paper.slices[:1] * 4), "appears more than once"),
+        (lambda paper: replace(paper, sla_groups=paper.sla_groups[:1]), "one of A, got 'B'"),
+        (lambda paper: replace(paper, neighbours_kept=0), "neighbours_kept must be 1 or more"),
+        (lambda paper: replace(paper, step_s=-1), "step_s must be positive"),
+        (lambda paper: built_in("papers"), "expected one of paper, .*got 'papers'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(paper, build, complaint):
+    with pytest.raises(ValueError, match=complaint) as refusal:
+        build(paper)
+    assert "\n" not in str(refusal.value)
