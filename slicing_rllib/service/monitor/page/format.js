@@ -1,0 +1,53 @@
+// Numbers and durations as people read them.
+
+export const NONE = "–";
+
+export function decimal(value, digits = 2) {
+  return value === null || value === undefined ? NONE : value.toFixed(digits);
+}
+
+export function brief(value) {
+  if (value === null || value === undefined) return NONE;
+  const size = Math.abs(value);
+  if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)} M`;
+  if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)} k`;
+  return `${+value.toPrecision(3)}`;
+}
+
+export function percent(value, digits = 0) {
+  return value === null || value === undefined ? NONE : `${(100 * value).toFixed(digits)} %`;
+}
+
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+export function clock(time) {
+  if (time === null || time === undefined) return "";
+  const date = typeof time === "number" ? new Date(time * 1000) : new Date(time);
+  if (Number.isNaN(date.getTime())) return String(time);
+  return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+export const PHASE_NAMES = ["off", "default action", "own policy"];
+
+export function phaseName(phase) {
+  return PHASE_NAMES[phase] ?? "not reported";
+}
+
+export function policyName(name) {
+  const known = {
+    drl: "DRL (from scratch)", tl: "TL (transferred)", oracle: "oracle",
+    equal: "equal shares", traffic_aware: "traffic-aware", sla_weighted: "SLA-weighted",
+    best_static: "best static split", persistence: "persistence", drl_no_messages: "DRL, no messages",
+  };
+  return known[name] ?? name;
+}
+
+// cell_2 before cell_10
+export function byName(a, b) {
+  return a.localeCompare(b, "en", { numeric: true });
+}
