@@ -3,8 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
-from slicing_rllib.radio.sites import HexagonalGrid
+from slicing_rllib.radio.antenna import ColumnAntenna
+from slicing_rllib.radio.scenario import (
+    IndoorSpec,
+    RadioSpec,
+    Scenario,
+    SlaGroup,
+    SliceSla,
+    SliceSpec,
+    TrafficSpec,
+)
+from slicing_rllib.radio.sites import HexagonalCluster, HexagonalGrid, MastSpec
 from slicing_rllib.radio.traffic import SyntheticMask
 
 
@@ -36,6 +45,29 @@ def mixed() -> Scenario:
     return replace(paper(), name="mixed", mask=mask)
 
 
+def tr36873_uma() -> Scenario:
+    """3GPP's 3D-UMa calibration: 19 wrapped sites, 2 GHz, ten elements, most UEs indoors."""
+    return Scenario(
+        name="tr36873_uma",
+        layout=HexagonalCluster(
+            rings=2,
+            site_distance_m=500.0,
+            mast=MastSpec(height_m=25.0, tilt_deg=12.0),
+            sla_groups=("A",),
+        ),
+        slices=paper().slices,
+        sla_groups=paper().sla_groups[:1],
+        radio=RadioSpec(
+            carrier_hz=2e9,
+            environment="tr36873_uma",
+            site_correlation=0.0,
+            antenna=ColumnAntenna(elements=10),
+            min_distance_m=35.0,
+        ),
+        indoor=IndoorSpec(share=0.8),
+    )
+
+
 def hexagonal(rows: int, columns: int, *, like: Scenario) -> Scenario:
     """A scenario on a wrapped grid of that many sites, its masts and SLA groups as in `like`.
 
@@ -47,7 +79,11 @@ def hexagonal(rows: int, columns: int, *, like: Scenario) -> Scenario:
     return replace(like, name=f"{like.name}_{rows}x{columns}", layout=layout)
 
 
-BUILT_IN: dict[str, Callable[[], Scenario]] = {"paper": paper, "mixed": mixed}
+BUILT_IN: dict[str, Callable[[], Scenario]] = {
+    "paper": paper,
+    "mixed": mixed,
+    "tr36873_uma": tr36873_uma,
+}
 
 
 def built_in(name: str) -> Scenario:

@@ -95,6 +95,32 @@ class MobilitySpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IndoorSpec:
+    """UEs inside buildings. Source of the values: TR 36.873, tables 6-1 and 7.2-1."""
+
+    __pydantic_config__ = FORBID_UNKNOWN
+
+    share: float = 0.0
+    """Of all UEs."""
+    wall_db: float = 20.0
+    inside_db_per_m: float = 0.5
+    max_depth_m: float = 25.0
+    """UEs are evenly deep in their buildings, down to this."""
+    min_floors: int = 4
+    max_floors: int = 8
+    floor_height_m: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"indoor: share must be in [0, 1], got {self.share}")
+        if not 1 <= self.min_floors <= self.max_floors:
+            raise ValueError(
+                "indoor: expected 1 <= min_floors <= max_floors, "
+                f"got {self.min_floors} and {self.max_floors}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RadioSpec:
     """Carrier, propagation and receiver, the same for all cells."""
 
@@ -163,9 +189,10 @@ class Scenario:
     slices: tuple[SliceSpec, ...]
     sla_groups: tuple[SlaGroup, ...]
     radio: RadioSpec = field(default_factory=RadioSpec)
+    indoor: IndoorSpec = field(default_factory=IndoorSpec)
     mobility: MobilitySpec = field(default_factory=MobilitySpec)
     mask: SyntheticMask | TraceMask = field(default_factory=SyntheticMask)
-    step_s: float = 30.0
+    step_s: float = 1.0
     neighbours_kept: int | Literal["all", "none"] = 6
     """Whose load a cell is told: its most strongly coupled cells', everybody's, or nobody's."""
     delay_cap_ms: float = 100.0

@@ -189,6 +189,8 @@ class Simulator:
             share = np.where(self.phase[:, None] != Phase.OFF, share, NOBODY)
         active = np.flatnonzero(users.quantile <= share.ravel().take(key))
         snr = self.map.snr.take(position.take(active), axis=0)
+        if users.wall_gain is not None:
+            snr *= users.wall_gain.take(active)[:, None]
         serving = users.serving.take(active)
         signal = snr.ravel().take(np.arange(len(active)) * snr.shape[1] + serving)
         active_key = key.take(active)

@@ -22,7 +22,7 @@ class Stream(IntEnum):
     COMMON_SHADOWING = 2
     MOVEMENT = 3
     MASK = 4
-    DROP = 5
+    WALLS = 5
 
 
 def generator(seed: int, stream: Stream, index: int) -> np.random.Generator:

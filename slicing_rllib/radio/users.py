@@ -1,10 +1,10 @@
 """UEs on the map: where they are, where they go, and which cell serves them."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt64
 
 from slicing_rllib.radio.layout import Layout
-from slicing_rllib.radio.scenario import MobilitySpec, Scenario
+from slicing_rllib.radio.scenario import IndoorSpec, MobilitySpec, Scenario
 from slicing_rllib.radio.streams import Stream, cell_keys, member_keys, uniforms
 
 Places = Float[np.ndarray, "2 ue"]
@@ -38,6 +38,8 @@ class Users:
         self.velocity: Places = self._legs(0)
         self._next_legs = 0, self.velocity
         self.serving: Int[np.ndarray, " ue"] = np.full(n_cells * members, UNATTACHED)
+        doors = member_keys(cell_keys(seed, Stream.WALLS, n_cells), members)
+        self.wall_gain = wall_gain(scenario.indoor, doors)
 
     def move(self, step: int) -> None:
         """One step along everyone's leg; a UE in leg_steps begins a new one."""
@@ -79,6 +81,20 @@ def step_to_fractions(ground: Layout) -> Float[np.ndarray, "2 2"]:
     """
     edges_m = np.array(ground.edges_m) * (1.0 if ground.wraps else 2.0)
     return np.linalg.inv(edges_m).T
+
+
+def wall_gain(
+    spec: IndoorSpec, keys: UInt64[np.ndarray, "cell member"]
+) -> Float[np.ndarray, " ue"] | None:
+    """Gain, linear, of the walls around each UE, which it takes along; None if all are outdoors.
+
+    The map is that of street level, so indoor UEs are on the ground floor here.
+    """
+    if spec.share == 0:
+        return None
+    depth_m = spec.max_depth_m * uniforms(keys, 1).ravel()
+    loss_db = spec.wall_db + spec.inside_db_per_m * depth_m
+    return np.where(uniforms(keys, 0).ravel() < spec.share, 10 ** (-loss_db / 10), 1.0)
 
 
 class Attachment:
