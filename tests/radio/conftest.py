@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import Scenario, Simulator, built_in
+from slicing_rllib.radio import Scenario, Simulator, SyntheticMask, built_in
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def simulator(paper) -> Simulator:
 @pytest.fixture(scope="session")
 def busy(paper) -> Scenario:
     """Every UE active, all the time."""
-    return replace(paper, name="busy", mask=replace(paper.mask, low=1.0, high=1.0))
+    return replace(paper, name="busy", mask=SyntheticMask(low=1.0, high=1.0))
 
 
 @pytest.fixture

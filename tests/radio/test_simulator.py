@@ -13,6 +13,7 @@ from slicing_rllib.radio import (
     Simulator,
     SiteList,
     SiteSpec,
+    SyntheticMask,
     built_in,
     hexagonal,
 )
@@ -229,7 +230,7 @@ def test_an_unknown_cell_is_named(simulator):
 
 
 def test_an_empty_slice_is_satisfied_and_finite(paper, equal_split):
-    idle = replace(paper, mask=replace(paper.mask, low=0.0, high=0.0))
+    idle = replace(paper, mask=SyntheticMask(low=0.0, high=0.0))
     kpis = Simulator(idle, 0, map_seed=0).step(equal_split)
     assert kpis.users.sum() == 0
     assert (kpis.throughput_mbps >= paper.sla_throughput_mbps).all()
