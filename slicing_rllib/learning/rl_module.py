@@ -1,0 +1,95 @@
+"""One RLModule per cell, and the MultiRLModule that keeps them all in one parameter bank."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.core.rl_module.torch import TorchRLModule
+from torch import nn
+
+from slicing_rllib.learning.parameter_bank import TRAINED, NetworkSizes, ParameterBank
+
+NETWORKS = (*TRAINED, *(f"target_{network}" for network in TRAINED))
+
+
+class TD3Module(TorchRLModule, InferenceOnlyAPI):
+    """A cell's actor, twin critics and their targets; for inference the actor alone."""
+
+    def setup(self) -> None:
+        sizes = sizes_of(self)
+        generator = torch.Generator().manual_seed(int(self.model_config["init_seed"]))
+        self.actor = mlp(sizes.actor, generator)
+        if not self.inference_only:
+            self.critic_1 = mlp(sizes.critic, generator)
+            self.critic_2 = mlp(sizes.critic, generator)
+            for network in TRAINED:
+                target = mlp(sizes.of(network), generator)
+                target.load_state_dict(getattr(self, network).state_dict())
+                target.requires_grad_(False)
+                setattr(self, f"target_{network}", target)
+
+    def get_non_inference_attributes(self) -> list[str]:
+        return [network for network in NETWORKS if network != "actor"]
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
+        """Shares of the carrier for a batch of observations."""
+        return {Columns.ACTIONS: torch.softmax(self.actor(batch[Columns.OBS]), dim=-1)}
+
+
+class BankedMultiRLModule(MultiRLModule):
+    """RLlib's module of modules; `bank` holds them all, in the order of `cells`."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rebank()
+
+    def rebank(self) -> None:
+        """Moves all modules into a new bank: after modules were added or removed."""
+        self.cells = sorted(self._rl_modules, key=natural_key)
+        modules = [self._rl_modules[cell] for cell in self.cells]
+        networks = ("actor",) if self.inference_only else NETWORKS
+        self.bank = ParameterBank(len(modules), sizes_of(modules[0]), networks)
+        for row, module in enumerate(modules):
+            self.bank.adopt(row, module)
+
+    def add_module(self, module_id: str, module: RLModule, *, override: bool = False) -> None:
+        super().add_module(module_id, module, override=override)
+        self.rebank()
+
+    def remove_module(self, module_id: str, *, raise_err_if_not_found: bool = True) -> None:
+        super().remove_module(module_id, raise_err_if_not_found=raise_err_if_not_found)
+        self.rebank()
+
+
+def natural_key(cell: str) -> tuple[str, int]:
+    """Sorts cell_2 before cell_10."""
+    stem = cell.rstrip("0123456789")
+    number = cell[len(stem) :]
+    return stem, int(number) if number else -1
+
+
+def sizes_of(module: RLModule) -> NetworkSizes:
+    """Widths of a cell's networks, from its spaces and hidden layers."""
+    obs, action = module.observation_space.shape[0], module.action_space.shape[0]
+    hidden = module.model_config
+    return NetworkSizes(
+        (obs, *hidden["actor_hiddens"], action), (obs + action, *hidden["critic_hiddens"], 1)
+    )
+
+
+def mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+    """Linear layers with ReLU between, uniform within one over the root of the fan-in."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise(widths):
+        linear = nn.Linear(fan_in, fan_out)
+        bound = fan_in**-0.5
+        with torch.no_grad():
+            linear.weight.uniform_(-bound, bound, generator=generator)
+            linear.bias.uniform_(-bound, bound, generator=generator)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

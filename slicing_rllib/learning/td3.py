@@ -1,0 +1,326 @@
+"""TD3 for many cells as an RLlib algorithm: a policy per cell, all updated at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from slicing_rllib.learning.env_runner import ColumnarEnvRunner, Step
+from slicing_rllib.learning.learner import TD3Learner
+from slicing_rllib.learning.replay import Replay
+from slicing_rllib.learning.rl_module import NETWORKS, BankedMultiRLModule, TD3Module
+from slicing_rllib.learning.streams import CellStreams, Purpose, cell_key, normal, uniform
+from slicing_rllib.learning.update import Batch
+
+NOT_A_CELL = "__env__"
+
+
+class NonFiniteUpdate(RuntimeError):
+    """A cell's loss or reward stopped being a number."""
+
+
+class TD3Config(AlgorithmConfig):
+    """Defaults are the paper's; what it leaves open is Fujimoto et al.'s."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or TD3)
+        self.seed = 0
+        self.gamma = 0.1
+        self.actor_lr = 5e-4
+        self.critic_lr = 1e-3
+        self.tau = 0.005
+        self.policy_delay = 2
+        self.target_noise = 0.2
+        self.target_noise_clip = 0.5
+        self.exploration_steps = 3000
+        self.exploration_noise = 0.1
+        self.batch_size = 32
+        self.replay_capacity = 10_000
+        self.actor_hiddens = (48, 24)
+        self.critic_hiddens = (64, 24)
+        self.steps_per_iteration = 100
+        self.updates_per_step = 1
+        self.num_env_runners = 0
+        self.env_runner_cls = ColumnarEnvRunner
+        self.rollout_fragment_length = 25
+        self.normalize_actions = False
+        self.clip_actions = False
+        self.min_time_s_per_iteration = 0
+        self.min_sample_timesteps_per_iteration = 0
+        self.enable_env_runner_and_connector_v2 = True
+        self.enable_rl_module_and_learner = True
+        self.framework_str = "torch"
+
+    def training(  # type: ignore[override]
+        self,
+        *,
+        actor_lr: float | None = None,
+        critic_lr: float | None = None,
+        tau: float | None = None,
+        policy_delay: int | None = None,
+        target_noise: float | None = None,
+        target_noise_clip: float | None = None,
+        exploration_steps: int | None = None,
+        exploration_noise: float | None = None,
+        batch_size: int | None = None,
+        replay_capacity: int | None = None,
+        actor_hiddens: tuple[int, ...] | None = None,
+        critic_hiddens: tuple[int, ...] | None = None,
+        steps_per_iteration: int | None = None,
+        updates_per_step: int | None = None,
+        **rllib: Any,
+    ) -> "TD3Config":
+        """TD3's own settings; the others are RLlib's (gamma ...)."""
+        ours = {
+            "actor_lr": actor_lr,
+            "critic_lr": critic_lr,
+            "tau": tau,
+            "policy_delay": policy_delay,
+            "target_noise": target_noise,
+            "target_noise_clip": target_noise_clip,
+            "exploration_steps": exploration_steps,
+            "exploration_noise": exploration_noise,
+            "batch_size": batch_size,
+            "replay_capacity": replay_capacity,
+            "actor_hiddens": actor_hiddens,
+            "critic_hiddens": critic_hiddens,
+            "steps_per_iteration": steps_per_iteration,
+            "updates_per_step": updates_per_step,
+        }
+        super().training(**rllib)
+        for name, value in ours.items():
+            if value is not None:
+                setattr(self, name, value)
+        return self
+
+    @property
+    def is_multi_agent(self) -> bool:
+        return True
+
+    def get_default_learner_class(self) -> type:
+        return TD3Learner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=TD3Module, model_config=self._networks_of(""))
+
+    def get_multi_rl_module_spec(
+        self, *, spaces: Mapping[str, Any] | None = None, inference_only: bool = False, **_: Any
+    ) -> MultiRLModuleSpec:
+        """A module for every cell that the environment may ever have."""
+        specs = {
+            cell: RLModuleSpec(
+                module_class=TD3Module,
+                observation_space=obs,
+                action_space=action,
+                inference_only=inference_only,
+                model_config=self._networks_of(cell),
+            )
+            for cell, (obs, action) in (spaces or {}).items()
+            if cell != NOT_A_CELL
+        }
+        return MultiRLModuleSpec(
+            multi_rl_module_class=BankedMultiRLModule,
+            rl_module_specs=specs,
+            inference_only=inference_only,
+        )
+
+    def _networks_of(self, cell: str) -> dict[str, Any]:
+        key = (int(Purpose.INITIAL_WEIGHTS), cell_key(cell))
+        seed = np.random.SeedSequence(self.seed or 0, spawn_key=key)
+        return {
+            "actor_hiddens": tuple(self.actor_hiddens),
+            "critic_hiddens": tuple(self.critic_hiddens),
+            "init_seed": int(seed.generate_state(1)[0]),
+        }
+
+
+class TD3(Algorithm):
+    """Alternates a network step and an update of every cell, `steps_per_iteration` times."""
+
+    config: TD3Config
+
+    @classmethod
+    def get_default_config(cls) -> TD3Config:
+        return TD3Config()
+
+    def setup(self, config: TD3Config) -> None:
+        super().setup(config)
+        config = self.config
+        env = self.env_runner.env
+        self.cells: tuple[str, ...] = env.cells
+        self._row = {cell: row for row, cell in enumerate(self.cells)}
+        self.replay = Replay(self.cells, env.obs_size, env.action_size, config.replay_capacity)
+        batch = (config.batch_size,)
+        self._picks = CellStreams(config.seed or 0, Purpose.BATCH, self.cells, batch, uniform)
+        self._smoothing = CellStreams(
+            config.seed or 0, Purpose.SMOOTHING, self.cells, (*batch, env.action_size), normal
+        )
+        self.env_steps = 0
+        self.updates = 0
+        self._asleep = np.zeros(len(self.cells), bool)
+        self._exploration_left = np.full(len(self.cells), config.exploration_steps)
+        self._learner: TD3Learner = self.learner_group._learner
+        if not config.num_env_runners:
+            # One process: the runner acts with the learner's own tensors, nothing to copy.
+            self.env_runner.module = self._learner.module
+
+    @property
+    def env(self) -> Any:
+        """The environment of the local runner."""
+        return self.env_runner.env
+
+    def training_step(self) -> None:
+        self._iteration_rewards = np.zeros(len(self.cells))
+        self._iteration_live = np.zeros(len(self.cells))
+        self._iteration_losses: list[Any] = []
+        if self.config.num_env_runners:
+            self._train_with_workers()
+        else:
+            for _ in range(self.config.steps_per_iteration):
+                self._take(self.env_runner.step(self._exploration_left > 0))
+        self._log()
+
+    def _train_with_workers(self) -> None:
+        """Workers sample with the weights of the iteration's start while the learner updates."""
+        self._push_weights()
+        workers = self.config.num_env_runners
+        steps = -(-self.config.steps_per_iteration // workers)
+        explores = self._exploration_left > 0
+        for steps_of_worker in self.env_runner_group.foreach_env_runner(
+            lambda runner: runner.sample(num_env_steps=steps, explores=explores),
+            local_env_runner=False,
+        ):
+            for step in steps_of_worker:
+                self._take(step)
+
+    def _push_weights(self) -> None:
+        state = ray.put(self._learner.module.get_state(inference_only=True))
+        self.env_runner_group.foreach_env_runner(
+            lambda runner: runner.module.set_state(ray.get(state)), local_env_runner=False
+        )
+
+    def _take(self, step: Step) -> None:
+        """Stores a network step and makes its updates."""
+        self.replay.add(step.transitions, step.present)
+        self._iteration_rewards += step.transitions.reward
+        self._iteration_live += step.live
+        self._exploration_left = np.maximum(self._exploration_left - step.present, 0)
+        self.env_steps += 1
+        ready = (
+            (self._exploration_left == 0)
+            & (self.replay.size >= self.config.batch_size)
+            & ~self._asleep
+        )
+        if ready.any():
+            for _ in range(self.config.updates_per_step):
+                self._update(ready)
+
+    def _update(self, ready: np.ndarray) -> None:
+        sampled = self.replay.sample(self._picks.at(self.updates))
+        noise = torch.from_numpy(self._smoothing.at(self.updates))
+        batch = Batch(*(torch.from_numpy(column) for column in sampled), noise)
+        losses = self._learner.update_stacked(batch, np.flatnonzero(~ready).tolist())
+        self._iteration_losses.append(losses)
+        self.updates += 1
+
+    def _log(self) -> None:
+        reward = self._iteration_rewards / np.maximum(self._iteration_live, 1)
+        live = self._iteration_live > 0
+        self._check_finite(reward)
+        self.last_iteration: dict[str, Any] = {
+            "reward_mean": float(reward[live].mean()) if live.any() else 0.0,
+            "cells": {
+                cell: {"reward": float(reward[row])} for cell, row in self._row.items() if live[row]
+            },
+        }
+        if self._iteration_losses:
+            critic = torch.stack([losses.critic for losses in self._iteration_losses]).mean(0)
+            actor = self._iteration_losses[-1].actor
+            for cell, record in self.last_iteration["cells"].items():
+                row = self._row[cell]
+                record["critic_loss"] = float(critic[row])
+                record["actor_loss"] = float(actor[row])
+        self.metrics.log_value(("env_runners", "reward_mean"), self.last_iteration["reward_mean"])
+        for name in ("env_steps", "updates"):
+            self.metrics.log_value(name, getattr(self, name), reduce="max")
+
+    def _check_finite(self, reward: np.ndarray) -> None:
+        values = [reward]
+        if self._iteration_losses:
+            values += [self._iteration_losses[-1].critic.numpy()]
+        bad = ~np.logical_and.reduce([np.isfinite(value) for value in values])
+        if bad.any():
+            cell = self.cells[int(np.argmax(bad))]
+            raise NonFiniteUpdate(f"{cell}: reward or loss is not finite at step {self.env_steps}")
+
+    def compute_actions(self, obs: np.ndarray) -> np.ndarray:
+        """Every cell's shares without noise: (cell, obs) -> (cell, action)."""
+        if self.config.num_env_runners:
+            self.env_runner.module.set_state(self._learner.module.get_state(inference_only=True))
+        return self.env_runner.actions(np.asarray(obs, np.float32))
+
+    def policy_weights(self, module_id: str) -> dict[str, np.ndarray]:
+        """A cell's parameters by name, targets included; copies."""
+        module = self._learner.module[module_id]
+        return {name: p.detach().numpy().copy() for name, p in module.named_parameters()}
+
+    def set_policy_weights(self, module_id: str, weights: Mapping[str, np.ndarray]) -> None:
+        """Replaces a cell's parameters. Raises: ValueError for a missing name or another shape."""
+        own = dict(self._learner.module[module_id].named_parameters())
+        for name, parameter in own.items():
+            if name not in weights or tuple(weights[name].shape) != tuple(parameter.shape):
+                got = tuple(weights[name].shape) if name in weights else "nothing"
+                raise ValueError(
+                    f"weights for {module_id}: expected {name} of shape {tuple(parameter.shape)}, "
+                    f"got {got}"
+                )
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(torch.as_tensor(np.asarray(weights[name])))
+
+    def reset_optimizer(self, module_id: str) -> None:
+        """Forgets a cell's Adam moments."""
+        for adam in (self._learner.stacked.actor_adam, self._learner.stacked.critic_adam):
+            adam.reset(self._row[module_id])
+
+    def stop_exploring(self, module_id: str) -> None:
+        """A cell acts with its policy from now on, as after a transfer."""
+        self._exploration_left[self._row[module_id]] = 0
+
+    def sleep(self, module_id: str) -> None:
+        """A cell's policy stays as it is until it wakes."""
+        self._asleep[self._row[module_id]] = True
+
+    def wake(self, module_id: str) -> None:
+        self._asleep[self._row[module_id]] = False
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any):
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if components is None:
+            state["td3"] = {
+                "replay": self.replay.state(),
+                "env_steps": self.env_steps,
+                "updates": self.updates,
+                "asleep": self._asleep.copy(),
+                "exploration_left": self._exploration_left.copy(),
+            }
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        if "td3" in state:
+            ours = state["td3"]
+            self.replay.restore(ours["replay"])
+            self.env_steps = int(ours["env_steps"])
+            self.updates = int(ours["updates"])
+            self._asleep = np.array(ours["asleep"])
+            self._exploration_left = np.array(ours["exploration_left"])
+
+
+__all__ = ["NETWORKS", "TD3", "NonFiniteUpdate", "TD3Config"]

@@ -1,0 +1,175 @@
+"""One TD3 update of many cells at once, with the backward pass written out."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from slicing_rllib.learning.losses import smoothing_noise, td_target
+from slicing_rllib.learning.parameter_bank import TRAINED, ParameterBank
+
+Layers = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """TD3's, the same for all cells. Source: the paper; Fujimoto et al. 2018 for the last four."""
+
+    actor_lr: float = 5e-4
+    critic_lr: float = 1e-3
+    gamma: float = 0.1
+    tau: float = 0.005
+    policy_delay: int = 2
+    target_noise: float = 0.2
+    target_noise_clip: float = 0.5
+
+
+class Batch(NamedTuple):
+    """Transitions, (cell, batch, ...), and standard normal noise for target smoothing."""
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    next_obs: Tensor
+    terminated: Tensor
+    noise: Tensor
+
+
+class Losses(NamedTuple):
+    """Per cell; the actor's is of its last update."""
+
+    critic: Tensor
+    actor: Tensor
+
+
+def forward(layers: Layers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Output of ReLU MLPs and the input of each layer."""
+    inputs = []
+    for weight, bias in layers[:-1]:
+        inputs.append(x)
+        x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2)).relu_()
+    inputs.append(x)
+    weight, bias = layers[-1]
+    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2)), inputs
+
+
+def backward(layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers) -> Tensor:
+    """Writes the gradients of all layers into `into`; returns that of the input."""
+    for (weight, _), x, (weight_grad, bias_grad) in zip(
+        reversed(layers), reversed(inputs), reversed(into), strict=True
+    ):
+        weight_grad.copy_(torch.bmm(grad.transpose(1, 2), x))
+        bias_grad.copy_(grad.sum(dim=1))
+        grad = torch.bmm(grad, weight)
+        if x is not inputs[0]:
+            grad = grad * (x > 0)
+    return grad
+
+
+def input_gradient(layers: Layers, inputs: list[Tensor], grad: Tensor) -> Tensor:
+    """Gradient of the input alone."""
+    for (weight, _), x in zip(reversed(layers), reversed(inputs), strict=True):
+        grad = torch.bmm(grad, weight)
+        if x is not inputs[0]:
+            grad = grad * (x > 0)
+    return grad
+
+
+class Adam:
+    """Adam on rows of a bank, each row with its own step count. Source: Kingma & Ba 2015."""
+
+    BETAS = (0.9, 0.999)
+    EPSILON = 1e-8
+
+    def __init__(self, parameters: Tensor) -> None:
+        self.mean = torch.zeros_like(parameters)
+        self.square = torch.zeros_like(parameters)
+        self.steps = torch.zeros((len(parameters), 1), dtype=torch.float64)
+
+    def apply(self, parameters: Tensor, grad: Tensor, lr: float) -> None:
+        """One step of every row, in place."""
+        first, second = self.BETAS
+        self.steps += 1
+        self.mean.lerp_(grad, 1 - first)
+        self.square.mul_(second).addcmul_(grad, grad, value=1 - second)
+        scale = (-lr / (1 - first**self.steps)).float()
+        root = (1 - second**self.steps).sqrt().float()
+        denominator = (self.square.sqrt() / root).add_(self.EPSILON)
+        parameters.add_(scale * (self.mean / denominator))
+
+    def reset(self, row: int) -> None:
+        """Forgets a row's moments and steps."""
+        for tensor in (self.mean, self.square, self.steps):
+            tensor[row] = 0
+
+
+class StackedTD3:
+    """Updates all rows of a bank."""
+
+    def __init__(self, bank: ParameterBank, hyper: Hyperparameters) -> None:
+        self._bank, self._hyper = bank, hyper
+        self._actor_span = bank.span("actor")
+        self._critic_span = slice(bank.span("critic_1").start, bank.span("critic_2").stop)
+        trained = slice(0, self._critic_span.stop)
+        self._online = bank.flat[:, trained]
+        self._target = bank.flat[:, trained.stop :]
+        self._grad = torch.zeros_like(self._online)
+        self._layers = {name: bank.layers(name) for name in TRAINED}
+        self._targets = {name: bank.layers(f"target_{name}") for name in TRAINED}
+        self._grads = {name: bank.layers(name, self._grad) for name in TRAINED}
+        self.actor_adam = Adam(self._online[:, self._actor_span])
+        self.critic_adam = Adam(self._online[:, self._critic_span])
+        self.updates = 0
+        self._actor_loss = torch.zeros(len(bank.flat))
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> Losses:
+        """One update of every cell; actors and targets every `policy_delay` updates."""
+        critic_loss = self._update_critics(batch)
+        self.updates += 1
+        if self.updates % self._hyper.policy_delay == 0:
+            self._actor_loss = self._update_actors(batch)
+            self._target.lerp_(self._online, self._hyper.tau)
+        return Losses(critic_loss, self._actor_loss)
+
+    def target(self, batch: Batch) -> Tensor:
+        """What both critics regress on: (cell, batch)."""
+        hyper = self._hyper
+        logits, _ = forward(self._targets["actor"], batch.next_obs)
+        noise = smoothing_noise(batch.noise, hyper.target_noise, hyper.target_noise_clip)
+        action = torch.softmax(logits + noise, dim=-1)
+        pairs = torch.cat([batch.next_obs, action], dim=-1)
+        q1, q2 = (
+            forward(self._targets[critic], pairs)[0].squeeze(-1)
+            for critic in ("critic_1", "critic_2")
+        )
+        return td_target(batch.reward, batch.terminated, q1, q2, gamma=hyper.gamma)
+
+    def _update_critics(self, batch: Batch) -> Tensor:
+        target = self.target(batch)[..., None]
+        pairs = torch.cat([batch.obs, batch.action], dim=-1)
+        loss = torch.zeros(len(pairs))
+        for critic in ("critic_1", "critic_2"):
+            q, inputs = forward(self._layers[critic], pairs)
+            error = q - target
+            loss += error.square().mean(dim=(1, 2))
+            grad = error * (2.0 / error.shape[1])
+            backward(self._layers[critic], inputs, grad, self._grads[critic])
+        span = self._critic_span
+        self.critic_adam.apply(self._online[:, span], self._grad[:, span], self._hyper.critic_lr)
+        return loss
+
+    def _update_actors(self, batch: Batch) -> Tensor:
+        logits, actor_inputs = forward(self._layers["actor"], batch.obs)
+        action = torch.softmax(logits, dim=-1)
+        pairs = torch.cat([batch.obs, action], dim=-1)
+        q, critic_inputs = forward(self._layers["critic_1"], pairs)
+        grad = torch.full_like(q, -1.0 / q.shape[1])
+        grad = input_gradient(self._layers["critic_1"], critic_inputs, grad)
+        grad = grad[..., batch.obs.shape[-1] :]
+        grad = action * (grad - (grad * action).sum(dim=-1, keepdim=True))
+        backward(self._layers["actor"], actor_inputs, grad, self._grads["actor"])
+        span = self._actor_span
+        self.actor_adam.apply(self._online[:, span], self._grad[:, span], self._hyper.actor_lr)
+        return -q.mean(dim=(1, 2))
