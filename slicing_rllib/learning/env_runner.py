@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import ray
 import torch
 from gymnasium import spaces
 from ray.rllib.env.env_runner import EnvRunner
@@ -124,7 +125,11 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         if "rl_module" in state:
-            self.module.set_state(state["rl_module"])
+            weights = state["rl_module"]
+            # RLlib puts the weights of many runners into the object store once.
+            self.module.set_state(
+                ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights
+            )
         if "steps" in state:
             self.steps = int(state["steps"])
             if state["env"] is not None:
