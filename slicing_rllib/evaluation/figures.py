@@ -1,0 +1,110 @@
+"""Figures of a run: colour-blind-safe, PNG and SVG, one style."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = {
+    "equal": "#999999",
+    "traffic_aware": "#E69F00",
+    "sla_weighted": "#CC79A7",
+    "best_static": "#8C6D31",
+    "persistence": "#56B4E9",
+    "oracle_o1": "#66A61E",
+    "oracle": "#000000",
+    "drl": "#0072B2",
+    "tl": "#D55E00",
+}
+"""Okabe and Ito's palette, with two more for policies seldom shown together."""
+DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1")
+STYLE = {
+    "font.size": 9.0,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "slicing-rllib",
+}
+SATISFIED = 0.95
+
+
+def reward_curve(
+    env_steps: Sequence[float],
+    while_learning: Sequence[float],
+    evaluated: Sequence[tuple[float, float]],
+    references: Mapping[str, float],
+    exploration_steps: int,
+) -> Figure:
+    """Reward over training: with exploration noise, without, and what others get."""
+    figure, axes = _axes("network step", "mean reward of eq. (2)")
+    axes.plot(env_steps, while_learning, color=COLOURS["drl"], alpha=0.35, lw=1, label="learning")
+    if evaluated:
+        steps, rewards = zip(*evaluated, strict=True)
+        axes.plot(
+            steps, rewards, color=COLOURS["drl"], marker="o", ms=3, label="evaluated, no noise"
+        )
+    for name, level in references.items():
+        style = "--" if name in DASHED else "-"
+        axes.axhline(level, color=COLOURS.get(name, "#444444"), ls=style, lw=1, label=name)
+    if exploration_steps:
+        axes.axvspan(0, exploration_steps, color="#000000", alpha=0.05, lw=0)
+        axes.text(exploration_steps / 2, 0.02, "exploration", ha="center", fontsize=8)
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def satisfaction_ccdf(satisfaction: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
+    """Share of (cell, step) whose worst slice is satisfied to at least x: Fig. 5 of the paper."""
+    figure, axes = _axes("satisfaction x of the worst slice", "share of (cell, step) at or above x")
+    for name, values in satisfaction.items():
+        ordered = np.sort(values.ravel())
+        axes.step(ordered, 1.0 - np.arange(len(ordered)) / len(ordered), where="pre", **_line(name))
+    axes.axvline(SATISFIED, color="#444444", lw=0.8, ls=":")
+    axes.set_xlim(0, 1.005)
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8, loc="lower left")
+    return figure
+
+
+def delay_cdf(delay_max_ms: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
+    """Share of (cell, step) whose largest slice delay is at most x: Fig. 6 of the paper."""
+    figure, axes = _axes("largest slice delay x, ms", "share of (cell, step) at or below x")
+    for name, values in delay_max_ms.items():
+        ordered = np.sort(values.ravel())
+        axes.step(
+            ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", **_line(name)
+        )
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Writes `name.png` and `name.svg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    with mpl.rc_context(STYLE):
+        figure.savefig(paths[0], dpi=160)
+        figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def _line(name: str) -> dict[str, object]:
+    style = "--" if name in DASHED else "-"
+    return {"color": COLOURS.get(name, "#444444"), "ls": style, "lw": 1.4, "label": name}

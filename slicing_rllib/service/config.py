@@ -1,0 +1,279 @@
+"""What a run is told: a YAML file or a built-in name, then `--set`, checked as a whole."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from slicing_rllib.baselines import BASELINES
+from slicing_rllib.env import Deployment
+from slicing_rllib.radio import Scenario, built_in
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used, in one line: where, what, and what was expected."""
+
+
+def _described(value: Any) -> Any:
+    """A built-in scenario by name; one `like` another, with changes; or a whole description."""
+    if isinstance(value, str):
+        return built_in(value)
+    if isinstance(value, Mapping) and "like" in value:
+        changes = {key: part for key, part in value.items() if key != "like"}
+        return _merged(_scenario_as_dict(built_in(str(value["like"]))), changes)
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnvSection(_Section):
+    """The network as the cells see it."""
+
+    message: Literal["none", "mean_load", "per_neighbour", "all_cells"] = "mean_load"
+    episode_steps: int = Field(500, ge=1)
+    map_seed: int = Field(0, ge=0)
+    deployments: tuple[Deployment, ...] = ()
+
+
+class LearningSection(_Section):
+    """TD3. Defaults: the paper's; what it leaves open, Fujimoto et al.'s."""
+
+    exploration_steps: int = Field(3000, ge=0)
+    training_steps: int = Field(5500, ge=0)
+    actor_lr: float = Field(5e-4, gt=0)
+    critic_lr: float = Field(1e-3, gt=0)
+    gamma: float = Field(0.1, ge=0, lt=1)
+    tau: float = Field(0.005, gt=0, le=1)
+    policy_delay: int = Field(2, ge=1)
+    target_noise: float = Field(0.2, ge=0)
+    target_noise_clip: float = Field(0.5, ge=0)
+    exploration_noise: float = Field(0.1, ge=0)
+    batch_size: int = Field(32, ge=1)
+    replay_capacity: int = Field(10_000, ge=1)
+    actor_hiddens: tuple[int, ...] = (48, 24)
+    critic_hiddens: tuple[int, ...] = (64, 24)
+    updates_per_step: int = Field(1, ge=0)
+    steps_per_iteration: int = Field(100, ge=1)
+
+
+class EvaluationSection(_Section):
+    """Paired traffic that no training saw, on the training's map."""
+
+    policies: tuple[str, ...] = ("drl", *BASELINES)
+    steps: int = Field(250, ge=1)
+    seeds: int = Field(5, ge=1)
+    every_steps: int = Field(500, ge=1)
+    """How often the learning curve gets a point without exploration noise."""
+
+
+class CheckpointSection(_Section):
+    every_steps: int = Field(1000, ge=1)
+    keep: int = Field(2, ge=1)
+
+
+class RunConfig(_Section):
+    """One training run, enough to repeat it."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: int = Field(0, ge=0)
+    scenario: Annotated[Scenario, BeforeValidator(_described)] = Field(
+        default_factory=lambda: built_in("paper"), validate_default=False
+    )
+    env: EnvSection = EnvSection()
+    learning: LearningSection = LearningSection()
+    num_env_runners: int = Field(0, ge=0)
+    evaluation: EvaluationSection = EvaluationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+
+    @property
+    def total_steps(self) -> int:
+        """Network steps of the whole run."""
+        return self.learning.exploration_steps + self.learning.training_steps
+
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "paper": {"name": "paper", "scenario": "paper"},
+    "quick": {
+        "name": "quick",
+        "scenario": "paper",
+        "learning": {"exploration_steps": 1000, "training_steps": 4000},
+        "evaluation": {"steps": 200, "seeds": 5},
+    },
+}
+
+
+def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
+    """The config of that name or file, with `key.path=value` settings applied on top.
+
+    Raises: ConfigError for a file, key or value that cannot be used.
+    """
+    text, where = _read(source)
+    try:
+        document = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{where}{line}: {problem}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where}: expected a mapping of settings, got {type(document).__name__}")
+    for setting in settings:
+        _apply(document, setting)
+    return _checked(document, where, text, settings)
+
+
+def resolved_yaml(config: RunConfig) -> str:
+    """The whole config, defaults written out: enough to run it again."""
+    plain = config.model_dump(mode="json")
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a config, for editors."""
+    return RunConfig.model_json_schema()
+
+
+def _read(source: str) -> tuple[str, str]:
+    if source in BUILT_IN:
+        return yaml.safe_dump(BUILT_IN[source]), source
+    path = Path(source)
+    try:
+        return path.read_text(encoding="utf-8"), str(path)
+    except OSError as error:
+        names = ", ".join(BUILT_IN)
+        raise ConfigError(
+            f"config {source!r}: expected a YAML file or one of {names} ({error.strerror})"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config {source!r}: expected a UTF-8 text file") from error
+
+
+def _apply(document: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as learning.gamma=0.2")
+    *parents, leaf = key.split(".")
+    place = document
+    for parent in parents:
+        below = place.get(parent, {})
+        if parent == "scenario" and isinstance(below, str):
+            below = {"like": below}
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {setting}: {parent} has no settings of its own")
+        place[parent] = below
+        place = below
+    try:
+        place[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting}: the value is not YAML") from error
+
+
+def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence[str]) -> RunConfig:
+    try:
+        config = RunConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, where, text, settings)) from error
+    known = {"drl", *BASELINES}
+    for policy in config.evaluation.policies:
+        if policy not in known:
+            raise ConfigError(
+                f"{where}: evaluation.policies: expected some of {', '.join(sorted(known))}, "
+                f"got {policy!r}"
+            )
+    cells = config.scenario.cells
+    for deployment in config.env.deployments:
+        if deployment.cell not in cells:
+            raise ConfigError(
+                f"{where}: env.deployments: expected one of {cells[0]} to {cells[-1]}, "
+                f"got {deployment.cell!r}"
+            )
+    return config
+
+
+def _first_problem(error: ValidationError, where: str, text: str, settings: Sequence[str]) -> str:
+    problem = error.errors(include_url=False)[0]
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    place = f"{where}{_line_of(text, path)}"
+    for setting in settings:
+        if setting.partition("=")[0] == key:
+            place = f"--set {setting}"
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
+        hint = f", did you mean {near[0]}?" if near else ""
+        return f"{place}: unknown key {key}{hint}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    got = problem.get("input")
+    said = problem["type"] == "value_error" or not isinstance(got, str | int | float | bool)
+    shown = "" if said else f", got {got!r}"
+    return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
+
+
+def _line_of(text: str, path: Sequence[str]) -> str:
+    """`:line` of a key in a YAML text; nothing where the text does not have it."""
+    node = yaml.compose(text)
+    line = ""
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == part]
+            if not found:
+                break
+            line, node = f":{found[0][0].start_mark.line + 1}", found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = f":{node.start_mark.line + 1}"
+    return line
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """Keys that the schema has below a path."""
+    schema = json_schema()
+    places = [schema]
+    for part in path:
+        places = [
+            below
+            for place in places
+            for candidate in _alternatives(place, schema)
+            for below in _below(candidate, part)
+        ]
+    return [
+        key
+        for place in places
+        for candidate in _alternatives(place, schema)
+        for key in candidate.get("properties", {})
+    ]
+
+
+def _alternatives(place: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """A schema node, references and unions resolved."""
+    if "$ref" in place:
+        return _alternatives(schema["$defs"][place["$ref"].rsplit("/", 1)[1]], schema)
+    union = place.get("anyOf", []) + place.get("oneOf", []) + place.get("allOf", [])
+    return [place] + [found for option in union for found in _alternatives(option, schema)]
+
+
+def _below(place: dict[str, Any], part: str) -> list[dict[str, Any]]:
+    if part in place.get("properties", {}):
+        return [place["properties"][part]]
+    items = place.get("items")
+    # A union's branch stands in an error's path by its class's name; it is no key.
+    return [items] if part.isdigit() and isinstance(items, dict) else [place]
+
+
+def _scenario_as_dict(scenario: Scenario) -> dict[str, Any]:
+    return TypeAdapter(Scenario).dump_python(scenario, mode="json")
+
+
+def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings merged key by key; anything else replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, Mapping)
+        merged[key] = _merged(below, value) if both else value
+    return merged

@@ -1,0 +1,104 @@
+"""Policies of a run and baselines on the same unseen traffic."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slicing_rllib.baselines import policy_of
+from slicing_rllib.env import Policy, SlicingEnv
+from slicing_rllib.evaluation import Rollout, rollout, summarise
+from slicing_rllib.learning.trained_policy import TrainedPolicy
+from slicing_rllib.service.config import RunConfig
+
+TRAINED = "drl"
+KEPT = ("reward", "satisfaction", "delay_max_ms", "live")
+"""Columns of a rollout that figures are drawn from."""
+
+Rollouts = dict[str, list[Rollout]]
+Weights = Mapping[str, Mapping[str, np.ndarray]]
+
+_SPAWN_EVALUATION = 1_000_003
+_SPAWN_FITTING = 1_000_004
+
+
+def evaluation_seeds(config: RunConfig) -> list[int]:
+    """Seeds of traffic that no training of this config sees."""
+    return [
+        int(
+            np.random.SeedSequence(config.seed, spawn_key=(_SPAWN_EVALUATION, i)).generate_state(1)[
+                0
+            ]
+        )
+        for i in range(config.evaluation.seeds)
+    ]
+
+
+def network_of(config: RunConfig) -> SlicingEnv:
+    """The run's network with all its cells deployed."""
+    return SlicingEnv(
+        config.scenario,
+        message=config.env.message,
+        episode_steps=config.env.episode_steps,
+        map_seed=config.env.map_seed,
+    )
+
+
+def named_policy(name: str, config: RunConfig, weights: Weights | None) -> Policy:
+    """A baseline, or the trained policies. Raises: ValueError where those are wanted and absent."""
+    if name == TRAINED:
+        if weights is None:
+            raise ValueError(f"policy {TRAINED}: expected a trained run")
+        return TrainedPolicy(config.scenario.cells, weights)
+    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(_SPAWN_FITTING,)))
+    return policy_of(name, config.scenario, rng, map_seed=config.env.map_seed)
+
+
+def evaluate_policies(
+    config: RunConfig,
+    weights: Weights | None,
+    names: Sequence[str],
+    advance: Callable[[str], None] = lambda name: None,
+) -> Rollouts:
+    """Every policy on every evaluation seed; `advance` hears of each rollout."""
+    return {
+        name: list(_runs(config, named_policy(name, config, weights), name, advance))
+        for name in names
+    }
+
+
+def summary_of(config: RunConfig, rollouts: Rollouts) -> dict[str, dict[str, Any]]:
+    """`summary.json`'s table of policies."""
+    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(2,)))
+    return {name: asdict(row) for name, row in summarise(rollouts, rng).items()}
+
+
+def save_rollouts(path: Path, rollouts: Rollouts) -> None:
+    """What figures need, (seed, step, cell) per policy and quantity, float32."""
+    columns = {
+        f"{name}.{kept}": np.stack([getattr(run, kept) for run in runs]).astype(np.float32)
+        for name, runs in rollouts.items()
+        for kept in KEPT
+    }
+    np.savez_compressed(path, allow_pickle=False, **columns)
+
+
+def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """By policy and quantity. Raises: OSError, ValueError for a file that is none."""
+    table: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(path, allow_pickle=False) as columns:
+        for key in columns.files:
+            name, _, kept = key.rpartition(".")
+            table.setdefault(name, {})[kept] = columns[key]
+    return table
+
+
+def _runs(
+    config: RunConfig, policy: Policy, name: str, advance: Callable[[str], None]
+) -> Iterator[Rollout]:
+    env = network_of(config)
+    for seed in evaluation_seeds(config):
+        yield rollout(env, policy, config.evaluation.steps, seed)
+        advance(name)
