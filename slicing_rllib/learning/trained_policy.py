@@ -20,7 +20,7 @@ class TrainedPolicy:
         missing = [cell for cell in cells if cell not in weights]
         if missing:
             raise ValueError(f"policies: expected one for each cell, none for {missing[0]}")
-        names = [name for name in weights[cells[0]] if name.startswith("actor.")]
+        names = _layer_names(weights[cells[0]])
         shapes = {tuple(weights[cell][name].shape for name in names) for cell in cells}
         if len(shapes) != 1 or not names:
             raise ValueError("policies: expected actors of one shape for all cells")
@@ -40,3 +40,9 @@ class TrainedPolicy:
         logits = x[:, :, 0]
         grown = np.exp(logits - logits.max(axis=1, keepdims=True))
         return grown / grown.sum(axis=1, keepdims=True)
+
+
+def _layer_names(weights: Mapping[str, np.ndarray]) -> list[str]:
+    """Weight and bias of each of the actor's layers in turn, whichever order a file has them in."""
+    numbers = sorted({int(name.split(".")[1]) for name in weights if name.startswith("actor.")})
+    return [f"actor.{number}.{part}" for number in numbers for part in ("weight", "bias")]

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from slicing_rllib.service.run_directory import write_atomically
+from slicing_rllib.service.run_directory import RunError, write_atomically
 
 MANIFEST = "manifest.json"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(RunError):
     """A checkpoint that cannot be used, in one line."""
 
 

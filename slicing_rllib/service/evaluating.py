@@ -1,5 +1,7 @@
 """Policies of a run and baselines on the same unseen traffic."""
 
+import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,8 @@ from slicing_rllib.baselines import policy_of
 from slicing_rllib.env import Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.learning.trained_policy import TrainedPolicy
-from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.config import RunConfig, load_config
+from slicing_rllib.service.run_directory import RunDirectory
 
 TRAINED = "drl"
 KEPT = ("reward", "satisfaction", "delay_max_ms", "live")
@@ -67,6 +70,37 @@ def evaluate_policies(
         name: list(_runs(config, named_policy(name, config, weights), name, advance))
         for name in names
     }
+
+
+def evaluate_run(
+    run: RunDirectory,
+    *,
+    policies: Sequence[str] | None,
+    steps: int | None,
+    seeds: int | None,
+    traffic: Path | None,
+    heard: Callable[[str, int, int], None],
+) -> dict[str, dict[str, Any]]:
+    """A run's policies and baselines anew: other policies, length, seeds, or traffic.
+
+    Raises: ConfigError for a policy or trace that cannot be used; RunError for an untrained run.
+    """
+    settings = [
+        f"evaluation.{key}={json.dumps(value)}"
+        for key, value in (("policies", policies), ("steps", steps), ("seeds", seeds))
+        if value is not None
+    ]
+    if traffic is not None:
+        trace = {"kind": "csv", "path": str(traffic)}
+        settings.append(f"scenario.mask={json.dumps(trace)}")
+    config = load_config(str(run.path / "config.yaml"), settings)
+    names = config.evaluation.policies
+    weights = run.policies() if TRAINED in names else None
+    total, counted = len(names) * config.evaluation.seeds, itertools.count(1)
+    rollouts = evaluate_policies(
+        config, weights, names, lambda name: heard(name, next(counted), total)
+    )
+    return summary_of(config, rollouts)
 
 
 def summary_of(config: RunConfig, rollouts: Rollouts) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,18 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from slicing_rllib.service.config import RunConfig, load_config, resolved_yaml
+from slicing_rllib.service.config import (
+    ConfigError,
+    RunConfig,
+    load_config,
+    resolved_yaml,
+)
 
 
 class RunError(RuntimeError):
     """A run that cannot go on, in one line."""
+
+    interrupted = False
 
 
 class RunDirectory:
@@ -50,6 +57,17 @@ class RunDirectory:
     def config(self) -> RunConfig:
         """Raises: ConfigError for a config.yaml that was damaged."""
         return load_config(str(self.path / "config.yaml"))
+
+    def config_unless_other(self, source: str | None, settings: Sequence[str]) -> RunConfig:
+        """The run's config. Raises: ConfigError where another one is asked for."""
+        config = self.config()
+        if (source is not None or settings) and load_config(
+            source or str(self.path / "config.yaml"), settings
+        ) != config:
+            raise ConfigError(
+                f"{self.path}: this run has another config; --resume alone goes on with its own"
+            )
+        return config
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         _append(self.path / "metrics.jsonl", row)

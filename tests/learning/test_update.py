@@ -68,7 +68,7 @@ class OneCell:
                 online, slow = getattr(net, network), getattr(net, f"target_{network}")
                 for ours, theirs in zip(online.parameters(), slow.parameters(), strict=True):
                     theirs.data.lerp_(ours.data, HYPER.tau)
-        return float(loss)
+        return float(loss.detach())
 
 
 def batch_of(n_cells, generator, size=16):

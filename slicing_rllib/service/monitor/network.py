@@ -1,5 +1,6 @@
 """Where the sites of a run stand, from its config; a plain grid where the config can't say."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from slicing_rllib.radio import Scenario, built_in
 from slicing_rllib.service.monitor.json_lines import read_whole
 from slicing_rllib.service.monitor.untrusted import mapping, number
 
-MAX_CONFIG_BYTES = 2**20
-MAX_SITES = 5_000
+MAX_CONFIG_BYTES = 2**18
+MAX_NESTING = 40
+MAX_CELLS = 20_000
 MAX_CELLS_WITH_NEIGHBOURS = 240
 """Beyond, the neighbour graph takes longer than a page should wait; the page says so."""
 
@@ -29,6 +31,7 @@ def network_of(run_directory: Path) -> dict[str, Any]:
 def read_scenario(path: Path) -> Scenario:
     """The scenario of a resolved config. Raises: OSError, ValueError, yaml.YAMLError."""
     document = read_whole(path, at_most=MAX_CONFIG_BYTES)
+    _refuse_deep(document)
     _refuse_aliases(document)
     spec = mapping(yaml.safe_load(document)).get("scenario")
     if isinstance(spec, str):
@@ -80,6 +83,18 @@ def _reach_m(sites_m: np.ndarray) -> list[float]:
     return reach
 
 
+def _refuse_deep(document: bytes) -> None:
+    """YAML's parser takes quadratic time on deep nesting, so it does not get to see any."""
+    depth = deepest = 0
+    for sign in re.findall(rb"[\[\]{}]", document):
+        depth += 1 if sign in b"[{" else -1
+        deepest = max(deepest, depth)
+    dashes = re.search(rb"(?:[-?:][ \t]+){%d}" % MAX_NESTING, document)
+    indented = re.search(rb"^ {%d}" % (8 * MAX_NESTING), document, re.MULTILINE)
+    if deepest > MAX_NESTING or dashes or indented:
+        raise ValueError(f"config.yaml: expected nesting no deeper than {MAX_NESTING}")
+
+
 def _refuse_aliases(document: bytes) -> None:
     """A few aliases can stand for billions of values; a resolved config has none."""
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(document)):
@@ -87,11 +102,14 @@ def _refuse_aliases(document: bytes) -> None:
 
 
 def _refuse_huge(layout: dict[str, Any]) -> None:
+    """A few numbers can describe a network that no memory holds."""
     rows, columns = (number(layout.get(key)) or 0 for key in ("rows", "columns"))
     rings = number(layout.get("rings")) or 0
-    n_sites = max(rows * columns, 3 * rings * (rings + 1) + 1, len(layout.get("sites") or ()))
-    if n_sites > MAX_SITES:
-        raise ValueError(f"config.yaml: expected at most {MAX_SITES} sites, got {n_sites:.0f}")
+    n_sites = max(rows * columns, 3 * rings * (rings + 1) + 1)
+    azimuths = mapping(layout.get("mast")).get("azimuths_deg")
+    n_cells = n_sites * (len(azimuths) if isinstance(azimuths, list) else 3)
+    if n_cells > MAX_CELLS:
+        raise ValueError(f"config.yaml: expected at most {MAX_CELLS} cells, got {n_cells:.0f}")
 
 
 def _one_line(error: Exception) -> str:

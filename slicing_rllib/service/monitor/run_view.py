@@ -16,6 +16,8 @@ from slicing_rllib.service.monitor.untrusted import mapping, number, plain, text
 MAX_EVENTS = 2_000
 MAX_SUMMARY_BYTES = 4 * 2**20
 MIN_REFRESH_S = 0.3
+ANEW_WITHOUT = ("epoch", "cells", "config")
+"""A reader whose cursor differs in one of these begins anew."""
 MAP_FIELDS = ("satisfaction", "reward", "phase")
 
 
@@ -51,12 +53,9 @@ class RunView:
             self._refresh()
             if self._cursor() == since:
                 return None
-            if any(self._cursor()[key] != since.get(key) for key in ("epoch", "cells", "config")):
-                begin_anew = True
-            else:
-                begin_anew = False
-                news = self._news(since)
-        return self.snapshot() if begin_anew else news
+            same = all(self._cursor()[key] == since.get(key) for key in ANEW_WITHOUT)
+            news = self._news(since) if same else None
+        return news or self.snapshot()
 
     def cell(self, name: str) -> dict[str, Any] | None:
         """History of a cell, or None for one that the run doesn't know."""

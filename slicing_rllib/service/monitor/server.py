@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -30,7 +33,7 @@ MAX_STREAMS = 32
 def monitor_app(root: Path, *, allowed_hosts: Collection[str] = ()) -> Starlette:
     """The application that shows the run `root`, or the runs below it."""
     pages = _Pages(root.resolve())
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", pages.index),
             Route("/page/{name}", pages.file),
@@ -44,6 +47,27 @@ def monitor_app(root: Path, *, allowed_hosts: Collection[str] = ()) -> Starlette
             Middleware(GZipMiddleware, minimum_size=2_000),
         ],
     )
+    app.state.closing = pages.closing
+    return app
+
+
+class MonitorServer(uvicorn.Server):
+    """Serves a `monitor_app`; ends the open streams first, so that Ctrl-C ends at once."""
+
+    def __init__(self, app: Starlette) -> None:
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        super().__init__(config)
+        self._closing: asyncio.Event = app.state.closing
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing.set()
+        await super().shutdown(sockets)
 
 
 class _Pages:
@@ -54,6 +78,7 @@ class _Pages:
         self._files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir())}
         self._views: OrderedDict[str, RunView] = OrderedDict()
         self._n_streams = 0
+        self.closing = asyncio.Event()
 
     async def index(self, request: Request) -> Response:
         return _static("index.html", self._files["index.html"])
@@ -87,7 +112,7 @@ class _Pages:
         if self._n_streams >= MAX_STREAMS:
             return _refusal(503, "too many pages are open")
         return StreamingResponse(
-            self._counted(changes_of(view)),
+            self._counted(changes_of(view, self.closing)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store"},
         )
@@ -113,11 +138,11 @@ class _Pages:
         return self._views[run_id]
 
 
-async def changes_of(view: RunView) -> AsyncIterator[str]:
+async def changes_of(view: RunView, closing: asyncio.Event) -> AsyncIterator[str]:
     """Server-sent events: a snapshot, then whatever changes; comments keep the line open."""
     cursor: dict[str, Any] = {}
     silent_polls = 0
-    while True:
+    while not closing.is_set():
         news = await asyncio.to_thread(view.changes, cursor)
         if news is not None:
             cursor, silent_polls = news["cursor"], 0
@@ -125,7 +150,8 @@ async def changes_of(view: RunView) -> AsyncIterator[str]:
             yield f"event: {kind}\ndata: {json.dumps(news, allow_nan=False)}\n\n"
         elif (silent_polls := silent_polls + 1) % HEARTBEAT_POLLS == 0:
             yield ": still here\n\n"
-        await asyncio.sleep(POLL_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), POLL_S)
 
 
 def _static(name: str, content: bytes) -> Response:

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 import yaml
 
-from slicing_rllib.service.monitor import monitor_app
+from slicing_rllib.service.monitor import MonitorServer, monitor_app
 
 CONFIG = {"scenario": "paper"}
 
@@ -105,10 +104,7 @@ class Server:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(
-            monitor_app(root), log_level="error", lifespan="off", timeout_graceful_shutdown=1
-        )
-        self._server = uvicorn.Server(config)
+        self._server = MonitorServer(monitor_app(root))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
         self._thread.start()
 

@@ -1,0 +1,65 @@
+"""From a run's config to RLlib's algorithm and back from a checkpoint."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from slicing_rllib.env import SlicingEnv
+from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.radio import StepKpis
+from slicing_rllib.service.config import RunConfig
+
+
+def algorithm_config(config: RunConfig) -> TD3Config:
+    """RLlib's config of a run: usable as it is in plain RLlib and Tune programs."""
+    env = {
+        "scenario": config.scenario,
+        "message": config.env.message,
+        "episode_steps": config.env.episode_steps,
+        "map_seed": config.env.map_seed,
+        "deployments": config.env.deployments,
+    }
+    return (
+        TD3Config()
+        .environment(SlicingEnv, env_config=env)
+        .training(**config.learning.model_dump(exclude={"training_steps"}))
+        .env_runners(num_env_runners=config.num_env_runners)
+        .debugging(seed=config.seed)
+        .fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0.0)
+    )
+
+
+def build(config: RunConfig) -> TD3:
+    """A new algorithm."""
+    algorithm = algorithm_config(config).build_algo()
+    assert isinstance(algorithm, TD3)
+    return algorithm
+
+
+def restored(config: RunConfig, checkpoint: Path) -> TD3:
+    """The algorithm as it was when the checkpoint was written."""
+    algorithm = build(config)
+    algorithm.restore_from_path(str(checkpoint.resolve()))
+    return algorithm
+
+
+class NetworkNow(NamedTuple):
+    """The last step of a network in training."""
+
+    kpis: StepKpis
+    phase: np.ndarray
+
+
+def network_now(algorithm: TD3) -> NetworkNow | None:
+    """Of our own network or the first worker's; None where no worker answers."""
+    if not algorithm.config.num_env_runners:
+        return _now(algorithm.env)
+    views = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: _now(runner.env), local_env_runner=False
+    )
+    return views[0] if views else None
+
+
+def _now(env: SlicingEnv) -> NetworkNow:
+    return NetworkNow(env.kpis, env.simulator.phase)

@@ -1,0 +1,94 @@
+"""`slicing-rllib bench`"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slicing_rllib.service.commands.options import Json
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Benchmarks: a table, or with --json a JSON line per figure.",
+)
+
+
+@app.command()
+def calibration(
+    reference: Annotated[
+        Path | None, typer.Option(help="CSV of TR 36.873's phase-1 CDFs to hold the drops against.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="PNG of both CDFs over the reference; needs --reference.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The simulator against published path loss, closed forms, 3GPP's CDFs and the paper.
+
+    Exit code 1 where a figure is out of tolerance.
+
+    Example: slicing-rllib bench calibration --reference tr36873_phase1_uma.csv
+    """
+    from slicing_rllib.benchmarks import calibration as benchmark
+    from slicing_rllib.benchmarks.checked import within
+    from slicing_rllib.radio import built_in
+    from slicing_rllib.service.console import err
+
+    found = _shown(benchmark.rows(reference_csv=reference, progress=err.print), json)
+    if figure is not None:
+        if reference is None:
+            raise typer.BadParameter("--figure needs --reference")
+        benchmark.draw(built_in("tr36873_uma"), benchmark.read_reference(reference), figure)
+    if not all(within(row) for row in found):
+        raise typer.Exit(1)
+
+
+@app.command("calibrate-traffic")
+def calibrate_traffic(
+    candidates: Annotated[int, typer.Option(min=1, help="Settings to try.")] = 200,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Fits the traffic of `paper` to the paper's baseline figures; prints what it found.
+
+    Example: slicing-rllib bench calibrate-traffic --candidates 50
+    """
+    from slicing_rllib.benchmarks import traffic_fit
+    from slicing_rllib.service.console import err
+
+    _shown(traffic_fit.rows(candidates=candidates, seed=seed, progress=err.print), json)
+
+
+@app.command()
+def learning(
+    steps: Annotated[int, typer.Option(min=10, help="Network steps per turn.")] = 300,
+    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 3,
+    json: Json = False,
+) -> None:
+    """Steps per second of training beside stock RLlib SAC, SB3's TD3, loops, and no Ray at all.
+
+    Example: slicing-rllib bench learning --turns 5
+    """
+    from slicing_rllib.benchmarks import learning as benchmark
+    from slicing_rllib.service.console import err
+    from slicing_rllib.service.ray_session import ray_session
+
+    with ray_session(1):
+        _shown(benchmark.rows(steps=steps, turns=turns, progress=err.print), json)
+
+
+def _shown(rows: Iterable[dict], json: bool) -> list[dict]:
+    """Prints rows as they come, or as one table at the end; returns them."""
+    from slicing_rllib.service.console import benchmark_table, out, print_json_line
+
+    found = list(_each(rows, print_json_line) if json else rows)
+    if not json:
+        out.print(benchmark_table(found))
+    return found
+
+
+def _each(rows: Iterable[dict], heard) -> Iterator[dict]:
+    for row in rows:
+        heard(row)
+        yield row

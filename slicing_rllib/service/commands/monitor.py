@@ -1,0 +1,39 @@
+"""`slicing-rllib monitor`"""
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slicing_rllib.service.commands.options import Json
+
+
+def monitor(
+    directory: Annotated[Path, typer.Argument(metavar="RUN_OR_DIR", help="A run, or runs.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A further name that browsers may ask for; may be repeated."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """A live web page of runs: read-only, needs no Ray, works after the run too.
+
+    Example: slicing-rllib monitor runs --port 8080
+    """
+    from slicing_rllib.service.console import out, print_json_line
+    from slicing_rllib.service.monitor import MonitorServer, monitor_app
+    from slicing_rllib.service.run_directory import RunError
+
+    if not directory.is_dir():
+        raise RunError(f"{directory}: expected a run directory or a folder of them")
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
+    with listener:
+        url = f"http://{host}:{listener.getsockname()[1]}/"
+        print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends it)")
+        MonitorServer(monitor_app(directory, allowed_hosts=allow_host or ())).run([listener])

@@ -1,0 +1,136 @@
+"""What people see in a terminal: progress on stderr, tables on stdout."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from slicing_rllib.benchmarks.checked import within
+from slicing_rllib.service.training import Watcher
+
+out = Console(width=None if sys.stdout.isatty() else 120)
+err = Console(stderr=True)
+BENCHMARK_COLUMNS = {"name", "value", "unit", "reference", "ratio", "expected", "tolerance"}
+HEADINGS = ("reward", "95 % interval", "satisfaction", "below 0.95", "max delay", "gap closed")
+LINE_EVERY_STEPS = 500
+"""Where no terminal shows a moving bar, a line now and then."""
+
+
+class ProgressBar(Watcher):
+    """A bar with steps per second and the reward beside what baseline and oracle get."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._rate = 0.0
+        self._last: tuple[int, float] | None = None
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._bar.stop()
+
+    def says(self, message: str) -> None:
+        err.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def trained(self, row: dict[str, Any], total_steps: int) -> None:
+        steps = row["env_steps"]
+        note = f"{self._steps_per_s(steps, row['time_s']):.0f} steps/s  {_reward_note(row)}"
+        self._show("training", steps, total_steps, note)
+        if not err.is_terminal and (steps % LINE_EVERY_STEPS == 0 or steps >= total_steps):
+            self.says(f"step {steps} of {total_steps}  {note}")
+
+    def evaluates(self, policy: str, done: int, total: int) -> None:
+        self._show("evaluating", done, total, policy)
+
+    def _show(self, what: str, done: int, total: int, note: str) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what, total=total, note="")
+        self._bar.update(self._tasks[what], completed=done, total=total, note=note)
+
+    def _steps_per_s(self, steps: int, time_s: float) -> float:
+        if self._last is not None and time_s > self._last[1]:
+            self._rate = (steps - self._last[0]) / (time_s - self._last[1])
+        self._last = (steps, time_s)
+        return self._rate
+
+
+def policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The result table, best reward last."""
+    seeds = {row["seeds"] for row in policies.values()}
+    table = Table(title=f"evaluation on unseen traffic, {'/'.join(map(str, seeds))} seeds")
+    table.add_column("policy", no_wrap=True)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, row in sorted(policies.items(), key=lambda item: item[1]["reward_mean"]):
+        interval = row["ci95"].get("reward_mean")
+        closed = row["oracle_gap_closed"]
+        table.add_row(
+            name,
+            f"{row['reward_mean']:.3f}",
+            f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+            f"{row['satisfaction_mean']:.3f}",
+            f"{row['fail_rate_95']:.1%}",
+            f"{row['delay_max_ms']:.2f} ms",
+            "" if closed is None else f"{closed:.0%}",
+        )
+    return table
+
+
+def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Figures of a benchmark; what was expected where somebody says so."""
+    table = Table()
+    expects = any("expected" in row for row in rows)
+    more = sorted({key for row in rows for key in row} - BENCHMARK_COLUMNS)
+    for heading in ("name", *more, "value", "unit", "reference", "ratio"):
+        table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
+    if expects:
+        table.add_column("expected", justify="right")
+        table.add_column("within", justify="right")
+    for row in rows:
+        shown = [str(row["name"]), *(str(row.get(key, "")) for key in more), _figure(row["value"])]
+        shown += [str(row["unit"]), str(row.get("reference") or ""), _figure(row.get("ratio"))]
+        if expects:
+            shown += [_figure(row.get("expected")), _whether_within(row)]
+        table.add_row(*shown)
+    return table
+
+
+def _whether_within(row: Mapping[str, Any]) -> str:
+    if "expected" not in row:
+        return ""
+    return "yes" if within(row) else "NO"
+
+
+def print_json(result: Any) -> None:
+    """A whole result, indented."""
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+def print_json_line(row: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.4g}"
+
+
+def _reward_note(row: Mapping[str, Any]) -> str:
+    references = row["references"]
+    beside = "  ".join(f"{name} {level:.3f}" for name, level in references.items())
+    return f"reward {row['reward_mean']:.3f}  ({beside})"

@@ -1,0 +1,220 @@
+"""A training run from config to summary: it can be interrupted, killed and resumed anywhere."""
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from slicing_rllib.evaluation import rollout
+from slicing_rllib.learning import TD3, NonFiniteUpdate
+from slicing_rllib.learning.trained_policy import TrainedPolicy
+from slicing_rllib.service import evaluating
+from slicing_rllib.service.algorithm import build, network_now, restored
+from slicing_rllib.service.checkpoints import newest_valid, save_checkpoint
+from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.interruption import Interruption, interruptible
+from slicing_rllib.service.pictures import draw_run
+from slicing_rllib.service.ray_session import ray_session
+from slicing_rllib.service.rows import metrics_row
+from slicing_rllib.service.run_directory import RunDirectory, RunError
+
+REFERENCES = ("equal", "traffic_aware", "oracle")
+"""Policies whose level on the evaluation traffic accompanies the learning curve."""
+STALLED_ITERATIONS = 3
+
+
+class Interrupted(RunError):
+    """Somebody asked the run to stop; its checkpoint is written."""
+
+    interrupted = True
+
+
+class Watcher:
+    """Hears how a run is doing. This one says nothing."""
+
+    def says(self, message: str) -> None: ...
+
+    def trained(self, row: dict[str, Any], total_steps: int) -> None: ...
+
+    def evaluates(self, policy: str, done: int, total: int) -> None: ...
+
+
+@dataclass
+class Training:
+    """One run in progress."""
+
+    config: RunConfig
+    run: RunDirectory
+    algorithm: TD3
+    watcher: Watcher
+    references: dict[str, float]
+    seconds_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+        self._stalled = 0
+        self._saved_at = self.algorithm.env_steps
+
+    @property
+    def seconds(self) -> float:
+        """Of training, all sessions of the run together."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def until_done(self, interruption: Interruption) -> None:
+        """Iterations up to the last. Raises: Interrupted, RunError; both leave a checkpoint."""
+        while self.algorithm.env_steps < self.config.total_steps:
+            if interruption.wanted:
+                self.checkpoint()
+                self._event("interrupted", "asked to stop; checkpoint written")
+                raise Interrupted(f"{self.run.path}: stopped at step {self.algorithm.env_steps}")
+            self._iterate()
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Nothing to do where this step has one."""
+        steps = self.algorithm.env_steps
+        if steps != self._saved_at:
+            keep = self.config.checkpoint.keep
+            save_checkpoint(self.run.checkpoints, steps, self.algorithm.save_to_path, keep=keep)
+            self._saved_at = steps
+
+    def done(self) -> dict[str, Any]:
+        """What the summary says about the training itself."""
+        algorithm = self.algorithm
+        return {
+            "env_steps": algorithm.env_steps,
+            "updates": algorithm.updates,
+            "seconds": round(self.seconds, 3),
+            "seed": self.config.seed,
+        }
+
+    def weights(self) -> dict[str, dict[str, np.ndarray]]:
+        return {cell: self.algorithm.policy_weights(cell) for cell in self.algorithm.cells}
+
+    def _iterate(self) -> None:
+        before = self.algorithm.env_steps
+        try:
+            self.algorithm.train()
+        except NonFiniteUpdate as error:
+            self._event("not_finite", str(error))
+            raise RunError(
+                f"{error}; the last good checkpoint is at step {self._saved_at}"
+            ) from error
+        self._watch_for_stalls(before)
+        row = metrics_row(
+            self.algorithm,
+            self.config.scenario,
+            network_now(self.algorithm),
+            time_s=self.seconds,
+            evaluated=self._evaluated(before),
+            references=self.references,
+        )
+        self.run.append_metrics(row)
+        self.watcher.trained(row, self.config.total_steps)
+        if _crossed(before, self.algorithm.env_steps, self.config.checkpoint.every_steps):
+            self.checkpoint()
+
+    def _evaluated(self, before: int) -> float | None:
+        """A point of the learning curve without exploration noise, where one is due."""
+        steps, every = self.algorithm.env_steps, self.config.evaluation.every_steps
+        if not _crossed(before, steps, every):
+            return None
+        return _level(self.config, TrainedPolicy(self.config.scenario.cells, self.weights()))
+
+    def _watch_for_stalls(self, before: int) -> None:
+        """Workers that are gone make iterations without steps: RLlib goes on in silence."""
+        self._stalled = 0 if self.algorithm.env_steps > before else self._stalled + 1
+        if self._stalled:
+            self._event("stalled", f"iteration {self.algorithm.iteration} made no step")
+        if self._stalled >= STALLED_ITERATIONS:
+            self.checkpoint()
+            raise RunError(
+                f"{self.run.path}: {self._stalled} iterations without a step, expected env "
+                "runners to answer; checkpoint written"
+            )
+
+    def _event(self, kind: str, message: str) -> None:
+        self.run.append_event(kind, message, env_step=self.algorithm.env_steps)
+
+
+def train(config: RunConfig, run: RunDirectory, watcher: Watcher, *, resume: bool = False) -> dict:
+    """Trains, evaluates, draws, and returns the summary.
+
+    Raises: Interrupted after a signal; RunError for a run that cannot go on.
+    """
+    with ray_session(config.num_env_runners), interruptible() as interruption:
+        training = _resumed(config, run, watcher) if resume else _begun(config, run, watcher)
+        try:
+            training.until_done(interruption)
+            run.write_policies(training.weights())
+            done = training.done()
+        finally:
+            training.algorithm.stop()
+        summary = _evaluated(config, run, watcher, interruption) | done
+        run.write_summary(summary)
+        draw_run(run)
+        run.append_event("finished", "evaluated and drawn", env_step=done["env_steps"])
+        return summary
+
+
+def _evaluated(
+    config: RunConfig, run: RunDirectory, watcher: Watcher, interruption: Interruption
+) -> dict[str, Any]:
+    """The trained policies beside the baselines on traffic that no training saw."""
+    names = config.evaluation.policies
+    total = len(names) * config.evaluation.seeds
+    counted = itertools.count(1)
+
+    def advance(policy: str) -> None:
+        watcher.evaluates(policy, next(counted), total)
+        if interruption.wanted:
+            raise Interrupted(f"{run.path}: trained, but stopped while evaluating")
+
+    rollouts = evaluating.evaluate_policies(config, run.policies(), names, advance)
+    evaluating.save_rollouts(run.path / "evaluation.npz", rollouts)
+    return {"policies": evaluating.summary_of(config, rollouts)}
+
+
+def _begun(config: RunConfig, run: RunDirectory, watcher: Watcher) -> Training:
+    training = Training(config, run, build(config), watcher, _references(config))
+    training._event("started", f"{len(config.scenario.cells)} cells, {config.total_steps} steps")
+    return training
+
+
+def _resumed(config: RunConfig, run: RunDirectory, watcher: Watcher) -> Training:
+    checkpoint, passed_over = newest_valid(run.checkpoints)
+    for why in passed_over:
+        run.append_event("checkpoint_passed_over", why, env_step=0)
+        watcher.says(why)
+    if checkpoint is None:
+        watcher.says("no checkpoint that verifies: starting from step 0")
+        run.forget_metrics_after(0)
+        return _begun(config, run, watcher)
+    algorithm = restored(config, checkpoint)
+    run.forget_metrics_after(algorithm.env_steps)
+    rows = run.metrics()
+    seconds = rows[-1]["time_s"] if rows else 0.0
+    training = Training(config, run, algorithm, watcher, _references(config), seconds)
+    training._event("resumed", f"from {checkpoint.name}")
+    watcher.says(f"resumed at step {algorithm.env_steps}")
+    return training
+
+
+def _references(config: RunConfig) -> dict[str, float]:
+    """What known policies get on the traffic of the learning curve."""
+    return {
+        name: _level(config, evaluating.named_policy(name, config, None)) for name in REFERENCES
+    }
+
+
+def _level(config: RunConfig, policy: Any) -> float:
+    env = evaluating.network_of(config)
+    seed = evaluating.evaluation_seeds(config)[0]
+    run = rollout(env, policy, config.evaluation.steps, seed)
+    return float(run.reward[run.live].mean())
+
+
+def _crossed(before: int, after: int, every: int) -> bool:
+    return before // every < after // every
