@@ -21,7 +21,9 @@ def needed_service(kpis: StepKpis, scenario: Scenario) -> PerSlice:
     return np.where(kpis.users > 0, np.maximum(for_throughput, for_delay), 0.0)
 
 
-def share_for(served: PerSlice, required: PerSlice) -> PerSlice:
+def share_for(
+    served: Float[np.ndarray, "*cell slice"], required: Float[np.ndarray, "*cell slice"]
+) -> Float[np.ndarray, "*cell slice"]:
     """The smallest share that serves `served`: the inverse of `served_share`."""
     return np.where(
         served >= _EDGE * required, required + served, np.sqrt(served * required / _OVERLOAD)

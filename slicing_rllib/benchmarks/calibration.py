@@ -143,12 +143,13 @@ def read_reference(path: Path) -> Reference:
         raise ValueError(
             f"reference {path}: expected a readable CSV file ({first_line})"
         ) from error
+    columns = table.dtype.names or ()
     for name in ("percentile", *(f"{k}_db_{a}" for k in KINDS for a in ARRAYS.values())):
-        if table.dtype.names is None or name not in table.dtype.names:
+        if name not in columns:
             raise ValueError(f"reference {path}: expected a column {name!r}")
     if table["percentile"].tolist() != list(range(0, 101, 5)):
         raise ValueError(f"reference {path}, column percentile: expected 0, 5 ... 100")
-    return {name: np.asarray(table[name], np.float64) for name in table.dtype.names}
+    return {name: np.asarray(table[name], np.float64) for name in columns}
 
 
 def draw(scenario: Scenario, reference: Reference, path: Path) -> None:

@@ -1,5 +1,8 @@
 """Rows of a benchmark that hold a figure against one that somebody else found."""
 
+from collections.abc import Mapping
+from typing import Any
+
 Row = dict[str, float | str]
 
 
@@ -18,6 +21,6 @@ def checked(
     }
 
 
-def within(row: Row) -> bool:
+def within(row: Mapping[str, Any]) -> bool:
     """Whether a checked figure is near enough."""
     return abs(float(row["value"]) - float(row["expected"])) <= float(row["tolerance"])

@@ -119,7 +119,7 @@ def two_cells_by_bisection() -> float:
     def excess(rho: float) -> float:
         return rho * 0.6 * np.log2(1 + 8 / (1 + 8 * rho)) - 8e6 / BANDWIDTH_HZ
 
-    return float(bisect(excess, 0.0, 1.0, xtol=1e-12))
+    return float(np.asarray(bisect(excess, 0.0, 1.0, xtol=1e-12)))
 
 
 def poisson_coverage(rng: np.random.Generator, networks: int = 20_000, cells: int = 400) -> float:

@@ -1,7 +1,7 @@
 """What a cell sees: its own KPIs and what its neighbours tell it about their load."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -12,10 +12,12 @@ THROUGHPUT_SCALE_MBPS = 4.0
 """The throughput that an observation shows as one half."""
 
 
+@runtime_checkable
 class Message(Protocol):
     """What the neighbours' loads tell a cell, laid out as a row of fixed width."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def width(self, n_slices: int) -> int:
         """Numbers per cell."""
@@ -127,7 +129,7 @@ class ObservationLayout:
 
     @property
     def load(self) -> slice:
-        """Share of the carrier's PRBs in use."""
+        """PRBs in use over an equal slice of the carrier: 1 where a quarter of it is, of four."""
         return slice(self.n_slices, 2 * self.n_slices)
 
     @property
@@ -137,6 +139,7 @@ class ObservationLayout:
 
     @property
     def message(self) -> slice:
+        """Neighbours' loads, on the scale of `load`."""
         return slice(3 * self.n_slices, self.size)
 
     @property
@@ -160,9 +163,9 @@ class Observer:
         obs = np.empty((len(live), layout.size), np.float32)
         phi = kpis.throughput_mbps
         obs[:, layout.throughput] = phi / (phi + THROUGHPUT_SCALE_MBPS)
-        obs[:, layout.load] = kpis.load
+        obs[:, layout.load] = layout.n_slices * kpis.load
         obs[:, layout.users] = kpis.users * self._users_scale
-        obs[:, layout.message] = self._message(kpis.load)
+        obs[:, layout.message] = layout.n_slices * self._message(kpis.load)
         if not live.all():
             obs[~live] = 0.0
         return obs

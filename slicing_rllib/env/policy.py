@@ -1,6 +1,6 @@
 """What a policy may look at, and what it answers: trained policies and baselines alike."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -18,6 +18,7 @@ class DecisionView(NamedTuple):
     """Stands at the step to be decided: for policies entitled to know it (oracle, true demand)."""
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Decides every cell's split at once."""
 

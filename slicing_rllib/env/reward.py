@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-PerSlice = Float[np.ndarray, "*cell slice"]
-PerCell = Float[np.ndarray, "*cell"]
+PerSlice = Float[np.ndarray, "*#cell slice"]
+PerCell = Float[np.ndarray, "*cells"]
 
 
 def slice_reward(
@@ -21,9 +21,9 @@ def slice_reward(
     served = throughput_mbps / sla_throughput_mbps
     with np.errstate(divide="ignore"):
         prompt = sla_delay_ms / delay_ms
-    return np.minimum(np.minimum(served, prompt).min(axis=-1), 1.0)
+    return np.asarray(np.minimum(np.minimum(served, prompt).min(axis=-1), 1.0))
 
 
 def satisfaction(throughput_mbps: PerSlice, sla_throughput_mbps: PerSlice) -> PerCell:
     """Worst slice's min(phi / phi*, 1): throughput alone, as Fig. 5 of the paper counts it."""
-    return np.minimum((throughput_mbps / sla_throughput_mbps).min(axis=-1), 1.0)
+    return np.asarray(np.minimum((throughput_mbps / sla_throughput_mbps).min(axis=-1), 1.0))

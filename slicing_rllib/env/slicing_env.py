@@ -257,6 +257,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         high = np.ones(self.obs_size, np.float32)
         # Every UE of the network may crowd into one cell.
         high[self.layout.users] = len(self.cells)
+        high[self.layout.load] = high[self.layout.message] = self.action_size
         return spaces.Box(np.zeros_like(high), high)
 
     def _action_space(self, agent: str) -> spaces.Box:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -22,7 +23,7 @@ COLOURS = {
 }
 """Okabe and Ito's palette, with two more for policies seldom shown together."""
 DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.grid": True,
     "grid.alpha": 0.3,
@@ -105,6 +106,6 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(name: str) -> dict[str, object]:
+def _line(name: str) -> dict[str, Any]:
     style = "--" if name in DASHED else "-"
     return {"color": COLOURS.get(name, "#444444"), "ls": style, "lw": 1.4, "label": name}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +18,7 @@ METRICS = ("reward_mean", "satisfaction_mean", "fail_rate_95", "delay_max_ms")
 
 Interval = tuple[float, float]
 PerSeed = Float[np.ndarray, " seed"]
+Resampled = Float[np.ndarray, "*resample seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ def interquartile_mean(values: Float[np.ndarray, "*axes seed"]) -> Float[np.ndar
 
 
 def seed_interval(
-    statistic: Callable[..., np.ndarray], *per_seed: PerSeed, rng: np.random.Generator
+    statistic: Callable[..., Any], *per_seed: PerSeed, rng: np.random.Generator
 ) -> Interval | None:
     """95 % percentile bootstrap of `statistic(*per_seed, axis=...)`, whole seeds drawn together.
 
@@ -111,7 +113,9 @@ def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
     return float(np.mean((ours > theirs) + 0.5 * (ours == theirs)))
 
 
-def gap_closed(policy: PerSeed, equal: PerSeed, oracle: PerSeed, axis: int = -1) -> np.ndarray:
+def gap_closed(
+    policy: Resampled, equal: Resampled, oracle: Resampled, axis: Any = -1
+) -> np.ndarray:
     """Share of the equal-share -> oracle gap in mean reward that a policy closes: of means."""
     start = equal.mean(axis=axis)
     return np.asarray((policy.mean(axis=axis) - start) / (oracle.mean(axis=axis) - start))

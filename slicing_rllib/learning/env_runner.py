@@ -33,6 +33,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         self._context = kwargs.get("worker_index", 0) or 0
+        self._noise_sigma: float = config.exploration_noise
         self.make_env()
         self.make_module()
         seed = np.random.SeedSequence(config.seed or 0, spawn_key=(self._context,))
@@ -49,7 +50,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         from ray.rllib.env.env_context import EnvContext
         from ray.tune.registry import ENV_CREATOR, _global_registry
 
-        name = self.config.env
+        name: Any = self.config.env
         creator = (
             _global_registry.get(ENV_CREATOR, name)
             if isinstance(name, str)
@@ -64,7 +65,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         assert isinstance(module, BankedMultiRLModule)
         self.module = module
 
-    def get_spaces(self) -> dict[str, tuple[spaces.Space, spaces.Space]]:
+    def get_spaces(self) -> dict[str, Any]:
         obs = spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
         action = spaces.Box(0.0, 1.0, (self.env.action_size,), np.float32)
         return {cell: (obs, action) for cell in self.env.cells} | {"__env__": (obs, action)}
@@ -93,7 +94,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def _act(self, obs: np.ndarray, explores: np.ndarray) -> np.ndarray:
         if explores.all():
             return self._explore.at(self.steps)
-        noise = self.config.exploration_noise * torch.from_numpy(self._noise.at(self.steps))
+        noise = self._noise_sigma * torch.from_numpy(self._noise.at(self.steps))
         action = self.actions(obs, noise)
         if explores.any():
             action[explores] = self._explore.at(self.steps)[explores]

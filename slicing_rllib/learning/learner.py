@@ -24,7 +24,7 @@ class TD3Learner(TorchLearner):
 
     def restack(self) -> None:
         """After the bank was made anew."""
-        config = self.config
+        config: Any = self.config
         hyper = Hyperparameters(
             actor_lr=config.actor_lr,
             critic_lr=config.critic_lr,

@@ -24,13 +24,14 @@ class PettingZooColumns:
     def __init__(self, env: ParallelEnv) -> None:
         self._env = env
         self.cells = tuple(sorted(env.possible_agents, key=natural_key))
-        shapes = {
+        shapes: set[Any] = {
             (env.observation_space(cell).shape, env.action_space(cell).shape) for cell in self.cells
         }
         if len(shapes) != 1:
             raise ValueError(f"agents: expected equal spaces for all, got shapes {sorted(shapes)}")
         ((obs,), (action,)) = next(iter(shapes))
-        self.obs_size, self.action_size = obs, action
+        self.obs_size: int = obs
+        self.action_size: int = action
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
         obs, _ = self._env.reset(seed=seed)

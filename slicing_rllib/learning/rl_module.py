@@ -75,8 +75,9 @@ def natural_key(cell: str) -> tuple[str, int]:
 
 def sizes_of(module: RLModule) -> NetworkSizes:
     """Widths of a cell's networks, from its spaces and hidden layers."""
-    obs, action = module.observation_space.shape[0], module.action_space.shape[0]
-    hidden = module.model_config
+    spaces: list[Any] = [module.observation_space, module.action_space]
+    obs, action = (space.shape[0] for space in spaces)
+    hidden: Any = module.model_config
     return NetworkSizes(
         (obs, *hidden["actor_hiddens"], action), (obs + action, *hidden["critic_hiddens"], 1)
     )

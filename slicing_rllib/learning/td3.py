@@ -152,7 +152,10 @@ class TD3(Algorithm):
     def setup(self, config: TD3Config) -> None:
         super().setup(config)
         config = self.config
-        env = self.env_runner.env
+        # In one process the runner and the learner are ours to call; RLlib types them loosely.
+        self._runner: Any = self.env_runner
+        self._workers: Any = self.env_runner_group
+        env = self._runner.env
         self.cells: tuple[str, ...] = env.cells
         self._row = {cell: row for row, cell in enumerate(self.cells)}
         self.replay = Replay(self.cells, env.obs_size, env.action_size, config.replay_capacity)
@@ -165,15 +168,16 @@ class TD3(Algorithm):
         self.updates = 0
         self._asleep = np.zeros(len(self.cells), bool)
         self._exploration_left = np.full(len(self.cells), config.exploration_steps)
-        self._learner: TD3Learner = self.learner_group._learner
+        group: Any = self.learner_group
+        self._td3_learner: TD3Learner = group._learner
         if not config.num_env_runners:
             # One process: the runner acts with the learner's own tensors, nothing to copy.
-            self.env_runner.module = self._learner.module
+            self._runner.module = self._td3_learner.module
 
     @property
     def env(self) -> Any:
         """The environment of the local runner."""
-        return self.env_runner.env
+        return self._runner.env
 
     def training_step(self) -> None:
         self._iteration_rewards = np.zeros(len(self.cells))
@@ -183,7 +187,7 @@ class TD3(Algorithm):
             self._train_with_workers()
         else:
             for _ in range(self.config.steps_per_iteration):
-                self._take(self.env_runner.step(self._exploration_left > 0))
+                self._take(self._runner.step(self._exploration_left > 0))
         self._log()
 
     def _train_with_workers(self) -> None:
@@ -192,7 +196,7 @@ class TD3(Algorithm):
         workers = self.config.num_env_runners
         steps = -(-self.config.steps_per_iteration // workers)
         explores = self._exploration_left > 0
-        for steps_of_worker in self.env_runner_group.foreach_env_runner(
+        for steps_of_worker in self._workers.foreach_env_runner(
             lambda runner: runner.sample(num_env_steps=steps, explores=explores),
             local_env_runner=False,
         ):
@@ -200,8 +204,8 @@ class TD3(Algorithm):
                 self._take(step)
 
     def _push_weights(self) -> None:
-        state = ray.put(self._learner.module.get_state(inference_only=True))
-        self.env_runner_group.foreach_env_runner(
+        state = ray.put(self._td3_learner.banked.get_state(inference_only=True))
+        self._workers.foreach_env_runner(
             lambda runner: runner.module.set_state(ray.get(state)), local_env_runner=False
         )
 
@@ -224,8 +228,9 @@ class TD3(Algorithm):
     def _update(self, ready: np.ndarray) -> None:
         sampled = self.replay.sample(self._picks.at(self.updates))
         noise = torch.from_numpy(self._smoothing.at(self.updates))
-        batch = Batch(*(torch.from_numpy(column) for column in sampled), noise)
-        losses = self._learner.update_stacked(batch, np.flatnonzero(~ready).tolist())
+        obs, action, reward, next_obs, terminated = map(torch.from_numpy, sampled)
+        batch = Batch(obs, action, reward, next_obs, terminated, noise)
+        losses = self._td3_learner.update_stacked(batch, np.flatnonzero(~ready).tolist())
         self._iteration_losses.append(losses)
         self.updates += 1
 
@@ -262,17 +267,18 @@ class TD3(Algorithm):
     def compute_actions(self, obs: np.ndarray) -> np.ndarray:
         """Every cell's shares without noise: (cell, obs) -> (cell, action)."""
         if self.config.num_env_runners:
-            self.env_runner.module.set_state(self._learner.module.get_state(inference_only=True))
-        return self.env_runner.actions(np.asarray(obs, np.float32))
+            self._runner.module.set_state(self._td3_learner.banked.get_state(inference_only=True))
+        return self._runner.actions(np.asarray(obs, np.float32))
 
     def policy_weights(self, module_id: str) -> dict[str, np.ndarray]:
         """A cell's parameters by name, targets included; copies."""
-        module = self._learner.module[module_id]
+        module: Any = self._td3_learner.banked[module_id]
         return {name: p.detach().numpy().copy() for name, p in module.named_parameters()}
 
     def set_policy_weights(self, module_id: str, weights: Mapping[str, np.ndarray]) -> None:
         """Replaces a cell's parameters. Raises: ValueError for a missing name or another shape."""
-        own = dict(self._learner.module[module_id].named_parameters())
+        module: Any = self._td3_learner.banked[module_id]
+        own = dict(module.named_parameters())
         for name, parameter in own.items():
             if name not in weights or tuple(weights[name].shape) != tuple(parameter.shape):
                 got = tuple(weights[name].shape) if name in weights else "nothing"
@@ -286,7 +292,7 @@ class TD3(Algorithm):
 
     def reset_optimizer(self, module_id: str) -> None:
         """Forgets a cell's Adam moments."""
-        for adam in (self._learner.stacked.actor_adam, self._learner.stacked.critic_adam):
+        for adam in (self._td3_learner.stacked.actor_adam, self._td3_learner.stacked.critic_adam):
             adam.reset(self._row[module_id])
 
     def stop_exploring(self, module_id: str) -> None:
@@ -312,7 +318,7 @@ class TD3(Algorithm):
             }
         return state
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Any) -> None:
         super().set_state(state)
         if "td3" in state:
             ours = state["td3"]

@@ -8,7 +8,7 @@ arXiv:1201.4116.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -40,6 +40,7 @@ Interference = Callable[[PerSlice], PerUe]
 """Interference over noise per UE, for given utilisations of everybody's PRBs."""
 
 
+@runtime_checkable
 class Placement(Protocol):
     """Which PRBs slices lie on, in a network with some cells on the air."""
 

@@ -1,7 +1,7 @@
 """Surroundings by name: path loss, line of sight and shadowing that belong together."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from slicing_rllib.radio.propagation import (
     WINNER_B1,
     WINNER_C2,
+    Metres,
     breakpoint_distance_m,
     los_probability,
 )
@@ -17,15 +18,16 @@ from slicing_rllib.radio.tr38901 import UMA_36873, UMA_38901, UMI_36873, UMI_389
 Distances = Float[np.ndarray, "*points"]
 
 
+@runtime_checkable
 class PathLoss(Protocol):
     """Loss in dB over a 3D distance, with and without line of sight."""
 
     def los_db(
-        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: float, carrier_hz: float
+        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: Metres, carrier_hz: float
     ) -> Distances: ...
 
     def nlos_db(
-        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: float, carrier_hz: float
+        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: Metres, carrier_hz: float
     ) -> Distances: ...
 
 
@@ -55,13 +57,13 @@ class Environment:
         distance_m: Distances,
         *,
         bs_height_m: float,
-        ue_height_m: float,
+        ue_height_m: Metres,
         carrier_hz: float,
     ) -> Distances:
         """Standard deviation of shadowing outdoors."""
         corner_m = breakpoint_distance_m(bs_height_m, ue_height_m, carrier_hz)
         near_db = np.where(distance_m < corner_m, self.los_sigma_db, self.far_los_sigma_db)
-        return np.where(los, near_db, self.nlos_sigma_db)
+        return np.where(los, near_db, self.nlos_sigma_db).astype(np.float64)
 
 
 ENVIRONMENTS: dict[str, Environment] = {

@@ -31,7 +31,9 @@ class Layout:
         fractions = (points_m - np.array(self.origin_m)) @ np.linalg.inv(np.array(self.edges_m))
         return fractions - np.floor(fractions) if self.wraps else fractions
 
-    def displacements_m(self, from_m: Points, to_m: Points) -> Points:
+    def displacements_m(
+        self, from_m: Float[np.ndarray, "*#points 2"], to_m: Float[np.ndarray, "*#points 2"]
+    ) -> Points:
         """Vectors from one place to another: on a torus, the shortest of all."""
         direct = to_m - from_m
         if not self.wraps:

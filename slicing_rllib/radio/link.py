@@ -1,6 +1,6 @@
 """From SINR to spectral efficiency: truncated Shannon, or the CQI table."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -42,6 +42,7 @@ CQI_OVERHEAD = 0.25
 """Share of resource elements that control channels and reference signals take."""
 
 
+@runtime_checkable
 class Link(Protocol):
     """Bit/s per Hz of bandwidth at a linear SINR.
 

@@ -40,7 +40,7 @@ class WinnerPlus:
     far_carrier_slope: float
 
     def los_db(
-        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: float, carrier_hz: float
+        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: Metres, carrier_hz: float
     ) -> Distances:
         """Loss with line of sight; 20 log f before the breakpoint, flatter in f beyond it."""
         carrier_ghz = carrier_hz / 1e9
@@ -60,7 +60,7 @@ class WinnerPlus:
         return np.where(distance_m < corner, near, far)
 
     def nlos_db(
-        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: float, carrier_hz: float
+        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: Metres, carrier_hz: float
     ) -> Distances:
         """Loss without line of sight, for carriers from 2 GHz; independent of the UE's height."""
         log_bs = np.log10(bs_height_m)

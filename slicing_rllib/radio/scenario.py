@@ -247,7 +247,9 @@ class Scenario:
         rows = {
             group.name: [getattr(sla, what) for sla in group.slices] for group in self.sla_groups
         }
-        promised = np.array([rows[name] for site in self.sites for name in site.sla_groups])
+        promised = np.array(
+            [rows[name] for site in self.sites for name in site.sla_groups], np.float64
+        )
         promised.setflags(write=False)
         return promised
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ BLOCK_STEPS = 64
 """Steps whose masks are computed together: one call for many small arrays."""
 
 
+@runtime_checkable
 class Mask(Protocol):
     """Share of UEs that are active, per cell and slice, in [0, 1]."""
 

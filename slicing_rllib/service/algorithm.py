@@ -1,7 +1,7 @@
 """From a run's config to RLlib's algorithm and back from a checkpoint."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,9 +55,8 @@ def network_now(algorithm: TD3) -> NetworkNow | None:
     """Of our own network or the first worker's; None where no worker answers."""
     if not algorithm.config.num_env_runners:
         return _now(algorithm.env)
-    views = algorithm.env_runner_group.foreach_env_runner(
-        lambda runner: _now(runner.env), local_env_runner=False
-    )
+    workers: Any = algorithm.env_runner_group
+    views = workers.foreach_env_runner(lambda runner: _now(runner.env), local_env_runner=False)
     return views[0] if views else None
 
 

@@ -35,58 +35,58 @@ class EnvSection(_Section):
     """The network as the cells see it."""
 
     message: Literal["none", "mean_load", "per_neighbour", "all_cells"] = "mean_load"
-    episode_steps: int = Field(500, ge=1)
-    map_seed: int = Field(0, ge=0)
+    episode_steps: int = Field(default=500, ge=1)
+    map_seed: int = Field(default=0, ge=0)
     deployments: tuple[Deployment, ...] = ()
 
 
 class LearningSection(_Section):
     """TD3. Defaults: the paper's; what it leaves open, Fujimoto et al.'s."""
 
-    exploration_steps: int = Field(3000, ge=0)
-    training_steps: int = Field(5500, ge=0)
-    actor_lr: float = Field(5e-4, gt=0)
-    critic_lr: float = Field(1e-3, gt=0)
-    gamma: float = Field(0.1, ge=0, lt=1)
-    tau: float = Field(0.005, gt=0, le=1)
-    policy_delay: int = Field(2, ge=1)
-    target_noise: float = Field(0.2, ge=0)
-    target_noise_clip: float = Field(0.5, ge=0)
-    exploration_noise: float = Field(0.1, ge=0)
-    batch_size: int = Field(32, ge=1)
-    replay_capacity: int = Field(10_000, ge=1)
+    exploration_steps: int = Field(default=3000, ge=0)
+    training_steps: int = Field(default=5500, ge=0)
+    actor_lr: float = Field(default=5e-4, gt=0)
+    critic_lr: float = Field(default=1e-3, gt=0)
+    gamma: float = Field(default=0.1, ge=0, lt=1)
+    tau: float = Field(default=0.005, gt=0, le=1)
+    policy_delay: int = Field(default=2, ge=1)
+    target_noise: float = Field(default=0.2, ge=0)
+    target_noise_clip: float = Field(default=0.5, ge=0)
+    exploration_noise: float = Field(default=0.1, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    replay_capacity: int = Field(default=10_000, ge=1)
     actor_hiddens: tuple[int, ...] = (48, 24)
     critic_hiddens: tuple[int, ...] = (64, 24)
-    updates_per_step: int = Field(1, ge=0)
-    steps_per_iteration: int = Field(100, ge=1)
+    updates_per_step: int = Field(default=1, ge=0)
+    steps_per_iteration: int = Field(default=100, ge=1)
 
 
 class EvaluationSection(_Section):
     """Paired traffic that no training saw, on the training's map."""
 
     policies: tuple[str, ...] = ("drl", *BASELINES)
-    steps: int = Field(250, ge=1)
-    seeds: int = Field(5, ge=1)
-    every_steps: int = Field(500, ge=1)
+    steps: int = Field(default=250, ge=1)
+    seeds: int = Field(default=5, ge=1)
+    every_steps: int = Field(default=500, ge=1)
     """How often the learning curve gets a point without exploration noise."""
 
 
 class CheckpointSection(_Section):
-    every_steps: int = Field(1000, ge=1)
-    keep: int = Field(2, ge=1)
+    every_steps: int = Field(default=1000, ge=1)
+    keep: int = Field(default=2, ge=1)
 
 
 class RunConfig(_Section):
     """One training run, enough to repeat it."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    seed: int = Field(0, ge=0)
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: int = Field(default=0, ge=0)
     scenario: Annotated[Scenario, BeforeValidator(_described)] = Field(
         default_factory=lambda: built_in("paper"), validate_default=False
     )
     env: EnvSection = EnvSection()
     learning: LearningSection = LearningSection()
-    num_env_runners: int = Field(0, ge=0)
+    num_env_runners: int = Field(default=0, ge=0)
     evaluation: EvaluationSection = EvaluationSection()
     checkpoint: CheckpointSection = CheckpointSection()
 
@@ -158,9 +158,9 @@ def _apply(document: dict[str, Any], setting: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as learning.gamma=0.2")
     *parents, leaf = key.split(".")
-    place = document
+    place: dict[str, Any] = document
     for parent in parents:
-        below = place.get(parent, {})
+        below: Any = place.get(parent, {})
         if parent == "scenario" and isinstance(below, str):
             below = {"like": below}
         if not isinstance(below, dict):
@@ -271,9 +271,11 @@ def _scenario_as_dict(scenario: Scenario) -> dict[str, Any]:
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings merged key by key; anything else replaced."""
-    merged = dict(base)
+    merged: dict[str, Any] = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
-        both = isinstance(below, dict) and isinstance(value, Mapping)
-        merged[key] = _merged(below, value) if both else value
+        if isinstance(below, dict) and isinstance(value, Mapping):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
     return merged

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -50,11 +51,11 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
 
 
-def _named(address: str) -> dict[str, object]:
+def _named(address: str) -> dict[str, Any]:
     return {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
 
 
-def _own(workers: int) -> dict[str, object]:
+def _own(workers: int) -> dict[str, Any]:
     """A node of our own. Its token stays with us, so nobody else can submit to it."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)

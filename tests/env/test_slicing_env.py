@@ -161,7 +161,10 @@ def test_the_picture_is_a_picture(scenario):
         ({"cell_99": np.ones(4)}, "action: expected one of cell_1 to cell_12, got 'cell_99'"),
         ({"cell_1": np.ones(3)}, "action of cell_1: expected 4 weights"),
         ({"cell_1": np.full(4, np.nan)}, "prb_ratio of cell_1: expected finite"),
-        ({"cell_1": np.array([1, 1, 1, -1])}, "prb_ratio of cell_1: expected finite weights, none neg"),
+        (
+            {"cell_1": np.array([1, 1, 1, -1])},
+            "prb_ratio of cell_1: expected finite weights, none neg",
+        ),
     ],
 )
 def test_a_bad_action_is_one_clear_error(env, actions, complaint):

@@ -135,7 +135,9 @@ def test_axe_finds_no_fault(page: webdriver.Chrome, run: Any, theme: str, width:
     scroll_width = page.execute_script("return document.documentElement.scrollWidth")
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     faults = [
-        (fault["id"], node["html"][:120]) for fault in found["violations"] for node in fault["nodes"]
+        (fault["id"], node["html"][:120])
+        for fault in found["violations"]
+        for node in fault["nodes"]
     ]
 
     assert faults == []
