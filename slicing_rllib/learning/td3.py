@@ -39,7 +39,7 @@ class TD3Config(AlgorithmConfig):
         self.target_noise = 0.2
         self.target_noise_clip = 0.5
         self.exploration_steps = 3000
-        self.exploration_noise = 0.1
+        self.exploration_noise = 0.3
         self.batch_size = 32
         self.replay_capacity = 10_000
         self.actor_hiddens = (48, 24)

@@ -52,7 +52,7 @@ class LearningSection(_Section):
     policy_delay: int = Field(default=2, ge=1)
     target_noise: float = Field(default=0.2, ge=0)
     target_noise_clip: float = Field(default=0.5, ge=0)
-    exploration_noise: float = Field(default=0.1, ge=0)
+    exploration_noise: float = Field(default=0.3, ge=0)
     batch_size: int = Field(default=32, ge=1)
     replay_capacity: int = Field(default=10_000, ge=1)
     actor_hiddens: tuple[int, ...] = (48, 24)

@@ -102,7 +102,7 @@ def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column("expected", justify="right")
         table.add_column("within", justify="right")
     for row in rows:
-        shown = [str(row["name"]), *(str(row.get(key, "")) for key in more), _figure(row["value"])]
+        shown = [str(row["name"]), *(_shown(row.get(key, "")) for key in more), _figure(row["value"])]
         shown += [str(row["unit"]), str(row.get("reference") or ""), _figure(row.get("ratio"))]
         if expects:
             shown += [_figure(row.get("expected")), _whether_within(row)]
@@ -124,6 +124,10 @@ def print_json(result: Any) -> None:
 def print_json_line(row: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
+
+
+def _shown(value: Any) -> str:
+    return _figure(value) if isinstance(value, float) else str(value)
 
 
 def _figure(value: float | None) -> str:

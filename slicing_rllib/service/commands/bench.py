@@ -62,8 +62,9 @@ def calibrate_traffic(
 
 @app.command()
 def learning(
-    steps: Annotated[int, typer.Option(min=10, help="Network steps per turn.")] = 300,
-    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 3,
+    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each peer.")] = 3.0,
+    cells: Annotated[int, typer.Option(min=0, help="Largest network of the growth curve.")] = 768,
     json: Json = False,
 ) -> None:
     """Steps per second of training beside stock RLlib SAC, SB3's TD3, loops, and no Ray at all.
@@ -75,7 +76,7 @@ def learning(
     from slicing_rllib.service.ray_session import ray_session
 
     with ray_session(1):
-        _shown(benchmark.rows(steps=steps, turns=turns, progress=err.print), json)
+        _shown(benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print), json)
 
 
 def _shown(rows: Iterable[dict], json: bool) -> list[dict]:
