@@ -1,8 +1,12 @@
-"""Shapes and types of every call into the package are checked at run time, in tests only."""
+"""What all tests share: shapes and types checked at every call, and one Ray."""
 
+import os
+import secrets
 import sys
 from types import ModuleType
 
+import pytest
+import ray
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
@@ -11,3 +15,18 @@ checker = ModuleType("checked_at_run_time")
 checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules[checker.__name__] = checker
 install_import_hook("slicing_rllib", f"{checker.__name__}.check")
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory):
+    os.environ["RAY_TMPDIR"] = str(tmp_path_factory.mktemp("ray"))
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        num_cpus=2,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()

@@ -89,9 +89,7 @@ class StockSAC(Timed):
             SACConfig()
             .environment("slicing_stock")
             .env_runners(num_env_runners=0, rollout_fragment_length=1)
-            .multi_agent(
-                policies=set(scenario.cells), policy_mapping_fn=_own_policy
-            )
+            .multi_agent(policies=set(scenario.cells), policy_mapping_fn=_own_policy)
             .training(
                 train_batch_size_per_learner=BATCH,
                 num_steps_sampled_before_learning_starts=WARM_UP_STEPS,

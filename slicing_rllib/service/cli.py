@@ -28,12 +28,13 @@ app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from importlib.metadata import version
 
         typer.echo(f"slicing-rllib {version('slicing-rllib')}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -85,3 +86,7 @@ def _line_of(error: Exception) -> tuple[str, int]:
 def _failed(message: str, code: int) -> int:
     typer.echo(f"slicing-rllib: {' '.join(message.split())}", err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

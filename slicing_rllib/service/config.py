@@ -122,6 +122,10 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{where}{line}: {problem}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{where}: expected a mapping of settings, got {type(document).__name__}")
+    odd = [key for key in document if not isinstance(key, str)]
+    if odd:
+        raise ConfigError(f"{where}: expected keys that are names, got {odd[0]!r}")
+    _trace_beside(document, Path(where).parent)
     for setting in settings:
         _apply(document, setting)
     return _checked(document, where, text, settings)
@@ -153,6 +157,14 @@ def _read(source: str) -> tuple[str, str]:
         raise ConfigError(f"config {source!r}: expected a UTF-8 text file") from error
 
 
+def _trace_beside(document: dict[str, Any], folder: Path) -> None:
+    """A trace that a file names is looked for beside that file."""
+    scenario = document.get("scenario")
+    mask = scenario.get("mask") if isinstance(scenario, dict) else None
+    if isinstance(mask, dict) and isinstance(mask.get("path"), str):
+        mask["path"] = str((folder / mask["path"]).resolve())
+
+
 def _apply(document: dict[str, Any], setting: str) -> None:
     key, equals, value = setting.partition("=")
     if not equals or not key:
@@ -178,6 +190,11 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
         config = RunConfig.model_validate(document)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, where, text, settings)) from error
+    try:
+        names = [spec.name for spec in config.scenario.slices]
+        config.scenario.mask.bound(config.scenario.cells, names, 0)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
     known = {"drl", *BASELINES}
     for policy in config.evaluation.policies:
         if policy not in known:
@@ -196,12 +213,13 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
 
 
 def _first_problem(error: ValidationError, where: str, text: str, settings: Sequence[str]) -> str:
-    problem = error.errors(include_url=False)[0]
-    path = [str(part) for part in problem["loc"]]
+    problem = _of_the_kind_meant(error.errors(include_url=False))[0]
+    # A union's branch stands in the path by its class's name; no key begins with a capital.
+    path = [str(part) for part in problem["loc"] if not str(part)[:1].isupper()]
     key = ".".join(path)
     place = f"{where}{_line_of(text, path)}"
     for setting in settings:
-        if setting.partition("=")[0] == key:
+        if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
             place = f"--set {setting}"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
@@ -212,6 +230,17 @@ def _first_problem(error: ValidationError, where: str, text: str, settings: Sequ
     said = problem["type"] == "value_error" or not isinstance(got, str | int | float | bool)
     shown = "" if said else f", got {got!r}"
     return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
+
+
+def _of_the_kind_meant(problems: list[Any]) -> list[Any]:
+    """Where `kind` chooses among descriptions, only what is wrong with the one it names."""
+    others = {
+        problem["loc"][:-1]
+        for problem in problems
+        if problem["type"] == "literal_error" and problem["loc"][-1] == "kind"
+    }
+    meant = [problem for problem in problems if problem["loc"][:-1] not in others]
+    return meant or problems
 
 
 def _line_of(text: str, path: Sequence[str]) -> str:
@@ -261,7 +290,6 @@ def _below(place: dict[str, Any], part: str) -> list[dict[str, Any]]:
     if part in place.get("properties", {}):
         return [place["properties"][part]]
     items = place.get("items")
-    # A union's branch stands in an error's path by its class's name; it is no key.
     return [items] if part.isdigit() and isinstance(items, dict) else [place]
 
 
@@ -270,12 +298,16 @@ def _scenario_as_dict(scenario: Scenario) -> dict[str, Any]:
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings merged key by key; anything else replaced."""
+    """Mappings merged key by key; anything else, and what is of another kind, replaced."""
     merged: dict[str, Any] = dict(base)
     for key, value in changes.items():
         below = merged.get(key)
-        if isinstance(below, dict) and isinstance(value, Mapping):
+        if isinstance(below, dict) and isinstance(value, Mapping) and _same_kind(below, value):
             merged[key] = _merged(below, value)
         else:
             merged[key] = value
     return merged
+
+
+def _same_kind(below: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    return changes.get("kind", below.get("kind")) == below.get("kind")

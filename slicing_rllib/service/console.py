@@ -102,7 +102,11 @@ def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column("expected", justify="right")
         table.add_column("within", justify="right")
     for row in rows:
-        shown = [str(row["name"]), *(_shown(row.get(key, "")) for key in more), _figure(row["value"])]
+        shown = [
+            str(row["name"]),
+            *(_shown(row.get(key, "")) for key in more),
+            _figure(row["value"]),
+        ]
         shown += [str(row["unit"]), str(row.get("reference") or ""), _figure(row.get("ratio"))]
         if expects:
             shown += [_figure(row.get("expected")), _whether_within(row)]

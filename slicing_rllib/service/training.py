@@ -77,7 +77,9 @@ class Training:
         steps = self.algorithm.env_steps
         if steps != self._saved_at:
             keep = self.config.checkpoint.keep
-            save_checkpoint(self.run.checkpoints, steps, self.algorithm.save_to_path, keep=keep)
+            # RLlib takes a path without a root for a URI.
+            folder = self.run.checkpoints.resolve()
+            save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
 
     def done(self) -> dict[str, Any]:

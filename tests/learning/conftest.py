@@ -1,11 +1,7 @@
 """A network whose best split is known, and one Ray for all tests that need it."""
 
-import os
-import secrets
-
 import numpy as np
 import pytest
-import ray
 
 from slicing_rllib.env import StepColumns
 from slicing_rllib.learning import TD3Config
@@ -60,21 +56,6 @@ class KnownOptimum:
 
 # Workers cannot import this file: a class of __main__ travels by value.
 KnownOptimum.__module__ = "__main__"
-
-
-@pytest.fixture(scope="session")
-def ray_session(tmp_path_factory):
-    os.environ["RAY_TMPDIR"] = str(tmp_path_factory.mktemp("ray"))
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        num_cpus=2,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
