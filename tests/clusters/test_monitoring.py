@@ -1,0 +1,212 @@
+"""Alerts by their unit tests; every dashboard's expression on a Prometheus that scrapes Ray."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+CLUSTERS = Path(__file__).parents[2] / "clusters"
+RULES = CLUSTERS / "prometheus"
+DASHBOARDS = sorted((CLUSTERS / "grafana" / "dashboards").glob("*.json"))
+EXPECTED = {"fleet", "run", "cell", "transfers", "workers"}
+DEADLINE_S = 60.0
+needs_prometheus = pytest.mark.skipif(
+    not (shutil.which("prometheus") and shutil.which("promtool")),
+    reason="needs prometheus and promtool (Debian package prometheus)",
+)
+
+
+def promtool(*arguments, cwd=RULES):
+    return subprocess.run(
+        ["promtool", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@needs_prometheus
+def test_every_alert_fires_when_it_should():
+    result = promtool("test", "rules", "rules_test.yaml")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_alert_has_a_test_that_fires_it():
+    alerts = {rule["alert"] for rule in _rules("alert_rules.yaml")}
+    tests = yaml.safe_load((RULES / "rules_test.yaml").read_text())["tests"]
+    fired = {
+        case["alertname"]
+        for test in tests
+        for case in test["alert_rule_test"]
+        if case.get("exp_alerts")
+    }
+
+    assert fired == alerts
+
+
+@needs_prometheus
+def test_the_scrape_config_is_valid():
+    result = promtool("check", "config", "prometheus.yaml")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_prometheus
+@pytest.mark.parametrize("file", ["recording_rules.yaml", "alert_rules.yaml"])
+def test_a_typo_in_a_rule_is_caught(file, tmp_path):
+    text = (RULES / file).read_text()
+    (tmp_path / file).write_text(text.replace("expr:", "exrp:", 1))
+
+    assert promtool("check", "rules", file).returncode == 0
+    assert promtool("check", "rules", file, cwd=tmp_path).returncode != 0
+
+
+def test_dashboards_have_names_of_their_own_and_no_two_panels_in_one_place():
+    assert {path.stem for path in DASHBOARDS} == EXPECTED
+    for path in DASHBOARDS:
+        dashboard = json.loads(path.read_text())
+        places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in dashboard["panels"]]
+        assert dashboard["uid"] == f"slicing-{path.stem}"
+        assert len(set(places)) == len(places)
+        assert all(p["gridPos"]["x"] + p["gridPos"]["w"] <= 24 for p in dashboard["panels"])
+
+
+def test_provisioning_names_the_data_source_that_dashboards_ask():
+    provisioned = CLUSTERS / "grafana" / "provisioning" / "datasources" / "prometheus.yaml"
+    (source,) = yaml.safe_load(provisioned.read_text())["datasources"]
+    asked = {
+        target["datasource"]["uid"]
+        for path in DASHBOARDS
+        for panel in json.loads(path.read_text())["panels"]
+        for target in panel["targets"]
+    }
+
+    assert asked == {source["uid"]}
+
+
+class Prometheus:
+    """A server on the loopback that scrapes one Ray node."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+
+    def query(self, expression: str) -> list:
+        asked = urllib.parse.urlencode({"query": expression})
+        return self._get(f"/api/v1/query?{asked}")["data"]["result"]
+
+    def alerts(self) -> set[str]:
+        """Those that fire, and those that wait out their `for`."""
+        return {
+            alert["labels"]["alertname"] for alert in self._get("/api/v1/alerts")["data"]["alerts"]
+        }
+
+    def until(self, condition) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while not self._holds(condition):
+            assert time.monotonic() < end, "Prometheus has no data of the run"
+            time.sleep(0.25)
+
+    def _holds(self, condition) -> bool:
+        try:
+            return bool(condition(self))
+        except urllib.error.URLError:
+            return False
+
+    def _get(self, path: str) -> dict:
+        with urllib.request.urlopen(self._url + path, timeout=10) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def metrics_port(tmp_path_factory):
+    """Of a Ray node that a run reports to, every second instead of every ten."""
+    environment = os.environ | {
+        "RAY_TMPDIR": str(tmp_path_factory.mktemp("ray")),
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_metrics_report_interval_ms": "1000",
+    }
+    run = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("live_run.py")],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    # Ray may print news of its own before our port.
+    yield next(int(line) for line in run.stdout if line.strip().isdigit())
+    run.stdin.close()
+    run.wait(timeout=60)
+    run.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(metrics_port, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prometheus")
+    config = yaml.safe_load((RULES / "prometheus.yaml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(RULES / file) for file in config["rule_files"]]
+    config["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(folder / "nodes.json")]
+    (folder / "nodes.json").write_text(json.dumps([{"targets": [f"127.0.0.1:{metrics_port}"]}]))
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    port = _free_port()
+    arguments = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(arguments, stdout=log, stderr=log)
+    yield Prometheus(port)
+    server.terminate()
+    server.wait(timeout=30)
+
+
+@needs_prometheus
+def test_no_dashboard_panel_is_empty(prometheus):
+    """Each expression as Grafana would ask it, against a run that reports through a real Ray."""
+    prometheus.until(lambda p: p.query("run:slicing_env_steps:rate5m > 0"))
+    prometheus.until(lambda p: p.query('ray_gcs_actors_count or ray_resources{Name="CPU"}'))
+    prometheus.until(lambda p: p.query('ALERTS{alertname="SlicingWorkerLost"}'))
+
+    empty = [ask for ask in _expressions() if not prometheus.query(ask)]
+
+    assert empty == []
+
+
+@needs_prometheus
+def test_alerts_of_a_real_run(prometheus):
+    """Its cell_2 gets 60 % of the throughput of its SLA, and it lost a worker."""
+    wanted = {"SlicingThroughputSlaViolated", "SlicingWorkerLost"}
+    prometheus.until(lambda p: p.alerts() >= wanted)
+
+    assert prometheus.alerts() == wanted
+
+
+def _expressions():
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                yield re.sub(r"\$run\b", "live", target["expr"]).replace("$cell", "cell_2")
+
+
+def _rules(file):
+    groups = yaml.safe_load((RULES / file).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
