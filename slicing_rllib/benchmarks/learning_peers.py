@@ -232,9 +232,13 @@ class NoRay(Timed):
 
 def bare_loop(scenario: Scenario) -> NoRay:
     """The stacked update without Ray."""
-    bank = ParameterBank(len(scenario.cells), _sizes(scenario), NETWORKS)
+    bank, generator = (
+        ParameterBank(len(scenario.cells), _sizes(scenario)),
+        torch.Generator().manual_seed(0),
+    )
     with torch.no_grad():
-        bank.flat.uniform_(-0.2, 0.2, generator=torch.Generator().manual_seed(0))
+        for parameters in bank.flat.values():
+            parameters.uniform_(-0.2, 0.2, generator=generator)
     stacked = StackedTD3(bank, HYPER)
     layers = bank.layers("actor")
     return NoRay(scenario, stacked.update, lambda obs: forward(layers, obs[:, None])[0][:, 0])

@@ -39,7 +39,7 @@ class TD3Learner(TorchLearner):
     def update_stacked(self, batch: Batch, frozen: list[int]) -> Losses:
         """One update; rows in `frozen` stay as they are, bit for bit."""
         bank, stacked = self.banked.bank, self.stacked
-        tensors = [bank.flat]
+        tensors = [*bank.flat.values()]
         for adam in (stacked.actor_adam, stacked.critic_adam):
             tensors += [adam.mean, adam.square, adam.steps]
         kept = [tensor[frozen].clone() for tensor in tensors] if frozen else []

@@ -1,7 +1,7 @@
-"""All cells' parameters in one tensor, a row per cell; each cell's module is a view of its row."""
+"""All cells' parameters of a kind in one tensor; each cell's module is a view of its row."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,15 @@ import torch
 from torch import Tensor, nn
 
 TRAINED = ("actor", "critic_1", "critic_2")
+KINDS = {
+    "actor": ("actor",),
+    "critics": ("critic_1", "critic_2"),
+    "target_actor": ("target_actor",),
+    "target_critics": ("target_critic_1", "target_critic_2"),
+}
+"""Networks of one shape that always work together: twins share a tensor, and a matrix product."""
+
+Layers = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -22,47 +31,56 @@ class NetworkSizes:
         return self.actor if network.endswith("actor") else self.critic
 
 
-def layer_shapes(sizes: NetworkSizes, networks: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Parameter names as in a cell's module ("actor.0.weight") and their shapes, in bank order."""
+def layer_shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """A network's parameters as an nn.Sequential names them ("0.weight"), and their shapes."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for network in networks:
-        widths = sizes.of(network)
-        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            # ReLUs stand between the linear layers of a Sequential, so these count by two.
-            shapes[f"{network}.{2 * layer}.weight"] = (fan_out, fan_in)
-            shapes[f"{network}.{2 * layer}.bias"] = (fan_out,)
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+        # ReLUs stand between the linear layers of a Sequential, so these count by two.
+        shapes[f"{2 * layer}.weight"] = (fan_out, fan_in)
+        shapes[f"{2 * layer}.bias"] = (fan_out,)
     return shapes
 
 
 class ParameterBank:
-    """Rows of `flat` hold a cell's parameters; `layers` are the same numbers, stacked by layer."""
+    """`flat[kind]` is (cell, twin, parameter); `layers` are the same numbers by layer."""
 
-    def __init__(self, n_cells: int, sizes: NetworkSizes, networks: Sequence[str]) -> None:
+    def __init__(
+        self, n_cells: int, sizes: NetworkSizes, kinds: Sequence[str] = tuple(KINDS)
+    ) -> None:
         self.sizes = sizes
-        self.shapes = layer_shapes(sizes, networks)
-        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()]).tolist()
-        self._spans = dict(zip(self.shapes, zip([0, *ends[:-1]], ends, strict=True), strict=True))
-        self.flat = torch.zeros((n_cells, ends[-1]))
+        self.n_cells = n_cells
+        self._spans = {kind: _spans(sizes.of(KINDS[kind][0])) for kind in kinds}
+        self.flat = {
+            kind: torch.zeros((n_cells, len(KINDS[kind]), spans[-1][2]))
+            for kind, spans in self._spans.items()
+        }
 
-    def span(self, network: str) -> slice:
-        """Columns of `flat` that hold a network."""
-        spans = [span for name, span in self._spans.items() if name.startswith(network + ".")]
-        return slice(spans[0][0], spans[-1][1])
-
-    def layers(self, network: str, flat: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Weight (cell, out, in) and bias (cell, out) of each layer, as views of `flat`."""
-        source = self.flat if flat is None else flat
-        views = [
-            source[:, start:end].unflatten(1, self.shapes[name])
-            for name, (start, end) in self._spans.items()
-            if name.startswith(network + ".")
-        ]
+    def layers(self, kind: str, like: Tensor | None = None) -> Layers:
+        """Weight (cell x twin, out, in) and bias (cell x twin, out) of each layer, as views."""
+        rows = (self.flat[kind] if like is None else like).flatten(0, 1)
+        views = [rows[:, a:b].unflatten(1, shape) for _, a, b, shape in self._spans[kind]]
         return list(zip(views[::2], views[1::2], strict=True))
+
+    def rows(self, row: int) -> Iterator[tuple[str, Tensor]]:
+        """A cell's parameters by the names that its module gives them, as views."""
+        for kind, spans in self._spans.items():
+            for twin, network in enumerate(KINDS[kind]):
+                for name, start, end, shape in spans:
+                    yield f"{network}.{name}", self.flat[kind][row, twin, start:end].view(shape)
 
     def adopt(self, row: int, module: nn.Module) -> None:
         """Copies a module's parameters into a row and lets the module live there from now on."""
-        for name, parameter in module.named_parameters():
-            start, end = self._spans[name]
-            view = self.flat[row, start:end].view(self.shapes[name])
-            view.copy_(parameter.data)
-            parameter.data = view
+        parameters = dict(module.named_parameters())
+        for name, view in self.rows(row):
+            view.copy_(parameters[name].data)
+            parameters[name].data = view
+
+
+def _spans(widths: Sequence[int]) -> list[tuple[str, int, int, tuple[int, ...]]]:
+    """Name, begin, end, shape of each parameter in a row."""
+    shapes = layer_shapes(widths)
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()]).tolist()
+    return [
+        (name, start, end, shape)
+        for (name, shape), start, end in zip(shapes.items(), [0, *ends[:-1]], ends, strict=True)
+    ]

@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import nn
 
-from slicing_rllib.learning.parameter_bank import TRAINED, NetworkSizes, ParameterBank
+from slicing_rllib.learning.parameter_bank import KINDS, TRAINED, NetworkSizes, ParameterBank
 
 NETWORKS = (*TRAINED, *(f"target_{network}" for network in TRAINED))
 
@@ -52,8 +52,8 @@ class BankedMultiRLModule(MultiRLModule):
         """Moves all modules into a new bank: after modules were added or removed."""
         self.cells = sorted(self._rl_modules, key=natural_key)
         modules = [self._rl_modules[cell] for cell in self.cells]
-        networks = ("actor",) if self.inference_only else NETWORKS
-        self.bank = ParameterBank(len(modules), sizes_of(modules[0]), networks)
+        kinds = ("actor",) if self.inference_only else tuple(KINDS)
+        self.bank = ParameterBank(len(modules), sizes_of(modules[0]), kinds)
         for row, module in enumerate(modules):
             self.bank.adopt(row, module)
 

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from slicing_rllib.learning.losses import smoothing_noise, td_target
-from slicing_rllib.learning.parameter_bank import TRAINED, ParameterBank
-
-Layers = list[tuple[Tensor, Tensor]]
+from slicing_rllib.learning.parameter_bank import KINDS, Layers, ParameterBank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +83,8 @@ class Adam:
     def __init__(self, parameters: Tensor) -> None:
         self.mean = torch.zeros_like(parameters)
         self.square = torch.zeros_like(parameters)
-        self.steps = torch.zeros((len(parameters), 1), dtype=torch.float64)
+        self.steps = torch.zeros((len(parameters), 1, 1), dtype=torch.float64)
+        self._step = torch.empty_like(parameters)
 
     def apply(self, parameters: Tensor, grad: Tensor, lr: float) -> None:
         """One step of every row, in place."""
@@ -93,10 +92,12 @@ class Adam:
         self.steps += 1
         self.mean.lerp_(grad, 1 - first)
         self.square.mul_(second).addcmul_(grad, grad, value=1 - second)
-        scale = (-lr / (1 - first**self.steps)).float()
-        root = (1 - second**self.steps).sqrt().float()
-        denominator = (self.square.sqrt() / root).add_(self.EPSILON)
-        parameters.add_(scale * (self.mean / denominator))
+        # mean / (sqrt(square) / root + epsilon), the root taken out of the sum.
+        root = (1 - second**self.steps).sqrt()
+        scale = -lr * root / (1 - first**self.steps)
+        torch.sqrt(self.square, out=self._step).add_((self.EPSILON * root).float())
+        torch.div(self.mean, self._step, out=self._step)
+        parameters.addcmul_(self._step, scale.float())
 
     def reset(self, row: int) -> None:
         """Forgets a row's moments and steps."""
@@ -105,23 +106,20 @@ class Adam:
 
 
 class StackedTD3:
-    """Updates all rows of a bank."""
+    """Updates all rows of a bank; twin critics are twice as many rows of one matrix product."""
 
     def __init__(self, bank: ParameterBank, hyper: Hyperparameters) -> None:
-        self._bank, self._hyper = bank, hyper
-        self._actor_span = bank.span("actor")
-        self._critic_span = slice(bank.span("critic_1").start, bank.span("critic_2").stop)
-        trained = slice(0, self._critic_span.stop)
-        self._online = bank.flat[:, trained]
-        self._target = bank.flat[:, trained.stop :]
-        self._grad = torch.zeros_like(self._online)
-        self._layers = {name: bank.layers(name) for name in TRAINED}
-        self._targets = {name: bank.layers(f"target_{name}") for name in TRAINED}
-        self._grads = {name: bank.layers(name, self._grad) for name in TRAINED}
-        self.actor_adam = Adam(self._online[:, self._actor_span])
-        self.critic_adam = Adam(self._online[:, self._critic_span])
+        self._hyper = hyper
+        self._online = [bank.flat["actor"], bank.flat["critics"]]
+        self._target = [bank.flat["target_actor"], bank.flat["target_critics"]]
+        self._layers = {kind: bank.layers(kind) for kind in KINDS}
+        self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
+        self._grad = {kind: torch.zeros_like(bank.flat[kind]) for kind in ("actor", "critics")}
+        self._grads = {kind: bank.layers(kind, grad) for kind, grad in self._grad.items()}
+        self.actor_adam = Adam(bank.flat["actor"])
+        self.critic_adam = Adam(bank.flat["critics"])
         self.updates = 0
-        self._actor_loss = torch.zeros(len(bank.flat))
+        self._actor_loss = torch.zeros(bank.n_cells)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> Losses:
@@ -130,46 +128,45 @@ class StackedTD3:
         self.updates += 1
         if self.updates % self._hyper.policy_delay == 0:
             self._actor_loss = self._update_actors(batch)
-            self._target.lerp_(self._online, self._hyper.tau)
+            for target, online in zip(self._target, self._online, strict=True):
+                target.lerp_(online, self._hyper.tau)
         return Losses(critic_loss, self._actor_loss)
 
     def target(self, batch: Batch) -> Tensor:
         """What both critics regress on: (cell, batch)."""
         hyper = self._hyper
-        logits, _ = forward(self._targets["actor"], batch.next_obs)
+        logits, _ = forward(self._layers["target_actor"], batch.next_obs)
         noise = smoothing_noise(batch.noise, hyper.target_noise, hyper.target_noise_clip)
         action = torch.softmax(logits + noise, dim=-1)
-        pairs = torch.cat([batch.next_obs, action], dim=-1)
-        q1, q2 = (
-            forward(self._targets[critic], pairs)[0].squeeze(-1)
-            for critic in ("critic_1", "critic_2")
-        )
+        pairs = _for_twins(torch.cat([batch.next_obs, action], dim=-1))
+        q, _ = forward(self._layers["target_critics"], pairs)
+        q1, q2 = q.view(-1, 2, q.shape[1]).unbind(1)
         return td_target(batch.reward, batch.terminated, q1, q2, gamma=hyper.gamma)
 
     def _update_critics(self, batch: Batch) -> Tensor:
-        target = self.target(batch)[..., None]
-        pairs = torch.cat([batch.obs, batch.action], dim=-1)
-        loss = torch.zeros(len(pairs))
-        for critic in ("critic_1", "critic_2"):
-            q, inputs = forward(self._layers[critic], pairs)
-            error = q - target
-            loss += error.square().mean(dim=(1, 2))
-            grad = error * (2.0 / error.shape[1])
-            backward(self._layers[critic], inputs, grad, self._grads[critic])
-        span = self._critic_span
-        self.critic_adam.apply(self._online[:, span], self._grad[:, span], self._hyper.critic_lr)
-        return loss
+        target = self.target(batch).repeat_interleave(2, dim=0)[..., None]
+        pairs = _for_twins(torch.cat([batch.obs, batch.action], dim=-1))
+        q, inputs = forward(self._layers["critics"], pairs)
+        error = q - target
+        grad = error * (2.0 / error.shape[1])
+        backward(self._layers["critics"], inputs, grad, self._grads["critics"])
+        self.critic_adam.apply(self._online[1], self._grad["critics"], self._hyper.critic_lr)
+        return error.square().mean(dim=(1, 2)).view(-1, 2).sum(dim=1)
 
     def _update_actors(self, batch: Batch) -> Tensor:
         logits, actor_inputs = forward(self._layers["actor"], batch.obs)
         action = torch.softmax(logits, dim=-1)
         pairs = torch.cat([batch.obs, action], dim=-1)
-        q, critic_inputs = forward(self._layers["critic_1"], pairs)
+        q, critic_inputs = forward(self._first_critic, pairs)
         grad = torch.full_like(q, -1.0 / q.shape[1])
-        grad = input_gradient(self._layers["critic_1"], critic_inputs, grad)
+        grad = input_gradient(self._first_critic, critic_inputs, grad)
         grad = grad[..., batch.obs.shape[-1] :]
         grad = action * (grad - (grad * action).sum(dim=-1, keepdim=True))
         backward(self._layers["actor"], actor_inputs, grad, self._grads["actor"])
-        span = self._actor_span
-        self.actor_adam.apply(self._online[:, span], self._grad[:, span], self._hyper.actor_lr)
+        self.actor_adam.apply(self._online[0], self._grad["actor"], self._hyper.actor_lr)
         return -q.mean(dim=(1, 2))
+
+
+def _for_twins(pairs: Tensor) -> Tensor:
+    """(cell, batch, input) for both critics of each cell: (cell x 2, batch, input)."""
+    return pairs.repeat_interleave(2, dim=0)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank, layer_shapes
+from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 
 SIZES = NetworkSizes((3, 4, 2), (5, 1))
 
@@ -15,7 +15,9 @@ class Actor(nn.Module):
 
 
 def test_names_are_those_of_the_module():
-    assert set(layer_shapes(SIZES, ["actor"])) == set(Actor().state_dict())
+    bank = ParameterBank(1, SIZES, ["actor"])
+
+    assert {name for name, _ in bank.rows(0)} == set(Actor().state_dict())
 
 
 def test_a_module_lives_in_its_row():
@@ -24,17 +26,19 @@ def test_a_module_lives_in_its_row():
     bank.adopt(1, module)
 
     assert torch.equal(module.actor(torch.ones(3)), before)
-    bank.flat[1] = 0
+    bank.flat["actor"][1] = 0
     assert torch.equal(module.actor(torch.ones(3)), torch.zeros(2))
     module.load_state_dict({name: torch.ones_like(p) for name, p in module.state_dict().items()})
-    assert bank.flat[1].sum() == bank.flat.shape[1]
-    assert bank.flat[0].sum() == 0
+    assert bank.flat["actor"][1].sum() == bank.flat["actor"].shape[2]
+    assert bank.flat["actor"][0].sum() == 0
 
 
 def test_layers_are_views_of_the_rows():
-    bank = ParameterBank(2, SIZES, ["actor", "critic_1"])
-    weight, bias = bank.layers("critic_1")[0]
-    bank.flat[1, bank.span("critic_1")] = torch.arange(6.0)
+    """Rows of layers go cell by cell, its twins together."""
+    bank = ParameterBank(2, SIZES, ["critics"])
+    weight, bias = bank.layers("critics")[0]
+    bank.flat["critics"][1, 0] = torch.arange(6.0)
 
-    assert weight[1].tolist() == [[0, 1, 2, 3, 4]]
-    assert bias[1].tolist() == [5]
+    assert weight[2].tolist() == [[0, 1, 2, 3, 4]]
+    assert bias[2].tolist() == [5]
+    assert weight[3].sum() == 0

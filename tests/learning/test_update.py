@@ -89,7 +89,7 @@ def test_twelve_cells_at_once_equal_twelve_separate_updates():
     """After forty updates every parameter agrees to 1e-5."""
     generator = torch.Generator().manual_seed(0)
     networks = [Networks(generator) for _ in range(12)]
-    bank = ParameterBank(12, SIZES, NETWORKS)
+    bank = ParameterBank(12, SIZES)
     for row, cell in enumerate(networks):
         bank.adopt(row, copy.deepcopy(cell))
     separate = [OneCell(cell) for cell in networks]
@@ -105,15 +105,15 @@ def test_twelve_cells_at_once_equal_twelve_separate_updates():
 
     assert losses.critic.tolist() == pytest.approx(ours, abs=1e-5)
     for row, cell in enumerate(networks):
-        flat = torch.cat([dict(cell.named_parameters())[name].flatten() for name in bank.shapes])
-        assert torch.allclose(bank.flat[row], flat, atol=1e-5)
+        parameters = dict(cell.named_parameters())
+        for name, stacked_parameter in bank.rows(row):
+            assert torch.allclose(stacked_parameter, parameters[name], atol=1e-5), name
 
 
 def test_the_target_is_that_of_the_definition():
     """With all weights zero both critics say their bias: r + gamma (1 - done) min(.3, .2)."""
-    bank = ParameterBank(1, SIZES, NETWORKS)
-    bank.layers("target_critic_1")[-1][1][:] = 0.3
-    bank.layers("target_critic_2")[-1][1][:] = 0.2
+    bank = ParameterBank(1, SIZES)
+    bank.layers("target_critics")[-1][1][:] = torch.tensor([[0.3], [0.2]])
     batch = batch_of(1, torch.Generator().manual_seed(1))
 
     target = StackedTD3(bank, HYPER).target(batch)
