@@ -183,7 +183,8 @@ def test_gauges_are_sent_again_until_the_run_is_closed(recorded):
     assert recorded.sent == sent
 
 
-def test_telemetry_without_ray_says_what_is_missing():
+def test_telemetry_without_ray_says_what_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(RuntimeError, match=r"expected ray.init\(\) before it"):
         Telemetry("r", (), (), np.ones((0, 0)), np.ones((0, 0)))
 
