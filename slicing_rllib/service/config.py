@@ -89,6 +89,8 @@ class RunConfig(_Section):
     num_env_runners: int = Field(default=0, ge=0)
     evaluation: EvaluationSection = EvaluationSection()
     checkpoint: CheckpointSection = CheckpointSection()
+    tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
+    """Where the numbers of `metrics.jsonl` go besides."""
 
     @property
     def total_steps(self) -> int:

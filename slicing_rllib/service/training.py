@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from slicing_rllib.service.pictures import draw_run
 from slicing_rllib.service.ray_session import ray_session
 from slicing_rllib.service.rows import metrics_row
 from slicing_rllib.service.run_directory import RunDirectory, RunError
+from slicing_rllib.service.telemetry import Telemetry
+from slicing_rllib.service.tracking import open_sinks
 
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose level on the evaluation traffic accompanies the learning curve."""
@@ -50,6 +53,7 @@ class Training:
     algorithm: TD3
     watcher: Watcher
     references: dict[str, float]
+    telemetry: Telemetry
     seconds_before: float = 0.0
 
     def __post_init__(self) -> None:
@@ -67,7 +71,7 @@ class Training:
         while self.algorithm.env_steps < self.config.total_steps:
             if interruption.wanted:
                 self.checkpoint()
-                self._event("interrupted", "asked to stop; checkpoint written")
+                self.event("interrupted", "asked to stop; checkpoint written")
                 raise Interrupted(f"{self.run.path}: stopped at step {self.algorithm.env_steps}")
             self._iterate()
         self.checkpoint()
@@ -81,6 +85,7 @@ class Training:
             folder = self.run.checkpoints.resolve()
             save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
+            self.telemetry.event("checkpoint_written")
 
     def done(self) -> dict[str, Any]:
         """What the summary says about the training itself."""
@@ -100,7 +105,7 @@ class Training:
         try:
             self.algorithm.train()
         except NonFiniteUpdate as error:
-            self._event("not_finite", str(error))
+            self.event("not_finite", str(error))
             raise RunError(
                 f"{error}; the last good checkpoint is at step {self._saved_at}"
             ) from error
@@ -114,6 +119,7 @@ class Training:
             references=self.references,
         )
         self.run.append_metrics(row)
+        self.telemetry.publish(row)
         self.watcher.trained(row, self.config.total_steps)
         if _crossed(before, self.algorithm.env_steps, self.config.checkpoint.every_steps):
             self.checkpoint()
@@ -129,7 +135,7 @@ class Training:
         """Workers that are gone make iterations without steps: RLlib goes on in silence."""
         self._stalled = 0 if self.algorithm.env_steps > before else self._stalled + 1
         if self._stalled:
-            self._event("stalled", f"iteration {self.algorithm.iteration} made no step")
+            self.event("stalled", f"iteration {self.algorithm.iteration} made no step")
         if self._stalled >= STALLED_ITERATIONS:
             self.checkpoint()
             raise RunError(
@@ -137,8 +143,21 @@ class Training:
                 "runners to answer; checkpoint written"
             )
 
-    def _event(self, kind: str, message: str) -> None:
-        self.run.append_event(kind, message, env_step=self.algorithm.env_steps)
+    def event(
+        self,
+        kind: str,
+        message: str,
+        cell: str | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Into the run's record and its metrics."""
+        step = self.algorithm.env_steps
+        self.run.append_event(kind, message, env_step=step, cell=cell, evidence=evidence)
+        self.telemetry.event(kind, cell, evidence)
+
+    def stop(self) -> None:
+        self.algorithm.stop()
+        self.telemetry.close()
 
 
 def train(config: RunConfig, run: RunDirectory, watcher: Watcher, *, resume: bool = False) -> dict:
@@ -153,7 +172,7 @@ def train(config: RunConfig, run: RunDirectory, watcher: Watcher, *, resume: boo
             run.write_policies(training.weights())
             done = training.done()
         finally:
-            training.algorithm.stop()
+            training.stop()
         summary = _evaluated(config, run, watcher, interruption) | done
         run.write_summary(summary)
         draw_run(run)
@@ -180,8 +199,10 @@ def _evaluated(
 
 
 def _begun(config: RunConfig, run: RunDirectory, watcher: Watcher) -> Training:
-    training = Training(config, run, build(config), watcher, _references(config))
-    training._event("started", f"{len(config.scenario.cells)} cells, {config.total_steps} steps")
+    training = Training(
+        config, run, build(config), watcher, _references(config), _telemetry(config, run)
+    )
+    training.event("started", f"{len(config.scenario.cells)} cells, {config.total_steps} steps")
     return training
 
 
@@ -198,8 +219,10 @@ def _resumed(config: RunConfig, run: RunDirectory, watcher: Watcher) -> Training
     run.forget_metrics_after(algorithm.env_steps)
     rows = run.metrics()
     seconds = rows[-1]["time_s"] if rows else 0.0
-    training = Training(config, run, algorithm, watcher, _references(config), seconds)
-    training._event("resumed", f"from {checkpoint.name}")
+    training = Training(
+        config, run, algorithm, watcher, _references(config), _telemetry(config, run), seconds
+    )
+    training.event("resumed", f"from {checkpoint.name}")
     watcher.says(f"resumed at step {algorithm.env_steps}")
     return training
 
@@ -209,6 +232,18 @@ def _references(config: RunConfig) -> dict[str, float]:
     return {
         name: _level(config, evaluating.named_policy(name, config, None)) for name in REFERENCES
     }
+
+
+def _telemetry(config: RunConfig, run: RunDirectory) -> Telemetry:
+    scenario = config.scenario
+    return Telemetry(
+        config.name,
+        scenario.cells,
+        [spec.name for spec in scenario.slices],
+        scenario.sla_throughput_mbps,
+        scenario.sla_delay_ms,
+        sinks=open_sinks(config.tracking, config.name, run.path / "tracking"),
+    )
 
 
 def _level(config: RunConfig, policy: Any) -> float:
