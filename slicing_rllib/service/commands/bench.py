@@ -61,6 +61,23 @@ def calibrate_traffic(
 
 
 @app.command()
+def simulator(
+    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each size.")] = 2.0,
+    cells: Annotated[int, typer.Option(min=12, help="Largest network of the growth curve.")] = 768,
+    json: Json = False,
+) -> None:
+    """Milliseconds per step on the paper's network; per cell and step as networks grow.
+
+    Example: slicing-rllib bench simulator --cells 192
+    """
+    from slicing_rllib.benchmarks import simulator as benchmark
+    from slicing_rllib.service.console import err
+
+    _shown(benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print), json)
+
+
+@app.command()
 def learning(
     turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each peer.")] = 3.0,
