@@ -43,7 +43,9 @@ def reward_curve(
 ) -> Figure:
     """Reward over training: with exploration noise, without, and what others get."""
     figure, axes = _axes("network step", "mean reward of eq. (2)")
-    axes.plot(env_steps, while_learning, color=COLOURS["drl"], alpha=0.35, lw=1, label="learning")
+    axes.plot(
+        env_steps, while_learning, color=COLOURS["drl"], alpha=0.35, lw=1, label="while learning"
+    )
     if evaluated:
         steps, rewards = zip(*evaluated, strict=True)
         axes.plot(

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import figures
 from slicing_rllib.service.evaluating import load_rollouts
 from slicing_rllib.service.run_directory import RunDirectory, RunError
 
+SMOOTHED_STEPS = 400
+"""Rewards while learning are means over so many steps: whole periods of the day's wave."""
 SHOWN = ("equal", "traffic_aware", "persistence", "oracle", "drl", "tl")
 """Policies in the pictures; tables have all of them."""
 
@@ -50,8 +53,17 @@ def _reward_curve(run: RunDirectory) -> Figure:
     ]
     return figures.reward_curve(
         [row["env_steps"] for row in rows],
-        [row["reward_mean"] for row in rows],
+        _smoothed([row["env_steps"] for row in rows], [row["reward_mean"] for row in rows]),
         evaluated,
         rows[-1]["references"],
         run.config().learning.exploration_steps,
     )
+
+
+def _smoothed(env_steps: list[int], rewards: list[float]) -> list[float]:
+    """Running mean over the last SMOOTHED_STEPS steps."""
+    pairs = list(zip(env_steps, rewards, strict=True))
+    return [
+        float(np.mean([reward for step, reward in pairs if now - SMOOTHED_STEPS < step <= now]))
+        for now in env_steps
+    ]
