@@ -89,6 +89,47 @@ def delay_cdf(delay_max_ms: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
     return figure
 
 
+def parallel_coordinates(
+    settings: Sequence[Mapping[str, Any]], values: Sequence[float], metric: str
+) -> Figure:
+    """A line per trial through its settings to its result; the best dark."""
+    keys = [*settings[0], metric]
+    rows = [[*row.values(), value] for row, value in zip(settings, values, strict=True)]
+    columns = [_heights(column) for column in zip(*rows, strict=True)]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.0 + 1.6 * len(keys), 3.8), layout="constrained")
+        axes = figure.add_subplot()
+    order = np.argsort(values)
+    for rank, trial in enumerate(order):
+        shade = 0.85 * (1.0 - (rank + 1) / len(order))
+        heights = [column[0][trial] for column in columns]
+        axes.plot(heights, color=str(shade), lw=1 + (rank == len(order) - 1), zorder=rank)
+    for place, (_, ticks) in enumerate(columns):
+        for height, text in ticks:
+            axes.annotate(text, (place, height), fontsize=7, ha="right", va="center")
+    axes.set_xticks(range(len(keys)), keys)
+    axes.set_xlim(-0.5, len(keys) - 0.5)
+    axes.set_yticks([])
+    return figure
+
+
+def _heights(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Where values of one setting stand between 0 and 1, and which of them are written out."""
+    numbers = all(isinstance(value, int | float) for value in column)
+    known: list[Any] = sorted(set(column) if numbers else {str(value) for value in column})
+    if numbers and known[0] > 0 and known[-1] / known[0] > 20:
+        scaled = np.log(np.array(known, float))
+    elif numbers:
+        scaled = np.array(known, float)
+    else:
+        scaled = np.arange(len(known), dtype=float)
+    span = float(scaled[-1] - scaled[0]) or 1.0
+    at = dict(zip(known, ((scaled - scaled[0]) / span).tolist(), strict=True))
+    ends = known if len(known) <= 4 else [known[0], known[-1]]
+    ticks = [(at[value], f"{value:.3g}" if numbers else str(value)) for value in ends]
+    return [at[value if numbers else str(value)] for value in column], ticks
+
+
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Writes `name.png` and `name.svg`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slicing_rllib.service.commands import bench, config, evaluate, monitor, report, train
+from slicing_rllib.service.commands import bench, config, evaluate, monitor, report, sweep, train
 
 # Typer brings its own Click, under a private name.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
+app.command()(sweep.sweep)
 app.command()(monitor.monitor)
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")

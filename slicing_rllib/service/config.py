@@ -114,6 +114,15 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
 
     Raises: ConfigError for a file, key or value that cannot be used.
     """
+    document, text, where = document_of(source)
+    _trace_beside(document, Path(where).parent)
+    for setting in settings:
+        _apply(document, setting)
+    return _checked(document, where, text, settings)
+
+
+def document_of(source: str) -> tuple[dict[str, Any], str, str]:
+    """A YAML mapping, its text, and what to call it. Raises: ConfigError for what is none."""
     text, where = _read(source)
     try:
         document = yaml.safe_load(text) or {}
@@ -127,10 +136,7 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     odd = [key for key in document if not isinstance(key, str)]
     if odd:
         raise ConfigError(f"{where}: expected keys that are names, got {odd[0]!r}")
-    _trace_beside(document, Path(where).parent)
-    for setting in settings:
-        _apply(document, setting)
-    return _checked(document, where, text, settings)
+    return document, text, where
 
 
 def resolved_yaml(config: RunConfig) -> str:
@@ -191,7 +197,7 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
     try:
         config = RunConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error, where, text, settings)) from error
+        raise ConfigError(problem_in(error, where, text, settings)) from error
     try:
         names = [spec.name for spec in config.scenario.slices]
         config.scenario.mask.bound(config.scenario.cells, names, 0)
@@ -214,7 +220,15 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
     return config
 
 
-def _first_problem(error: ValidationError, where: str, text: str, settings: Sequence[str]) -> str:
+def problem_in(
+    error: ValidationError,
+    where: str,
+    text: str,
+    settings: Sequence[str] = (),
+    schema: dict[str, Any] | None = None,
+) -> str:
+    """The first thing that is wrong, in one line: place, key, what was expected."""
+
     problem = _of_the_kind_meant(error.errors(include_url=False))[0]
     # A union's branch stands in the path by its class's name; no key begins with a capital.
     path = [str(part) for part in problem["loc"] if not str(part)[:1].isupper()]
@@ -224,7 +238,9 @@ def _first_problem(error: ValidationError, where: str, text: str, settings: Sequ
         if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
             place = f"--set {setting}"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(
+            path[-1], _known_keys(path[:-1], schema or json_schema()), n=1, cutoff=0.5
+        )
         hint = f", did you mean {near[0]}?" if near else ""
         return f"{place}: unknown key {key}{hint}"
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -261,9 +277,8 @@ def _line_of(text: str, path: Sequence[str]) -> str:
     return line
 
 
-def _known_keys(path: Sequence[str]) -> list[str]:
-    """Keys that the schema has below a path."""
-    schema = json_schema()
+def _known_keys(path: Sequence[str], schema: dict[str, Any]) -> list[str]:
+    """Keys that a schema has below a path."""
     places = [schema]
     for part in path:
         places = [

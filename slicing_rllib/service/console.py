@@ -91,6 +91,20 @@ def policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Trials, best first."""
+    table = Table(title=f"{len(rows)} trials")
+    keys = list(rows[0]["settings"]) if rows else []
+    for heading in ("trial", *keys, "value", "env steps", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        chosen = [_shown(row["settings"].get(key, "")) for key in keys]
+        table.add_row(
+            row["trial_id"], *chosen, _figure(row["value"]), str(row["env_steps"]), row["error"]
+        )
+    return table
+
+
 def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Figures of a benchmark; what was expected where somebody says so."""
     table = Table()

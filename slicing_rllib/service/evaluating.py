@@ -59,6 +59,16 @@ def named_policy(name: str, config: RunConfig, weights: Weights | None) -> Polic
     return policy_of(name, config.scenario, rng, map_seed=config.env.map_seed)
 
 
+def mean_reward(config: RunConfig, policy: Policy, seeds: int | None = None) -> float:
+    """Of the first so many evaluation seeds, or of all."""
+    env = network_of(config)
+    runs = [
+        rollout(env, policy, config.evaluation.steps, seed)
+        for seed in evaluation_seeds(config)[:seeds]
+    ]
+    return float(np.mean([run.reward[run.live].mean() for run in runs]))
+
+
 def evaluate_policies(
     config: RunConfig,
     weights: Weights | None,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, NonFiniteUpdate
 from slicing_rllib.learning.trained_policy import TrainedPolicy
 from slicing_rllib.service import evaluating
@@ -129,7 +128,8 @@ class Training:
         steps, every = self.algorithm.env_steps, self.config.evaluation.every_steps
         if not _crossed(before, steps, every):
             return None
-        return _level(self.config, TrainedPolicy(self.config.scenario.cells, self.weights()))
+        policy = TrainedPolicy(self.config.scenario.cells, self.weights())
+        return evaluating.mean_reward(self.config, policy, seeds=1)
 
     def _watch_for_stalls(self, before: int) -> None:
         """Workers that are gone make iterations without steps: RLlib goes on in silence."""
@@ -230,7 +230,8 @@ def _resumed(config: RunConfig, run: RunDirectory, watcher: Watcher) -> Training
 def _references(config: RunConfig) -> dict[str, float]:
     """What known policies get on the traffic of the learning curve."""
     return {
-        name: _level(config, evaluating.named_policy(name, config, None)) for name in REFERENCES
+        name: evaluating.mean_reward(config, evaluating.named_policy(name, config, None), seeds=1)
+        for name in REFERENCES
     }
 
 
@@ -244,13 +245,6 @@ def _telemetry(config: RunConfig, run: RunDirectory) -> Telemetry:
         scenario.sla_delay_ms,
         sinks=open_sinks(config.tracking, config.name, run.path / "tracking"),
     )
-
-
-def _level(config: RunConfig, policy: Any) -> float:
-    env = evaluating.network_of(config)
-    seed = evaluating.evaluation_seeds(config)[0]
-    run = rollout(env, policy, config.evaluation.steps, seed)
-    return float(run.reward[run.live].mean())
 
 
 def _crossed(before: int, after: int, every: int) -> bool:
