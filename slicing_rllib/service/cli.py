@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from slicing_rllib.service.commands import bench, config, evaluate, monitor, report, sweep, train
+from slicing_rllib.service.commands import (
+    bench,
+    config,
+    evaluate,
+    monitor,
+    report,
+    submit,
+    sweep,
+    train,
+)
 
 # Typer brings its own Click, under a private name.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -24,6 +33,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.command()(sweep.sweep)
+app.command()(submit.submit)
 app.command()(monitor.monitor)
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")

@@ -1,0 +1,97 @@
+"""A real Ray cluster of several nodes on this machine, with a token, for tests."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+
+class LocalCluster:
+    """Head with dashboard and agent, and worker nodes; ends what it started by process id."""
+
+    def __init__(self, folder: Path, head_cpus: int, worker_cpus: tuple[int, ...]) -> None:
+        self._folder = folder
+        self.port, self.dashboard_port = _free_port(), _free_port()
+        self.address = f"http://127.0.0.1:{self.dashboard_port}"
+        self.env = os.environ | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_TMPDIR": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        }
+        self.env.pop("RAY_ADDRESS", None)
+        self._sizes = head_cpus, worker_cpus
+        self.nodes: list[subprocess.Popen] = []
+
+    def __enter__(self) -> Self:
+        head_cpus, worker_cpus = self._sizes
+        self._start(
+            "--head", f"--port={self.port}", "--node-ip-address=127.0.0.1",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard_port}",
+            f"--num-cpus={head_cpus}",
+        )  # fmt: skip
+        self._wait_for_dashboard()
+        for number, cpus in enumerate(worker_cpus):
+            # A node unpacks a job's files anew: with a folder of its own it takes nobody's away.
+            self._start(
+                f"--address=127.0.0.1:{self.port}",
+                "--node-ip-address=127.0.0.1",
+                f"--num-cpus={cpus}",
+                f"--temp-dir={self._folder / f'w{number}'}",
+            )
+            self._wait_for_node()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for node in reversed(self.nodes):
+            kill_family(node)
+
+    def _start(self, *arguments: str) -> None:
+        ray = Path(sys.executable).parent / "ray"
+        command = [ray, "start", *arguments, "--block", "--disable-usage-stats",
+                   "--object-store-memory=200000000"]  # fmt: skip
+        log = (self._folder / f"node{len(self.nodes)}.log").open("w")
+        with log:
+            self.nodes.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log))
+
+    def _wait_for_node(self) -> None:
+        log = self._folder / f"node{len(self.nodes) - 1}.log"
+        deadline = time.monotonic() + 60
+        while "Ray runtime started" not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+
+    def _wait_for_dashboard(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.dashboard_port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise AssertionError("the dashboard did not come up within 60 s")
+
+
+def kill_family(process: subprocess.Popen) -> None:
+    """A process and all that it started, at once."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.kill()
+    process.wait()
+    for member in family:
+        if member.is_running():
+            member.kill()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
