@@ -211,7 +211,7 @@ class NoRay(Timed):
         n_cells = len(self._env.cells)
         sampled = self._replay.sample(self._rng.random((n_cells, BATCH), np.float32))
         noise = self._rng.standard_normal((n_cells, BATCH, self._env.action_size), np.float32)
-        columns = map(torch.from_numpy, (*sampled, noise))
+        columns = map(torch.from_numpy, (*sampled[:5], noise))
         obs, action, reward, next_obs, terminated, smoothing = columns
         self._update(Batch(obs, action, reward, next_obs, terminated, smoothing))
         return 1
@@ -224,7 +224,12 @@ class NoRay(Timed):
         noise = torch.from_numpy(self._rng.standard_normal(shape, np.float32))
         after = self._env.step_columns(torch.softmax(logits + 0.1 * noise, -1).numpy())
         transitions = Transitions(
-            before.obs, after.action, after.reward, after.obs, after.terminated.astype(np.float32)
+            before.obs,
+            after.action,
+            after.reward,
+            after.obs,
+            after.terminated.astype(np.float32),
+            after.outcome,
         )
         self._replay.add(transitions, before.live & after.live)
         self._columns = self._env.reset_columns() if after.truncated.all() else after

@@ -1,6 +1,6 @@
 """The network as an environment for learning agents: one agent per cell."""
 
-from slicing_rllib.env.columns import ColumnarEnv, StepColumns
+from slicing_rllib.env.columns import ColumnarEnv, Counterfactual, StepColumns
 from slicing_rllib.env.deployment import Deployment
 from slicing_rllib.env.observation import MESSAGES, ObservationLayout
 from slicing_rllib.env.policy import DecisionView, Policy
@@ -10,6 +10,7 @@ from slicing_rllib.env.slicing_env import SlicingEnv
 __all__ = [
     "MESSAGES",
     "ColumnarEnv",
+    "Counterfactual",
     "DecisionView",
     "Deployment",
     "ObservationLayout",

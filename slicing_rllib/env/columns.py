@@ -21,6 +21,19 @@ class StepColumns(NamedTuple):
     """The cell took part in this step: its obs and reward are real."""
     controlled: Bool[np.ndarray, " cell"]
     """The cell's own policy decides its next action."""
+    outcome: Float32[np.ndarray, "cell outcome"]
+    """What the reward was made from, so that it can be made again for another SLA."""
+
+
+@runtime_checkable
+class Counterfactual(Protocol):
+    """An environment that can tell what other actions would have got."""
+
+    def rewards_if(
+        self, action: Float32[np.ndarray, "cell action"]
+    ) -> Float32[np.ndarray, " cell"]:
+        """Rewards that the next `step_columns(action)` would give; nothing moves on."""
+        ...
 
 
 @runtime_checkable
@@ -31,6 +44,8 @@ class ColumnarEnv(Protocol):
     """Every cell that may ever be there, in natural order (cell_2 before cell_10)."""
     obs_size: int
     action_size: int
+    outcome_size: int
+    """Zero where rewards cannot be made again."""
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
         """First observations of a new episode; rewards are zero, nothing is done."""

@@ -62,6 +62,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.layout = self._observer.layout
         self.obs_size = self.layout.size
         self.action_size = scenario.n_slices
+        self.outcome_size = 2 * scenario.n_slices
         self.observation_space = cache(self._observation_space)
         self.action_space = cache(self._action_space)
         self.network_step = 0
@@ -91,12 +92,19 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         Raises: ValueError naming the cell whose weights are not finite, negative, or all zero.
         """
         _ = self.kpis
-        self._advance(np.where(self.controlled[:, None], action, np.float32(1.0)))
+        self._advance(self._in_force(action))
         self._episode_step += 1
-        reward = self._reward().astype(np.float32)
+        reward = self._reward(self.kpis, self._live).astype(np.float32)
         over = self._episode_step >= self._episode_steps
         leaving = self._live & (self.simulator.phase == Phase.OFF)
         return self._columns(reward, self._live if over else leaving)
+
+    def rewards_if(
+        self, action: Float32[np.ndarray, "cell action"]
+    ) -> Float32[np.ndarray, " cell"]:
+        """Rewards that the next `step_columns(action)` would give; nothing moves on."""
+        kpis = self.simulator.evaluate(self._in_force(action))
+        return self._reward(kpis, self.simulator.phase != Phase.OFF).astype(np.float32)
 
     @property
     def controlled(self) -> Bool[np.ndarray, " cell"]:
@@ -200,15 +208,22 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             if step == 0 or phase != deployment.phase_at(step - 1):
                 self.simulator.set_phase(deployment.cell, phase)
 
-    def _reward(self) -> Float[np.ndarray, " cell"]:
-        kpis = self.kpis
+    def _in_force(
+        self, action: Float32[np.ndarray, "cell action"]
+    ) -> Float[np.ndarray, "cell slice"]:
+        """Only where a policy decides is its action read."""
+        return np.where(self.controlled[:, None], action, np.float32(1.0))
+
+    def _reward(
+        self, kpis: StepKpis, live: Bool[np.ndarray, " cell"]
+    ) -> Float[np.ndarray, " cell"]:
         reward = slice_reward(
             kpis.throughput_mbps,
             kpis.delay_ms,
             self.scenario.sla_throughput_mbps,
             self.scenario.sla_delay_ms,
         )
-        return np.where(self._live, reward, 0.0)
+        return np.where(live, reward, 0.0)
 
     def _satisfaction(self) -> Float[np.ndarray, " cell"]:
         return satisfaction(self.kpis.throughput_mbps, self.scenario.sla_throughput_mbps)
@@ -224,6 +239,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             truncated=truncated.copy(),
             live=self._live.copy(),
             controlled=self.controlled,
+            outcome=np.concatenate(
+                [self.kpis.throughput_mbps, self.kpis.delay_ms], axis=1, dtype=np.float32
+            ),
         )
 
     def _stack(self, actions: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "cell action"]:

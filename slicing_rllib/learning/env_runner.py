@@ -10,7 +10,8 @@ from gymnasium import spaces
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
 
-from slicing_rllib.env import ColumnarEnv, StepColumns
+from slicing_rllib.env import ColumnarEnv, Counterfactual, StepColumns
+from slicing_rllib.learning.cell_control import Orders
 from slicing_rllib.learning.pettingzoo_adapter import columnar
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.rl_module import BankedMultiRLModule
@@ -25,6 +26,10 @@ class Step(NamedTuple):
     present: np.ndarray
     """Cells whose transition is real: there before the step and after it."""
     live: np.ndarray
+    decided: np.ndarray
+    """Cells whose own policy, or exploration, made this step's action."""
+    advantage: np.ndarray
+    """Of watched cells: the policy's reward without noise less the default action's; else NaN."""
 
 
 class ColumnarEnvRunner(EnvRunner, Checkpointable):
@@ -33,7 +38,6 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         self._context = kwargs.get("worker_index", 0) or 0
-        self._noise_sigma: float = config.exploration_noise
         self.make_env()
         self.make_module()
         seed = np.random.SeedSequence(config.seed or 0, spawn_key=(self._context,))
@@ -45,6 +49,10 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.steps = 0
         """Network steps since the start."""
         self._columns: StepColumns | None = None
+        n_cells = len(cells)
+        self._plain_orders = Orders(
+            np.zeros(n_cells, bool), np.full(n_cells, config.exploration_noise, np.float32)
+        )
 
     def make_env(self) -> None:
         from ray.rllib.env.env_context import EnvContext
@@ -77,28 +85,51 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             self._columns = self.env.reset_columns(self._env_seed)
         return self._columns
 
-    def step(self, explores: np.ndarray) -> Step:
+    def step(self, orders: Orders) -> Step:
         """One network step; cells that explore act at random, the others with noise."""
         before = self.columns
-        after = self.env.step_columns(self._act(before.obs, explores))
+        action = self._act(before.obs, orders)
+        advantage = self._advantage(before, action, orders.watched)
+        after = self.env.step_columns(action)
         self.steps += 1
         present = before.live & after.live
         transitions = Transitions(
-            before.obs, after.action, after.reward, after.obs, after.terminated.astype(np.float32)
+            before.obs,
+            after.action,
+            after.reward,
+            after.obs,
+            after.terminated.astype(np.float32),
+            after.outcome,
         )
         done = after.terminated | after.truncated
         over = done[after.live].all()
         self._columns = self.env.reset_columns() if over else after
-        return Step(transitions, present, after.live)
+        return Step(transitions, present, after.live, present & before.controlled, advantage)
 
-    def _act(self, obs: np.ndarray, explores: np.ndarray) -> np.ndarray:
+    def _act(self, obs: np.ndarray, orders: Orders) -> np.ndarray:
+        explores = orders.explores
         if explores.all():
             return self._explore.at(self.steps)
-        noise = self._noise_sigma * torch.from_numpy(self._noise.at(self.steps))
+        noise = torch.from_numpy(orders.noise_sigma[:, None] * self._noise.at(self.steps))
         action = self.actions(obs, noise)
         if explores.any():
             action[explores] = self._explore.at(self.steps)[explores]
         return action
+
+    def _advantage(
+        self, before: StepColumns, action: np.ndarray, watched: tuple[int, ...]
+    ) -> np.ndarray:
+        """What a watched cell's policy gets in the coming step that the default would not."""
+        advantage = np.full(len(self.env.cells), np.nan)
+        if watched and isinstance(self.env, Counterfactual):
+            plain = self.actions(before.obs)
+            for row in watched:
+                if before.controlled[row]:
+                    own, default = action.copy(), action.copy()
+                    own[row], default[row] = plain[row], 1.0
+                    rewards = [self.env.rewards_if(joint)[row] for joint in (own, default)]
+                    advantage[row] = rewards[0] - rewards[1]
+        return advantage
 
     def actions(self, obs: np.ndarray, logit_noise: torch.Tensor | None = None) -> np.ndarray:
         """Every cell's shares (cell, action)."""
@@ -109,10 +140,11 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 logits = logits + logit_noise
             return torch.softmax(logits, dim=-1).numpy()
 
-    def sample(self, *, num_env_steps: int = 1, explores: Any = None, **_: Any) -> list[Step]:
+    def sample(
+        self, *, num_env_steps: int = 1, orders: Orders | None = None, **_: Any
+    ) -> list[Step]:
         """As many network steps in a row."""
-        random = np.zeros(len(self.env.cells), bool) if explores is None else explores
-        return [self.step(random) for _ in range(num_env_steps)]
+        return [self.step(orders or self._plain_orders) for _ in range(num_env_steps)]
 
     def get_metrics(self) -> Any:
         return self.metrics.reduce()

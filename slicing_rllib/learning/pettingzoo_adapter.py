@@ -32,6 +32,7 @@ class PettingZooColumns:
         ((obs,), (action,)) = next(iter(shapes))
         self.obs_size: int = obs
         self.action_size: int = action
+        self.outcome_size = 0
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
         obs, _ = self._env.reset(seed=seed)
@@ -75,4 +76,5 @@ class PettingZooColumns:
             truncated=np.array([bool(truncated.get(cell, False)) for cell in self.cells]),
             live=live,
             controlled=live & np.array([cell in agents for cell in self.cells]),
+            outcome=np.empty((len(self.cells), 0), np.float32),
         )

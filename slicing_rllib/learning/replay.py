@@ -10,26 +10,35 @@ Rows = Float32[np.ndarray, "*rows width"]
 
 
 class Transitions(NamedTuple):
-    """(s, a, r, s', done) with any leading axes, float32; `terminated` is 0 or 1."""
+    """(s, a, r, s', done) with any leading axes, float32; `terminated` is 0 or 1.
+
+    `outcome` is what the reward was made from, with no columns where that is not known.
+    """
 
     obs: np.ndarray
     action: np.ndarray
     reward: np.ndarray
     next_obs: np.ndarray
     terminated: np.ndarray
+    outcome: np.ndarray
 
 
 class Replay:
     """Rings of equal capacity, a row per cell."""
 
     def __init__(
-        self, cells: Sequence[str], obs_size: int, action_size: int, capacity: int
+        self,
+        cells: Sequence[str],
+        obs_size: int,
+        action_size: int,
+        capacity: int,
+        outcome_size: int = 0,
     ) -> None:
         self.cells = tuple(cells)
         self.capacity = capacity
-        ends = np.cumsum([obs_size, action_size, 1, obs_size, 1])
-        self._cuts = ends[:-1]
-        self._rows = np.zeros((len(self.cells), capacity, ends[-1]), np.float32)
+        *self._cuts, width = np.cumsum([obs_size, action_size, 1, obs_size, 1, outcome_size])
+        self._rows = np.zeros((len(self.cells), capacity, width), np.float32)
+        self._learned_from = self._rows[..., : self._cuts[-1]]
         self.size = np.zeros(len(self.cells), np.int64)
         self._next = np.zeros(len(self.cells), np.int64)
         self._index = np.arange(len(self.cells))
@@ -45,10 +54,10 @@ class Replay:
         self.size = np.minimum(self.size + present, self.capacity)
 
     def sample(self, uniform: Float[np.ndarray, "cell batch"]) -> Transitions:
-        """A batch per cell, picked by numbers in [0, 1); zeros where a ring is empty."""
+        """A batch per cell, picked by numbers in [0, 1), without outcomes; zeros if empty."""
         # float32 uniforms times a size may round up to the size itself.
         picked = np.minimum((uniform * self.size[:, None]).astype(np.int64), self.size[:, None] - 1)
-        return self._unpacked(self._rows[self._index[:, None], np.maximum(picked, 0)])
+        return self._unpacked(self._learned_from[self._index[:, None], np.maximum(picked, 0)])
 
     def seed(self, cell: str, transitions: Transitions) -> None:
         """Adds transitions to a cell's ring, oldest first; only the last `capacity` stay."""
@@ -92,10 +101,10 @@ class Replay:
         return self.cells.index(cell)
 
     def _packed(self, step: Transitions) -> Rows:
-        obs, action, reward, next_obs, terminated = step
-        columns = [obs, action, reward[..., None], next_obs, terminated[..., None]]
+        obs, action, reward, next_obs, terminated, outcome = step
+        columns = [obs, action, reward[..., None], next_obs, terminated[..., None], outcome]
         return np.concatenate(columns, axis=-1, dtype=np.float32)
 
     def _unpacked(self, rows: Rows) -> Transitions:
-        obs, action, reward, next_obs, terminated = np.split(rows, self._cuts, axis=-1)
-        return Transitions(obs, action, reward[..., 0], next_obs, terminated[..., 0])
+        obs, action, reward, next_obs, terminated, outcome = np.split(rows, self._cuts, axis=-1)
+        return Transitions(obs, action, reward[..., 0], next_obs, terminated[..., 0], outcome)

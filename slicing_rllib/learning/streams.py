@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     BATCH = 2
     SMOOTHING = 3
     INITIAL_WEIGHTS = 4
+    MIXING = 5
 
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]

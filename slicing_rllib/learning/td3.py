@@ -1,7 +1,9 @@
 """TD3 for many cells as an RLlib algorithm: a policy per cell, all updated at once."""
 
-from collections.abc import Mapping
-from typing import Any
+import copy
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray
@@ -11,14 +13,26 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from slicing_rllib.learning.cell_control import CellControl
 from slicing_rllib.learning.env_runner import ColumnarEnvRunner, Step
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS, BankedMultiRLModule, TD3Module
 from slicing_rllib.learning.streams import CellStreams, Purpose, cell_key, normal, uniform
 from slicing_rllib.learning.update import Batch
+from slicing_rllib.radio import Phase
 
 NOT_A_CELL = "__env__"
+HAPPENINGS_KEPT = 1000
+
+
+class Happening(NamedTuple):
+    """Something that a callback did, and why: an event of the run."""
+
+    kind: str
+    message: str
+    cell: str | None = None
+    evidence: Mapping[str, Any] = {}
 
 
 class NonFiniteUpdate(RuntimeError):
@@ -42,6 +56,7 @@ class TD3Config(AlgorithmConfig):
         self.exploration_noise = 0.3
         self.batch_size = 32
         self.replay_capacity = 10_000
+        self.default_capacity = 500
         self.actor_hiddens = (48, 24)
         self.critic_hiddens = (64, 24)
         self.steps_per_iteration = 100
@@ -70,6 +85,7 @@ class TD3Config(AlgorithmConfig):
         exploration_noise: float | None = None,
         batch_size: int | None = None,
         replay_capacity: int | None = None,
+        default_capacity: int | None = None,
         actor_hiddens: tuple[int, ...] | None = None,
         critic_hiddens: tuple[int, ...] | None = None,
         steps_per_iteration: int | None = None,
@@ -88,6 +104,7 @@ class TD3Config(AlgorithmConfig):
             "exploration_noise": exploration_noise,
             "batch_size": batch_size,
             "replay_capacity": replay_capacity,
+            "default_capacity": default_capacity,
             "actor_hiddens": actor_hiddens,
             "critic_hiddens": critic_hiddens,
             "steps_per_iteration": steps_per_iteration,
@@ -157,17 +174,28 @@ class TD3(Algorithm):
         self._workers: Any = self.env_runner_group
         env = self._runner.env
         self.cells: tuple[str, ...] = env.cells
-        self._row = {cell: row for row, cell in enumerate(self.cells)}
-        self.replay = Replay(self.cells, env.obs_size, env.action_size, config.replay_capacity)
+        sizes = (env.obs_size, env.action_size)
+        self.replay = Replay(self.cells, *sizes, config.replay_capacity, env.outcome_size)
+        self.default_experience = Replay(
+            self.cells, *sizes, config.default_capacity, env.outcome_size
+        )
+        """Steps under the default action: what cells are compared by."""
+        self.foreign = Replay(self.cells, *sizes, config.replay_capacity, env.outcome_size)
+        """Other cells' experience that a cell learns from, where it is kept apart from its own."""
+        self.control = CellControl(self.cells, config.exploration_steps, config.exploration_noise)
+        self.notes: dict[str, Any] = {}
+        """What callbacks want to find again after a restart; plain values and arrays."""
+        self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS_KEPT)
         batch = (config.batch_size,)
         self._picks = CellStreams(config.seed or 0, Purpose.BATCH, self.cells, batch, uniform)
         self._smoothing = CellStreams(
             config.seed or 0, Purpose.SMOOTHING, self.cells, (*batch, env.action_size), normal
         )
+        self._mixing = CellStreams(
+            config.seed or 0, Purpose.MIXING, self.cells, (2, *batch), uniform
+        )
         self.env_steps = 0
         self.updates = 0
-        self._asleep = np.zeros(len(self.cells), bool)
-        self._exploration_left = np.full(len(self.cells), config.exploration_steps)
         group: Any = self.learner_group
         self._td3_learner: TD3Learner = group._learner
         if not config.num_env_runners:
@@ -182,12 +210,13 @@ class TD3(Algorithm):
     def training_step(self) -> None:
         self._iteration_rewards = np.zeros(len(self.cells))
         self._iteration_live = np.zeros(len(self.cells))
+        self._iteration_advantages: list[np.ndarray] = []
         self._iteration_losses: list[Any] = []
         if self.config.num_env_runners:
             self._train_with_workers()
         else:
             for _ in range(self.config.steps_per_iteration):
-                self._take(self._runner.step(self._exploration_left > 0))
+                self._take(self._runner.step(self.control.orders()))
         self._log()
 
     def _train_with_workers(self) -> None:
@@ -195,9 +224,9 @@ class TD3(Algorithm):
         self._push_weights()
         workers = self.config.num_env_runners
         steps = -(-self.config.steps_per_iteration // workers)
-        explores = self._exploration_left > 0
+        orders = self.control.orders()
         for steps_of_worker in self._workers.foreach_env_runner(
-            lambda runner: runner.sample(num_env_steps=steps, explores=explores),
+            lambda runner: runner.sample(num_env_steps=steps, orders=orders),
             local_env_runner=False,
         ):
             for step in steps_of_worker:
@@ -214,25 +243,47 @@ class TD3(Algorithm):
         self.replay.add(step.transitions, step.present)
         self._iteration_rewards += step.transitions.reward
         self._iteration_live += step.live
-        self._exploration_left = np.maximum(self._exploration_left - step.present, 0)
+        self._iteration_advantages.append(step.advantage)
+        defaulted = step.present & ~step.decided
+        if defaulted.any():
+            self.default_experience.add(step.transitions, defaulted)
+        self.control.explored(step.decided)
         self.env_steps += 1
         ready = (
-            (self._exploration_left == 0)
+            (self.control.exploration_left == 0)
             & (self.replay.size >= self.config.batch_size)
-            & ~self._asleep
+            & ~self.control.asleep
         )
         if ready.any():
             for _ in range(self.config.updates_per_step):
                 self._update(ready)
 
     def _update(self, ready: np.ndarray) -> None:
-        sampled = self.replay.sample(self._picks.at(self.updates))
+        obs, action, reward, next_obs, terminated = map(torch.from_numpy, self._sampled())
         noise = torch.from_numpy(self._smoothing.at(self.updates))
-        obs, action, reward, next_obs, terminated = map(torch.from_numpy, sampled)
         batch = Batch(obs, action, reward, next_obs, terminated, noise)
-        losses = self._td3_learner.update_stacked(batch, np.flatnonzero(~ready).tolist())
+        losses = self._td3_learner.update_stacked(
+            batch,
+            np.flatnonzero(~ready).tolist(),
+            np.flatnonzero(ready & (self.control.critic_warmup > 0)).tolist(),
+        )
         self._iteration_losses.append(losses)
         self.updates += 1
+        self.control.updated()
+
+    def _sampled(self) -> list[np.ndarray]:
+        """A batch per cell: its own experience, mixed with foreign where that is wanted."""
+        own = self.replay.sample(self._picks.at(self.updates))[:5]
+        share = np.where(self.foreign.size > 0, self.control.foreign_share, 0.0)
+        if not share.any():
+            return list(own)
+        mixed, pick = self._mixing.at(self.updates).swapaxes(0, 1)
+        foreign = self.foreign.sample(pick)
+        chosen = mixed < share[:, None]
+        return [
+            np.where(chosen if a.ndim == 2 else chosen[..., None], b, a)
+            for a, b in zip(own, foreign[:5], strict=True)
+        ]
 
     def _log(self) -> None:
         reward = self._iteration_rewards / np.maximum(self._iteration_live, 1)
@@ -241,14 +292,20 @@ class TD3(Algorithm):
         self.last_iteration: dict[str, Any] = {
             "reward_mean": float(reward[live].mean()) if live.any() else 0.0,
             "cells": {
-                cell: {"reward": float(reward[row])} for cell, row in self._row.items() if live[row]
+                cell: {"reward": float(reward[row])}
+                for row, cell in enumerate(self.cells)
+                if live[row]
             },
+        }
+        self.last_advantages = {
+            self.cells[row]: [float(a[row]) for a in self._iteration_advantages]
+            for row in self.control.orders().watched
         }
         if self._iteration_losses:
             critic = torch.stack([losses.critic for losses in self._iteration_losses]).mean(0)
             actor = self._iteration_losses[-1].actor
             for cell, record in self.last_iteration["cells"].items():
-                row = self._row[cell]
+                row = self.control.row(cell)
                 record["critic_loss"] = float(critic[row])
                 record["actor_loss"] = float(actor[row])
         self.metrics.log_value(("env_runners", "reward_mean"), self.last_iteration["reward_mean"])
@@ -293,28 +350,65 @@ class TD3(Algorithm):
     def reset_optimizer(self, module_id: str) -> None:
         """Forgets a cell's Adam moments."""
         for adam in (self._td3_learner.stacked.actor_adam, self._td3_learner.stacked.critic_adam):
-            adam.reset(self._row[module_id])
+            adam.reset(self.control.row(module_id))
 
-    def stop_exploring(self, module_id: str) -> None:
-        """A cell acts with its policy from now on, as after a transfer."""
-        self._exploration_left[self._row[module_id]] = 0
+    def fresh_weights(self, module_id: str, attempt: int) -> dict[str, np.ndarray]:
+        """Random weights as a cell would start with; each attempt has others."""
+        key = (int(Purpose.INITIAL_WEIGHTS), cell_key(module_id), attempt)
+        seed = np.random.SeedSequence(self.config.seed or 0, spawn_key=key)
+        module: Any = self._td3_learner.banked[module_id]
+        fresh = TD3Module(
+            observation_space=module.observation_space,
+            action_space=module.action_space,
+            model_config=module.model_config | {"init_seed": int(seed.generate_state(1)[0])},
+        )
+        return {name: p.detach().numpy() for name, p in fresh.named_parameters()}
+
+    def explore(self, module_id: str, steps: int) -> None:
+        """A cell acts at random for as many steps that it decides: none, as after a transfer."""
+        self.control.exploration_left[self.control.row(module_id)] = steps
+
+    def freeze(self, module_id: str, beginnings: Sequence[str]) -> None:
+        """Parameters whose names begin so stay as they are; nothing thaws all."""
+        frozen = self.control.frozen_parameters | {module_id: tuple(beginnings)}
+        self.control.frozen_parameters = {cell: names for cell, names in frozen.items() if names}
+        self._td3_learner.freeze(self.control.frozen_parameters)
 
     def sleep(self, module_id: str) -> None:
         """A cell's policy stays as it is until it wakes."""
-        self._asleep[self._row[module_id]] = True
+        self.control.asleep[self.control.row(module_id)] = True
 
     def wake(self, module_id: str) -> None:
-        self._asleep[self._row[module_id]] = False
+        self.control.asleep[self.control.row(module_id)] = False
+
+    def set_phase(self, cell: str, phase: int) -> None:
+        """Switches a cell off, to the default action or to its policy in every network."""
+        self._workers.foreach_env_runner(
+            lambda runner: runner.env.set_phase(cell, Phase(phase)),
+            local_env_runner=not self.config.num_env_runners,
+        )
+
+    def report(self, happening: "Happening") -> None:
+        """Keeps what a callback decided until somebody takes it."""
+        self._happenings.append(happening)
+
+    def take_happenings(self) -> list["Happening"]:
+        """What was reported since the last call, oldest first."""
+        taken = list(self._happenings)
+        self._happenings.clear()
+        return taken
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any):
         state = super().get_state(components, not_components=not_components, **kwargs)
         if components is None:
             state["td3"] = {
                 "replay": self.replay.state(),
+                "default_experience": self.default_experience.state(),
+                "foreign": self.foreign.state(),
+                "control": self.control.state(),
+                "notes": copy.deepcopy(self.notes),
                 "env_steps": self.env_steps,
                 "updates": self.updates,
-                "asleep": self._asleep.copy(),
-                "exploration_left": self._exploration_left.copy(),
             }
         return state
 
@@ -322,11 +416,12 @@ class TD3(Algorithm):
         super().set_state(state)
         if "td3" in state:
             ours = state["td3"]
-            self.replay.restore(ours["replay"])
+            for name in ("replay", "default_experience", "foreign", "control"):
+                getattr(self, name).restore(ours[name])
+            self._td3_learner.freeze(self.control.frozen_parameters)
+            self.notes = copy.deepcopy(ours["notes"])
             self.env_steps = int(ours["env_steps"])
             self.updates = int(ours["updates"])
-            self._asleep = np.array(ours["asleep"])
-            self._exploration_left = np.array(ours["exploration_left"])
 
 
 __all__ = ["NETWORKS", "TD3", "NonFiniteUpdate", "TD3Config"]

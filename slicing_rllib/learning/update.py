@@ -103,9 +103,13 @@ class Adam:
         torch.div(self.mean, self._step, out=self._step)
         parameters.addcmul_(self._step, scale.float())
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.mean, self.square, self.steps
+
     def reset(self, row: int) -> None:
         """Forgets a row's moments and steps."""
-        for tensor in (self.mean, self.square, self.steps):
+        for tensor in self.tensors:
             tensor[row] = 0
 
 

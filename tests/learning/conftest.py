@@ -15,6 +15,7 @@ class KnownOptimum:
     cells = ("cell_1", "cell_2", "cell_10")
     obs_size = 3
     action_size = 2
+    outcome_size = 0
 
     def __init__(self, episode_steps=50):
         self._episode_steps = episode_steps
@@ -43,6 +44,7 @@ class KnownOptimum:
             truncated=over,
             live=everywhere,
             controlled=everywhere,
+            outcome=np.empty((3, 0), np.float32),
         )
 
     def state(self):

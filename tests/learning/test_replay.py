@@ -14,12 +14,17 @@ def numbered(numbers, cells=None):
     shape = numbers.shape
     ones = np.ones((*shape, 2), np.float32)
     return Transitions(
-        ones * numbers[..., None], ones[..., :1], numbers, ones, np.zeros(shape, np.float32)
+        ones * numbers[..., None],
+        ones[..., :1],
+        numbers,
+        ones,
+        np.zeros(shape, np.float32),
+        10 * numbers[..., None],
     )
 
 
 def filled(capacity=3, steps=0):
-    replay = Replay(("cell_1", "cell_2"), 2, 1, capacity)
+    replay = Replay(("cell_1", "cell_2"), 2, 1, capacity, outcome_size=1)
     for step in range(steps):
         replay.add(numbered([step, 10 + step]), np.array([True, True]))
     return replay
@@ -55,6 +60,13 @@ def test_seeding_a_cell_leaves_the_others_alone():
     assert replay.last("cell_2", 3).reward.tolist() == [10, 11]
 
 
+def test_outcomes_are_kept_for_transfer_but_not_sampled():
+    replay = filled(steps=2)
+
+    assert replay.last("cell_2", 2).outcome.tolist() == [[100], [110]]
+    assert replay.sample(np.zeros((2, 4))).outcome.shape == (2, 4, 0)
+
+
 def test_an_unknown_cell_is_named():
     with pytest.raises(KeyError, match="no cell 'cell_9'"):
         filled().last("cell_9", 1)
@@ -62,7 +74,7 @@ def test_an_unknown_cell_is_named():
 
 @given(st.integers(1, 5), st.integers(0, 12), st.integers(0, 12))
 def test_a_ring_holds_what_a_list_would(capacity, first, second):
-    replay = Replay(("cell_1",), 2, 1, capacity)
+    replay = Replay(("cell_1",), 2, 1, capacity, outcome_size=1)
     for number in range(first):
         replay.add(numbered([number]), np.array([True]))
     replay.seed("cell_1", numbered(100 + np.arange(second)))
