@@ -57,7 +57,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.simulator = Simulator(scenario, _fresh_seed(default_seed), map_seed=map_seed)
         self._default_seed = default_seed
         self._episode_steps = episode_steps
-        self._deployments = tuple(deployments)
+        self.deployments = tuple(deployments)
+        self.message = message
+        self.map_seed = map_seed
         self._observer = Observer(scenario, message_of(message, scenario))
         self.layout = self._observer.layout
         self.obs_size = self.layout.size
@@ -203,7 +205,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def _follow_deployments(self) -> None:
         """Only where a deployment changes phase, so that `set_phase` by hand holds."""
         step = self.network_step
-        for deployment in self._deployments:
+        for deployment in self.deployments:
             phase = deployment.phase_at(step)
             if step == 0 or phase != deployment.phase_at(step - 1):
                 self.simulator.set_phase(deployment.cell, phase)

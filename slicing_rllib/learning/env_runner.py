@@ -106,6 +106,13 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._columns = self.env.reset_columns() if over else after
         return Step(transitions, present, after.live, present & before.controlled, advantage)
 
+    def set_phase(self, cell: str, phase: int) -> None:
+        """Switches a cell off, to the default action or to its policy, from the next step on."""
+        env: Any = self.env
+        env.set_phase(cell, phase)
+        if self._columns is not None:
+            self._columns = self._columns._replace(controlled=env.controlled)
+
     def _act(self, obs: np.ndarray, orders: Orders) -> np.ndarray:
         explores = orders.explores
         if explores.all():

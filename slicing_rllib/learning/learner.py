@@ -19,15 +19,9 @@ class TD3Learner(TorchLearner):
         self.restack()
 
     @property
-    def banked(self) -> BankedMultiRLModule:
-        module = self.module
-        assert isinstance(module, BankedMultiRLModule)
-        return module
-
-    def restack(self) -> None:
-        """After the bank was made anew."""
+    def hyperparameters(self) -> Hyperparameters:
         config: Any = self.config
-        hyper = Hyperparameters(
+        return Hyperparameters(
             actor_lr=config.actor_lr,
             critic_lr=config.critic_lr,
             gamma=config.gamma,
@@ -36,7 +30,16 @@ class TD3Learner(TorchLearner):
             target_noise=config.target_noise,
             target_noise_clip=config.target_noise_clip,
         )
-        self.stacked = StackedTD3(self.banked.bank, hyper)
+
+    @property
+    def banked(self) -> BankedMultiRLModule:
+        module = self.module
+        assert isinstance(module, BankedMultiRLModule)
+        return module
+
+    def restack(self) -> None:
+        """After the bank was made anew."""
+        self.stacked = StackedTD3(self.banked.bank, self.hyperparameters)
         self.freeze({})
 
     def update_stacked(

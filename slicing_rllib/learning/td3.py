@@ -19,7 +19,7 @@ from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS, BankedMultiRLModule, TD3Module
 from slicing_rllib.learning.streams import CellStreams, Purpose, cell_key, normal, uniform
-from slicing_rllib.learning.update import Batch
+from slicing_rllib.learning.update import Batch, Hyperparameters
 from slicing_rllib.radio import Phase
 
 NOT_A_CELL = "__env__"
@@ -352,6 +352,18 @@ class TD3(Algorithm):
         for adam in (self._td3_learner.stacked.actor_adam, self._td3_learner.stacked.critic_adam):
             adam.reset(self.control.row(module_id))
 
+    def copy_optimizer(self, source: str, module_id: str) -> None:
+        """Gives a cell another's Adam moments."""
+        row, other = self.control.row(module_id), self.control.row(source)
+        for adam in (self._td3_learner.stacked.actor_adam, self._td3_learner.stacked.critic_adam):
+            for tensor in adam.tensors:
+                tensor[row] = tensor[other]
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Of the update."""
+        return self._td3_learner.hyperparameters
+
     def fresh_weights(self, module_id: str, attempt: int) -> dict[str, np.ndarray]:
         """Random weights as a cell would start with; each attempt has others."""
         key = (int(Purpose.INITIAL_WEIGHTS), cell_key(module_id), attempt)
@@ -384,7 +396,7 @@ class TD3(Algorithm):
     def set_phase(self, cell: str, phase: int) -> None:
         """Switches a cell off, to the default action or to its policy in every network."""
         self._workers.foreach_env_runner(
-            lambda runner: runner.env.set_phase(cell, Phase(phase)),
+            lambda runner: runner.set_phase(cell, Phase(phase)),
             local_env_runner=not self.config.num_env_runners,
         )
 

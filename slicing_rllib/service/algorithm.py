@@ -9,6 +9,7 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.service.config import RunConfig
+from slicing_rllib.transfer import WarmStartCallback
 
 
 def algorithm_config(config: RunConfig) -> TD3Config:
@@ -18,7 +19,7 @@ def algorithm_config(config: RunConfig) -> TD3Config:
         "message": config.env.message,
         "episode_steps": config.env.episode_steps,
         "map_seed": config.env.map_seed,
-        "deployments": config.env.deployments,
+        "deployments": config.deployments,
     }
     return (
         TD3Config()
@@ -26,6 +27,7 @@ def algorithm_config(config: RunConfig) -> TD3Config:
         .training(**config.learning.model_dump(exclude={"training_steps"}))
         .env_runners(num_env_runners=config.num_env_runners)
         .debugging(seed=config.seed)
+        .callbacks(WarmStartCallback.configured(config.transfer))
         .fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0.0)
     )
 

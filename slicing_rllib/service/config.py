@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from slicing_rllib.baselines import BASELINES
 from slicing_rllib.env import Deployment
 from slicing_rllib.radio import Scenario, built_in
+from slicing_rllib.transfer import TransferSettings
 
 
 class ConfigError(ValueError):
@@ -38,6 +39,9 @@ class EnvSection(_Section):
     episode_steps: int = Field(default=500, ge=1)
     map_seed: int = Field(default=0, ge=0)
     deployments: tuple[Deployment, ...] = ()
+    """Cells that come up while the others learn."""
+    default_action_steps: int = Field(default=200, ge=0)
+    """Where cells are to be compared: steps under the default action at the start."""
 
 
 class LearningSection(_Section):
@@ -64,7 +68,8 @@ class LearningSection(_Section):
 class EvaluationSection(_Section):
     """Paired traffic that no training saw, on the training's map."""
 
-    policies: tuple[str, ...] = ("drl", *BASELINES)
+    policies: tuple[str, ...] | None = None
+    """Nothing: all baselines, drl, and tl where there is a transfer."""
     steps: int = Field(default=250, ge=1)
     seeds: int = Field(default=5, ge=1)
     every_steps: int = Field(default=500, ge=1)
@@ -88,6 +93,9 @@ class RunConfig(_Section):
     learning: LearningSection = LearningSection()
     num_env_runners: int = Field(default=0, ge=0)
     evaluation: EvaluationSection = EvaluationSection()
+    transfer: TransferSettings = Field(default_factory=TransferSettings)
+    trained_in: str | None = None
+    """A run whose policies all cells but the targets of a transfer act with, unchanged."""
     checkpoint: CheckpointSection = CheckpointSection()
     tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     """Where the numbers of `metrics.jsonl` go besides."""
@@ -97,14 +105,50 @@ class RunConfig(_Section):
         """Network steps of the whole run."""
         return self.learning.exploration_steps + self.learning.training_steps
 
+    @property
+    def transfers(self) -> bool:
+        """Some cell learns from another."""
+        brings_up = any(d.off_until > 0 for d in self.env.deployments) or self.transfer.targets
+        return self.transfer.method != "none" and bool(brings_up)
+
+    @property
+    def own_policy(self) -> str:
+        """What the run's policies are called beside others: tl transferred, drl from scratch."""
+        return "tl" if self.transfers else "drl"
+
+    @property
+    def evaluated_policies(self) -> tuple[str, ...]:
+        """What the final evaluation compares."""
+        if self.evaluation.policies is not None:
+            return self.evaluation.policies
+        return (*(("drl", "tl") if self.transfers else ("drl",)), *BASELINES)
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Those asked for, and the window in which all others are seen under the default action."""
+        asked, window = self.env.deployments, self.env.default_action_steps
+        if not asked and not self.transfer.targets:
+            return ()
+        named = {deployment.cell for deployment in asked}
+        seen = [cell for cell in self.scenario.cells if cell not in named]
+        return (
+            *asked,
+            *(Deployment(cell=cell, off_until=0, default_action_until=window) for cell in seen),
+        )
+
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "paper": {"name": "paper", "scenario": "paper"},
     "quick": {
         "name": "quick",
         "scenario": "paper",
+        "env": {
+            "deployments": [
+                {"cell": "cell_12", "off_until": 2000, "default_action_until": 2500},
+            ]
+        },
         "learning": {"exploration_steps": 1000, "training_steps": 4000},
-        "evaluation": {"steps": 200, "seeds": 5},
+        "evaluation": {"steps": 200, "seeds": 5, "every_steps": 250},
     },
 }
 
@@ -203,19 +247,19 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
         config.scenario.mask.bound(config.scenario.cells, names, 0)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
-    known = {"drl", *BASELINES}
-    for policy in config.evaluation.policies:
+    known = {*(("drl", "tl") if config.transfers else ("drl",)), *BASELINES}
+    for policy in config.evaluated_policies:
         if policy not in known:
             raise ConfigError(
                 f"{where}: evaluation.policies: expected some of {', '.join(sorted(known))}, "
                 f"got {policy!r}"
             )
     cells = config.scenario.cells
-    for deployment in config.env.deployments:
-        if deployment.cell not in cells:
+    named = [("env.deployments", deployment.cell) for deployment in config.env.deployments]
+    for key, cell in (*named, *(("transfer.targets", cell) for cell in config.transfer.targets)):
+        if cell not in cells:
             raise ConfigError(
-                f"{where}: env.deployments: expected one of {cells[0]} to {cells[-1]}, "
-                f"got {deployment.cell!r}"
+                f"{where}: {key}: expected one of {cells[0]} to {cells[-1]}, got {cell!r}"
             )
     return config
 

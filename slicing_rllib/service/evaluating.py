@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from slicing_rllib.baselines import policy_of
 from slicing_rllib.env import Policy, SlicingEnv
@@ -15,13 +16,17 @@ from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.learning.trained_policy import TrainedPolicy
 from slicing_rllib.service.config import RunConfig, load_config
 from slicing_rllib.service.run_directory import RunDirectory
+from slicing_rllib.service.scratch import forks, scratch_run
 
-TRAINED = "drl"
+TRAINED = ("drl", "tl")
+"""Policies that a run has learned; all others are baselines."""
 KEPT = ("reward", "satisfaction", "delay_max_ms", "live")
 """Columns of a rollout that figures are drawn from."""
 
 Rollouts = dict[str, list[Rollout]]
 Weights = Mapping[str, Mapping[str, np.ndarray]]
+Trained = Mapping[str, Weights]
+"""By the name of the policy."""
 
 _SPAWN_EVALUATION = 1_000_003
 _SPAWN_FITTING = 1_000_004
@@ -49,35 +54,50 @@ def network_of(config: RunConfig) -> SlicingEnv:
     )
 
 
-def named_policy(name: str, config: RunConfig, weights: Weights | None) -> Policy:
-    """A baseline, or the trained policies. Raises: ValueError where those are wanted and absent."""
-    if name == TRAINED:
-        if weights is None:
-            raise ValueError(f"policy {TRAINED}: expected a trained run")
-        return TrainedPolicy(config.scenario.cells, weights)
+def named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
+    """A baseline, or trained policies. Raises: ValueError where those are wanted and absent."""
+    if name in TRAINED:
+        if name not in trained:
+            raise ValueError(f"policy {name}: expected a run that has it")
+        return TrainedPolicy(config.scenario.cells, trained[name])
     rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(_SPAWN_FITTING,)))
     return policy_of(name, config.scenario, rng, map_seed=config.env.map_seed)
 
 
+def trained_policies(config: RunConfig, run: RunDirectory) -> dict[str, Weights]:
+    """The run's own, and those of its fork without transfer. Raises: RunError for none."""
+    found: dict[str, Weights] = {config.own_policy: run.policies()}
+    if forks(config):
+        found["drl"] = scratch_run(run).policies()
+    return found
+
+
 def mean_reward(config: RunConfig, policy: Policy, seeds: int | None = None) -> float:
     """Of the first so many evaluation seeds, or of all."""
+    return float(cell_rewards(config, policy, seeds).mean())
+
+
+def cell_rewards(
+    config: RunConfig, policy: Policy, seeds: int | None = None
+) -> Float[np.ndarray, " cell"]:
+    """Each cell's mean reward over the first so many evaluation seeds, or all."""
     env = network_of(config)
     runs = [
         rollout(env, policy, config.evaluation.steps, seed)
         for seed in evaluation_seeds(config)[:seeds]
     ]
-    return float(np.mean([run.reward[run.live].mean() for run in runs]))
+    return np.mean([run.reward.mean(axis=0) for run in runs], axis=0)
 
 
 def evaluate_policies(
     config: RunConfig,
-    weights: Weights | None,
+    trained: Trained,
     names: Sequence[str],
     advance: Callable[[str], None] = lambda name: None,
 ) -> Rollouts:
     """Every policy on every evaluation seed; `advance` hears of each rollout."""
     return {
-        name: list(_runs(config, named_policy(name, config, weights), name, advance))
+        name: list(_runs(config, named_policy(name, config, trained), name, advance))
         for name in names
     }
 
@@ -104,11 +124,11 @@ def evaluate_run(
         trace = {"kind": "csv", "path": str(traffic)}
         settings.append(f"scenario.mask={json.dumps(trace)}")
     config = load_config(str(run.path / "config.yaml"), settings)
-    names = config.evaluation.policies
-    weights = run.policies() if TRAINED in names else None
+    names = config.evaluated_policies
+    trained = trained_policies(config, run) if set(names) & set(TRAINED) else {}
     total, counted = len(names) * config.evaluation.seeds, itertools.count(1)
     rollouts = evaluate_policies(
-        config, weights, names, lambda name: heard(name, next(counted), total)
+        config, trained, names, lambda name: heard(name, next(counted), total)
     )
     return summary_of(config, rollouts)
 

@@ -17,7 +17,7 @@ def metrics_row(
     now: NetworkNow | None,
     *,
     time_s: float,
-    evaluated: float | None,
+    evaluated: Mapping[str, float] | None,
     references: Mapping[str, float],
 ) -> dict[str, Any]:
     """Rewards and losses are means over the iteration, KPIs those of its last step."""
@@ -37,7 +37,11 @@ def metrics_row(
         "references": dict(references),
         "cells": cells,
     }
-    return row if evaluated is None else row | {"evaluation_reward_mean": evaluated}
+    if evaluated is None:
+        return row
+    for cell, reward in evaluated.items():
+        cells[cell]["evaluation_reward"] = reward
+    return row | {"evaluation_reward_mean": sum(evaluated.values()) / len(evaluated)}
 
 
 def _kpis_by_cell(scenario: Scenario, now: NetworkNow) -> dict[str, dict[str, Any]]:

@@ -14,11 +14,13 @@ from slicing_rllib.service import evaluating
 from slicing_rllib.service.algorithm import build, network_now, restored
 from slicing_rllib.service.checkpoints import newest_valid, save_checkpoint
 from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.experience import write_experience
 from slicing_rllib.service.interruption import Interruption, interruptible
 from slicing_rllib.service.pictures import draw_run
 from slicing_rllib.service.ray_session import ray_session
 from slicing_rllib.service.rows import metrics_row
 from slicing_rllib.service.run_directory import RunDirectory, RunError
+from slicing_rllib.service.scratch import fork, fork_step, forks, scratch_config, scratch_run
 from slicing_rllib.service.telemetry import Telemetry
 from slicing_rllib.service.tracking import open_sinks
 
@@ -101,6 +103,8 @@ class Training:
 
     def _iterate(self) -> None:
         before = self.algorithm.env_steps
+        if forks(self.config) and before >= fork_step(self.config):
+            fork(self.run, self.config, self.algorithm)
         try:
             self.algorithm.train()
         except NonFiniteUpdate as error:
@@ -109,6 +113,8 @@ class Training:
                 f"{error}; the last good checkpoint is at step {self._saved_at}"
             ) from error
         self._watch_for_stalls(before)
+        for happening in self.algorithm.take_happenings():
+            self.event(*happening)
         row = metrics_row(
             self.algorithm,
             self.config.scenario,
@@ -123,13 +129,14 @@ class Training:
         if _crossed(before, self.algorithm.env_steps, self.config.checkpoint.every_steps):
             self.checkpoint()
 
-    def _evaluated(self, before: int) -> float | None:
-        """A point of the learning curve without exploration noise, where one is due."""
+    def _evaluated(self, before: int) -> dict[str, float] | None:
+        """By cell, a point of the learning curve without exploration noise, where one is due."""
         steps, every = self.algorithm.env_steps, self.config.evaluation.every_steps
         if not _crossed(before, steps, every):
             return None
         policy = TrainedPolicy(self.config.scenario.cells, self.weights())
-        return evaluating.mean_reward(self.config, policy, seeds=1)
+        rewards = evaluating.cell_rewards(self.config, policy, seeds=1)
+        return dict(zip(self.config.scenario.cells, rewards.tolist(), strict=True))
 
     def _watch_for_stalls(self, before: int) -> None:
         """Workers that are gone make iterations without steps: RLlib goes on in silence."""
@@ -167,12 +174,9 @@ def train(config: RunConfig, run: RunDirectory, watcher: Watcher, *, resume: boo
     """
     with ray_session(config.num_env_runners), interruptible() as interruption:
         training = _resumed(config, run, watcher) if resume else _begun(config, run, watcher)
-        try:
-            training.until_done(interruption)
-            run.write_policies(training.weights())
-            done = training.done()
-        finally:
-            training.stop()
+        done = _completed(training, interruption)
+        if forks(config):
+            _learn_from_scratch(config, run, watcher, interruption)
         summary = _evaluated(config, run, watcher, interruption) | done
         run.write_summary(summary)
         draw_run(run)
@@ -180,11 +184,32 @@ def train(config: RunConfig, run: RunDirectory, watcher: Watcher, *, resume: boo
         return summary
 
 
+def _completed(training: Training, interruption: Interruption) -> dict[str, Any]:
+    """Trains to the end and leaves policies and experience behind."""
+    try:
+        training.until_done(interruption)
+        training.run.write_policies(training.weights())
+        write_experience(training.run, training.config, training.algorithm)
+        return training.done()
+    finally:
+        training.stop()
+
+
+def _learn_from_scratch(
+    config: RunConfig, run: RunDirectory, watcher: Watcher, interruption: Interruption
+) -> None:
+    """The other way from the fork on: the cells that came up learn by themselves."""
+    branch = scratch_run(run)
+    if not (branch.path / "policies.safetensors").exists():
+        watcher.says("the same from the fork on, without transfer, to compare with")
+        _completed(_resumed(scratch_config(config), branch, watcher), interruption)
+
+
 def _evaluated(
     config: RunConfig, run: RunDirectory, watcher: Watcher, interruption: Interruption
 ) -> dict[str, Any]:
     """The trained policies beside the baselines on traffic that no training saw."""
-    names = config.evaluation.policies
+    names = config.evaluated_policies
     total = len(names) * config.evaluation.seeds
     counted = itertools.count(1)
 
@@ -193,7 +218,8 @@ def _evaluated(
         if interruption.wanted:
             raise Interrupted(f"{run.path}: trained, but stopped while evaluating")
 
-    rollouts = evaluating.evaluate_policies(config, run.policies(), names, advance)
+    trained = evaluating.trained_policies(config, run)
+    rollouts = evaluating.evaluate_policies(config, trained, names, advance)
     evaluating.save_rollouts(run.path / "evaluation.npz", rollouts)
     return {"policies": evaluating.summary_of(config, rollouts)}
 
@@ -230,7 +256,7 @@ def _resumed(config: RunConfig, run: RunDirectory, watcher: Watcher) -> Training
 def _references(config: RunConfig) -> dict[str, float]:
     """What known policies get on the traffic of the learning curve."""
     return {
-        name: evaluating.mean_reward(config, evaluating.named_policy(name, config, None), seeds=1)
+        name: evaluating.mean_reward(config, evaluating.named_policy(name, config, {}), seeds=1)
         for name in REFERENCES
     }
 

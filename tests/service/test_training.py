@@ -39,9 +39,9 @@ def test_a_run_leaves_all_that_it_promises(finished: RunDirectory, small: RunCon
 
     assert names == {
         "config.yaml", "metrics.jsonl", "events.jsonl", "checkpoints", "policies.safetensors",
-        "evaluation.npz", "summary.json", "figures",
+        "experience.safetensors", "evaluation.npz", "summary.json", "figures",
     }  # fmt: skip
-    assert set(summary["policies"]) == set(small.evaluation.policies)
+    assert set(summary["policies"]) == set(small.evaluated_policies)
     assert {*METRICS, "oracle_gap_closed", "ci95"} <= set(summary["policies"]["drl"])
     assert (summary["env_steps"], summary["seed"]) == (150, 0)
     # An update per step once exploration is over: at the step that ends it, too.
