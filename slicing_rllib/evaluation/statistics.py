@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import bootstrap, trim_mean
+from scipy.stats import bootstrap, mannwhitneyu, trim_mean
 
 from slicing_rllib.evaluation.rollout import Rollout
 
@@ -137,3 +137,14 @@ def _summary(
         ci95=ci95,
         seeds=len(per_seed[name]),
     )
+
+
+def group_auc(distances: Float[np.ndarray, "source target"], groups: Sequence[str]) -> float:
+    """Chance that a pair within a group is nearer than a pair across groups, ties counted half.
+
+    Source: Mann & Whitney 1947, U over the number of comparisons.
+    """
+    same = np.equal.outer(groups, groups)
+    apart = ~np.eye(len(groups), dtype=bool)
+    within, across = distances[same & apart], distances[~same]
+    return float(mannwhitneyu(across, within).statistic / (len(across) * len(within)))

@@ -10,11 +10,14 @@ from slicing_rllib.service.commands import (
     bench,
     config,
     evaluate,
+    library,
     monitor,
     report,
+    similarity,
     submit,
     sweep,
     train,
+    transfer,
 )
 
 # Typer brings its own Click, under a private name.
@@ -31,10 +34,13 @@ app = typer.Typer(
 )
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(similarity.similarity)
+app.command()(transfer.transfer)
 app.command()(report.report)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
 app.command()(monitor.monitor)
+app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
 
@@ -83,9 +89,12 @@ def _line_of(error: Exception) -> tuple[str, int]:
     """What a user reads, and the exit code."""
     from slicing_rllib.service.config import ConfigError
     from slicing_rllib.service.run_directory import RunError
+    from slicing_rllib.transfer import LibraryError
 
     if isinstance(error, ConfigError):
         return str(error), USAGE
+    if isinstance(error, LibraryError):
+        return str(error), FAILED
     if isinstance(error, RunError):
         return str(error), INTERRUPTED if error.interrupted else FAILED
     if os.environ.get("SLICING_RLLIB_DEBUG"):

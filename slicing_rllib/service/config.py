@@ -121,7 +121,9 @@ class RunConfig(_Section):
         """What the final evaluation compares."""
         if self.evaluation.policies is not None:
             return self.evaluation.policies
-        return (*(("drl", "tl") if self.transfers else ("drl",)), *BASELINES)
+        if not self.transfers:
+            return ("drl", *BASELINES)
+        return (*(("tl",) if self.transfer.targets else ("drl", "tl")), *BASELINES)
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -130,7 +132,8 @@ class RunConfig(_Section):
         if not asked and not self.transfer.targets:
             return ()
         named = {deployment.cell for deployment in asked}
-        seen = [cell for cell in self.scenario.cells if cell not in named]
+        compared = self.transfer.targets if self.trained_in else self.scenario.cells
+        seen = [cell for cell in compared if cell not in named]
         return (
             *asked,
             *(Deployment(cell=cell, off_until=0, default_action_until=window) for cell in seen),

@@ -105,6 +105,42 @@ def sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def distances_table(found: Mapping[str, Any]) -> Table:
+    """A row per source, a column per target; the nearest source of each target in bold."""
+    auc = "" if found["auc"] is None else f", AUC of SLA groups {found['auc']:.2f}"
+    table = Table(title=f"{found['measure']} distance of source (row) from target (column){auc}")
+    cells = found["cells"]
+    table.add_column("", no_wrap=True)
+    for cell in cells:
+        table.add_column(cell.removeprefix("cell_"), justify="right", no_wrap=True)
+    for source, row in zip(cells, found["distances"], strict=True):
+        nearest = [found["nearest"][target] == source for target in cells]
+        figures = [
+            f"[bold]{d:.2g}[/]" if n else f"{d:.2g}" for d, n in zip(row, nearest, strict=True)
+        ]
+        table.add_row(source, *figures)
+    return table
+
+
+def library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row per bundle."""
+    table = Table(title=f"{len(rows)} bundles")
+    for heading in ("bundle", "versions", "reward", "slices", "transitions", "run", "cell"):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        origin = row["provenance"]
+        table.add_row(
+            row["name"],
+            " ".join(map(str, row["versions"])),
+            f"{row['returns'].get('evaluation_reward_mean', float('nan')):.3f}",
+            str(len(row["slices"])),
+            str(row["transitions"]),
+            str(origin.get("run", "")),
+            str(origin.get("cell", "")),
+        )
+    return table
+
+
 def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Figures of a benchmark; what was expected where somebody says so."""
     table = Table()

@@ -6,8 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation.transfer_figures import warm_start_curves
+from slicing_rllib.service.comparing import compare_cells, draw_comparison
 from slicing_rllib.service.evaluating import load_rollouts
 from slicing_rllib.service.run_directory import RunDirectory, RunError
+from slicing_rllib.service.scratch import forks, scratch_run
+from slicing_rllib.transfer import MEASURES
 
 SMOOTHED_STEPS = 400
 """Rewards while learning are means over so many steps: whole periods of the day's wave."""
@@ -35,11 +39,47 @@ def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
         "satisfaction": figures.satisfaction_ccdf(satisfied),
         "delay": figures.delay_cdf(delays),
     }
+    drawn |= _warm_starts(run)
+    if run.config().transfers:
+        compared = compare_cells(run, _drawable(run.config().transfer.measure))
+        draw_comparison(run, compared, folder)
     return [
         path
         for name, figure in drawn.items()
         for path in figures.save(figure, folder or run.figures, name)
     ]
+
+
+def _warm_starts(run: RunDirectory) -> dict[str, Figure]:
+    """A picture per cell that came up during the run."""
+    config = run.config()
+    ways = {config.own_policy: run}
+    if forks(config):
+        ways["drl"] = scratch_run(run)
+    return {
+        f"warm_start-{deployment.cell}": warm_start_curves(
+            deployment.cell,
+            {name: _evaluated(way, deployment.cell) for name, way in ways.items()},
+            deployment.off_until,
+            deployment.default_action_until,
+        )
+        for deployment in config.env.deployments
+        if deployment.off_until > 0
+    }
+
+
+def _evaluated(run: RunDirectory, cell: str) -> tuple[list[float], list[float]]:
+    """Steps and rewards without exploration noise."""
+    points = [
+        (row["env_steps"], row["cells"][cell]["evaluation_reward"])
+        for row in run.metrics()
+        if "evaluation_reward" in row["cells"][cell]
+    ]
+    return [step for step, _ in points], [reward for _, reward in points]
+
+
+def _drawable(measure: str) -> str:
+    return measure if measure in MEASURES else "mean_shift"
 
 
 def _reward_curve(run: RunDirectory) -> Figure:

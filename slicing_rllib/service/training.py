@@ -23,6 +23,7 @@ from slicing_rllib.service.run_directory import RunDirectory, RunError
 from slicing_rllib.service.scratch import fork, fork_step, forks, scratch_config, scratch_run
 from slicing_rllib.service.telemetry import Telemetry
 from slicing_rllib.service.tracking import open_sinks
+from slicing_rllib.service.transferring import take_over
 
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose level on the evaluation traffic accompanies the learning curve."""
@@ -221,12 +222,19 @@ def _evaluated(
     trained = evaluating.trained_policies(config, run)
     rollouts = evaluating.evaluate_policies(config, trained, names, advance)
     evaluating.save_rollouts(run.path / "evaluation.npz", rollouts)
-    return {"policies": evaluating.summary_of(config, rollouts)}
+    transfers = {
+        event["cell"]: {"message": event["message"], **event["evidence"]}
+        for event in run.events()
+        if event["kind"] == "warm_started"
+    }
+    return {"policies": evaluating.summary_of(config, rollouts), "transfers": transfers}
 
 
 def _begun(config: RunConfig, run: RunDirectory, watcher: Watcher) -> Training:
+    algorithm = build(config)
+    take_over(config, algorithm)
     training = Training(
-        config, run, build(config), watcher, _references(config), _telemetry(config, run)
+        config, run, algorithm, watcher, _references(config), _telemetry(config, run)
     )
     training.event("started", f"{len(config.scenario.cells)} cells, {config.total_steps} steps")
     return training

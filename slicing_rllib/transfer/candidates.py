@@ -99,7 +99,7 @@ def _add_from_library(
     like = algorithm.policy_weights(target)
     for name in library.names():
         bundle = library.load(name)
-        label = f"{library.where}/{name}"
+        label = f"library:{name}"
         why = refusal(bundle, like=like, slices=env.action_size, message=env.message)
         if bundle.provenance.get("network") == network_name(env, target):
             why = "is the target's own earlier self"
