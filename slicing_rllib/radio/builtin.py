@@ -13,7 +13,13 @@ from slicing_rllib.radio.scenario import (
     SliceSpec,
     TrafficSpec,
 )
-from slicing_rllib.radio.sites import HexagonalCluster, HexagonalGrid, MastSpec
+from slicing_rllib.radio.sites import (
+    HexagonalCluster,
+    HexagonalGrid,
+    MastSpec,
+    SiteList,
+    SiteSpec,
+)
 from slicing_rllib.radio.traffic import SyntheticMask
 
 
@@ -42,13 +48,55 @@ def paper() -> Scenario:
 
 
 def mixed() -> Scenario:
-    """The paper's network with waves and ripples that differ from cell to cell.
+    """Twelve cells no two of which are alike, with the paper's slices and traffic per UE.
 
-    Here a cell's own load says little about its neighbours', so that messages can matter.
+    What differs, and does not follow from one another: where masts stand (a pair 294 m apart, two
+    more alone) and how high, tilted, turned and strong they are; how busy a cell is; when its busy
+    hour comes; and which of three SLA groups it belongs to, every site having one cell of each.
+    Cells of one group differ twofold in load and lie half a day apart, while cells of other groups
+    match them in both: whom to learn from cannot be read off the SLA. A cell's own load says little
+    about its neighbours', so that messages can matter.
     """
     network = paper()
-    mask = replace(network.mask, cell_spread=1.0, cells_ripple_apart=True)
-    return replace(network, name="mixed", mask=mask)
+    return replace(
+        network,
+        name="mixed",
+        slices=tuple(replace(spec, users=44) for spec in network.slices),
+        layout=SiteList(sites=_MIXED_SITES, torus_m=((1100.0, 0.0), (0.0, 900.0))),
+        sla_groups=(
+            *network.sla_groups,
+            _group("C", throughputs_mbps=(1.5, 1.5, 3, 2), delays_ms=(4, 2, 1.5, 0.8)),
+        ),
+        mask=replace(
+            network.mask,
+            cells_ripple_apart=True,
+            cell_levels=(1.4, 1.0, 1.1, 1.45, 1.45, 1.3, 0.77, 0.54, 0.55, 0.7, 0.8, 0.87),
+            cell_turns=(0.0, 0.35, 0.6, 0.1, 0.45, 0.8, 0.25, 0.15, 0.05, 0.55, 0.9, 0.65),
+        ),
+    )
+
+
+_MIXED_SITES = (
+    SiteSpec(x_m=190.0, y_m=240.0, mast=MastSpec(tilt_deg=10.0), sla_groups=("A", "B", "C")),
+    SiteSpec(
+        x_m=480.0,
+        y_m=290.0,
+        mast=MastSpec(height_m=20.0, tilt_deg=10.0, power_dbm=43.0),
+        sla_groups=("B", "C", "A"),
+    ),
+    SiteSpec(
+        x_m=880.0,
+        y_m=520.0,
+        mast=MastSpec(height_m=32.0, tilt_deg=6.0, azimuths_deg=(0.0, 110.0, 245.0)),
+        sla_groups=("A", "C", "B"),
+    ),
+    SiteSpec(
+        x_m=330.0,
+        y_m=720.0,
+        mast=MastSpec(tilt_deg=7.0, azimuths_deg=(60.0, 180.0, 300.0)),
+        sla_groups=("C", "A", "B"),
+    ),
+)
 
 
 def tr36873_uma() -> Scenario:

@@ -45,6 +45,10 @@ class SyntheticMask:
     """How far, in periods, cells' common waves are apart at most; 0: one wave for all cells."""
     cells_ripple_apart: bool = False
     """Whether a slice's ripple differs from cell to cell."""
+    cell_levels: tuple[float, ...] = (1.0,)
+    """Factors on the mask, given to cells in turn: some places are busier than others."""
+    cell_turns: tuple[float, ...] = (0.0,)
+    """How far, in periods, cells' common waves come early, given to cells in turn."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high <= 1:
@@ -57,6 +61,10 @@ class SyntheticMask:
         for name in ("ripple", "cell_spread"):
             if getattr(self, name) < 0:
                 raise ValueError(f"mask: {name} must not be negative, got {getattr(self, name)}")
+        if not self.cell_levels or not self.cell_turns:
+            raise ValueError("mask: expected at least one number in cell_levels and cell_turns")
+        if min(self.cell_levels) < 0:
+            raise ValueError(f"mask: cell_levels must not be negative, got {self.cell_levels}")
 
     def bound(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
         """The mask of a network; phases are drawn once per seed."""
@@ -65,7 +73,9 @@ class SyntheticMask:
         )
         ripples = draws if self.cells_ripple_apart else np.broadcast_to(draws[0], draws.shape)
         wave_turns = draws[0, 3, 0] + self.cell_spread * draws[:, 2, :1]
-        return _Waves(self, wave_turns, ripples[:, :2])
+        wave_turns += np.resize(self.cell_turns, (len(cells), 1))
+        levels = np.resize(self.cell_levels, (len(cells), 1))
+        return _Waves(self, wave_turns, ripples[:, :2], levels)
 
 
 class _Waves:
@@ -74,8 +84,10 @@ class _Waves:
         spec: SyntheticMask,
         wave_turns: Float[np.ndarray, "cell 1"],
         ripple_turns: Float[np.ndarray, "cell 2 slice"],
+        level: Float[np.ndarray, "cell 1"],
     ) -> None:
         self._spec = spec
+        self._level = level
         self._wave_rad = 2 * np.pi * wave_turns
         self._ripple_rad = 2 * np.pi * ripple_turns[:, 0]
         # Slices' ripples drift apart, so that no combination of them comes back every period.
@@ -93,7 +105,8 @@ class _Waves:
         spec = self._spec
         wave = 0.5 + 0.5 * np.sin(2 * np.pi * step / spec.period_steps + self._wave_rad)
         ripple = spec.ripple * np.sin(self._ripple_pace * step + self._ripple_rad)
-        return np.clip(spec.low + (spec.high - spec.low) * wave + ripple, 0.0, 1.0)
+        common = spec.low + (spec.high - spec.low) * wave
+        return np.clip(self._level * (common + ripple), 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

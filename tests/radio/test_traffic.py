@@ -92,3 +92,24 @@ def test_a_missing_trace_is_named(tmp_path):
 def test_impossible_masks_cannot_be_built(settings):
     with pytest.raises(ValueError, match="mask: "):
         SyntheticMask(**settings)
+
+
+def test_cells_can_be_busier_and_earlier_than_others():
+    """Half the mask, and a quarter of a period of 200 steps earlier."""
+    values = series(
+        SyntheticMask(low=0.2, high=0.6, cell_levels=(1.0, 0.5), cell_turns=(0.0, 0.25))
+    )
+    assert values[:350, 1] == pytest.approx(0.5 * values[50:, 0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"cell_levels": ()}, "at least one number in cell_levels"),
+        ({"cell_turns": ()}, "at least one number in cell_levels and cell_turns"),
+        ({"cell_levels": (1.0, -0.1)}, "cell_levels must not be negative"),
+    ],
+)
+def test_masks_of_cells_must_make_sense(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        SyntheticMask(**settings)
