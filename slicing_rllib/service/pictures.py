@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from slicing_rllib.env import Deployment
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.transfer_figures import warm_start_curves
 from slicing_rllib.service.comparing import compare_cells, draw_comparison
@@ -59,7 +60,7 @@ def _warm_starts(run: RunDirectory) -> dict[str, Figure]:
     return {
         f"warm_start-{deployment.cell}": warm_start_curves(
             deployment.cell,
-            {name: _evaluated(way, deployment.cell) for name, way in ways.items()},
+            {name: _evaluated(way, deployment) for name, way in ways.items()},
             deployment.off_until,
             deployment.default_action_until,
         )
@@ -68,12 +69,14 @@ def _warm_starts(run: RunDirectory) -> dict[str, Figure]:
     }
 
 
-def _evaluated(run: RunDirectory, cell: str) -> tuple[list[float], list[float]]:
-    """Steps and rewards without exploration noise."""
+def _evaluated(run: RunDirectory, deployment: Deployment) -> tuple[list[float], list[float]]:
+    """Steps and rewards without exploration noise since the cell's policy took over."""
+    cell = deployment.cell
     points = [
         (row["env_steps"], row["cells"][cell]["evaluation_reward"])
         for row in run.metrics()
         if "evaluation_reward" in row["cells"][cell]
+        and row["env_steps"] >= deployment.default_action_until
     ]
     return [step for step, _ in points], [reward for _, reward in points]
 

@@ -110,7 +110,8 @@ def multi_source(
 ) -> WarmStart:
     """Weights of the nearest, experience of several: the nearer, the more."""
     taken = sources[: settings.sources]
-    counts = (settings.instances * closeness([source.distance for source in taken])).astype(int)
+    shares = closeness([source.distance for source in taken])
+    counts = np.floor(settings.instances * shares).astype(int).tolist()
     parts = [
         _newest(source, target, settings, count)
         for source, count in zip(taken, counts, strict=True)

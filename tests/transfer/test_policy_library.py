@@ -1,0 +1,126 @@
+"""Bundles: written whole, read without pickle, refused with the reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from slicing_rllib.learning.replay import Transitions
+from slicing_rllib.transfer.policy_library import Bundle, LibraryError, PolicyLibrary, refusal
+
+
+def transitions(n):
+    return Transitions(
+        obs=np.ones((n, 3), np.float32),
+        action=np.ones((n, 2), np.float32),
+        reward=np.arange(n, dtype=np.float32),
+        next_obs=np.ones((n, 3), np.float32),
+        terminated=np.zeros(n, np.float32),
+        outcome=np.ones((n, 4), np.float32),
+    )
+
+
+@pytest.fixture
+def bundle():
+    return Bundle(
+        weights={"actor.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3)},
+        experience=transitions(5),
+        default_experience=transitions(2),
+        slices=("video", "voice"),
+        sla_throughput_mbps=(4.0, 1.0),
+        sla_delay_ms=(3.0, 1.0),
+        message="mean_load",
+        returns={"evaluation_reward_mean": 0.9},
+        provenance={"run": "quick", "cell": "cell_3"},
+    )
+
+
+@pytest.fixture(params=["folder", "uri"])
+def library(request, tmp_path):
+    where = str(tmp_path / "policies")
+    return PolicyLibrary(where if request.param == "folder" else f"file://{where}")
+
+
+def test_what_is_added_is_loaded(library, bundle):
+    assert library.add("city-cell_3", bundle) == 1
+    loaded = library.load("city-cell_3")
+
+    assert np.array_equal(loaded.weights["actor.0.weight"], bundle.weights["actor.0.weight"])
+    assert loaded.experience.reward.tolist() == [0, 1, 2, 3, 4]
+    assert len(loaded.default_experience.reward) == 2
+    for field in ("slices", "sla_throughput_mbps", "sla_delay_ms", "message", "provenance"):
+        assert getattr(loaded, field) == getattr(bundle, field)
+
+
+def test_versions_count_up_and_the_newest_is_meant(library, bundle):
+    library.add("a", bundle)
+    library.add("a", replace(bundle, returns={"evaluation_reward_mean": 0.95}))
+
+    assert library.names() == {"a": [1, 2]}
+    assert library.manifest("a")["returns"]["evaluation_reward_mean"] == 0.95
+    assert library.manifest("a", 1)["returns"]["evaluation_reward_mean"] == 0.9
+
+
+def test_what_is_removed_is_gone(library, bundle):
+    for name in ("a", "a", "b"):
+        library.add(name, bundle)
+
+    assert library.remove("a", 1) == [1]
+    assert library.names() == {"a": [2], "b": [1]}
+    assert library.remove("a") == [2]
+    assert library.names() == {"b": [1]}
+
+
+def test_an_empty_place_has_no_bundles(library):
+    assert library.names() == {}
+    with pytest.raises(LibraryError, match="no bundle 'a', there is nothing"):
+        library.load("a")
+
+
+def test_a_changed_file_is_found(tmp_path, bundle):
+    library = PolicyLibrary(str(tmp_path))
+    library.add("a", bundle)
+    file = tmp_path / "a" / "0001" / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+
+    with pytest.raises(LibraryError, match="has changed since it was written"):
+        library.load("a")
+
+
+def test_a_bundle_without_manifest_is_not_there(tmp_path, bundle):
+    """As after a crash while writing."""
+    library = PolicyLibrary(str(tmp_path))
+    library.add("a", bundle)
+    (tmp_path / "a" / "0001" / "manifest.json").unlink()
+
+    assert library.names() == {}
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden"])
+def test_a_name_cannot_lead_elsewhere(library, bundle, name):
+    with pytest.raises(LibraryError, match="expected letters, digits"):
+        library.add(name, bundle)
+
+
+def test_nothing_is_pickled(tmp_path, bundle):
+    PolicyLibrary(str(tmp_path)).add("a", bundle)
+
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {
+        ".safetensors",
+        ".json",
+    }
+
+
+def test_mismatches_are_refused_with_the_reason(bundle):
+    own = {"actor.0.weight": np.zeros((2, 3))}
+
+    assert refusal(bundle, like=own, slices=2, message="mean_load") == ""
+    assert "2 slices, expected 3" in refusal(bundle, like=own, slices=3, message="mean_load")
+    assert "message" in refusal(bundle, like=own, slices=2, message="none")
+    wide = {"actor.0.weight": np.zeros((2, 4))}
+    assert "expected (2, 4)" in refusal(bundle, like=wide, slices=2, message="mean_load")
+
+
+def test_a_place_that_is_none_is_said():
+    with pytest.raises(LibraryError, match="expected a folder or a URI"):
+        PolicyLibrary("nonsense://x")

@@ -1,0 +1,167 @@
+"""Measures against their definitions, and the laws they promise."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slicing_rllib.transfer.similarity import (
+    MEASURES,
+    Population,
+    frechet_of,
+    kl_paper,
+    lemma1,
+    mean_shift,
+    permutation_p_value,
+    sla,
+)
+
+ZERO_FOR_IDENTICAL = sorted(set(MEASURES) - {"kl_paper", "lemma1"})
+
+
+def population(rng, n=40, shift=0.0, spread=1.0):
+    mean = shift + spread * rng.standard_normal((n, 4))
+    variance = np.exp(rng.uniform(-6, 1, (n, 4)))
+    raw = np.concatenate([mean, rng.standard_normal((n, 2))], axis=1)
+    return Population(raw, mean, variance, np.array([4.0, 1.0]))
+
+
+def kl(mean, variance, other_mean, other_variance):
+    """Eq. (8) for diagonal Gaussians."""
+    return 0.5 * np.sum(
+        np.log(other_variance / variance)
+        - 1
+        + (mean - other_mean) ** 2 / other_variance
+        + variance / other_variance
+    )
+
+
+def double_loop(source, target):
+    """Eq. (7) as it is written."""
+    return np.mean(
+        [
+            kl(m, v, n, w)
+            for m, v in zip(source.mean, source.variance, strict=True)
+            for n, w in zip(target.mean, target.variance, strict=True)
+        ]
+    )
+
+
+@pytest.mark.equation(7)
+@given(st.integers(0, 2**31), st.floats(-50, 50))
+def test_kl_in_linear_time_is_the_double_sum(seed, shift):
+    rng = np.random.default_rng(seed)
+    cells = [population(rng, 5, shift), population(rng, 7, shift + 1, 0.3)]
+    expected = [[double_loop(i, k) for k in cells] for i in cells]
+
+    assert kl_paper(cells) == pytest.approx(np.array(expected), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.equation(8)
+def test_kl_of_two_points():
+    """N(0, 1) to N(1, 1) in one dimension of four that differ: 1/2; and 0 to itself."""
+    ones, zeros = np.ones((1, 4)), np.zeros((1, 4))
+    moved = np.array([[1.0, 0, 0, 0]])
+    cells = [Population(m, m, ones, np.ones(1)) for m in (zeros, moved)]
+
+    assert kl_paper(cells) == pytest.approx(np.array([[0, 0.5], [0.5, 0]]))
+
+
+@pytest.mark.equation(9)
+@given(st.integers(0, 2**31))
+def test_lemma_1_is_the_mean_over_pairs_at_one_variance(seed):
+    rng = np.random.default_rng(seed)
+    variance = 1e-3
+    cells = [
+        p._replace(variance=np.full_like(p.mean, variance))
+        for p in (population(rng, 6), population(rng, 9, 2.0))
+    ]
+    pairs = ((cells[0].mean[:, None] - cells[1].mean[None]) ** 2).sum(axis=2)
+
+    assert lemma1(cells)[0, 1] == pytest.approx(pairs.mean() / (2 * variance))
+
+
+def test_lemma_1_prefers_a_narrow_stranger_to_a_twin_and_mean_shift_does_not():
+    """The flaw: a source that hardly varies is near to everybody."""
+    rng = np.random.default_rng(0)
+    target = population(rng, 400)
+    twin, stranger = population(rng, 400), population(rng, 400, shift=0.8, spread=0.05)
+    cells = [twin, stranger, target]
+
+    assert np.argmin(lemma1(cells)[:2, 2]) == 1
+    assert np.argmin(mean_shift(cells)[:2, 2]) == 0
+
+
+@pytest.mark.parametrize("name", ZERO_FOR_IDENTICAL)
+def test_a_cell_is_at_no_distance_from_its_twin(name):
+    rng = np.random.default_rng(2)
+    one = population(rng)
+    other = population(rng, shift=3.0)._replace(sla=np.array([1.0, 1.0]))
+    distances = MEASURES[name]([one, one, other])
+
+    assert distances[0, 1] == pytest.approx(0.0, abs=1e-6)
+    assert distances[0, 2] > 0.01
+    assert (distances >= 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(MEASURES))
+def test_relabelling_cells_permutes_distances(name):
+    rng = np.random.default_rng(3)
+    cells = [population(rng, 30, shift) for shift in (0.0, 0.5, 2.0, 4.0)]
+    order = [2, 0, 3, 1]
+    distances = MEASURES[name](cells)
+
+    assert MEASURES[name]([cells[i] for i in order]) == pytest.approx(
+        distances[np.ix_(order, order)], rel=1e-9, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", sorted(set(MEASURES) - {"sla", "kl_paper"}))
+def test_farther_is_farther(name):
+    """Three cells in a row: the outer two are farthest apart."""
+    rng = np.random.default_rng(4)
+    cells = [population(rng, 300, shift) for shift in (0.0, 1.0, 3.0)]
+    distances = MEASURES[name](cells)
+
+    assert distances[0, 1] < distances[0, 2]
+    assert distances[2, 1] < distances[2, 0]
+
+
+def test_frechet_of_known_gaussians():
+    """Equal means, deviations 1 and 3 in one dimension: (3 - 1)^2."""
+    line = np.linspace(-1, 1, 2001)
+    line = (line / line.std())[:, None]
+
+    assert frechet_of([line, 3 * line])[0, 1] == pytest.approx(4.0, abs=0.01)
+
+
+def test_promises_are_compared_by_ratio():
+    """Twice the throughput is as far as half."""
+    blank = np.zeros((1, 4))
+    cells = [Population(blank, blank, blank, np.array([phi])) for phi in (1.0, 2.0, 4.0)]
+
+    assert sla(cells)[0, 1] == pytest.approx(sla(cells)[1, 2])
+
+
+def test_a_permutation_test_tells_same_from_different():
+    rng = np.random.default_rng(5)
+    one, same = rng.standard_normal((2, 200, 3))
+    other = rng.standard_normal((200, 3)) + 1.0
+
+    assert permutation_p_value(one, same, rng, rounds=99) > 0.05
+    assert permutation_p_value(one, other, rng, rounds=99) == pytest.approx(0.01)
+
+
+def test_slow_waves_alone_are_not_a_difference():
+    """Samples that hang together in time: single permutations would cry wolf."""
+    rng = np.random.default_rng(6)
+    found = []
+    for _ in range(20):
+        noise = np.cumsum(rng.standard_normal((2, 200, 1)), axis=1)
+        wave = np.array(
+            [np.convolve(n[:, 0], np.ones(10) / 10, "same") for n in np.diff(noise, axis=1)]
+        )
+        one, other = wave[..., None]
+        found.append(permutation_p_value(one, other, rng, rounds=49) <= 0.05)
+
+    assert np.mean(found) <= 0.25
