@@ -74,6 +74,12 @@ class EvaluationSection(_Section):
     seeds: int = Field(default=5, ge=1)
     every_steps: int = Field(default=500, ge=1)
     """How often the learning curve gets a point without exploration noise."""
+    at_steps: tuple[int, ...] = ()
+    """Further points."""
+    curve_seeds: int = Field(default=1, ge=1)
+    """Evaluation seeds that a point of the curve is the mean of."""
+    seed: int | None = Field(default=None, ge=0)
+    """What the unseen traffic is drawn from. Nothing: the run's seed."""
 
 
 class CheckpointSection(_Section):

@@ -132,11 +132,12 @@ class Training:
 
     def _evaluated(self, before: int) -> dict[str, float] | None:
         """By cell, a point of the learning curve without exploration noise, where one is due."""
-        steps, every = self.algorithm.env_steps, self.config.evaluation.every_steps
-        if not _crossed(before, steps, every):
+        steps, wanted = self.algorithm.env_steps, self.config.evaluation
+        also = any(before < at <= steps for at in wanted.at_steps)
+        if not also and not _crossed(before, steps, wanted.every_steps):
             return None
         policy = TrainedPolicy(self.config.scenario.cells, self.weights())
-        rewards = evaluating.cell_rewards(self.config, policy, seeds=1)
+        rewards = evaluating.cell_rewards(self.config, policy, seeds=wanted.curve_seeds)
         return dict(zip(self.config.scenario.cells, rewards.tolist(), strict=True))
 
     def _watch_for_stalls(self, before: int) -> None:
@@ -168,7 +169,14 @@ class Training:
         self.telemetry.close()
 
 
-def train(config: RunConfig, run: RunDirectory, watcher: Watcher, *, resume: bool = False) -> dict:
+def train(
+    config: RunConfig,
+    run: RunDirectory,
+    watcher: Watcher,
+    *,
+    resume: bool = False,
+    draws: bool = True,
+) -> dict:
     """Trains, evaluates, draws, and returns the summary.
 
     Raises: Interrupted after a signal; RunError for a run that cannot go on.
@@ -180,7 +188,8 @@ def train(config: RunConfig, run: RunDirectory, watcher: Watcher, *, resume: boo
             _learn_from_scratch(config, run, watcher, interruption)
         summary = _evaluated(config, run, watcher, interruption) | done
         run.write_summary(summary)
-        draw_run(run)
+        if draws:
+            draw_run(run)
         run.append_event("finished", "evaluated and drawn", env_step=done["env_steps"])
         return summary
 

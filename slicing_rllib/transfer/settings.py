@@ -80,7 +80,8 @@ class TransferSettings:
     targets: tuple[str, ...] = ()
     """Cells to be brought up although they were on the air from the start."""
     source: str | None = None
-    """A source by name, whatever the distances say."""
+    """A source by name, whatever the distances say; `next:3`: the third cell after
+    the target."""
     library: str | None = None
     """A policy library whose bundles are candidates as well."""
     samples: int = 500

@@ -8,6 +8,7 @@ action after the guard fell back, `settled`.
 
 import functools
 import time
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -107,7 +108,8 @@ class WarmStartCallback(RLlibCallback):
             self._probe_next(algorithm, cell, record, found)
         else:
             target = samples_of(algorithm, cell, self.settings.samples)
-            decision = select(cell, target, found, self.settings, _seed(algorithm, cell), refused)
+            settings = _with_source(algorithm, cell, self.settings, found)
+            decision = select(cell, target, found, settings, _seed(algorithm, cell), refused)
             self._begin(algorithm, cell, record, decision, found, started)
 
     def _probing(self, algorithm: TD3, cell: str, record: Record) -> None:
@@ -274,6 +276,18 @@ def network_step(algorithm: TD3) -> int:
 def _steps_ahead(algorithm: TD3) -> int:
     """Of each network in the next iteration."""
     return -(-algorithm.config.steps_per_iteration // max(algorithm.config.num_env_runners or 0, 1))
+
+
+def _with_source(
+    algorithm: TD3, cell: str, settings: TransferSettings, found: dict[str, Candidate]
+) -> TransferSettings:
+    """`next:3` as the name of the third cell after the target, in this run or the library."""
+    kind, _, places = (settings.source or "").partition(":")
+    if kind != "next" or not places.isdigit():
+        return settings
+    cells = algorithm.cells
+    name = cells[(cells.index(cell) + int(places)) % len(cells)]
+    return replace(settings, source=name if name in found else f"library:{name}")
 
 
 def _scheduled(algorithm: TD3, cell: str) -> bool:
