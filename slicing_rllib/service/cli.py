@@ -10,6 +10,7 @@ from slicing_rllib.service.commands import (
     bench,
     config,
     evaluate,
+    experiment,
     library,
     monitor,
     report,
@@ -36,6 +37,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(similarity.similarity)
 app.command()(transfer.transfer)
+app.command()(experiment.experiment)
 app.command()(report.report)
 app.command()(sweep.sweep)
 app.command()(submit.submit)

@@ -36,9 +36,7 @@ def evaluation_seeds(config: RunConfig) -> list[int]:
     """Seeds of traffic that no training of this config sees."""
     seed = config.seed if config.evaluation.seed is None else config.evaluation.seed
     return [
-        int(
-            np.random.SeedSequence(seed, spawn_key=(_SPAWN_EVALUATION, i)).generate_state(1)[0]
-        )
+        int(np.random.SeedSequence(seed, spawn_key=(_SPAWN_EVALUATION, i)).generate_state(1)[0])
         for i in range(config.evaluation.seeds)
     ]
 

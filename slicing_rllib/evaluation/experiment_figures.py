@@ -1,0 +1,120 @@
+"""Figures of an experiment: the paper's figures 4 to 8 with the paper's own numbers in them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from slicing_rllib.evaluation.figures import COLOURS, STYLE
+
+ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
+"""For arms that are no policies of the fixed palette."""
+PAPER_FAIL_RATE = {"baseline": 0.25, "DRL": 0.19, "TL": 0.12}
+PAPER_DELAY_MS = {"baseline": 1.8, "DRL": 1.7, "TL": 1.5}
+
+
+class Band(NamedTuple):
+    """A curve over seeds."""
+
+    steps: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def colour(name: str, place: int) -> str:
+    return COLOURS.get(name, ARM_COLOURS[place % len(ARM_COLOURS)])
+
+
+def reward_bands(bands: Mapping[str, Band], levels: Mapping[str, float], titles: Mapping[str, str]):
+    """Reward without noise over own steps, with 95 % intervals over seeds: Fig. 4."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+    for place, (name, band) in enumerate(bands.items()):
+        shade = colour(name, place)
+        axes.plot(band.steps, band.mean, color=shade, marker="o", ms=3, lw=1.4, label=titles[name])
+        axes.fill_between(band.steps, band.low, band.high, color=shade, alpha=0.15, lw=0)
+    for name, level in levels.items():
+        axes.axhline(level, color=colour(name, 0), ls="--", lw=1, label=name)
+    axes.set_xscale("symlog", linthresh=50)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("steps under its own policy")
+    axes.set_ylabel("mean reward, evaluated without noise")
+    axes.legend(fontsize=7, loc="lower right")
+    return figure
+
+
+def satisfaction_ccdfs(
+    values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str]
+) -> Figure:
+    """Share of (cell, step) satisfied to at least x: Fig. 5, the paper's shares as crosses."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+    for place, (name, satisfied) in enumerate(values.items()):
+        ordered = np.sort(satisfied.ravel())
+        share = 1.0 - np.arange(len(ordered)) / len(ordered)
+        label = titles.get(name, name)
+        axes.step(ordered, share, where="pre", color=colour(name, place), lw=1.3, label=label)
+    for name, rate in PAPER_FAIL_RATE.items():
+        axes.plot(0.95, 1 - rate, "x", color="#444444", ms=6)
+        axes.annotate(f"paper, {name}", (0.945, 1 - rate), fontsize=6, ha="right", va="center")
+    axes.axvline(0.95, color="#444444", lw=0.8, ls=":")
+    axes.set_xlim(0.3, 1.005)
+    axes.set_ylim(0.3, 1.01)
+    axes.set_xlabel("satisfaction x of the worst slice")
+    axes.set_ylabel("share of (cell, step) at or above x")
+    axes.legend(fontsize=7, loc="lower left")
+    return figure
+
+
+def delay_cdfs(values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str]) -> Figure:
+    """Share of (cell, step) whose largest slice delay is at most x: Fig. 6.
+
+    The paper's averages are the ticks on top.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+    for place, (name, delays) in enumerate(values.items()):
+        ordered = np.sort(delays.ravel())
+        share = np.arange(1, len(ordered) + 1) / len(ordered)
+        label = f"{titles.get(name, name)}, mean {delays.mean():.2f} ms"
+        axes.step(ordered, share, where="post", color=colour(name, place), lw=1.3, label=label)
+    for name, delay in PAPER_DELAY_MS.items():
+        axes.plot([delay, delay], [0.97, 1.0], color="#444444", lw=1)
+        axes.annotate(name, (delay, 0.965), fontsize=6, rotation=90, ha="center", va="top")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.01)
+    axes.set_xlabel("largest slice delay x, ms (ticks above: the paper's averages)")
+    axes.set_ylabel("share of (cell, step) at or below x")
+    axes.legend(fontsize=7, loc="lower right")
+    return figure
+
+
+def gain_over_distance(
+    distance: Float[np.ndarray, " pair"],
+    gain_by_step: Mapping[int, Float[np.ndarray, " pair"]],
+    correlation: Mapping[int, float],
+    measure: str,
+) -> Figure:
+    """Gain over learning from scratch at equal steps against distance: Fig. 8."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.6 * len(gain_by_step) + 0.6, 3.2), layout="constrained")
+        panels = figure.subplots(1, len(gain_by_step), squeeze=False)[0]
+    place = np.argsort(np.argsort(distance)) / max(len(distance) - 1, 1)
+    for axes, (step, gain) in zip(panels, gain_by_step.items(), strict=True):
+        axes.plot(place, gain, ".", ms=3, color="#0072B2", alpha=0.4)
+        edges = np.linspace(0, 1, 6)
+        which = np.clip(np.digitize(place, edges) - 1, 0, 4)
+        means = [gain[which == i].mean() for i in range(5) if (which == i).any()]
+        axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", color="#D55E00")
+        axes.axhline(0, color="#444444", lw=0.8)
+        axes.set_title(f"{step} steps, Spearman {correlation[step]:+.2f}", fontsize=8)
+        axes.set_xlabel(f"rank of {measure} distance", fontsize=8)
+    panels[0].set_ylabel("gain in evaluated reward")
+    return figure
