@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int32
 
 from slicing_rllib.radio.link import Link
 
@@ -31,9 +31,13 @@ class Received(NamedTuple):
     key: Int[np.ndarray, " ue"]
     """Serving cell times the number of slices, plus slice."""
     signal: PerUe
-    snr: Float[np.ndarray, "ue cell"]
+    """Of the serving cell."""
+    snr: Float[np.ndarray, "ue heard"]
+    """Of all cells, or of the strongest at the UE's place."""
     users: PerSlice
     """How many there are."""
+    pair: Int32[np.ndarray, "ue heard"] | None = None
+    """Which pair each heard cell makes with the serving one; None where all cells are heard."""
 
 
 Interference = Callable[[PerSlice], PerUe]

@@ -16,7 +16,7 @@ from slicing_rllib.radio.fields import FieldSampler
 from slicing_rllib.radio.layout import Layout
 from slicing_rllib.radio.propagation import noise_power_dbm
 from slicing_rllib.radio.scenario import RadioSpec
-from slicing_rllib.radio.sites import SiteSpec
+from slicing_rllib.radio.sites import MastSpec, SiteSpec
 from slicing_rllib.radio.streams import Stream, generator
 
 Map = Float[np.ndarray, "row column"]
@@ -38,9 +38,9 @@ def gain_map(
     shape = ground.grid_shape(radio.map_resolution_m)
     shadows = Shadowing(ground, shape, radio, map_seed)
     snr_db = [
-        sector_snr_db(site, sight, shadows.loss_db(index, site, sight), radio)
+        sector_snr_db(site.mast, sight, shadows.loss_db(index, site.mast, sight), radio)
         for index, site in enumerate(sites)
-        for sight in [Sight.of(site, ground, ground.grid_m(shape), radio)]
+        for sight in [Sight.of(site.mast, away_m(site, ground, ground.grid_m(shape)), radio)]
     ]
     flat_db = np.concatenate(snr_db, axis=-1).reshape(shape[0] * shape[1], -1)
     return GainMap(shape, np.ascontiguousarray(10 ** (flat_db / 10)))
@@ -57,22 +57,24 @@ class Sight:
 
     @classmethod
     def of(
-        cls,
-        site: SiteSpec,
-        ground: Layout,
-        places_m: Float[np.ndarray, "*places 2"],
-        radio: RadioSpec,
+        cls, mast: MastSpec, away_m: Float[np.ndarray, "*places 2"], radio: RadioSpec
     ) -> "Sight":
-        """Nothing is nearer than `min_distance_m`, where path loss models end."""
-        away_m = ground.displacements_m(np.array([site.x_m, site.y_m]), places_m)
+        """From the ways to the places; nothing is nearer than `min_distance_m`."""
         horizontal_m = np.maximum(np.linalg.norm(away_m, axis=-1), radio.min_distance_m)
-        drop_m = site.mast.height_m - radio.ue_height_m
+        drop_m = mast.height_m - radio.ue_height_m
         return cls(
             azimuth_deg=np.degrees(np.arctan2(away_m[..., 1], away_m[..., 0])),
             depression_deg=np.degrees(np.arctan2(drop_m, horizontal_m)),
             horizontal_m=horizontal_m,
             distance_m=np.hypot(horizontal_m, drop_m),
         )
+
+
+def away_m(
+    site: SiteSpec, ground: Layout, places_m: Float[np.ndarray, "*places 2"]
+) -> Float[np.ndarray, "*places 2"]:
+    """The shortest way from a site to each place."""
+    return ground.displacements_m(np.array([site.x_m, site.y_m]), places_m)
 
 
 class Shadowing:
@@ -93,24 +95,14 @@ class Shadowing:
         self._nlos_field = FieldSampler(ground, shape, environment.nlos_correlation_m)
         self._common = self._fields(Stream.COMMON_SHADOWING, 0)
 
-    def loss_db(self, index: int, site: SiteSpec, sight: Sight) -> Map:
+    def loss_db(self, index: int, mast: MastSpec, sight: Sight) -> Map:
         """Path loss and shadowing towards one site."""
-        los = self.sees(index, sight)
-        heights = {"bs_height_m": site.mast.height_m, "ue_height_m": self._radio.ue_height_m}
         common, own = self._radio.site_correlation, 1 - self._radio.site_correlation
-        fields = np.sqrt(common) * self._common + np.sqrt(own) * self._fields(
+        in_sight, hidden = np.sqrt(common) * self._common + np.sqrt(own) * self._fields(
             Stream.SHADOWING, index
         )
-        path_loss, carrier_hz = self._environment.path_loss, self._radio.carrier_hz
-        path_db = np.where(
-            los,
-            path_loss.los_db(sight.distance_m, carrier_hz=carrier_hz, **heights),
-            path_loss.nlos_db(sight.distance_m, carrier_hz=carrier_hz, **heights),
-        )
-        sigma_db = self._environment.shadowing_sigma_db(
-            los, sight.distance_m, carrier_hz=carrier_hz, **heights
-        )
-        return path_db + sigma_db * np.where(los, fields[0], fields[1])
+        los = self.sees(index, sight)
+        return faded_loss_db(mast, sight, los, (in_sight, hidden), self._radio)
 
     def sees(self, index: int, sight: Sight) -> Bool[np.ndarray, "row column"]:
         """Which places have line of sight to a site."""
@@ -123,11 +115,32 @@ class Shadowing:
         return np.stack([self._los_field.draw(rng), self._nlos_field.draw(rng)])
 
 
+def faded_loss_db(
+    mast: MastSpec,
+    sight: Sight,
+    los: Bool[np.ndarray, "*places"],
+    fields: tuple[Float[np.ndarray, "*places"], Float[np.ndarray, "*places"]],
+    radio: RadioSpec,
+) -> Float[np.ndarray, "*places"]:
+    """Path loss and shadowing, from one field for places in sight and one for the others."""
+    environment = ENVIRONMENTS[radio.environment]
+    heights = {"bs_height_m": mast.height_m, "ue_height_m": radio.ue_height_m}
+    path_loss, carrier_hz = environment.path_loss, radio.carrier_hz
+    path_db = np.where(
+        los,
+        path_loss.los_db(sight.distance_m, carrier_hz=carrier_hz, **heights),
+        path_loss.nlos_db(sight.distance_m, carrier_hz=carrier_hz, **heights),
+    )
+    sigma_db = environment.shadowing_sigma_db(
+        los, sight.distance_m, carrier_hz=carrier_hz, **heights
+    )
+    return path_db + sigma_db * np.where(los, fields[0], fields[1])
+
+
 def sector_snr_db(
-    site: SiteSpec, sight: Sight, loss_db: Map, radio: RadioSpec
-) -> Float[np.ndarray, "row column sector"]:
+    mast: MastSpec, sight: Sight, loss_db: Float[np.ndarray, "*places"], radio: RadioSpec
+) -> Float[np.ndarray, "*places sector"]:
     """SNR of each sector at full power."""
-    mast = site.mast
     noise_dbm = noise_power_dbm(radio.bandwidth_hz, radio.noise_figure_db)
     gains_db = [
         radio.antenna.gain_db(sight.azimuth_deg - azimuth, sight.depression_deg, mast.tilt_deg)
@@ -136,20 +149,15 @@ def sector_snr_db(
     return mast.power_dbm - noise_dbm - loss_db[..., None] + np.stack(gains_db, axis=-1)
 
 
-def expected_snr(
-    sites: tuple[SiteSpec, ...], ground: Layout, radio: RadioSpec, shape: tuple[int, int]
-) -> Float[np.ndarray, "position cell"]:
-    """SNR, linear, of the mean loss in dB: what geometry alone says."""
+def expected_loss_db(
+    mast: MastSpec, sight: Sight, radio: RadioSpec
+) -> Float[np.ndarray, "*places"]:
+    """Mean path loss in dB: what geometry alone says."""
     environment = ENVIRONMENTS[radio.environment]
-    places_m = ground.grid_m(shape)
-    columns = []
-    for site in sites:
-        sight = Sight.of(site, ground, places_m, radio)
-        seen = environment.los_probability(sight.horizontal_m)
-        heights = {"bs_height_m": site.mast.height_m, "ue_height_m": radio.ue_height_m}
-        where = {"distance_m": sight.distance_m, "carrier_hz": radio.carrier_hz, **heights}
-        loss_db = seen * environment.path_loss.los_db(**where)
-        loss_db += (1 - seen) * environment.path_loss.nlos_db(**where)
-        columns.append(sector_snr_db(site, sight, loss_db, radio))
-    flat_db = np.concatenate(columns, axis=-1).reshape(shape[0] * shape[1], -1)
-    return 10 ** (flat_db / 10)
+    seen = environment.los_probability(sight.horizontal_m)
+    heights = {"bs_height_m": mast.height_m, "ue_height_m": radio.ue_height_m}
+    distance_m, carrier_hz = sight.distance_m, radio.carrier_hz
+    loss_db = seen * environment.path_loss.los_db(distance_m, carrier_hz=carrier_hz, **heights)
+    return loss_db + (1 - seen) * environment.path_loss.nlos_db(
+        distance_m, carrier_hz=carrier_hz, **heights
+    )

@@ -8,18 +8,17 @@ from jaxtyping import Float, Int
 
 from slicing_rllib.radio.coupling import (
     NARROWEST_SHARE,
-    PLACEMENTS,
     TOLERANCE,
     Received,
     Settled,
     settle,
 )
-from slicing_rllib.radio.gain_map import GainMap, gain_map
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.link import LINKS
 from slicing_rllib.radio.measurement import measured
+from slicing_rllib.radio.reception import Reception, reception_of
 from slicing_rllib.radio.scenario import Scenario
-from slicing_rllib.radio.users import Attachment, Users
+from slicing_rllib.radio.users import Users
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -37,12 +36,9 @@ class Simulator:
 
     def __init__(self, scenario: Scenario, seed: int, *, map_seed: int | None = None) -> None:
         self.scenario = scenario
-        radio = scenario.radio
-        self.map: GainMap = gain_map(
-            scenario.sites, scenario.ground, radio, seed if map_seed is None else map_seed
-        )
-        self._link = LINKS[radio.link]
-        self._attachment = Attachment(self.map.snr, scenario.mobility.handover_hysteresis_db)
+        self.reception: Reception = reception_of(scenario, seed if map_seed is None else map_seed)
+        """The map as UEs hear it."""
+        self._link = LINKS[scenario.radio.link]
         self._rate_mbps = np.array([s.traffic.rate_kbps for s in scenario.slices]) / 1e3
         self._packet_kbit = np.array([s.traffic.packet_kbit for s in scenario.slices])
         self.phase: Int[np.ndarray, " cell"] = np.full(len(scenario.cells), int(Phase.CONTROLLED))
@@ -118,7 +114,7 @@ class Simulator:
 
     def serving_map(self) -> Int[np.ndarray, "row column"]:
         """The cell that each place of the map would attach to."""
-        return self._attachment.best_cell.reshape(self.map.shape)
+        return self.reception.best_cell.reshape(self.reception.shape)
 
     def bracket(self, prb_ratio: PerSlice, tolerance: float = 1e-9) -> tuple[Settled, Settled]:
         """The fixed point from below (all idle) and from above (all full), which enclose it."""
@@ -181,21 +177,22 @@ class Simulator:
     def _receive(self) -> Received:
         """Attaches everyone and picks out who is active."""
         users = self._users
-        position = users.positions(self.map.shape)
-        users.serving = self._attachment.serving(position, users.serving)
-        key = users.serving * self.scenario.n_slices + users.slice_index
+        position = users.positions(self.reception.shape)
+        attached = self.reception.attach(position, users.serving)
+        users.serving = attached.serving
+        key = attached.serving * self.scenario.n_slices + users.slice_index
         share = self._mask.at(self.slot)
         if not self._all_controlled:
             share = np.where(self.phase[:, None] != Phase.OFF, share, NOBODY)
         active = np.flatnonzero(users.quantile <= share.ravel().take(key))
-        snr = self.map.snr.take(position.take(active), axis=0)
+        active = self.reception.in_order(active, key)
+        signal, snr, pair = self.reception.listen(position.take(active), attached.rank.take(active))
         if users.wall_gain is not None:
-            snr *= users.wall_gain.take(active)[:, None]
-        serving = users.serving.take(active)
-        signal = snr.ravel().take(np.arange(len(active)) * snr.shape[1] + serving)
+            walls = users.wall_gain.take(active)
+            signal, snr = signal * walls, snr * walls[:, None]
         active_key = key.take(active)
         count = np.bincount(active_key, minlength=share.size).astype(np.float64)
-        return Received(active_key, signal, snr, count.reshape(share.shape))
+        return Received(active_key, signal, snr, count.reshape(share.shape), pair)
 
     def _settle(self, share: PerSlice, start: PerSlice, tolerance: float = TOLERANCE) -> Settled:
         return settle(
@@ -216,11 +213,9 @@ class Simulator:
 
     def _take_phases(self) -> None:
         on = self.phase != Phase.OFF
-        radio = self.scenario.radio
         self._all_controlled = bool((self.phase == Phase.CONTROLLED).all())
-        self._attachment.switch(on)
-        placement = PLACEMENTS[radio.placement]
-        self._placement = placement(on, self.scenario.n_slices, radio.idle_load)
+        self.reception.switch(on)
+        self._placement = self.reception.placement()
         self._received = None
 
     def _index(self, cell: str | int) -> int:

@@ -1,15 +1,14 @@
 """UEs on the map: where they are, where they go, and which cell serves them."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt64
+from jaxtyping import Float, Int, UInt64
 
 from slicing_rllib.radio.layout import Layout
+from slicing_rllib.radio.reception import UNATTACHED
 from slicing_rllib.radio.scenario import IndoorSpec, MobilitySpec, Scenario
 from slicing_rllib.radio.streams import Stream, cell_keys, member_keys, uniforms
 
 Places = Float[np.ndarray, "2 ue"]
-UNATTACHED = -1
-"""Serving cell of UEs before their first slot."""
 BELOW_ONE = 1.0 - 2.0**-40
 """Keeps a coordinate that rounding wrapped to 1 on the map."""
 
@@ -95,31 +94,3 @@ def wall_gain(
     depth_m = spec.max_depth_m * uniforms(keys, 1).ravel()
     loss_db = spec.wall_db + spec.inside_db_per_m * depth_m
     return np.where(uniforms(keys, 0).ravel() < spec.share, 10 ** (-loss_db / 10), 1.0)
-
-
-class Attachment:
-    """Which cell each place would choose, and who stays where they are all the same."""
-
-    def __init__(self, snr: Float[np.ndarray, "position cell"], hysteresis_db: float) -> None:
-        self._snr = snr
-        self._hysteresis = 10 ** (hysteresis_db / 10)
-        self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
-
-    def switch(self, on: Bool[np.ndarray, " cell"]) -> None:
-        """Takes note of which cells are on the air."""
-        if np.array_equal(on, self._on):
-            return
-        self._on = on.copy()
-        self._heard = self._snr if on.all() else np.where(on, self._snr, 0.0)
-        self.best_cell: Int[np.ndarray, " position"] = self._heard.argmax(axis=1)
-        self._to_beat = self._heard.max(axis=1) / self._hysteresis
-
-    def serving(
-        self, position: Int[np.ndarray, " ue"], serving: Int[np.ndarray, " ue"]
-    ) -> Int[np.ndarray, " ue"]:
-        """The strongest cell, but only if it beats the present one by the hysteresis."""
-        best = self.best_cell.take(position)
-        if serving[0] == UNATTACHED:
-            return best
-        present = self._heard.take(position * self._heard.shape[1] + serving)
-        return np.where(self._to_beat.take(position) > present, best, serving)

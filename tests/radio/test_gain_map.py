@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import MastSpec, RadioSpec, SiteList, SiteSpec, built_in
-from slicing_rllib.radio.gain_map import Shadowing, Sight, gain_map
+from slicing_rllib.radio import MastSpec, RadioSpec, SiteSpec, built_in
+from slicing_rllib.radio.gain_map import Shadowing, Sight, away_m, gain_map
 from slicing_rllib.radio.propagation import WINNER_C2, noise_power_dbm
 
 RADIO = RadioSpec()
@@ -15,8 +15,7 @@ RADIO = RadioSpec()
 def test_a_place_at_boresight_hears_what_the_link_budget_says():
     """46 dBm + 14 dBi - path loss + noise of -92.45 dBm, shadowing and line of sight apart."""
     site = SiteSpec(x_m=0.0, y_m=0.0, mast=MastSpec(azimuths_deg=(0.0,)), sla_groups=("A",))
-    ground = SiteList(sites=(site,), margin_m=400.0).ground
-    sight = Sight.of(site, ground, np.array([[[300.0, 0.0]]]), RADIO)
+    sight = Sight.of(site.mast, np.array([[[300.0, 0.0]]]), RADIO)
     assert sight.distance_m == pytest.approx(np.hypot(300.0, 23.5))
     assert sight.depression_deg == pytest.approx(np.degrees(np.arctan2(23.5, 300.0)))
 
@@ -27,7 +26,7 @@ def test_a_place_at_boresight_hears_what_the_link_budget_says():
 
 
 def test_nothing_is_nearer_than_the_minimum_distance(paper):
-    sight = Sight.of(paper.sites[0], paper.ground, np.zeros((1, 1, 2)), RADIO)
+    sight = Sight.of(paper.sites[0].mast, np.zeros((1, 1, 2)), RADIO)
     assert sight.horizontal_m == pytest.approx(35.0)
     assert sight.distance_m == pytest.approx(np.hypot(35.0, 23.5))
 
@@ -50,9 +49,10 @@ def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
 def blocked_shadowing_db(paper, seed: int, site: int) -> np.ndarray:
     """Shadowing towards a site; NaN where it is in sight."""
     shape = paper.ground.grid_shape(RADIO.map_resolution_m)
-    sight = Sight.of(paper.sites[site], paper.ground, paper.ground.grid_m(shape), RADIO)
+    ways_m = away_m(paper.sites[site], paper.ground, paper.ground.grid_m(shape))
+    sight = Sight.of(paper.sites[site].mast, ways_m, RADIO)
     shadows = Shadowing(paper.ground, shape, RADIO, seed)
-    loss_db = shadows.loss_db(site, paper.sites[site], sight)
+    loss_db = shadows.loss_db(site, paper.sites[site].mast, sight)
     path_db = WINNER_C2.nlos_db(
         sight.distance_m, bs_height_m=25.0, ue_height_m=1.5, carrier_hz=2.6e9
     )

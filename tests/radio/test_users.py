@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.radio import MobilitySpec, SiteList, SiteSpec
-from slicing_rllib.radio.users import UNATTACHED, Attachment, Users
+from slicing_rllib.radio.users import Users
 
 
 @pytest.fixture
@@ -73,32 +73,6 @@ def test_one_more_site_shifts_nobodys_movement(paper):
     few_users, more_users = Users(paper, 2), Users(more, 2)
     few = len(few_users.quantile)
     assert np.array_equal(few_users.place, more_users.place[:, :few])
-
-
-SNR = np.array([[10.0, 1.0, 4.0], [1.0, 1.5, 0.1]])
-
-
-def test_a_ue_first_takes_the_strongest_cell():
-    attachment = Attachment(SNR, 2.0)
-    attachment.switch(np.ones(3, bool))
-    nobody = np.full(2, UNATTACHED)
-    assert attachment.serving(np.array([0, 1]), nobody).tolist() == [0, 1]
-
-
-def test_a_ue_stays_until_another_cell_is_2_db_stronger():
-    """1.5 over 1 is 1.76 dB: stay. 10 over 4 is 4 dB: go."""
-    attachment = Attachment(SNR, 2.0)
-    attachment.switch(np.ones(3, bool))
-    assert attachment.serving(np.array([1, 0]), np.array([0, 2])).tolist() == [0, 0]
-
-
-def test_users_of_a_cell_that_goes_off_leave_it_and_come_back():
-    attachment = Attachment(SNR, 2.0)
-    attachment.switch(np.array([False, True, True]))
-    away = attachment.serving(np.array([0, 0]), np.array([0, 0]))
-    assert away.tolist() == [2, 2]
-    attachment.switch(np.ones(3, bool))
-    assert attachment.serving(np.array([0, 0]), away).tolist() == [0, 0]
 
 
 def test_users_stand_still_when_told_to(paper):

@@ -1,0 +1,110 @@
+"""The strongest cells of every place, and all pairs of cells that meet in some UE's ears."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int32
+
+from slicing_rllib.radio.layout import Layout
+from slicing_rllib.radio.scenario import RadioSpec
+from slicing_rllib.radio.sites import SiteSpec
+from slicing_rllib.radio.strongest import StrongestCells, strongest_cells
+
+CHUNK = 2**15
+"""Rows that are paired together: bounds the memory of what is in between."""
+
+
+class Pairs(NamedTuple):
+    """Cells that serve somewhere with cells that are heard there, ordered by the former."""
+
+    serving: Int[np.ndarray, " pair"]
+    other: Int[np.ndarray, " pair"]
+
+
+@dataclass(frozen=True)
+class SparseMap:
+    """What a place hears, and a row of pairs for every cell that may serve there."""
+
+    shape: tuple[int, int]
+    cell: Int32[np.ndarray, "position kept"]
+    """Strongest first."""
+    snr: Float32[np.ndarray, "position kept"]
+    best_cell: Int32[np.ndarray, " position"]
+    candidates: Int32[np.ndarray, " position"]
+    """How many of the strongest cells are strong enough to keep a UE that they serve."""
+    first_row: Int32[np.ndarray, " position"]
+    pair: Int32[np.ndarray, "row kept"]
+    """Per candidate, the pair each heard cell makes with it; for itself, the number of pairs."""
+    pairs: Pairs
+    hysteresis_db: float
+
+
+@lru_cache(maxsize=2)
+def sparse_map(
+    sites: tuple[SiteSpec, ...],
+    ground: Layout,
+    radio: RadioSpec,
+    hysteresis_db: float,
+    map_seed: int,
+) -> SparseMap:
+    """The map of a network for one draw of its shadowing and line of sight."""
+    return paired(strongest_cells(sites, ground, radio, map_seed), hysteresis_db)
+
+
+def without_silent(heard: SparseMap, on: Bool[np.ndarray, " cell"]) -> SparseMap:
+    """The same network with some cells off the air: nobody hears them."""
+    cell, snr = heard.cell.copy(), heard.snr.copy()
+    touched = np.flatnonzero(~on[cell].all(axis=1))
+    left = np.where(on[cell[touched]], snr[touched], np.float32(0))
+    order = np.argsort(-left, axis=1, kind="stable")
+    cell[touched] = np.take_along_axis(cell[touched], order, axis=1)
+    snr[touched] = np.take_along_axis(left, order, axis=1)
+    return paired(StrongestCells(heard.shape, cell, snr), heard.hysteresis_db)
+
+
+def paired(heard: StrongestCells, hysteresis_db: float) -> SparseMap:
+    """Looks up which cells meet, chunk by chunk."""
+    weakest = heard.snr[:, :1] / np.float32(10 ** (hysteresis_db / 10))
+    candidates = (heard.snr >= weakest).sum(axis=1, dtype=np.int32)
+    first_row = np.cumsum(candidates, dtype=np.int32) - candidates
+    place = np.repeat(np.arange(len(candidates), dtype=np.int32), candidates)
+    rank = np.arange(len(place), dtype=np.int32) - first_row[place]
+    serving = heard.cell.ravel()[place.astype(np.int64) * heard.cell.shape[1] + rank]
+    keys, pair = _numbered(heard.cell, place, serving)
+    return SparseMap(
+        heard.shape,
+        heard.cell,
+        heard.snr,
+        np.ascontiguousarray(heard.cell[:, 0]),
+        candidates,
+        first_row,
+        pair,
+        Pairs(keys >> 32, keys & 0xFFFFFFFF),
+        hysteresis_db,
+    )
+
+
+def _numbered(
+    cell: Int32[np.ndarray, "position kept"],
+    place: Int32[np.ndarray, " row"],
+    serving: Int32[np.ndarray, " row"],
+) -> tuple[Int[np.ndarray, " pair"], Int32[np.ndarray, "row kept"]]:
+    """All keys (serving cell, other cell) in order, and per row the numbers of its keys."""
+    pair = np.empty((len(place), cell.shape[1]), np.int32)
+    found = []
+    for start in range(0, len(place), CHUNK):
+        rows = slice(start, start + CHUNK)
+        key = (serving[rows, None].astype(np.int64) << 32) + cell[place[rows]]
+        known, number = np.unique(key, return_inverse=True)
+        pair[rows] = number.reshape(key.shape)
+        found.append(known)
+    keys = np.unique(np.concatenate(found))
+    keys = keys[keys >> 32 != keys & 0xFFFFFFFF]
+    for known, start in zip(found, range(0, len(place), CHUNK), strict=True):
+        # Not found is the serving cell itself.
+        at = np.searchsorted(keys, known).astype(np.int32)
+        at[known >> 32 == known & 0xFFFFFFFF] = len(keys)
+        pair[start : start + CHUNK] = at[pair[start : start + CHUNK]]
+    return keys, pair
