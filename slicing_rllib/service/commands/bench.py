@@ -96,6 +96,24 @@ def learning(
         _shown(benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print), json)
 
 
+@app.command()
+def transfer(
+    decisions: Annotated[int, typer.Option(min=1, help="In a live run; the median counts.")] = 20,
+    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
+    json: Json = False,
+) -> None:
+    """How long a transfer takes: VAE, distances beside the double loop, decision to first action.
+
+    Example: slicing-rllib bench transfer --decisions 20
+    """
+    from slicing_rllib.benchmarks import transfer as benchmark
+    from slicing_rllib.service.console import err
+    from slicing_rllib.service.ray_session import ray_session
+
+    with ray_session(1):
+        _shown(benchmark.rows(decisions=decisions, turns=turns, progress=err.print), json)
+
+
 def _shown(rows: Iterable[dict], json: bool) -> list[dict]:
     """Prints rows as they come, or as one table at the end; returns them."""
     from slicing_rllib.service.console import benchmark_table, out, print_json_line
