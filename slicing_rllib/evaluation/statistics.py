@@ -1,12 +1,13 @@
 """What rollouts say about policies, with intervals: a seed is the unit, never a cell."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import bootstrap, mannwhitneyu, trim_mean
+from scipy.stats import DegenerateDataWarning, bootstrap, mannwhitneyu, trim_mean
 
 from slicing_rllib.evaluation.rollout import Rollout
 
@@ -87,17 +88,21 @@ def seed_interval(
     """
     if len(per_seed[0]) < 2:
         return None
-    interval = bootstrap(
-        per_seed,
-        statistic,
-        n_resamples=RESAMPLES,
-        paired=True,
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=rng,
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    with warnings.catch_warnings():
+        # Some resample may leave a ratio without a base: then there is no interval.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        interval = bootstrap(
+            per_seed,
+            statistic,
+            n_resamples=RESAMPLES,
+            paired=True,
+            vectorized=True,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            rng=rng,
+        ).confidence_interval
+    low, high = float(interval.low), float(interval.high)
+    return (low, high) if np.isfinite([low, high]).all() else None
 
 
 def paired_difference(
@@ -116,9 +121,14 @@ def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
 def gap_closed(
     policy: Resampled, equal: Resampled, oracle: Resampled, axis: Any = -1
 ) -> np.ndarray:
-    """Share of the equal-share -> oracle gap in mean reward that a policy closes: of means."""
+    """Share of the equal-share -> oracle gap in mean reward that a policy closes: of means.
+
+    NaN where there is no gap to close.
+    """
     start = equal.mean(axis=axis)
-    return np.asarray((policy.mean(axis=axis) - start) / (oracle.mean(axis=axis) - start))
+    gap = np.asarray(oracle.mean(axis=axis) - start)
+    gap = np.where(gap == 0, np.nan, gap)
+    return np.asarray((policy.mean(axis=axis) - start) / gap)
 
 
 def _summary(
@@ -129,7 +139,8 @@ def _summary(
     closed = None
     if "equal" in per_seed and "oracle" in per_seed:
         rewards = [per_seed[policy][:, 0] for policy in (name, "equal", "oracle")]
-        closed = float(gap_closed(*rewards))
+        share = float(gap_closed(*rewards))
+        closed = share if np.isfinite(share) else None
         ci95["oracle_gap_closed"] = seed_interval(gap_closed, *rewards, rng=rng)
     return PolicySummary(
         **{metric: float(column.mean()) for metric, column in columns.items()},

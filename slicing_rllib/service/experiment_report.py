@@ -249,7 +249,7 @@ def _pooled(
     """Satisfaction and delay of every (seed, step, cell) of the final evaluations."""
     satisfied: dict[str, list[np.ndarray]] = {}
     delays: dict[str, list[np.ndarray]] = {}
-    for seed in sorted(results.final["seed"].unique()):
+    for seed in sorted(results.final["seed"].unique().tolist()):
         for arm in arms:
             table = load_rollouts(arm_folder(folder, seed, arm) / "evaluation.npz")
             for name, columns in table.items():

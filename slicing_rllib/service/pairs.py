@@ -49,7 +49,7 @@ def pair_distances(results: Results, folder: Path) -> pd.DataFrame:
     arms = rotations(results)
     source_arm = str(results.experiment.arms[arms[0]].learns_from)
     rows = []
-    for seed in sorted(results.final["seed"].unique()):
+    for seed in sorted(results.final["seed"].unique().tolist()):
         sources = _samples(arm_folder(folder, seed, source_arm))
         targets = _samples(arm_folder(folder, seed, arms[0]))
         cells = {f"source/{c}": s for c, s in sources.items()}

@@ -9,6 +9,7 @@ from slicing_rllib.evaluation.statistics import (
     interquartile_mean,
     paired_difference,
     probability_of_improvement,
+    seed_interval,
     seed_metrics,
     summarise,
 )
@@ -93,3 +94,11 @@ def test_ties_count_half_an_improvement():
     ours, theirs = np.array([2.0, 1.0, 0.0, 5.0]), np.array([1.0, 1.0, 1.0, 1.0])
 
     assert probability_of_improvement(ours, theirs) == pytest.approx(0.625)
+
+
+def test_without_a_gap_there_is_no_share_of_it():
+    """Equal share is as good as the oracle: nothing to close, and no interval of it."""
+    same = np.array([0.5, 0.6])
+
+    assert np.isnan(gap_closed(same, same, same))
+    assert seed_interval(gap_closed, same, same, same, rng=np.random.default_rng(0)) is None
