@@ -102,7 +102,7 @@ def gain_over_distance(
     correlation: Mapping[int, float],
     measure: str,
 ) -> Figure:
-    """Gain over learning from scratch at equal steps against distance: Fig. 8."""
+    """Gain at equal steps, less the target's mean over all its sources, by distance: Fig. 8."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.6 * len(gain_by_step) + 0.6, 3.2), layout="constrained")
         panels = figure.subplots(1, len(gain_by_step), squeeze=False)[0]
@@ -112,9 +112,9 @@ def gain_over_distance(
         edges = np.linspace(0, 1, 6)
         which = np.clip(np.digitize(place, edges) - 1, 0, 4)
         means = [gain[which == i].mean() for i in range(5) if (which == i).any()]
-        axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", color="#D55E00")
+        axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", ms=4, color="#D55E00")
         axes.axhline(0, color="#444444", lw=0.8)
         axes.set_title(f"{step} steps, Spearman {correlation[step]:+.2f}", fontsize=8)
         axes.set_xlabel(f"rank of {measure} distance", fontsize=8)
-    panels[0].set_ylabel("gain in evaluated reward")
+    panels[0].set_ylabel("gain less the target's mean")
     return figure

@@ -225,7 +225,7 @@ def _fig_8(results: Results, folder: Path) -> Any:
         keys = [joined["seed"], joined["target"]]
         relative = joined["gain"] - joined["gain"].groupby(keys).transform("mean")
         distance = joined["distance"].to_numpy()
-        gain_by_step[step] = joined["gain"].to_numpy()
+        gain_by_step[step] = relative.to_numpy()
         correlation[step] = foretold(distance, relative.to_numpy())
     return experiment_figures.gain_over_distance(distance, gain_by_step, correlation, measure)
 

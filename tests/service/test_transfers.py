@@ -79,7 +79,7 @@ def test_every_decision_is_an_event_with_its_evidence(joined: RunDirectory):
 def test_pictures_of_the_transfer_are_drawn(joined: RunDirectory):
     drawn = {path.name for path in joined.figures.iterdir()}
 
-    assert {"warm_start-cell_12.png", "similarity-mean_shift.svg"} <= drawn
+    assert {"warm_start-cell_12.png", "similarity-sla_first.svg"} <= drawn
 
 
 def test_experience_is_left_for_others(joined: RunDirectory):

@@ -116,7 +116,7 @@ def test_relabelling_cells_permutes_distances(name):
     )
 
 
-@pytest.mark.parametrize("name", sorted(set(MEASURES) - {"sla", "kl_paper"}))
+@pytest.mark.parametrize("name", sorted(set(MEASURES) - {"sla", "kl_paper", "sla_first"}))
 def test_farther_is_farther(name):
     """Three cells in a row: the outer two are farthest apart."""
     rng = np.random.default_rng(4)
@@ -165,3 +165,14 @@ def test_slow_waves_alone_are_not_a_difference():
         found.append(permutation_p_value(one, other, rng, rounds=49) <= 0.05)
 
     assert np.mean(found) <= 0.25
+
+
+def test_promises_come_first_and_experience_decides_among_equals():
+    """A near stranger with another promise is farther than a far one with the same."""
+    rng = np.random.default_rng(7)
+    target = population(rng, 50)
+    same_far, same_near = population(rng, 50, shift=2.0), population(rng, 50, shift=1.0)
+    other = population(rng, 50)._replace(sla=np.array([2.0, 1.0]))
+    to_target = MEASURES["sla_first"]([same_far, same_near, other, target])[:3, 3]
+
+    assert np.argsort(to_target).tolist() == [1, 0, 2]
