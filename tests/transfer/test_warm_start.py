@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ray import tune
 
-from slicing_rllib.transfer import Bundle, PolicyLibrary, WarmStartCallback
+from slicing_rllib.env import SlicingEnv
+from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.transfer import Bundle, PolicyLibrary, TransferSettings, WarmStartCallback
+from slicing_rllib.transfer.vae import VaeSettings
 
 TARGET, TOOK_OVER = "cell_6", 160
 
@@ -243,3 +247,28 @@ def test_bundles_of_a_library_are_candidates_but_not_ones_earlier_self(built, tr
     assert "library:good" in distances
     assert {"library:narrow", "library:self"}.isdisjoint(distances)
     assert of(happened, "warm_started").evidence["source"] == "library:good"
+
+
+def test_it_works_under_plain_tune(ray_session, network, tmp_path):
+    """No service layer: a Tuner, a config, the callback."""
+    settings = TransferSettings(vae=VaeSettings(updates=20, members=1))
+    config = (
+        TD3Config()
+        .environment(SlicingEnv, env_config=network)
+        .training(exploration_steps=20, replay_capacity=400, steps_per_iteration=20)
+        .callbacks(WarmStartCallback.configured(settings))
+    )
+    result = tune.Tuner(
+        TD3,
+        param_space=config,
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path), stop={"env_steps": TOOK_OVER + 20}, verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
+        ),
+    ).fit()[0]  # fmt: skip
+
+    assert result.error is None
+    restored = config.build_algo()
+    restored.restore_from_path(result.checkpoint.path)
+    assert restored.notes["transfer"][TARGET]["source"] in restored.cells
+    restored.stop()

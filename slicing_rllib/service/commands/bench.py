@@ -100,18 +100,28 @@ def learning(
 def transfer(
     decisions: Annotated[int, typer.Option(min=1, help="In a live run; the median counts.")] = 20,
     turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
+    warm_starts: Annotated[
+        int, typer.Option(min=0, help="Healthy and poisoned ones that the guard judges.")
+    ] = 60,
     json: Json = False,
 ) -> None:
     """How long a transfer takes: VAE, distances beside the double loop, decision to first action.
 
+    And what the guard makes of healthy and of poisoned sources, over many warm starts.
+
     Example: slicing-rllib bench transfer --decisions 20
     """
+    from itertools import chain
+
     from slicing_rllib.benchmarks import transfer as benchmark
+    from slicing_rllib.benchmarks import transfer_guard
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
     with ray_session(1):
-        _shown(benchmark.rows(decisions=decisions, turns=turns, progress=err.print), json)
+        timings = benchmark.rows(decisions=decisions, turns=turns, progress=err.print)
+        guard = transfer_guard.rows(warm_starts=warm_starts, progress=err.print)
+        _shown(chain(timings, guard if warm_starts else ()), json)
 
 
 def _shown(rows: Iterable[dict], json: bool) -> list[dict]:
