@@ -157,10 +157,11 @@ class SparseReception:
         return chosen.take(np.argsort(narrow, kind="stable"))
 
     def listen(self, position: PerUe, rank: PerUe) -> Heard:
-        snr = self._map.snr.take(position, axis=0)
-        signal = snr.ravel().take(np.arange(len(position)) * snr.shape[1] + rank)
-        row = self._map.first_row.take(position) + rank
-        return Heard(signal, snr, self._map.pair.take(row, axis=0))
+        row = self._map.row.take(self._map.first_row.take(position) + rank, axis=0)
+        kept = row.shape[1] // 2
+        snr = np.ascontiguousarray(row[:, :kept]).view(np.float32)
+        signal = snr.ravel().take(np.arange(len(position)) * kept + rank)
+        return Heard(signal, snr, row[:, kept:])
 
     def placement(self) -> Placement:
         radio, n_slices = self._scenario.radio, self._scenario.n_slices

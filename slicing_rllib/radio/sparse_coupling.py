@@ -19,7 +19,8 @@ BLOCK = 8192
 class SparseContiguousPlacement:
     """The same as `ContiguousPlacement`, for the pairs of cells that meet.
 
-    Pairs are the last axis throughout: many pairs, few slices.
+    What a slice meets is the difference of what lies below its range's two ends. Pairs are the last
+    axis throughout: many pairs, few slices.
     """
 
     def __init__(
@@ -29,20 +30,34 @@ class SparseContiguousPlacement:
         self._floor = (idle_load * on)[pairs.other].astype(np.float32)
         # The entry beyond the last pair is the serving cell's: it does not meet itself.
         self._heard = np.zeros((n_slices, len(pairs.other) + 1), np.float32)
-        self._covered = np.zeros((n_slices, n_slices, len(pairs.other)), np.float32)
+        self._below = np.zeros((n_slices - 1, n_slices, len(pairs.other)), np.float32)
+        self._scale = np.zeros((n_slices, len(pairs.other)), np.float32)
+        self._busy = np.zeros((n_slices, len(pairs.other)), np.float32)
 
     def interference(self, received: Received, share: PerSlice) -> Interference:
-        paired_overlap(share, self._pairs, out=self._covered)
+        paired_below(share, self._pairs, out=self._below)
+        width = np.maximum(np.ascontiguousarray(share.T, np.float32), NARROWEST)
+        (1 / width).take(self._pairs.serving, axis=1, out=self._scale, mode="clip")
         weights = _by_entry(received, share.shape[1], self._heard.shape[1])
 
         def meet(utilisation: PerSlice) -> PerUe:
-            busy = np.ascontiguousarray(utilisation.T, np.float32).take(self._pairs.other, axis=1)
-            for heard, parts in zip(self._heard[:, :-1], self._covered, strict=True):
-                np.einsum("mp,mp->p", parts, busy, out=heard)
-                np.maximum(heard, self._floor, out=heard)
+            self._meet(np.ascontiguousarray(utilisation.T, np.float32), share)
             return weights @ self._heard.ravel()
 
         return meet
+
+    def _meet(self, utilisation: Float32[np.ndarray, "slice cell"], share: PerSlice) -> None:
+        """Fills in what every slice of every pair's first cell hears of the second."""
+        utilisation.take(self._pairs.other, axis=1, out=self._busy, mode="clip")
+        heard, last = self._heard[:, :-1], len(self._below)
+        for ends, below in zip(heard, self._below, strict=False):
+            np.einsum("mp,mp->p", below, self._busy, out=ends)
+        load = (utilisation * share.T).sum(axis=0, dtype=np.float32)
+        heard[last] = load.take(self._pairs.other)
+        for number in range(last, 0, -1):
+            heard[number] -= heard[number - 1]
+        heard *= self._scale
+        np.maximum(heard, self._floor, out=heard)
 
 
 class SparseRandomPlacement:
@@ -75,29 +90,25 @@ def _by_entry(received: Received, n_slices: int, width: int) -> csr_array:
     if pair is None:
         raise ValueError("received: expected the pairs of serving and heard cells")
     column = (received.key % n_slices).astype(np.int32) * np.int32(width)
-    first = np.arange(0, pair.size + 1, pair.shape[1], dtype=np.int32)
-    entries = (received.snr.ravel(), (pair + column[:, None]).ravel(), first)
-    return csr_array(entries, shape=(len(pair), n_slices * width))
+    matrix = csr_array((len(pair), n_slices * width), dtype=np.float32)
+    # Set one by one: all are in order by construction, and the constructor would check that.
+    matrix.data, matrix.indices = received.snr.ravel(), (pair + column[:, None]).ravel()
+    matrix.indptr = np.arange(0, pair.size + 1, pair.shape[1], dtype=np.int32)
+    return matrix
 
 
-def paired_overlap(
-    share: PerSlice, pairs: Pairs, *, out: Float32[np.ndarray, "slice slice pair"]
+def paired_below(
+    share: PerSlice, pairs: Pairs, *, out: Float32[np.ndarray, "inner slice pair"]
 ) -> None:
-    """Of each slice's range in the first cell, the part that each slice of the second covers."""
+    """How much of each slice of the second cell lies below each inner boundary of the first."""
     narrow = np.ascontiguousarray(share.T, np.float32)
     end = np.cumsum(narrow, axis=0)
     start = end - narrow
-    width = np.maximum(narrow, NARROWEST)
-    first = np.minimum(start, 1 - NARROWEST)
     for lowest in range(0, out.shape[2], BLOCK):
         block = slice(lowest, lowest + BLOCK)
-        serving, other = pairs.serving[block], pairs.other[block]
-        own_first, own_last, scale = (
-            edge.take(serving, axis=1) for edge in (first, first + width, 1 / width)
-        )
-        its_start, its_end = start.take(other, axis=1), end.take(other, axis=1)
+        boundary = end[:-1].take(pairs.serving[block], axis=1)
+        its_start, its_width = (edge.take(pairs.other[block], axis=1) for edge in (start, narrow))
         for number, parts in enumerate(out[:, :, block]):
-            np.minimum(own_last[number], its_end, out=parts)
-            parts -= np.maximum(own_first[number], its_start)
+            np.subtract(boundary[number], its_start, out=parts)
             np.maximum(parts, 0.0, out=parts)
-            parts *= scale[number]
+            np.minimum(parts, its_width, out=parts)

@@ -14,6 +14,8 @@ from slicing_rllib.radio.strongest import StrongestCells, strongest_cells
 
 CHUNK = 2**15
 """Rows that are paired together: bounds the memory of what is in between."""
+CACHE_LINE = 32
+"""Two lines of 64 bytes, in integers of 4: processors fetch lines in pairs."""
 
 
 class Pairs(NamedTuple):
@@ -30,15 +32,21 @@ class SparseMap:
     shape: tuple[int, int]
     cell: Int32[np.ndarray, "position kept"]
     """Strongest first."""
-    snr: Float32[np.ndarray, "position kept"]
     best_cell: Int32[np.ndarray, " position"]
     candidates: Int32[np.ndarray, " position"]
     """How many of the strongest cells are strong enough to keep a UE that they serve."""
     first_row: Int32[np.ndarray, " position"]
-    pair: Int32[np.ndarray, "row kept"]
-    """Per candidate, the pair each heard cell makes with it; for itself, the number of pairs."""
+    row: Int32[np.ndarray, "row twice_kept"]
+    """Per candidate the SNR of each heard cell, as bits, and the pair that it makes with it.
+
+    Side by side, as they are looked up together. The candidate's own pair is the number of pairs.
+    """
     pairs: Pairs
     hysteresis_db: float
+
+    def snr(self) -> Float32[np.ndarray, "position kept"]:
+        """Of the cells in `cell`."""
+        return self.row[:, : self.cell.shape[1]].take(self.first_row, axis=0).view(np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -55,7 +63,7 @@ def sparse_map(
 
 def without_silent(heard: SparseMap, on: Bool[np.ndarray, " cell"]) -> SparseMap:
     """The same network with some cells off the air: nobody hears them."""
-    cell, snr = heard.cell.copy(), heard.snr.copy()
+    cell, snr = heard.cell.copy(), heard.snr()
     touched = np.flatnonzero(~on[cell].all(axis=1))
     left = np.where(on[cell[touched]], snr[touched], np.float32(0))
     order = np.argsort(-left, axis=1, kind="stable")
@@ -72,15 +80,17 @@ def paired(heard: StrongestCells, hysteresis_db: float) -> SparseMap:
     place = np.repeat(np.arange(len(candidates), dtype=np.int32), candidates)
     rank = np.arange(len(place), dtype=np.int32) - first_row[place]
     serving = heard.cell.ravel()[place.astype(np.int64) * heard.cell.shape[1] + rank]
-    keys, pair = _numbered(heard.cell, place, serving)
+    kept = heard.cell.shape[1]
+    row = aligned(len(place), 2 * kept)
+    np.take(heard.snr.view(np.int32), place, axis=0, out=row[:, :kept], mode="clip")
+    keys = _numbered(heard.cell, place, serving, out=row[:, kept:])
     return SparseMap(
         heard.shape,
         heard.cell,
-        heard.snr,
         np.ascontiguousarray(heard.cell[:, 0]),
         candidates,
         first_row,
-        pair,
+        row,
         Pairs(keys >> 32, keys & 0xFFFFFFFF),
         hysteresis_db,
     )
@@ -90,15 +100,16 @@ def _numbered(
     cell: Int32[np.ndarray, "position kept"],
     place: Int32[np.ndarray, " row"],
     serving: Int32[np.ndarray, " row"],
-) -> tuple[Int[np.ndarray, " pair"], Int32[np.ndarray, "row kept"]]:
-    """All keys (serving cell, other cell) in order, and per row the numbers of its keys."""
-    pair = np.empty((len(place), cell.shape[1]), np.int32)
+    *,
+    out: Int32[np.ndarray, "row kept"],
+) -> Int[np.ndarray, " pair"]:
+    """All keys (serving cell, other cell) in order; per row the numbers of its keys."""
     found = []
     for start in range(0, len(place), CHUNK):
         rows = slice(start, start + CHUNK)
         key = (serving[rows, None].astype(np.int64) << 32) + cell[place[rows]]
         known, number = np.unique(key, return_inverse=True)
-        pair[rows] = number.reshape(key.shape)
+        out[rows] = number.reshape(key.shape)
         found.append(known)
     keys = np.unique(np.concatenate(found))
     keys = keys[keys >> 32 != keys & 0xFFFFFFFF]
@@ -106,5 +117,12 @@ def _numbered(
         # Not found is the serving cell itself.
         at = np.searchsorted(keys, known).astype(np.int32)
         at[known >> 32 == known & 0xFFFFFFFF] = len(keys)
-        pair[start : start + CHUNK] = at[pair[start : start + CHUNK]]
-    return keys, pair
+        out[start : start + CHUNK] = at[out[start : start + CHUNK]]
+    return keys
+
+
+def aligned(rows: int, columns: int) -> Int32[np.ndarray, "row column"]:
+    """An empty table that begins where a cache line does, so that looking a row up takes fewest."""
+    memory = np.empty(rows * columns + CACHE_LINE, np.int32)
+    first = -memory.ctypes.data // memory.itemsize % CACHE_LINE
+    return memory[first : first + rows * columns].reshape(rows, columns)

@@ -27,7 +27,7 @@ from slicing_rllib.radio.sites import MastSpec, SiteSpec
 from slicing_rllib.radio.streams import Stream, generator
 
 SITES_HEARD = 32
-"""Nearest sites that are asked how well a place hears them."""
+"""Nearest sites that are asked how well a place hears them; more if many cells are kept."""
 TILE = 32
 """Map positions along the edge of a tile."""
 PERIOD_M = 3500.0
@@ -163,7 +163,7 @@ def _strongest(
     loss_db: Loss,
 ) -> StrongestCells:
     listener = _Listener(sites, ground, radio, shape, loss_db)
-    kept = min(radio.cells_kept, listener.n_cells)
+    kept = listener.kept
     cell = np.zeros((*shape, kept), np.int32)
     snr = np.zeros((*shape, kept), np.float32)
     for tile in _tiles(shape):
@@ -208,7 +208,8 @@ class _Listener:
         self._site_m = np.array([(site.x_m, site.y_m) for site in sites])
         sectors = np.array([len(site.mast.azimuths_deg) for site in sites])
         self._first_cell = np.cumsum(sectors) - sectors
-        self.n_cells = int(sectors.sum())
+        self.kept = min(radio.cells_kept, int(sectors.sum()))
+        self._heard = max(SITES_HEARD, math.ceil(self.kept / sectors.min()))
         self._masts = list(dict.fromkeys(site.mast for site in sites))
         number = {mast: index for index, mast in enumerate(self._masts)}
         self._mast = np.array([number[site.mast] for site in sites])
@@ -236,8 +237,8 @@ class _Listener:
         """The sites nearest to a tile, and the way from each to each place."""
         centre_m = places_m.mean(axis=(0, 1))
         to_centre_m = self._ground.displacements_m(self._site_m, centre_m)
-        near = np.argsort((to_centre_m**2).sum(axis=1), kind="stable")[:SITES_HEARD]
-        if len(self._site_m) > 3 * SITES_HEARD:
+        near = np.argsort((to_centre_m**2).sum(axis=1), kind="stable")[: self._heard]
+        if len(self._site_m) > 3 * self._heard:
             away_m = to_centre_m[near, None, None] + (places_m - centre_m)
         else:
             # On a small torus the way to a place may be round the other side.

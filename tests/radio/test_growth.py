@@ -1,0 +1,195 @@
+"""Networks of any size: the strongest cells stand for all, and nothing grows with their square."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from slicing_rllib.radio import Phase, RadioSpec, Scenario, Simulator, hexagonal
+from slicing_rllib.radio.coupling import PLACEMENTS, Received
+from slicing_rllib.radio.gain_map import gain_map
+from slicing_rllib.radio.sparse_coupling import SPARSE_PLACEMENTS
+from slicing_rllib.radio.sparse_map import Pairs
+from slicing_rllib.radio.strongest import strongest_cells
+
+COARSE = RadioSpec(map_resolution_m=50.0)
+
+
+def grid(paper: Scenario, rows: int, columns: int, radio: RadioSpec = COARSE) -> Scenario:
+    return hexagonal(rows, columns, like=replace(paper, radio=radio))
+
+
+def splits(seed: int, steps: int, n_cells: int) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(4), (steps, n_cells))
+
+
+def equal_kpis(some, others) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+@pytest.mark.parametrize("placement", sorted(PLACEMENTS))
+def test_pairs_interfere_as_whole_matrices_do(placement):
+    """Everybody hears everybody here, so that both must say the same."""
+    rng = np.random.default_rng(3)
+    n_cells, n_slices, members = 5, 4, 60
+    key = rng.integers(0, n_cells * n_slices, members)
+    snr = 10 ** rng.uniform(-1, 4, (members, n_cells))
+    serving, other = np.divmod(np.arange(n_cells**2), n_cells)
+    apart = serving != other
+    number = np.where(apart, np.cumsum(apart) - 1, apart.sum()).reshape(n_cells, n_cells)
+    users = np.bincount(key, minlength=n_cells * n_slices).reshape(n_cells, -1).astype(float)
+    signal = snr[np.arange(members), key // n_slices]
+    dense = Received(key, signal, snr, users)
+    sparse = dense._replace(
+        snr=snr.astype(np.float32), pair=number[key // n_slices].astype(np.int32)
+    )
+    share = rng.dirichlet(np.ones(n_slices), n_cells)
+    share[1] = (0.0, 0.5, 0.0, 0.5)
+    on = np.arange(n_cells) != 3
+    pairs = Pairs(serving[apart], other[apart])
+    whole = PLACEMENTS[placement](on, n_slices, 0.05).interference(dense, share)
+    paired = SPARSE_PLACEMENTS[placement](on, n_slices, 0.05, pairs).interference(sparse, share)
+    for utilisation in (np.zeros_like(share), rng.random(share.shape)):
+        expected = whole(utilisation)
+        wide = share.ravel()[key] > 0
+        assert paired(utilisation)[wide] == pytest.approx(expected[wide], rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 20])
+@pytest.mark.parametrize("placement", sorted(PLACEMENTS))
+def test_restored_a_large_network_goes_on_bit_for_bit(paper, steps, placement):
+    scenario = grid(paper, 4, 5, replace(COARSE, placement=placement))
+    simulator = Simulator(scenario, 1, map_seed=0)
+    for split in splits(0, steps, 60):
+        simulator.step(split)
+    simulator.set_phase("cell_17", Phase.OFF)
+    state = simulator.state()
+    expected = [simulator.step(split) for split in splits(1, 20, 60)]
+
+    other = Simulator(scenario, 7, map_seed=0)
+    other.restore(state)
+    found = [other.step(split) for split in splits(1, 20, 60)]
+    assert all(equal_kpis(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_usual_answers_lie_within_the_certified_bracket(paper):
+    simulator = Simulator(grid(paper, 4, 4), 0, map_seed=0)
+    for split in splits(2, 10, 48):
+        low, high = simulator.bracket(split, tolerance=1e-6)
+        share = simulator.applied_ratio(split)
+        assert (share * (high.utilisation - low.utilisation)).max() < 1e-4
+        load = simulator.step(split).load
+        assert np.abs(load - share * low.utilisation).max() < 3e-3
+
+
+def test_users_of_a_cell_that_is_off_attach_elsewhere(paper):
+    simulator = Simulator(grid(paper, 4, 4), 0, map_seed=0)
+    equal = np.full((48, 4), 0.25)
+    before = simulator.evaluate(equal)
+    simulator.set_phase("cell_5", Phase.OFF)
+    after = simulator.evaluate(equal)
+    assert before.users[4].sum() > 0
+    assert after.users[4].sum() == after.load[4].sum() == 0
+    assert after.users.sum() == before.users.sum()
+    assert 4 not in simulator.serving_map()
+    simulator.set_phase("cell_5", Phase.CONTROLLED)
+    assert simulator.evaluate(equal).users[4].sum() > 0
+
+
+def test_sixteen_cells_carry_nearly_all_interference(paper):
+    """What is left out at full load, against all 72: below 0.2 dB for half of the places."""
+    scenario = grid(paper, 4, 6)
+    few, many = (
+        strongest_cells(scenario.sites, scenario.ground, replace(COARSE, cells_kept=kept), 0)
+        for kept in (16, 72)
+    )
+    assert np.array_equal(few.snr, many.snr[:, :16])
+    loss_db = 10 * np.log10((1 + many.snr[:, 1:].sum(1)) / (1 + few.snr[:, 1:].sum(1)))
+    assert np.median(loss_db) < 0.2
+    assert np.quantile(loss_db, 0.95) < 0.6
+
+
+def test_shadowing_is_one_surface_across_tiles_and_the_maps_seam(paper):
+    """Steps between adjacent places are no larger where tiles meet or the torus wraps around."""
+    radio = RadioSpec(cells_kept=300, map_resolution_m=25.0)
+    scenario = grid(paper, 8, 10, radio)
+    found = strongest_cells(scenario.sites, scenario.ground, radio, 0)
+    rows, columns = found.shape
+    snr_db = np.full((rows * columns, 240), np.nan)
+    np.put_along_axis(snr_db, found.cell, 10 * np.log10(found.snr), axis=1)
+    surface = snr_db.reshape(rows, columns, 240)[:, :, ::3]
+    near = surface > np.nanquantile(surface, 0.9)
+    step = np.abs(np.roll(surface, -1, axis=1) - surface)
+    step = np.where(near & np.roll(near, -1, axis=1), step, np.nan)
+    inside = np.nanmean(step[:, 5:25])
+    assert np.nanmean(step[:, 31]) == pytest.approx(inside, rel=0.25)
+    assert np.nanmean(step[:, -1]) == pytest.approx(inside, rel=0.25)
+
+
+def snr_db(scenario: Scenario, seed: int, whole: bool) -> np.ndarray:
+    """Of one sector per site, from the map of all cells or from that of the strongest."""
+    where = scenario.sites, scenario.ground, scenario.radio, seed
+    if whole:
+        return 10 * np.log10(gain_map(*where).snr)[:, ::3]
+    found = strongest_cells(*where)
+    table = np.empty(found.cell.shape)
+    np.put_along_axis(table, found.cell, 10 * np.log10(found.snr), axis=1)
+    return table[:, ::3]
+
+
+def test_fading_has_the_same_statistics_either_way(paper):
+    """Spread around a place's median over seeds, and how much of it two sites share."""
+    scenario = grid(paper, 4, 8, replace(COARSE, cells_kept=96))
+    spreads, shared = [], []
+    for whole in (True, False):
+        drawn = np.array([snr_db(scenario, seed, whole) for seed in range(9)])
+        faded = drawn - np.median(drawn, axis=0)
+        spreads.append(np.quantile(faded, (0.05, 0.25, 0.75, 0.95)))
+        columns = (faded[..., site].ravel() for site in (0, 9, 3, 20, 5, 30))
+        alike = np.corrcoef(np.array(list(columns)))
+        shared.append(alike[np.triu_indices(6, 1)].mean())
+    assert spreads[0] == pytest.approx(spreads[1], abs=0.4)
+    assert shared[0] == pytest.approx(shared[1], abs=0.04)
+    assert shared[0] > 0.25
+
+
+def peak_bytes(scenario: Scenario) -> int:
+    tracemalloc.start()
+    simulator = Simulator(scenario, 0, map_seed=0)
+    for _ in range(2):
+        simulator.step(np.ones((len(scenario.cells), 4)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_grows_with_the_network_not_with_its_square(paper):
+    """Four times the sites take less than five times the memory; a square would take sixteen."""
+    small, large = (peak_bytes(grid(paper, side, side)) for side in (8, 16))
+    assert large < 5 * small
+
+
+def test_cells_masks_and_sla_groups_are_their_own_at_any_size(paper):
+    mask = replace(paper.mask, cell_levels=(1.0, 0.5, 0.25), cell_turns=(0.0, 0.5))
+    scenario = replace(grid(paper, 3, 4), mask=mask)
+    assert scenario.sla_throughput_mbps.shape == (36, 4)
+    assert len(np.unique(scenario.sla_throughput_mbps, axis=0)) == 2
+    users = np.zeros((36, 4))
+    simulator = Simulator(scenario, 0, map_seed=0)
+    for _ in range(100):
+        users += simulator.step(np.ones((36, 4))).users
+    busy = users.sum(axis=1)
+    assert busy[::3].mean() > 1.5 * busy[1::3].mean() > 2 * busy[2::3].mean()
+
+
+def test_neighbours_of_a_large_network_are_near(paper):
+    """Six neighbours within two site distances, two of them the other sectors of the site."""
+    scenario = grid(paper, 6, 6)
+    neighbours = scenario.neighbours
+    assert neighbours.shape == (108, 6)
+    site = np.array([(s.x_m, s.y_m) for s in scenario.sites])
+    for cell, others in enumerate(neighbours):
+        away_m = scenario.ground.displacements_m(site[cell // 3], site[others // 3])
+        assert np.linalg.norm(away_m, axis=1).max() < 1001
+        assert {3 * (cell // 3) + i for i in range(3)} - {cell} <= set(others)
