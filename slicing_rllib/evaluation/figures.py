@@ -152,3 +152,34 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
 def _line(name: str) -> dict[str, Any]:
     style = "--" if name in DASHED else "-"
     return {"color": COLOURS.get(name, "#444444"), "ls": style, "lw": 1.4, "label": name}
+
+
+MEMORY_LIMIT_GIB = 4.0
+"""What a city of 1,024 sites may take."""
+
+
+def growth(cells: Sequence[int], step_ms: Sequence[float], peak_gib: Sequence[float]) -> Figure:
+    """Time and memory of a simulator over the size of its network, beside the proportional."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+        panels = figure.subplots(1, 2)
+    for axes, values, what in zip(
+        panels, (step_ms, peak_gib), ("time of a step, ms", "peak memory, GiB"), strict=True
+    ):
+        proportional = [values[0] * n / cells[0] for n in cells]
+        axes.loglog(cells, values, color=COLOURS["drl"], marker="o", ms=4, label="measured")
+        if axes is panels[0]:
+            axes.loglog(cells, proportional, color="#444444", ls=":", label="in proportion")
+        else:
+            axes.axhline(MEMORY_LIMIT_GIB, color="#444444", ls=":", label="limit")
+            axes.set_ylim(min(values) / 3, 2 * MEMORY_LIMIT_GIB)
+        axes.legend(fontsize=8, loc="lower right")
+        for n, value in zip(cells, values, strict=True):
+            axes.annotate(f"{value:.3g}", (n, value), xytext=(-4, 5),
+                          textcoords="offset points", fontsize=7, ha="right")  # fmt: skip
+        axes.set_xlim(cells[0] / 2.5, cells[-1] * 1.6)
+        axes.set_xticks(cells, [f"{n:,}" for n in cells])
+        axes.minorticks_off()
+        axes.set_xlabel("cells (128 UEs each)")
+        axes.set_ylabel(what)
+    return figure

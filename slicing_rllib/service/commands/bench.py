@@ -62,19 +62,27 @@ def calibrate_traffic(
 
 @app.command()
 def simulator(
-    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
+    turns: Annotated[
+        int, typer.Option(min=1, max=20, help="Interleaved turns; medians count.")
+    ] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each size.")] = 2.0,
-    cells: Annotated[int, typer.Option(min=12, help="Largest network of the growth curve.")] = 768,
+    cells: Annotated[int, typer.Option(min=12, help="Largest network of the growth curve.")] = 3072,
+    out: Annotated[Path | None, typer.Option(help="Folder for the growth curve.")] = None,
     json: Json = False,
 ) -> None:
-    """Milliseconds per step on the paper's network; per cell and step as networks grow.
+    """Time and memory of a step on the paper's network, and as networks grow to 1,024 sites.
 
     Example: slicing-rllib bench simulator --cells 192
     """
     from slicing_rllib.benchmarks import simulator as benchmark
+    from slicing_rllib.evaluation import figures
     from slicing_rllib.service.console import err
 
-    _shown(benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print), json)
+    costs = benchmark.measure(turns=turns, seconds=seconds, cells=cells, progress=err.print)
+    _shown(benchmark.rows(costs), json)
+    if out is not None:
+        sizes, step_ms, _, peak_gib = zip(*costs, strict=True)
+        figures.save(figures.growth(sizes, step_ms, peak_gib), out, "growth")
 
 
 @app.command()
@@ -122,6 +130,24 @@ def transfer(
         timings = benchmark.rows(decisions=decisions, turns=turns, progress=err.print)
         guard = transfer_guard.rows(warm_starts=warm_starts, progress=err.print)
         _shown(chain(timings, guard if warm_starts else ()), json)
+
+
+@app.command()
+def telemetry(
+    turns: Annotated[int, typer.Option(min=1, help="Turn about; the median ratio counts.")] = 7,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 5.0,
+    json: Json = False,
+) -> None:
+    """What metrics, run directory and an open live page cost, beside training alone.
+
+    Example: slicing-rllib bench telemetry
+    """
+    from slicing_rllib.service import telemetry_cost as benchmark
+    from slicing_rllib.service.console import err
+    from slicing_rllib.service.ray_session import ray_session
+
+    with ray_session(1):
+        _shown(benchmark.rows(turns=turns, seconds=seconds, progress=err.print), json)
 
 
 def _shown(rows: Iterable[dict], json: bool) -> list[dict]:
