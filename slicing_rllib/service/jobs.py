@@ -1,33 +1,45 @@
-"""Commands as jobs on a Ray cluster: what is sent, followed, and fetched back."""
+"""Jobs on a Ray cluster: sent, followed, stopped, their results fetched back."""
 
-import base64
-import hashlib
-import io
 import json
 import os
-import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import ray
+import yaml
 from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import slicing_rllib
-from slicing_rllib.radio import TraceMask
-from slicing_rllib.service.config import ConfigError, RunConfig, load_config, resolved_yaml
-from slicing_rllib.service.run_directory import RunError
+from slicing_rllib.service.orders import TRACE, Order
+from slicing_rllib.service.parcel import (
+    CODE_MARK,
+    FILES,
+    RESULTS_MARK,
+    code_digest,
+    packed,
+    unpack,
+)
+from slicing_rllib.service.run_directory import RunError, write_atomically
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 POLL_S = 1.0
+ERRAND_POLL_S = 0.25
+ERRAND_PATIENCE_S = 120.0
 PATIENCE_S = 60.0
 """How long the cluster may be silent before we say that it is gone."""
-RUN_FOLDER = "slicing-rllib-run"
-FETCH_MARK = "slicing-rllib results: "
+DEFAULT_STORAGE = "/tmp/slicing-rllib-run"
+STORAGE_VARIABLE = "SLICING_RLLIB_STORAGE"
+INLINE_CHARACTERS = 64 * 1024
+"""An order up to here travels in the job's command line, which needs no files on any node.
+
+Linux takes 128 KiB in one argument.
+"""
 MAX_PACKAGE_BYTES = 512 * 2**20
+"""Ray's own bound on what travels with a job."""
 
 TROUBLE = (RuntimeError, ValueError, OSError, RayError)
 """What Ray's clients raise when a cluster does not do as asked."""
@@ -35,14 +47,13 @@ TROUBLE = (RuntimeError, ValueError, OSError, RayError)
 Says = Callable[[str], None]
 
 
-class Order(NamedTuple):
-    """What a job is to do."""
+class Node(NamedTuple):
+    """A live node."""
 
-    submission_id: str
-    arguments: tuple[str, ...]
-    config: RunConfig
-    digest: str
-    """Of the resolved config and arguments: two orders with one digest are one job."""
+    node_id: str
+    address: str
+    is_head: bool
+    resources: Mapping[str, float]
 
 
 class Cluster:
@@ -52,45 +63,53 @@ class Cluster:
         self.address = address
         try:
             self._client = JobSubmissionClient(address)
-            self._get_version()
-        except RunError:
-            raise
+            self.ray_version = self._version()
         except TROUBLE as error:
             raise RunError(_trouble(address, error)) from error
+        if self.ray_version != ray.__version__:
+            raise RunError(
+                f"{address}: the cluster runs Ray {self.ray_version}, this machine "
+                f"{ray.__version__}; expected the same"
+            )
 
-    def cpus(self) -> float:
-        """CPUs of all live nodes."""
-        return sum(node.get("CPU", 0.0) for node in self.nodes())
-
-    def nodes(self) -> list[dict[str, float]]:
-        """Resources of each live node."""
+    def nodes(self) -> list[Node]:
+        """Live nodes, the head first."""
         from ray.util.state import list_nodes
 
         try:
             found: list[Any] = list_nodes(address=self.address, detail=True)
         except TROUBLE as error:
             raise RunError(_trouble(self.address, error)) from error
-        return [dict(node.resources_total or {}) for node in found if node.state == "ALIVE"]
+        live = [
+            Node(node.node_id, node.node_ip, bool(node.is_head_node), node.resources_total or {})
+            for node in found
+            if node.state == "ALIVE"
+        ]
+        return sorted(live, key=lambda node: not node.is_head)
 
-    def submit(self, order: Order, says: Says) -> bool:
-        """Sends an order; False where the same one is there already.
+    def cpus(self) -> float:
+        """CPUs of all live nodes."""
+        return sum(node.resources.get("CPU", 0.0) for node in self.nodes())
 
+    def submit(self, order: Order, storage: str | None, says: Says) -> bool:
+        """Sends an order; False where the same one is there already and runs or has succeeded.
+
+        One that failed or was stopped goes on from its last checkpoint.
         Raises: RunError for another job of that name, or one that this cluster cannot hold.
         """
         known = self._details(order.submission_id)
-        if known is not None:
-            if (known.metadata or {}).get("digest") == order.digest:
-                return False
+        if known is not None and (known.metadata or {}).get("digest") != order.digest:
             raise RunError(f"job {order.submission_id}: there already is another job of that name")
-        needed, there = 1 + order.config.num_env_runners, self.cpus()
-        if needed > there:
-            raise RunError(
-                f"{self.address}: the run needs {needed} CPUs (a driver, "
-                f"{order.config.num_env_runners} env runners), the cluster has {there:g}"
-            )
+        if known is not None and known.status not in (JobStatus.FAILED, JobStatus.STOPPED):
+            return False
+        self._check_feasible(order)
+        if known is not None:
+            says(f"{order.submission_id} has {known.status.lower()}: going on from its checkpoint")
+            self._client.delete_job(order.submission_id)
+        env = self._environment(says)
         says(f"submitting {order.submission_id} to {self.address}")
         with TemporaryDirectory() as folder:
-            self._send(order, _packed(order.config, Path(folder)))
+            self._send(order, env, _entrypoint(order, storage, env, Path(folder)))
         return True
 
     def status(self, submission_id: str) -> JobDetails:
@@ -105,6 +124,7 @@ class Cluster:
         return self._client.get_job_logs(submission_id)
 
     def stop(self, submission_id: str) -> None:
+        """Asks a job to write a checkpoint and end."""
         self.status(submission_id)
         self._client.stop_job(submission_id)
 
@@ -125,48 +145,97 @@ class Cluster:
                 time.sleep(POLL_S)
                 continue
             if text[said:].strip():
-                heard(text[said:].rstrip("\n"))
+                heard(text[said:].strip("\n"))
             said = len(text)
             if details.status.is_terminal():
-                return _exit_code(details)
+                return exit_code(details)
             time.sleep(POLL_S)
 
     def fetch(self, order: Order, to: Path) -> Path:
-        """The run directory of a job, without its checkpoints, by way of the job API alone.
+        """The results of a job, without its checkpoints, by way of the job API alone.
 
-        Raises: RunError where it did not arrive whole, or `to` is taken.
+        Raises: RunError where they did not arrive whole, or `to` is taken.
         """
         if to.exists() and any(to.iterdir()):
             raise RunError(f"{to}: expected an empty folder for the results")
-        errand = f"{order.submission_id}-results-{int(time.time())}"
-        self._client.submit_job(
-            submission_id=errand,
-            entrypoint=f"python -m slicing_rllib.service.parcel {_remote_folder(order)}",
-            runtime_env=_runtime_env(None),
-        )
-        while not (details := self.status(errand)).status.is_terminal():
-            time.sleep(POLL_S / 4)
-        text = self._client.get_job_logs(errand)
-        self._client.delete_job(errand)
-        if details.status != JobStatus.SUCCEEDED or FETCH_MARK not in text:
+        details = self.status(order.submission_id)
+        env = dict(details.runtime_env or {})
+        env.pop("working_dir", None)
+        folder = details.entrypoint.split("parcel", 1)[1].split()[1]
+        # Where storage is not shared, only the job's own node has them.
+        where = {"ray.io/node-id": details.driver_node_id} if details.driver_node_id else None
+        code, text = self.errand(f"results {folder}", env, where)
+        if code or RESULTS_MARK not in text:
             raise RunError(f"job {order.submission_id}: its results could not be fetched")
-        unpack(text.split(FETCH_MARK, 1)[1].split()[0], to)
+        unpack(text.split(RESULTS_MARK, 1)[1].split()[0], to)
+        _make_local(to)
         return to
 
-    def _send(self, order: Order, package: Path) -> None:
-        size = sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
-        if size > MAX_PACKAGE_BYTES:
-            raise RunError(f"package: {size / 2**20:.0f} MiB, Ray takes at most 512 MiB")
+    def errand(
+        self, what: str, env: Mapping[str, Any], where: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """A short job of ours, gone when it has ended: its exit code and what it printed."""
         try:
-            self._client.submit_job(
+            name = self._started(
+                entrypoint=f"python -m slicing_rllib.service.parcel {what}",
+                runtime_env=dict(env),
+                entrypoint_label_selector=dict(where) if where else None,
+            )
+            deadline = time.monotonic() + ERRAND_PATIENCE_S
+            while not (details := self.status(name)).status.is_terminal():
+                if time.monotonic() > deadline:
+                    self._client.stop_job(name)
+                    return 1, ""
+                time.sleep(ERRAND_POLL_S)
+            text = self._client.get_job_logs(name)
+            self._client.delete_job(name)
+        except TROUBLE as error:
+            raise RunError(_trouble(self.address, error)) from error
+        return exit_code(details), text
+
+    def _check_feasible(self, order: Order) -> None:
+        there = self.cpus()
+        if order.cpus > there:
+            raise RunError(
+                f"{self.address}: {order.name} needs {order.cpus} CPUs (its driver included), the "
+                f"cluster has {there:g}"
+            )
+
+    def _environment(self, says: Says) -> dict[str, Any]:
+        """What jobs run with. Our own code travels along unless the cluster has the very same."""
+        env: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
+        if os.environ.get("SLICING_RLLIB_DEBUG"):
+            env["env_vars"]["SLICING_RLLIB_DEBUG"] = "1"
+        code, text = self.errand("code", env)
+        theirs = text.split(CODE_MARK, 1)[1].split()[0] if CODE_MARK in text else None
+        if code == 0 and theirs == code_digest():
+            return env
+        found = "other" if theirs else "no"
+        says(f"the cluster has {found} slicing-rllib code: this machine's travels with the job")
+        return env | {"py_modules": [str(Path(slicing_rllib.__file__).parent)]}
+
+    def _send(self, order: Order, env: dict[str, Any], entrypoint: str) -> None:
+        try:
+            self._started(
                 submission_id=order.submission_id,
-                entrypoint=_entrypoint(order),
-                runtime_env=_runtime_env(package),
-                metadata={"digest": order.digest, "run": order.config.name},
+                entrypoint=entrypoint,
+                runtime_env=env,
+                metadata={"digest": order.digest, "name": order.name},
                 entrypoint_num_cpus=1,
             )
         except TROUBLE as error:
             raise RunError(_trouble(self.address, error)) from error
+
+    def _started(self, **job: Any) -> str:
+        """Sends a job; a cluster that has only just come up has no agent yet that would start it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._client.submit_job(**job)
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_S)
 
     def _details(self, submission_id: str) -> JobDetails | None:
         try:
@@ -176,109 +245,51 @@ class Cluster:
                 return None
             raise RunError(_trouble(self.address, error)) from error
 
-    def _get_version(self) -> None:
+    def _version(self) -> str:
         answer = self._client._do_request("GET", "/api/version")
         if answer.status_code != 200:
             raise RuntimeError(f"{answer.status_code} {answer.text}")
-        theirs = answer.json().get("ray_version")
-        if theirs != ray.__version__:
-            raise RunError(
-                f"{self.address}: the cluster runs Ray {theirs}, this machine {ray.__version__}; "
-                "expected the same"
-            )
+        return str(answer.json().get("ray_version"))
 
 
-def order_of(arguments: Sequence[str], submission_id: str | None) -> Order:
-    """Checks the command that a job is to run. Raises: ConfigError for one that cannot be run."""
-    if not arguments or arguments[0] != "train":
-        raise ConfigError("submit: expected -- train [CONFIG] [--set KEY=VALUE ...]")
-    source, settings = _train_arguments(arguments[1:])
-    config = load_config(source, settings)
-    digest = hashlib.sha256(resolved_yaml(config).encode()).hexdigest()[:12]
-    name = submission_id or f"{config.name}-{digest[:6]}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return Order(name, tuple(arguments), config, digest)
+def _entrypoint(order: Order, storage: str | None, env: dict[str, Any], package: Path) -> str:
+    """Resumes where an earlier attempt of the same job left off.
+
+    Raises: RunError for an order that is too large to travel.
+    """
+    size = sum(map(len, order.files.values()))
+    if size > MAX_PACKAGE_BYTES:
+        raise RunError(
+            f"order: {size / 2**20:.0f} MiB, Ray takes at most {MAX_PACKAGE_BYTES / 2**20:g} MiB"
+        )
+    root = f'"{storage}"' if storage else f'"${{{STORAGE_VARIABLE}:-{DEFAULT_STORAGE}}}"'
+    command = f"python -m slicing_rllib.service.parcel {order.command} {root}/{order.submission_id}"
+    line = packed(order.files)
+    if len(line) <= INLINE_CHARACTERS:
+        return f"{command} {line}"
+    for name, content in order.files.items():
+        (package / name).write_bytes(content)
+    env["working_dir"] = str(package)
+    return command
 
 
-def pack(folder: Path) -> str:
-    """A run directory without checkpoints as one line of text."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:xz") as archive:
-        for path in sorted(folder.iterdir()):
-            if path.name != "checkpoints":
-                archive.add(path, path.name)
-    content = data.getvalue()
-    digest = hashlib.sha256(content).hexdigest()
-    return f"{digest}:{base64.b64encode(content).decode()}"
+def _make_local(folder: Path) -> None:
+    """Points a fetched run at the trace that came with it."""
+    config = folder / "config.yaml"
+    if (folder / FILES / TRACE).is_file() and config.is_file():
+        plain = yaml.safe_load(config.read_text(encoding="utf-8"))
+        plain["scenario"]["mask"]["path"] = f"{FILES}/{TRACE}"
+        write_atomically(config, yaml.safe_dump(plain, sort_keys=False).encode())
 
 
-def unpack(line: str, to: Path) -> None:
-    """The reverse. Raises: RunError for a line that is not whole."""
-    digest, _, encoded = line.partition(":")
-    content = base64.b64decode(encoded)
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise RunError("results: arrived damaged, expected the digest that was sent along")
-    to.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:xz") as archive:
-        archive.extractall(to, filter="data")
-
-
-def _train_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """CONFIG and settings. Raises: ConfigError for an option that makes no sense in a job."""
-    source, settings, rest = "quick", [], list(arguments)
-    while rest:
-        word = rest.pop(0)
-        if word == "--set" and rest:
-            settings.append(rest.pop(0))
-        elif word.startswith("--set="):
-            settings.append(word.removeprefix("--set="))
-        elif word.startswith("-"):
-            raise ConfigError(f"submit: {word} has no place in a job, expected CONFIG and --set")
-        else:
-            source = word
-    return source, settings
-
-
-def _packed(config: RunConfig, folder: Path) -> Path:
-    """A folder with the resolved config, and the trace that it names."""
-    text = resolved_yaml(config)
-    mask = config.scenario.mask
-    if isinstance(mask, TraceMask):
-        (folder / "trace.csv").write_bytes(Path(mask.path).read_bytes())
-        text = text.replace(mask.path, "trace.csv")
-    (folder / "config.yaml").write_text(text)
-    return folder
-
-
-def _entrypoint(order: Order) -> str:
-    """Resumes where an earlier attempt of the same job left off."""
-    return (
-        "python -m slicing_rllib.service.cli train config.yaml "
-        f"--out {_remote_folder(order)} --resume"
-    )
-
-
-def _remote_folder(order: Order) -> str:
-    return f"/tmp/{RUN_FOLDER}/{order.submission_id}"
-
-
-def _runtime_env(package: Path | None) -> dict[str, Any]:
-    """Our own package travels with the job, so a cluster needs only Ray and torch."""
-    env: dict[str, Any] = {
-        "py_modules": [str(Path(slicing_rllib.__file__).parent)],
-        "env_vars": {
-            "OMP_NUM_THREADS": "1",
-            "SLICING_RLLIB_DEBUG": os.environ.get("SLICING_RLLIB_DEBUG", ""),
-        },
-    }
-    return env if package is None else env | {"working_dir": str(package)}
-
-
-def _exit_code(details: JobDetails) -> int:
+def exit_code(details: JobDetails) -> int:
+    """Of an ended job, as a shell would have it."""
     if details.status == JobStatus.SUCCEEDED:
         return 0
     if details.status == JobStatus.STOPPED:
         return 130
-    return details.driver_exit_code or 1
+    code = details.driver_exit_code or 1
+    return code if code > 0 else 128 - code
 
 
 def _trouble(address: str, error: Exception) -> str:
@@ -298,7 +309,7 @@ def as_json(details: JobDetails) -> str:
             "submission_id": details.submission_id,
             "status": str(details.status),
             "message": details.message,
-            "exit_code": _exit_code(details) if details.status.is_terminal() else None,
+            "exit_code": exit_code(details) if details.status.is_terminal() else None,
         },
         indent=2,
     )

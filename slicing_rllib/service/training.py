@@ -24,6 +24,7 @@ from slicing_rllib.service.scratch import fork, fork_step, forks, scratch_config
 from slicing_rllib.service.telemetry import Telemetry
 from slicing_rllib.service.tracking import open_sinks
 from slicing_rllib.service.transferring import take_over
+from slicing_rllib.service.watcher import Watcher
 
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose level on the evaluation traffic accompanies the learning curve."""
@@ -34,16 +35,6 @@ class Interrupted(RunError):
     """Somebody asked the run to stop; its checkpoint is written."""
 
     interrupted = True
-
-
-class Watcher:
-    """Hears how a run is doing. This one says nothing."""
-
-    def says(self, message: str) -> None: ...
-
-    def trained(self, row: dict[str, Any], total_steps: int) -> None: ...
-
-    def evaluates(self, policy: str, done: int, total: int) -> None: ...
 
 
 @dataclass
@@ -76,6 +67,9 @@ class Training:
                 self.event("interrupted", "asked to stop; checkpoint written")
                 raise Interrupted(f"{self.run.path}: stopped at step {self.algorithm.env_steps}")
             self._iterate()
+        if forks(self.config):
+            # A run that ends before its fork is due has nothing else to compare with.
+            fork(self.run, self.config, self.algorithm)
         self.checkpoint()
 
     def checkpoint(self) -> None:

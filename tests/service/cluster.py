@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,12 +18,14 @@ class LocalCluster:
 
     def __init__(self, folder: Path, head_cpus: int, worker_cpus: tuple[int, ...]) -> None:
         self._folder = folder
+        self.session = folder / "s"
+        self.session.mkdir()
         self.port, self.dashboard_port = _free_port(), _free_port()
         self.address = f"http://127.0.0.1:{self.dashboard_port}"
         self.env = os.environ | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_TMPDIR": str(folder),
+            "RAY_TMPDIR": str(self.session),
             "OMP_NUM_THREADS": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -39,13 +42,12 @@ class LocalCluster:
             f"--num-cpus={head_cpus}",
         )  # fmt: skip
         self._wait_for_dashboard()
-        for number, cpus in enumerate(worker_cpus):
-            # A node unpacks a job's files anew: with a folder of its own it takes nobody's away.
+        for cpus in worker_cpus:
             self._start(
                 f"--address=127.0.0.1:{self.port}",
                 "--node-ip-address=127.0.0.1",
                 f"--num-cpus={cpus}",
-                f"--temp-dir={self._folder / f'w{number}'}",
+                prefix=self._own_files(),
             )
             self._wait_for_node()
         return self
@@ -54,9 +56,15 @@ class LocalCluster:
         for node in reversed(self.nodes):
             kill_family(node)
 
-    def _start(self, *arguments: str) -> None:
+    def _own_files(self) -> list[str]:
+        """A worker node sees an empty folder where the head has its session, as other hosts do."""
+        script = 'mount -t tmpfs none "$0" && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", script, str(self.session)]
+
+    def _start(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         ray = Path(sys.executable).parent / "ray"
-        command = [ray, "start", *arguments, "--block", "--disable-usage-stats",
+        command = [*prefix, ray, "start", *arguments, "--block", "--disable-usage-stats",
+                   f"--dashboard-agent-listen-port={_free_port()}",
                    "--object-store-memory=200000000"]  # fmt: skip
         log = (self._folder / f"node{len(self.nodes)}.log").open("w")
         with log:

@@ -1,5 +1,6 @@
 """`slicing-rllib submit`"""
 
+from json import loads
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from slicing_rllib.service.commands.options import Json
 def submit(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="-- train ... | status|logs|stop ID", help="What to do."),
+        typer.Argument(metavar="-- train|sweep ... | status|logs|stop ID", help="What to do."),
     ],
     address: Annotated[
         str | None,
@@ -27,9 +28,20 @@ def submit(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: runs/ID.")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SLICING_RLLIB_STORAGE",
+            help="Folder that the cluster's nodes share and keep runs in. Default: what the "
+            "cluster's own SLICING_RLLIB_STORAGE says, else /tmp/slicing-rllib-run of one node.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """The same command as a job on a Ray cluster; exits with the job's own exit code.
+
+    The same order again goes on with its job: a job that failed or was stopped resumes from its
+    last checkpoint in the storage.
 
     The token comes from RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or ~/.ray/auth_token.
 
@@ -37,14 +49,17 @@ def submit(
 
       slicing-rllib submit --address http://127.0.0.1:8265 -- train paper --set num_env_runners=4
 
-      slicing-rllib submit --detach --id night -- train paper
+      slicing-rllib submit --detach --id night --storage /results -- train paper
+
+      slicing-rllib submit -- sweep learning_rates
 
       slicing-rllib submit status night
     """
     from slicing_rllib.service.config import ConfigError
-    from slicing_rllib.service.console import err, policies_table, print_json
+    from slicing_rllib.service.console import err, policies_table, print_json, sweep_table
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.jobs import DEFAULT_ADDRESS, Cluster, as_json, order_of
+    from slicing_rllib.service.jobs import DEFAULT_ADDRESS, Cluster, as_json
+    from slicing_rllib.service.orders import order_of
     from slicing_rllib.service.ray_session import quieten
     from slicing_rllib.service.run_directory import RunDirectory
 
@@ -58,7 +73,7 @@ def submit(
     order = order_of(arguments, submission_id)
     cluster = Cluster(where)
     says = lambda text: err.print(text, highlight=False, markup=False, soft_wrap=True)  # noqa: E731
-    if not cluster.submit(order, says):
+    if not cluster.submit(order, storage, says):
         says(f"{order.submission_id} is there already: going on with it")
     if not follow:
         print_json({"submission_id": order.submission_id}) if json else stdout.print(
@@ -68,12 +83,18 @@ def submit(
     code = cluster.follow(order.submission_id, says)
     if code:
         raise typer.Exit(code)
-    run = RunDirectory.open(cluster.fetch(order, out or Path("runs") / order.submission_id))
+    folder = cluster.fetch(order, out or Path("runs") / order.submission_id)
+    if order.command == "train":
+        result = RunDirectory.open(folder).summary()
+        table = policies_table(result["policies"])
+    else:
+        result = loads((folder / "results.json").read_text(encoding="utf-8"))
+        table = sweep_table(result)
     if json:
-        print_json(run.summary())
+        print_json(result)
         return
-    stdout.print(policies_table(run.summary()["policies"]))
-    stdout.print(f"results: {run.path}", soft_wrap=True)
+    stdout.print(table)
+    stdout.print(f"results: {folder}", soft_wrap=True)
 
 
 def _about(cluster, question: str, submission_id: str, as_json) -> None:
