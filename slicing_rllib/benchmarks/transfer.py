@@ -11,8 +11,9 @@ from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import built_in
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback, decision
+from slicing_rllib.transfer.settings import VaeSettings
 from slicing_rllib.transfer.similarity import MEASURES, Population
-from slicing_rllib.transfer.vae import VaeSettings, train_vae
+from slicing_rllib.transfer.vae import train_vae
 
 Row = dict[str, float | str | int]
 Says = Callable[[str], None]

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from slicing_rllib.benchmarks.checked import within
-from slicing_rllib.service.training import Watcher
+from slicing_rllib.service.watcher import Watcher
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)

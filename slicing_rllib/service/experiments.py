@@ -19,7 +19,8 @@ from slicing_rllib.service.experiment_config import CLONED, ExperimentConfig
 from slicing_rllib.service.libraries import bundles_of
 from slicing_rllib.service.ray_session import quieten, ray_session
 from slicing_rllib.service.run_directory import RunDirectory, RunError, write_atomically
-from slicing_rllib.service.training import Watcher, train
+from slicing_rllib.service.training import train
+from slicing_rllib.service.watcher import Watcher
 from slicing_rllib.transfer import PolicyLibrary
 
 Says = Callable[[str], None]

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from slicing_rllib.transfer.settings import VaeSettings
 from slicing_rllib.transfer.similarity import MEASURES, WITHOUT_VAE, Population
-from slicing_rllib.transfer.vae import VaeSettings, train_vae
+from slicing_rllib.transfer.vae import train_vae
 
 RESAMPLES = 8
 BLOCK_STEPS = 25

@@ -19,14 +19,11 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from slicing_rllib.learning.replay import Transitions
+from slicing_rllib.transfer.errors import LibraryError
 
 FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MANIFEST, WEIGHTS, EXPERIENCE = "manifest.json", "weights.safetensors", "experience.safetensors"
-
-
-class LibraryError(ValueError):
-    """A library or bundle that cannot be used, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)

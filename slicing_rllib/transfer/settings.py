@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from slicing_rllib.transfer.similarity import MEASURES
-from slicing_rllib.transfer.vae import VaeSettings
 
 METHODS = (
     "none",
@@ -16,6 +15,33 @@ METHODS = (
 )
 CHOICES = (*MEASURES, "zero_shot", "random", "worst")
 """Measures of distance, a trial of each source in the target, and two controls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeSettings:
+    """Widths are the paper's; the rest it leaves open.
+
+    Raises: ValueError for a number that makes no sense.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    hiddens: tuple[int, ...] = (64, 24)
+    latent: int = 4
+    kl_weight: float = 1e-3
+    """alpha of eq. (6). Small, so that posteriors become narrow, as the paper saw them."""
+    members: int = 3
+    """Models that differ in their seed alone: how far they agree is how far they can be trusted."""
+    updates: int = 600
+    batch: int = 128
+    lr: float = 3e-3
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "members", "updates", "batch", "lr"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"vae.{name}: expected more than 0, got {getattr(self, name)}")
+        if self.kl_weight < 0:
+            raise ValueError(f"vae.kl_weight: expected at least 0, got {self.kl_weight}")
 
 
 @dataclass(frozen=True, kw_only=True)

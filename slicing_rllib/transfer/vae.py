@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,36 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from slicing_rllib.transfer.settings import VaeSettings
+
 Samples = Float[np.ndarray, "sample feature"]
 SMALLEST_SCALE = 1e-6
 LOG_VARIANCE_LIMITS = (-20.0, 4.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaeSettings:
-    """Widths are the paper's; the rest it leaves open.
-
-    Raises: ValueError for a number that makes no sense.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    hiddens: tuple[int, ...] = (64, 24)
-    latent: int = 4
-    kl_weight: float = 1e-3
-    """alpha of eq. (6). Small, so that posteriors become narrow, as the paper saw them."""
-    members: int = 3
-    """Models that differ in their seed alone: how far they agree is how far they can be trusted."""
-    updates: int = 600
-    batch: int = 128
-    lr: float = 3e-3
-
-    def __post_init__(self) -> None:
-        for name in ("latent", "members", "updates", "batch", "lr"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"vae.{name}: expected more than 0, got {getattr(self, name)}")
-        if self.kl_weight < 0:
-            raise ValueError(f"vae.kl_weight: expected at least 0, got {self.kl_weight}")
 
 
 class Posterior(NamedTuple):

@@ -10,7 +10,8 @@ import yaml
 
 from slicing_rllib.service.config import RunConfig, load_config
 from slicing_rllib.service.run_directory import RunDirectory
-from slicing_rllib.service.training import Watcher, train
+from slicing_rllib.service.training import train
+from slicing_rllib.service.watcher import Watcher
 
 SMALL = {
     "name": "small",

@@ -14,7 +14,8 @@ from slicing_rllib.evaluation.statistics import METRICS
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.interruption import Interruption
 from slicing_rllib.service.run_directory import RunDirectory, RunError
-from slicing_rllib.service.training import Interrupted, Watcher, train
+from slicing_rllib.service.training import Interrupted, train
+from slicing_rllib.service.watcher import Watcher
 
 
 class StopsAt(Watcher):

@@ -12,8 +12,9 @@ from slicing_rllib.service.config import ConfigError, RunConfig, load_config
 from slicing_rllib.service.experience import read_experience
 from slicing_rllib.service.run_directory import RunDirectory
 from slicing_rllib.service.scratch import fork_step, scratch_run
-from slicing_rllib.service.training import Watcher, train
+from slicing_rllib.service.training import train
 from slicing_rllib.service.transferring import transfer_config
+from slicing_rllib.service.watcher import Watcher
 
 SETTINGS = (
     "name=joined",

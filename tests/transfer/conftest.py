@@ -8,8 +8,7 @@ from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import built_in, hexagonal
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.settings import GuardSettings
-from slicing_rllib.transfer.vae import VaeSettings
+from slicing_rllib.transfer.settings import GuardSettings, VaeSettings
 
 TARGET = "cell_6"
 WINDOW, CAME_UP, TOOK_OVER = 60, 100, 160

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.transfer.decision import CellSamples, choose, distances_between, from_distances
-from slicing_rllib.transfer.vae import VaeSettings
+from slicing_rllib.transfer.settings import VaeSettings
 
 VAE = VaeSettings(updates=100, members=2)
 

@@ -9,7 +9,7 @@ from ray import tune
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.transfer import Bundle, PolicyLibrary, TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.vae import VaeSettings
+from slicing_rllib.transfer.settings import VaeSettings
 
 TARGET, TOOK_OVER = "cell_6", 160
 

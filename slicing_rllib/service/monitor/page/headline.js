@@ -4,7 +4,7 @@ import { byId, html, replace } from "./dom.js";
 import { brief, decimal, duration, percent } from "./format.js";
 
 const SILENT_AFTER_S = 60;
-const TROUBLE = /nan|lost|fail|stall|guard|fell_back|negative|poison|error|corrupt|passed_over/i;
+const TROUBLE = /nan|lost|fail|stall|fell_back|negative|poison|error|corrupt|passed_over/i;
 
 export function isTrouble(event) {
   return TROUBLE.test(event.kind);
