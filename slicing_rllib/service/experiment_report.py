@@ -26,6 +26,7 @@ from slicing_rllib.evaluation.statistics import (
 from slicing_rllib.evaluation.transfer_statistics import foretold
 from slicing_rllib.service.comparing import compare_cells, draw_comparison
 from slicing_rllib.service.evaluating import load_rollouts
+from slicing_rllib.service.experiment_config import ExperimentConfig
 from slicing_rllib.service.experiment_results import (
     Results,
     gains,
@@ -35,7 +36,7 @@ from slicing_rllib.service.experiment_results import (
 )
 from slicing_rllib.service.experiments import arm_folder
 from slicing_rllib.service.pairs import measure_table, pair_distances, pair_gains, rotations
-from slicing_rllib.service.run_directory import RunDirectory, write_atomically
+from slicing_rllib.service.run_directory import RunDirectory, RunError, write_atomically
 
 PAPER = {
     "traffic_aware": {"satisfaction_mean": 0.87, "fail_rate_95": 0.25, "delay_max_ms": 1.8},
@@ -68,6 +69,39 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
     return ExperimentReport(summary, _rich(summary), files)
 
 
+def headline(experiment: ExperimentConfig, final: pd.DataFrame) -> str:
+    """The table of final evaluations, from `results.csv` alone: what a README carries."""
+    empty = pd.DataFrame()
+    results = Results(experiment, final, empty, empty, empty)
+    policies = policies_of(results)
+    seeds = int(final["seed"].nunique())
+    told = (
+        f"`slicing-rllib experiment {experiment.name} --seeds {seeds}`: {seeds} seeds, brackets "
+        "are 95 % intervals by bootstrap over whole seeds."
+    )
+    return "\n".join([*_final_lines({"policies": policies}, experiment.titles), told])
+
+
+def write_into(page: Path, name: str, text: str) -> None:
+    """Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+    Raises: RunError for a page without these marks.
+    """
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closing, after = rest.partition(end)
+    if not mark or not closing:
+        raise RunError(f"{page}: expected the marks {begin} and {end}")
+    whole = f"{before}{begin}\n{text.strip()}\n{end}{after}"
+    write_atomically(page, whole.encode())
+
+
+def policies_of(results: Results) -> dict[str, Any]:
+    """Every policy's row."""
+    rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_SPAWN_REPORT,)))
+    return {p: _policy(results, p, rng) for p in results.final["policy"].unique()}
+
+
 def summarised(results: Results, folder: Path) -> dict[str, Any]:
     """All that the report says, as plain numbers."""
     rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_SPAWN_REPORT,)))
@@ -77,9 +111,7 @@ def summarised(results: Results, folder: Path) -> dict[str, Any]:
         "experiment": experiment.name,
         "seeds": int(results.final["seed"].nunique()),
         "experiment_sha256": hashlib.sha256(plain.encode()).hexdigest(),
-        "policies": {
-            policy: _policy(results, policy, rng) for policy in results.final["policy"].unique()
-        },
+        "policies": policies_of(results),
     }
     if experiment.reference is not None:
         summary["gains"] = {
