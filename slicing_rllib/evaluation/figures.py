@@ -183,3 +183,46 @@ def growth(cells: Sequence[int], step_ms: Sequence[float], peak_gib: Sequence[fl
         axes.set_xlabel("cells (128 UEs each)")
         axes.set_ylabel(what)
     return figure
+
+
+def coupling(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """What splits do to neighbours, and what a message is worth, from `bench coupling`'s rows."""
+    found = {row["name"]: row for row in rows}
+    networks = list(dict.fromkeys(".".join(name.split(".")[1:3]) for name in found))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+        panels = figure.subplots(1, 2)
+    felt = [("tenth.one_cell", "one cell moves a tenth"),
+            ("tenth.neighbours", "all neighbours do"),
+            ("any_split.one_cell", "one cell splits anyhow"),
+            ("any_split.neighbours", "all neighbours do")]  # fmt: skip
+    told = [("message.mean_load", "neighbours' mean load"),
+            ("message.per_neighbour", "each neighbour's load"),
+            ("message.foreseen", "next step's mean load (nobody can know)")]  # fmt: skip
+    _bars(panels[0], found, networks, [(f"{key}.throughput", label) for key, label in felt])
+    panels[0].set_yscale("symlog", linthresh=0.1)
+    panels[0].set_ylabel("change of throughput felt, %")
+    _bars(panels[1], found, networks, told)
+    panels[1].set_ylabel("reward that it adds to a forecast")
+    panels[1].axhline(0, color="#444444", lw=0.8)
+    return figure
+
+
+def _bars(
+    axes: Axes,
+    found: Mapping[str, Mapping[str, Any]],
+    networks: Sequence[str],
+    quantities: Sequence[tuple[str, str]],
+) -> None:
+    """A group of bars with intervals per network."""
+    palette = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00")
+    width = 0.8 / len(quantities)
+    for number, (key, label) in enumerate(quantities):
+        cells = [found[f"coupling.{network}.{key}"] for network in networks]
+        values = np.array([row["value"] for row in cells])
+        reach = np.abs(np.array([(row["low"], row["high"]) for row in cells]).T - values)
+        places = np.arange(len(networks)) + (number - (len(quantities) - 1) / 2) * width
+        axes.bar(places, values, width, yerr=reach, color=palette[number], label=label,
+                 error_kw={"lw": 0.8})  # fmt: skip
+    axes.set_xticks(range(len(networks)), [network.replace(".", "\n") for network in networks])
+    axes.legend(fontsize=7)

@@ -84,11 +84,11 @@ class Simulator:
         self._received = None
         return kpis
 
-    def evaluate(self, prb_ratio: PerSlice) -> StepKpis:
-        """What `step` would answer. Raises: as `step`."""
+    def evaluate(self, prb_ratio: PerSlice, *, tolerance: float = TOLERANCE) -> StepKpis:
+        """What `step` would answer, loads settled to a tolerance. Raises: as `step`."""
         share = self.applied_ratio(prb_ratio)
         received = self.received
-        self.settled = self._settle(share, self._likely(share))
+        self.settled = self._settle(share, self._likely(share), tolerance)
         return measured(
             received,
             self.settled,

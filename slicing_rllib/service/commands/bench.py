@@ -86,6 +86,29 @@ def simulator(
 
 
 @app.command()
+def coupling(
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of movement and traffic.")] = 10,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="Built-in scenario; may be given more than once.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figure.")] = None,
+    json: Json = False,
+) -> None:
+    """How cells disturb each other under both placements, and what messages are worth.
+
+    Example: slicing-rllib bench coupling --seeds 3 --scenario paper
+    """
+    from slicing_rllib.benchmarks import coupling as benchmark
+    from slicing_rllib.evaluation import figures
+    from slicing_rllib.service.console import err
+
+    names = tuple(scenario or ("paper", "mixed"))
+    found = _shown(benchmark.rows(scenarios=names, seeds=seeds, progress=err.print), json)
+    if out is not None:
+        figures.save(figures.coupling(found), out, "coupling")
+
+
+@app.command()
 def learning(
     turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each peer.")] = 3.0,
