@@ -193,12 +193,12 @@ def coupling(rows: Sequence[Mapping[str, Any]]) -> Figure:
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         panels = figure.subplots(1, 2)
     felt = [("tenth.one_cell", "one cell moves a tenth"),
-            ("tenth.neighbours", "all neighbours do"),
+            ("tenth.neighbours", "all neighbours move a tenth"),
             ("any_split.one_cell", "one cell splits anyhow"),
-            ("any_split.neighbours", "all neighbours do")]  # fmt: skip
+            ("any_split.neighbours", "all neighbours split anyhow")]  # fmt: skip
     told = [("message.mean_load", "neighbours' mean load"),
             ("message.per_neighbour", "each neighbour's load"),
-            ("message.foreseen", "next step's mean load (nobody can know)")]  # fmt: skip
+            ("message.foreseen", "next step's mean load, not to be had")]  # fmt: skip
     _bars(panels[0], found, networks, [(f"{key}.throughput", label) for key, label in felt])
     panels[0].set_yscale("symlog", linthresh=0.1)
     panels[0].set_ylabel("change of throughput felt, %")
@@ -225,4 +225,4 @@ def _bars(
         axes.bar(places, values, width, yerr=reach, color=palette[number], label=label,
                  error_kw={"lw": 0.8})  # fmt: skip
     axes.set_xticks(range(len(networks)), [network.replace(".", "\n") for network in networks])
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
