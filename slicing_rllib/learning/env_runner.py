@@ -1,71 +1,54 @@
-"""RLlib's EnvRunner for columnar environments: all cells act in one forward pass."""
+"""RLlib's EnvRunner for columnar environments: all cells of all environments act in one pass."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import ray
 import torch
 from gymnasium import spaces
+from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils import force_list
 from ray.rllib.utils.checkpoints import Checkpointable
+from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from slicing_rllib.env import ColumnarEnv, Counterfactual, StepColumns
+from slicing_rllib.env import ColumnarEnv
 from slicing_rllib.learning.cell_control import Orders
 from slicing_rllib.learning.pettingzoo_adapter import columnar
-from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.rl_module import BankedMultiRLModule
-from slicing_rllib.learning.streams import CellStreams, Purpose, flat_dirichlet, normal
+from slicing_rllib.learning.sampled_env import ColumnarEpisode, SampledEnv, Step
 from slicing_rllib.learning.update import forward
 
-
-class Step(NamedTuple):
-    """What one network step adds to experience."""
-
-    transitions: Transitions
-    present: np.ndarray
-    """Cells whose transition is real: there before the step and after it."""
-    live: np.ndarray
-    decided: np.ndarray
-    """Cells whose own policy, or exploration, made this step's action."""
-    advantage: np.ndarray
-    """Of watched cells: the policy's reward without noise less the default action's; else NaN."""
+HOOKS = ("on_episode_start", "on_episode_step", "on_episode_end", "on_sample_end")
 
 
 class ColumnarEnvRunner(EnvRunner, Checkpointable):
-    """Steps one network, acting with the policies of its module."""
+    """Steps its networks, acting with the policies of its module."""
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         self._context = kwargs.get("worker_index", 0) or 0
+        self._callbacks = [made() for made in force_list(config.callbacks_class)]
+        self._hooks = {hook for hook in HOOKS if self._is_wanted(hook)}
         self.make_env()
         self.make_module()
-        seed = np.random.SeedSequence(config.seed or 0, spawn_key=(self._context,))
-        self._env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
-        shape = (self.env.action_size,)
-        cells = self.env.cells
-        self._explore = CellStreams(noise_seed, Purpose.EXPLORE, cells, shape, flat_dirichlet)
-        self._noise = CellStreams(noise_seed, Purpose.NOISE, cells, shape, normal)
-        self.steps = 0
-        """Network steps since the start."""
-        self._columns: StepColumns | None = None
-        n_cells = len(cells)
+        n_cells = len(self.env.cells)
         self._plain_orders = Orders(
             np.zeros(n_cells, bool), np.full(n_cells, config.exploration_noise, np.float32)
         )
 
     def make_env(self) -> None:
-        from ray.rllib.env.env_context import EnvContext
-        from ray.tune.registry import ENV_CREATOR, _global_registry
-
-        name: Any = self.config.env
-        creator = (
-            _global_registry.get(ENV_CREATOR, name)
-            if isinstance(name, str)
-            else (lambda context: name(**context))
-        )
-        context = EnvContext(self.config.env_config, worker_index=self._context)
-        self.env: ColumnarEnv = columnar(creator(context))
+        """`num_envs_per_env_runner` networks, each with a seed of its own."""
+        self.sampled = [
+            SampledEnv(self._made_env(index), self._seed_of(index))
+            for index in range(self.config.num_envs_per_env_runner or 1)
+        ]
+        self.env: Any = self.sampled[0].env
+        """The first network."""
+        self._episodes: list[ColumnarEpisode | None] = [None] * len(self.sampled)
 
     def make_module(self) -> None:
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
@@ -79,89 +62,54 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return {cell: (obs, action) for cell in self.env.cells} | {"__env__": (obs, action)}
 
     @property
-    def columns(self) -> StepColumns:
-        """The last step; the first call starts the environment."""
-        if self._columns is None:
-            self._columns = self.env.reset_columns(self._env_seed)
-        return self._columns
+    def index(self) -> int:
+        """Of this runner among the workers; 0 is the driver's own."""
+        return self._context
 
-    def step(self, orders: Orders) -> Step:
-        """One network step; cells that explore act at random, the others with noise."""
-        before = self.columns
-        action = self._act(before.obs, orders)
-        advantage = self._advantage(before, action, orders.watched)
-        after = self.env.step_columns(action)
-        self.steps += 1
-        present = before.live & after.live
-        transitions = Transitions(
-            before.obs,
-            after.action,
-            after.reward,
-            after.obs,
-            after.terminated.astype(np.float32),
-            after.outcome,
-        )
-        done = after.terminated | after.truncated
-        over = done[after.live].all()
-        self._columns = self.env.reset_columns() if over else after
-        return Step(transitions, present, after.live, present & before.controlled, advantage)
+    @property
+    def steps(self) -> int:
+        """Network steps since the start, of all networks."""
+        return sum(sampled.steps for sampled in self.sampled)
 
-    def set_phase(self, cell: str, phase: int) -> None:
-        """Switches a cell off, to the default action or to its policy, from the next step on."""
-        env: Any = self.env
-        env.set_phase(cell, phase)
-        if self._columns is not None:
-            self._columns = self._columns._replace(controlled=env.controlled)
-
-    def _act(self, obs: np.ndarray, orders: Orders) -> np.ndarray:
-        explores = orders.explores
-        if explores.all():
-            return self._explore.at(self.steps)
-        noise = torch.from_numpy(orders.noise_sigma[:, None] * self._noise.at(self.steps))
-        action = self.actions(obs, noise)
-        if explores.any():
-            action[explores] = self._explore.at(self.steps)[explores]
-        return action
-
-    def _advantage(
-        self, before: StepColumns, action: np.ndarray, watched: tuple[int, ...]
-    ) -> np.ndarray:
-        """What a watched cell's policy gets in the coming step that the default would not."""
-        advantage = np.full(len(self.env.cells), np.nan)
-        if watched and isinstance(self.env, Counterfactual):
-            plain = self.actions(before.obs)
-            for row in watched:
-                if before.controlled[row]:
-                    own, default = action.copy(), action.copy()
-                    own[row], default[row] = plain[row], 1.0
-                    rewards = [self.env.rewards_if(joint)[row] for joint in (own, default)]
-                    advantage[row] = rewards[0] - rewards[1]
-        return advantage
-
-    def actions(self, obs: np.ndarray, logit_noise: torch.Tensor | None = None) -> np.ndarray:
-        """Every cell's shares (cell, action)."""
-        with torch.no_grad():
-            layers = self.module.bank.layers("actor")
-            logits = forward(layers, torch.from_numpy(obs)[:, None])[0][:, 0]
-            if logit_noise is not None:
-                logits = logits + logit_noise
-            return torch.softmax(logits, dim=-1).numpy()
+    def step(self, orders: Orders) -> list[Step]:
+        """One step of every network; cells that explore act at random, the others with noise."""
+        actions, plain = self._act(orders)
+        steps = []
+        for index, sampled in enumerate(self.sampled):
+            self._begin_episode(index)
+            watched_plain = None if plain is None else plain[index]
+            step, after = sampled.step(actions[index], watched_plain, orders.watched)
+            steps.append(step)
+            self._tell_step(index, after)
+        return steps
 
     def sample(
         self, *, num_env_steps: int = 1, orders: Orders | None = None, **_: Any
     ) -> list[Step]:
-        """As many network steps in a row."""
-        return [self.step(orders or self._plain_orders) for _ in range(num_env_steps)]
+        """At least as many network steps, evenly from all networks."""
+        rounds = -(-num_env_steps // len(self.sampled))
+        steps = [step for _ in range(rounds) for step in self.step(orders or self._plain_orders)]
+        if "on_sample_end" in self._hooks:
+            self._call("on_sample_end", samples=steps)
+        return steps
+
+    def actions(self, obs: np.ndarray, logit_noise: torch.Tensor | None = None) -> np.ndarray:
+        """Every cell's shares, (cell, obs) to (cell, action)."""
+        noise = None if logit_noise is None else logit_noise[:, None]
+        return self._policies(obs[:, None], noise)[:, 0]
+
+    def set_phase(self, cell: str, phase: int) -> None:
+        """Switches a cell off, to the default action or to its policy, from the next step on."""
+        for sampled in self.sampled:
+            env: Any = sampled.env
+            env.set_phase(cell, phase)
+            sampled.refresh_controlled()
 
     def get_metrics(self) -> Any:
         return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **_: Any) -> dict:
-        return {
-            "steps": self.steps,
-            "env": None if self._columns is None else self.env.state(),
-            "columns": None if self._columns is None else self._columns._asdict(),
-        }
+        return {"networks": [sampled.state() for sampled in self.sampled]}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         if "rl_module" in state:
@@ -170,19 +118,96 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             self.module.set_state(
                 ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights
             )
-        if "steps" in state:
-            self.steps = int(state["steps"])
-            if state["env"] is not None:
-                self.env.restore(state["env"])
-                self._columns = StepColumns(**state["columns"])
+        for sampled, own in zip(self.sampled, state.get("networks", ()), strict=False):
+            sampled.restore(own)
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict]:
         return (), {"config": self.config}
 
     def assert_healthy(self) -> None:
-        assert self.env is not None
+        assert self.sampled
 
     def stop(self) -> None:
-        close = getattr(self.env, "close", None)
-        if close is not None:
-            close()
+        for sampled in self.sampled:
+            close = getattr(sampled.env, "close", None)
+            if close is not None:
+                close()
+
+    def _act(self, orders: Orders) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+        """Actions of every network; what policies do without noise where a cell is watched."""
+        if orders.explores.all():
+            return [sampled.random_action() for sampled in self.sampled], None
+        obs = np.stack([sampled.columns.obs for sampled in self.sampled], axis=1)
+        noise = np.stack([sampled.noise(orders) for sampled in self.sampled], axis=1)
+        noisy = self._policies(obs, torch.from_numpy(noise)).swapaxes(0, 1)
+        actions = [
+            sampled.explored(np.ascontiguousarray(noisy[index]), orders)
+            for index, sampled in enumerate(self.sampled)
+        ]
+        plain = self._policies(obs, None).swapaxes(0, 1) if orders.watched else None
+        return actions, None if plain is None else list(plain)
+
+    def _policies(self, obs: np.ndarray, noise: torch.Tensor | None) -> np.ndarray:
+        """(cell, env, obs) to (cell, env, action)."""
+        with torch.no_grad():
+            logits, _ = forward(self.module.bank.layers("actor"), torch.from_numpy(obs))
+            if noise is not None:
+                logits = logits + noise
+            return torch.softmax(logits, dim=-1).numpy()
+
+    def _made_env(self, index: int) -> ColumnarEnv:
+        name: Any = self.config.env
+        creator = (
+            _global_registry.get(ENV_CREATOR, name)
+            if isinstance(name, str)
+            else (lambda context: name(**context))
+        )
+        context = EnvContext(self.config.env_config, worker_index=self._context, vector_index=index)
+        return columnar(creator(context))
+
+    def _seed_of(self, index: int) -> np.random.SeedSequence:
+        key = (self._context, index) if index else (self._context,)
+        return np.random.SeedSequence(self.config.seed or 0, spawn_key=key)
+
+    def _is_wanted(self, hook: str) -> bool:
+        """Somebody attached something: calls that nobody hears are not made."""
+        own = getattr(RLlibCallback, hook)
+        overridden = any(getattr(type(each), hook) is not own for each in self._callbacks)
+        return overridden or bool(getattr(self.config, f"callbacks_{hook}", None))
+
+    def _begin_episode(self, index: int) -> None:
+        if self._hooks and self._episodes[index] is None:
+            sampled = self.sampled[index]
+            episode = ColumnarEpisode(sampled.episodes, sampled.columns, sampled.env.cells)
+            self._episodes[index] = episode
+            if "on_episode_start" in self._hooks:
+                self._call_of(index, "on_episode_start", episode)
+
+    def _tell_step(self, index: int, after: Any) -> None:
+        episode = self._episodes[index]
+        if episode is None:
+            return
+        episode.add(after)
+        if "on_episode_step" in self._hooks:
+            self._call_of(index, "on_episode_step", episode)
+        if self.sampled[index].over:
+            if "on_episode_end" in self._hooks:
+                self._call_of(index, "on_episode_end", episode)
+            self._episodes[index] = None
+
+    def _call_of(self, index: int, hook: str, episode: ColumnarEpisode) -> None:
+        self._call(
+            hook,
+            episode=episode,
+            env=self.sampled[index].env,
+            env_index=index,
+            rl_module=self.module,
+        )
+
+    def _call(self, hook: str, **told: Any) -> None:
+        make_callback(
+            hook,
+            callbacks_objects=self._callbacks,
+            callbacks_functions=getattr(self.config, f"callbacks_{hook}", None) or [],
+            kwargs={"env_runner": self, "metrics_logger": self.metrics, **told},
+        )

@@ -14,16 +14,20 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from slicing_rllib.learning.cell_control import CellControl
-from slicing_rllib.learning.env_runner import ColumnarEnvRunner, Step
+from slicing_rllib.learning.env_runner import ColumnarEnvRunner
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS, BankedMultiRLModule, TD3Module
+from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.learning.streams import CellStreams, Purpose, cell_key, normal, uniform
 from slicing_rllib.learning.update import Batch, Hyperparameters
+from slicing_rllib.learning.worker_watch import WorkerWatch
 from slicing_rllib.radio import Phase
 
 NOT_A_CELL = "__env__"
 HAPPENINGS_KEPT = 1000
+WAIT_FOR_WORKERS_S = 60.0
+"""Per iteration, where none answers."""
 
 
 class Happening(NamedTuple):
@@ -172,6 +176,7 @@ class TD3(Algorithm):
         # In one process the runner and the learner are ours to call; RLlib types them loosely.
         self._runner: Any = self.env_runner
         self._workers: Any = self.env_runner_group
+        self.worker_watch = WorkerWatch(self._workers)
         env = self._runner.env
         self.cells: tuple[str, ...] = env.cells
         sizes = (env.obs_size, env.action_size)
@@ -215,12 +220,16 @@ class TD3(Algorithm):
         if self.config.num_env_runners:
             self._train_with_workers()
         else:
-            for _ in range(self.config.steps_per_iteration):
-                self._take(self._runner.step(self.control.orders()))
+            goal = self.env_steps + self.config.steps_per_iteration
+            while self.env_steps < goal:
+                for step in self._runner.step(self.control.orders()):
+                    self._take(step)
         self._log()
 
     def _train_with_workers(self) -> None:
         """Workers sample with the weights of the iteration's start while the learner updates."""
+        if self.worker_watch.lost:
+            self._workers.probe_unhealthy_env_runners(timeout_seconds=WAIT_FOR_WORKERS_S)
         self._push_weights()
         workers = self.config.num_env_runners
         steps = -(-self.config.steps_per_iteration // workers)
@@ -228,14 +237,19 @@ class TD3(Algorithm):
         for steps_of_worker in self._workers.foreach_env_runner(
             lambda runner: runner.sample(num_env_steps=steps, orders=orders),
             local_env_runner=False,
+            timeout_seconds=self.config.sample_timeout_s,
         ):
             for step in steps_of_worker:
                 self._take(step)
+        for kind, message, evidence in self.worker_watch.look():
+            self.report(Happening(kind, message, evidence=evidence))
 
     def _push_weights(self) -> None:
         state = ray.put(self._td3_learner.banked.get_state(inference_only=True))
         self._workers.foreach_env_runner(
-            lambda runner: runner.module.set_state(ray.get(state)), local_env_runner=False
+            lambda runner: runner.module.set_state(ray.get(state)),
+            local_env_runner=False,
+            timeout_seconds=self.config.sample_timeout_s,
         )
 
     def _take(self, step: Step) -> None:

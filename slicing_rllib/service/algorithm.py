@@ -11,6 +11,11 @@ from slicing_rllib.radio import StepKpis
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.transfer import WarmStartCallback
 
+ANSWER_WITHIN_S = 120.0
+"""An env runner that takes longer for its part of an iteration is done without."""
+PROBE_S = 0.5
+"""What each iteration spends on asking lost env runners whether they are back."""
+
 
 def algorithm_config(config: RunConfig) -> TD3Config:
     """RLlib's config of a run: usable as it is in plain RLlib and Tune programs."""
@@ -25,10 +30,15 @@ def algorithm_config(config: RunConfig) -> TD3Config:
         TD3Config()
         .environment(SlicingEnv, env_config=env)
         .training(**config.learning.model_dump(exclude={"training_steps"}))
-        .env_runners(num_env_runners=config.num_env_runners)
+        .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=ANSWER_WITHIN_S)
         .debugging(seed=config.seed)
         .callbacks(WarmStartCallback.configured(config.transfer))
-        .fault_tolerance(restart_failed_env_runners=True, delay_between_env_runner_restarts_s=0.0)
+        .fault_tolerance(
+            restart_failed_env_runners=True,
+            delay_between_env_runner_restarts_s=0.0,
+            env_runner_health_probe_timeout_s=PROBE_S,
+            env_runner_restore_timeout_s=ANSWER_WITHIN_S,
+        )
     )
 
 

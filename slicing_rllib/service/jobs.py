@@ -18,6 +18,7 @@ from slicing_rllib.service.orders import TRACE, Order
 from slicing_rllib.service.parcel import (
     CODE_MARK,
     FILES,
+    ORDER,
     RESULTS_MARK,
     code_digest,
     packed,
@@ -34,9 +35,9 @@ PATIENCE_S = 60.0
 DEFAULT_STORAGE = "/tmp/slicing-rllib-run"
 STORAGE_VARIABLE = "SLICING_RLLIB_STORAGE"
 INLINE_CHARACTERS = 64 * 1024
-"""An order up to here travels in the job's command line, which needs no files on any node.
+"""An order up to here travels in the job's metadata, which needs no files on any node.
 
-Linux takes 128 KiB in one argument.
+Linux takes 128 KiB in one variable.
 """
 MAX_PACKAGE_BYTES = 512 * 2**20
 """Ray's own bound on what travels with a job."""
@@ -108,8 +109,7 @@ class Cluster:
             self._client.delete_job(order.submission_id)
         env = self._environment(says)
         says(f"submitting {order.submission_id} to {self.address}")
-        with TemporaryDirectory() as folder:
-            self._send(order, env, _entrypoint(order, storage, env, Path(folder)))
+        self._send(order, storage, env)
         return True
 
     def status(self, submission_id: str) -> JobDetails:
@@ -214,20 +214,28 @@ class Cluster:
         says(f"the cluster has {found} slicing-rllib code: this machine's travels with the job")
         return env | {"py_modules": [str(Path(slicing_rllib.__file__).parent)]}
 
-    def _send(self, order: Order, env: dict[str, Any], entrypoint: str) -> None:
-        try:
-            self._started(
-                submission_id=order.submission_id,
-                entrypoint=entrypoint,
-                runtime_env=env,
-                metadata={"digest": order.digest, "name": order.name},
-                entrypoint_num_cpus=1,
-            )
-        except TROUBLE as error:
-            raise RunError(_trouble(self.address, error)) from error
+    def _send(self, order: Order, storage: str | None, env: Mapping[str, Any]) -> None:
+        metadata = {"digest": order.digest, "name": order.name}
+        line = packed(order.files)
+        with TemporaryDirectory() as folder:
+            if len(line) <= INLINE_CHARACTERS:
+                own: dict[str, Any] = dict(env)
+                metadata[ORDER] = line
+            else:
+                own = {**env, "working_dir": _written(order.files, folder)}
+            try:
+                self._started(
+                    submission_id=order.submission_id,
+                    entrypoint=_entrypoint(order, storage),
+                    runtime_env=own,
+                    metadata=metadata,
+                    entrypoint_num_cpus=1,
+                )
+            except TROUBLE as error:
+                raise RunError(_trouble(self.address, error)) from error
 
     def _started(self, **job: Any) -> str:
-        """Sends a job; a cluster that has only just come up has no agent yet that would start it."""
+        """Sends a job; a cluster that has just come up has no agent yet to start it."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -252,25 +260,22 @@ class Cluster:
         return str(answer.json().get("ray_version"))
 
 
-def _entrypoint(order: Order, storage: str | None, env: dict[str, Any], package: Path) -> str:
-    """Resumes where an earlier attempt of the same job left off.
+def _entrypoint(order: Order, storage: str | None) -> str:
+    """Resumes where an earlier attempt of the same job left off."""
+    root = f'"{storage}"' if storage else f'"${{{STORAGE_VARIABLE}:-{DEFAULT_STORAGE}}}"'
+    return f"python -m slicing_rllib.service.parcel {order.command} {root}/{order.submission_id}"
 
-    Raises: RunError for an order that is too large to travel.
-    """
-    size = sum(map(len, order.files.values()))
+
+def _written(files: Mapping[str, bytes], folder: str) -> str:
+    """A folder that Ray takes along. Raises: RunError for files that are too large for that."""
+    size = sum(map(len, files.values()))
     if size > MAX_PACKAGE_BYTES:
         raise RunError(
-            f"order: {size / 2**20:.0f} MiB, Ray takes at most {MAX_PACKAGE_BYTES / 2**20:g} MiB"
+            f"order: {size / 2**20:.1f} MiB, Ray takes at most {MAX_PACKAGE_BYTES / 2**20:g} MiB"
         )
-    root = f'"{storage}"' if storage else f'"${{{STORAGE_VARIABLE}:-{DEFAULT_STORAGE}}}"'
-    command = f"python -m slicing_rllib.service.parcel {order.command} {root}/{order.submission_id}"
-    line = packed(order.files)
-    if len(line) <= INLINE_CHARACTERS:
-        return f"{command} {line}"
-    for name, content in order.files.items():
-        (package / name).write_bytes(content)
-    env["working_dir"] = str(package)
-    return command
+    for name, content in files.items():
+        (Path(folder) / name).write_bytes(content)
+    return folder
 
 
 def _make_local(folder: Path) -> None:

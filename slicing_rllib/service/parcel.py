@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import os
 import sys
 import tarfile
@@ -14,6 +15,8 @@ from slicing_rllib.service.run_directory import RunError, write_atomically
 
 RESULTS_MARK = "slicing-rllib results: "
 CODE_MARK = "slicing-rllib code: "
+ORDER = "order"
+"""Metadata of a job that holds its files, packed."""
 NOT_SENT = "checkpoint"
 """What begins so stays where it is: checkpoints are large, and only good for going on there."""
 FILES = "order"
@@ -59,11 +62,17 @@ def code_digest() -> str:
     return total.hexdigest()[:16]
 
 
-def perform(command: str, folder: Path, order: str | None) -> int:
-    """Runs an order in `folder`, from its last checkpoint where it has one; the exit code."""
+def order_of_this_job() -> str | None:
+    """What the job's metadata holds: Ray tells a job's driver, and nobody else."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return job.get("metadata", {}).get(ORDER)
+
+
+def perform(command: str, folder: Path) -> int:
+    """Runs this job's order in `folder`, from its last checkpoint; the exit code."""
     from slicing_rllib.service.cli import run
 
-    sent = folder / FILES
+    sent, order = folder / FILES, order_of_this_job()
     if order is None:
         sent.mkdir(parents=True, exist_ok=True)
         for path in Path.cwd().iterdir():
@@ -87,9 +96,9 @@ def _main(what: str, *arguments: str) -> int:
             sys.stdout.write(f"{CODE_MARK}{code_digest()}\n")
         case "results", (folder,):
             sys.stdout.write(f"{RESULTS_MARK}{packed_folder(Path(folder))}\n")
-        case (("train" | "sweep"), (folder, *order)):
-            os.environ.setdefault("OMP_NUM_THREADS", "1")
-            return perform(what, Path(folder).absolute(), order[0] if order else None)
+        case (("train" | "sweep"), (folder,)):
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+            return perform(what, Path(folder).absolute())
     return 0
 
 

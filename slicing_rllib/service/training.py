@@ -91,6 +91,7 @@ class Training:
             "updates": algorithm.updates,
             "seconds": round(self.seconds, 3),
             "seed": self.config.seed,
+            "env_runner_nodes": algorithm.worker_watch.nodes,
         }
 
     def weights(self) -> dict[str, dict[str, np.ndarray]]:
