@@ -52,7 +52,7 @@ def test_ues_are_served_by_the_cell_they_hear_best(network):
         simulator.step(even(network))
     users = received.users.sum(axis=1)
     area = np.bincount(simulator.serving_map().ravel(), minlength=len(users))
-    assert np.corrcoef(users, area)[0, 1] > 0.9
+    assert np.corrcoef(users, area)[0, 1] > 0.8
 
 
 def test_no_cell_lies_at_an_edge_without_interference(network):
