@@ -1,5 +1,6 @@
 """The simulator against numbers that nobody here wrote."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,26 @@ def rows(
         yield from cdf_rows(built_in("tr36873_uma"), reference)
     progress("traffic of the paper's network")
     yield from traffic_fit.target_rows(built_in("paper"), TRAFFIC_SEEDS)
+
+
+def setup_rows(scenario: Scenario, reference_csv: Path | None) -> Iterator[Row]:
+    """Both CDFs of another TR 36.873 setup, beside its reference where there is one.
+
+    Raises: ValueError, one line, for a reference file or an antenna that cannot be used.
+    """
+    if reference_csv is not None:
+        yield from cdf_rows(scenario, read_reference(reference_csv))
+        return
+    for elements, label in ARRAYS.items():
+        for kind, values_db in _kinds(drop_of(scenario, elements)).items():
+            for percentile in PERCENTILES:
+                yield {
+                    "name": f"calibration.tr36873.{kind}.{label}.p{percentile:02d}",
+                    "value": float(np.percentile(values_db, percentile)),
+                    "unit": "dB",
+                    "reference": "",
+                    "ratio": math.nan,
+                }
 
 
 def path_loss_rows() -> Iterator[Row]:

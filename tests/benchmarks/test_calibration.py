@@ -1,11 +1,14 @@
 """Calibration: small parts of it, and the files it reads and writes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from slicing_rllib.benchmarks import calibration, closed_forms
 from slicing_rllib.benchmarks.checked import checked, within
 from slicing_rllib.radio import built_in
+from slicing_rllib.service.config import load_config
 
 
 def test_path_loss_points():
@@ -76,3 +79,35 @@ def test_a_checked_row_says_how_far_off_it_is():
     assert row["ratio"] == pytest.approx(1.1)
     assert not within(row)
     assert np.isnan(checked("x", 1.0, "dB", 0.0, 0.1, "somebody")["ratio"])
+
+
+@pytest.fixture
+def umi(tmp_path):
+    """TR 36.873's 3D-UMi, 200 m and 10 m: only settings of a config."""
+    path = tmp_path / "umi.yaml"
+    path.write_text(
+        "scenario:\n"
+        "  like: tr36873_uma\n"
+        "  layout: {site_distance_m: 200, mast: {height_m: 10}}\n"
+        "  radio: {environment: tr36873_umi, min_distance_m: 10}\n"
+    )
+    return load_config(str(path)).scenario
+
+
+def test_another_layout_is_calibrated_by_config_alone(umi, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "N_UES", 3000)
+    reference = tmp_path / "reference.csv"
+    reference.write_text(reference_text())
+    free = {row["name"]: row["value"] for row in calibration.setup_rows(umi, None)}
+    held = list(calibration.setup_rows(umi, reference))
+    assert [row["value"] for row in held] == list(free.values())
+    assert all("expected" in row for row in held)
+    # Nearer masts: the median UE hears 10 dB more than on TR 36.873's UMa, where it is -111 dB.
+    assert free["calibration.tr36873.coupling_gain.1_element.p50"] > -101
+
+
+def test_masts_lower_than_floors_look_up_at_ues(umi, monkeypatch):
+    """At 10 m, upper floors are above the mast: that must not break the geometry."""
+    monkeypatch.setattr(calibration, "N_UES", 2000)
+    drop = calibration.drop_of(replace(umi, indoor=replace(umi.indoor, min_floors=8)), 10)
+    assert np.isfinite(drop.geometry_db).all()

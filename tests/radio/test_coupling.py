@@ -1,12 +1,14 @@
 """Load-coupled interference: overlaps by hand, laws of the fixed point, closed forms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import bisect
 
-from slicing_rllib.radio import coupling
+from slicing_rllib.radio import RadioSpec, Scenario, Simulator, SyntheticMask, built_in, coupling
 from slicing_rllib.radio.coupling import (
     PLACEMENTS,
     ContiguousPlacement,
@@ -184,3 +186,59 @@ def test_more_traffic_never_means_less_load(seed, placement):
         settled(received, share, placement, 0.0, rate_mbps).utilisation for rate_mbps in (0.3, 0.4)
     ]
     assert (loads[1] >= loads[0] - 1e-9).all()
+
+
+RADIOS = st.fixed_dictionaries(
+    {
+        "placement": st.sampled_from(sorted(PLACEMENTS)),
+        "link": st.sampled_from(sorted(LINKS)),
+        "idle_load": st.floats(0.0, 0.3),
+        "cells_kept": st.sampled_from((6, 16)),
+        "environment": st.sampled_from(("winner_c2", "winner_b1", "tr38901_uma")),
+    }
+)
+GRIDS = st.fixed_dictionaries(
+    {
+        "rows": st.integers(1, 3),
+        "columns": st.integers(1, 4),
+        "site_distance_m": st.floats(200.0, 1500.0),
+    }
+)
+
+
+def random_scenario(radio: dict, grid: dict, rate_kbps: float, busy: float) -> Scenario:
+    """A grid of any shape, kept whole or sparsely, with any load, link, placement and SLA mix."""
+    paper = built_in("paper")
+    slices = tuple(
+        replace(spec, users=8, traffic=replace(spec.traffic, rate_kbps=rate_kbps))
+        for spec in paper.slices
+    )
+    return replace(
+        paper,
+        radio=RadioSpec(map_resolution_m=50.0, **radio),
+        slices=slices,
+        mask=SyntheticMask(low=busy**2, high=busy, cell_spread=1.0),
+        layout=replace(paper.layout, **grid),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    radio=RADIOS,
+    grid=GRIDS,
+    rate_kbps=st.floats(100.0, 4000.0),
+    busy=st.floats(0.0, 1.0),
+    seed=st.integers(0, 2**31),
+)
+def test_in_any_scenario_the_fixed_point_is_enclosed_from_idle_and_from_full(
+    radio, grid, rate_kbps, busy, seed
+):
+    scenario = random_scenario(radio, grid, rate_kbps, busy)
+    simulator = Simulator(scenario, seed)
+    split = np.random.default_rng(seed).dirichlet(np.ones(4), len(scenario.cells))
+    low, high = simulator.bracket(split, tolerance=1e-6)
+    assert low.residual <= 1e-6 >= high.residual
+    assert (low.utilisation <= high.utilisation + 1e-3).all()
+    assert (split * np.abs(high.utilisation - low.utilisation)).max() < 1e-4
+    usual = simulator.evaluate(split)
+    assert np.abs(usual.load - split * low.utilisation).max() < 1e-2

@@ -19,6 +19,10 @@ def calibration(
     reference: Annotated[
         Path | None, typer.Option(help="CSV of TR 36.873's phase-1 CDFs to hold the drops against.")
     ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Config with another TR 36.873 setup as its scenario; only its CDFs."),
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option(help="PNG of both CDFs over the reference; needs --reference.")
     ] = None,
@@ -33,14 +37,19 @@ def calibration(
     from slicing_rllib.benchmarks import calibration as benchmark
     from slicing_rllib.benchmarks.checked import within
     from slicing_rllib.radio import built_in
+    from slicing_rllib.service.config import load_config
     from slicing_rllib.service.console import err
 
-    found = _shown(benchmark.rows(reference_csv=reference, progress=err.print), json)
-    if figure is not None:
-        if reference is None:
-            raise typer.BadParameter("--figure needs --reference")
-        benchmark.draw(built_in("tr36873_uma"), benchmark.read_reference(reference), figure)
-    if not all(within(row) for row in found):
+    if figure is not None and reference is None:
+        raise typer.BadParameter("--figure needs --reference")
+    scenario = built_in("tr36873_uma") if config is None else load_config(config).scenario
+    rows = benchmark.setup_rows(scenario, reference)
+    if config is None:
+        rows = benchmark.rows(reference_csv=reference, progress=err.print)
+    found = _shown(rows, json)
+    if figure is not None and reference is not None:
+        benchmark.draw(scenario, benchmark.read_reference(reference), figure)
+    if not all(within(row) for row in found if "expected" in row):
         raise typer.Exit(1)
 
 
