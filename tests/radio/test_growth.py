@@ -6,7 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import Phase, RadioSpec, Scenario, Simulator, hexagonal
+from slicing_rllib.radio import (
+    MastSpec,
+    Phase,
+    RadioSpec,
+    Scenario,
+    Simulator,
+    SiteList,
+    SiteSpec,
+    hexagonal,
+)
 from slicing_rllib.radio.coupling import PLACEMENTS, Received
 from slicing_rllib.radio.gain_map import gain_map
 from slicing_rllib.radio.sparse_coupling import SPARSE_PLACEMENTS
@@ -112,19 +121,21 @@ def test_sixteen_cells_carry_nearly_all_interference(paper):
 
 def test_shadowing_is_one_surface_across_tiles_and_the_maps_seam(paper):
     """Steps between adjacent places are no larger where tiles meet or the torus wraps around."""
-    radio = RadioSpec(cells_kept=300, map_resolution_m=25.0)
-    scenario = grid(paper, 8, 10, radio)
+    radio = replace(COARSE, cells_kept=48)
+    scenario = grid(paper, 10, 10, radio)
     found = strongest_cells(scenario.sites, scenario.ground, radio, 0)
     rows, columns = found.shape
-    snr_db = np.full((rows * columns, 240), np.nan)
+    snr_db = np.full((rows * columns, 300), np.nan)
     np.put_along_axis(snr_db, found.cell, 10 * np.log10(found.snr), axis=1)
-    surface = snr_db.reshape(rows, columns, 240)[:, :, ::3]
-    near = surface > np.nanquantile(surface, 0.9)
+    surface = snr_db.reshape(rows, columns, 300)[:, :, ::3]
+    near = surface > np.nanquantile(surface, 0.6)
     step = np.abs(np.roll(surface, -1, axis=1) - surface)
     step = np.where(near & np.roll(near, -1, axis=1), step, np.nan)
     inside = np.nanmean(step[:, 5:25])
-    assert np.nanmean(step[:, 31]) == pytest.approx(inside, rel=0.25)
-    assert np.nanmean(step[:, -1]) == pytest.approx(inside, rel=0.25)
+    assert np.nanmean(step[:, 31]) == pytest.approx(inside, rel=0.2)
+    assert np.nanmean(step[:, -1]) == pytest.approx(inside, rel=0.2)
+    far = np.where(near & np.roll(near, -15, axis=1), np.roll(surface, -15, axis=1) - surface, 0)
+    assert np.abs(far[far != 0]).mean() > 1.3 * inside
 
 
 def snr_db(scenario: Scenario, seed: int, whole: bool) -> np.ndarray:
@@ -143,7 +154,7 @@ def test_fading_has_the_same_statistics_either_way(paper):
     scenario = grid(paper, 4, 8, replace(COARSE, cells_kept=96))
     spreads, shared = [], []
     for whole in (True, False):
-        drawn = np.array([snr_db(scenario, seed, whole) for seed in range(9)])
+        drawn = np.array([snr_db(scenario, seed, whole) for seed in range(7)])
         faded = drawn - np.median(drawn, axis=0)
         spreads.append(np.quantile(faded, (0.05, 0.25, 0.75, 0.95)))
         columns = (faded[..., site].ravel() for site in (0, 9, 3, 20, 5, 30))
@@ -166,7 +177,7 @@ def peak_bytes(scenario: Scenario) -> int:
 
 def test_memory_grows_with_the_network_not_with_its_square(paper):
     """Four times the sites take less than five times the memory; a square would take sixteen."""
-    small, large = (peak_bytes(grid(paper, side, side)) for side in (8, 16))
+    small, large = (peak_bytes(grid(paper, side, side)) for side in (6, 12))
     assert large < 5 * small
 
 
@@ -193,3 +204,36 @@ def test_neighbours_of_a_large_network_are_near(paper):
         away_m = scenario.ground.displacements_m(site[cell // 3], site[others // 3])
         assert np.linalg.norm(away_m, axis=1).max() < 1001
         assert {3 * (cell // 3) + i for i in range(3)} - {cell} <= set(others)
+
+
+def test_sites_between_walls_are_kept_sparsely_too(paper):
+    """Eight sites of different masts by coordinates: everybody attaches, nobody across a wall."""
+    rng = np.random.default_rng(4)
+    sites = tuple(
+        SiteSpec(
+            x_m=float(x),
+            y_m=float(y),
+            mast=MastSpec(height_m=float(20 + 2 * number), azimuths_deg=(0.0, 120.0, 240.0)),
+            sla_groups=("A", "B", "A"),
+        )
+        for number, (x, y) in enumerate(rng.uniform(0, 2000, (8, 2)))
+    )
+    scenario = replace(paper, layout=SiteList(sites=sites), radio=COARSE)
+    simulator = Simulator(scenario, 0)
+    for split in splits(3, 10, 24):
+        kpis = simulator.step(split)
+    assert kpis.users.sum() > 0
+    assert all(np.isfinite(column).all() for column in kpis)
+    shape = simulator.serving_map().shape
+    places_m = scenario.ground.grid_m(shape)
+    site_m = np.array([(site.x_m, site.y_m) for site in sites])
+    to_serving_m = np.linalg.norm(places_m - site_m[simulator.serving_map() // 3], axis=-1)
+    nearest_m = np.linalg.norm(places_m[:, :, None] - site_m, axis=-1).min(axis=2)
+    assert (to_serving_m < nearest_m + 1000).mean() > 0.95
+
+
+def test_a_grid_of_any_size_is_a_setting_of_a_config(paper):
+    """What a YAML file's `layout: {rows: 5, columns: 4}` comes to, and `hexagonal` too."""
+    by_settings = replace(paper, layout=replace(paper.layout, rows=5, columns=4))
+    assert by_settings.layout == hexagonal(5, 4, like=paper).layout
+    assert len(by_settings.cells) == 60
