@@ -21,6 +21,7 @@ from slicing_rllib.learning.rl_module import NETWORKS, BankedMultiRLModule, TD3M
 from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.learning.streams import CellStreams, Purpose, cell_key, normal, uniform
 from slicing_rllib.learning.update import Batch, Hyperparameters
+from slicing_rllib.learning.worker_sampling import WorkerSampling
 from slicing_rllib.learning.worker_watch import WorkerWatch
 from slicing_rllib.radio import Phase
 
@@ -65,6 +66,7 @@ class TD3Config(AlgorithmConfig):
         self.critic_hiddens = (64, 24)
         self.steps_per_iteration = 100
         self.updates_per_step = 1
+        self.overlap = False
         self.num_env_runners = 0
         self.env_runner_cls = ColumnarEnvRunner
         self.rollout_fragment_length = 25
@@ -94,6 +96,7 @@ class TD3Config(AlgorithmConfig):
         critic_hiddens: tuple[int, ...] | None = None,
         steps_per_iteration: int | None = None,
         updates_per_step: int | None = None,
+        overlap: bool | None = None,
         **rllib: Any,
     ) -> "TD3Config":
         """TD3's own settings; the others are RLlib's (gamma ...)."""
@@ -113,6 +116,7 @@ class TD3Config(AlgorithmConfig):
             "critic_hiddens": critic_hiddens,
             "steps_per_iteration": steps_per_iteration,
             "updates_per_step": updates_per_step,
+            "overlap": overlap,
         }
         super().training(**rllib)
         for name, value in ours.items():
@@ -177,6 +181,7 @@ class TD3(Algorithm):
         self._runner: Any = self.env_runner
         self._workers: Any = self.env_runner_group
         self.worker_watch = WorkerWatch(self._workers)
+        self._sampling = WorkerSampling(self._workers, config.sample_timeout_s or WAIT_FOR_WORKERS_S)
         env = self._runner.env
         self.cells: tuple[str, ...] = env.cells
         sizes = (env.obs_size, env.action_size)
@@ -227,22 +232,27 @@ class TD3(Algorithm):
         self._log()
 
     def _train_with_workers(self) -> None:
-        """Workers sample with the weights of the iteration's start while the learner updates."""
+        """Workers sample with the weights of the iteration's start.
+
+        With `overlap` they sample the next iteration's steps while the learner learns from these.
+        """
         if self.worker_watch.lost:
             self._workers.probe_unhealthy_env_runners(timeout_seconds=WAIT_FOR_WORKERS_S)
-        self._push_weights()
-        workers = self.config.num_env_runners
-        steps = -(-self.config.steps_per_iteration // workers)
-        orders = self.control.orders()
-        for steps_of_worker in self._workers.foreach_env_runner(
-            lambda runner: runner.sample(num_env_steps=steps, orders=orders),
-            local_env_runner=False,
-            timeout_seconds=self.config.sample_timeout_s,
-        ):
-            for step in steps_of_worker:
-                self._take(step)
+        if not self._sampling.under_way:
+            self._ask_workers()
+        steps = self._sampling.take()
+        if self.config.overlap:
+            self._ask_workers()
+        for step in steps:
+            self._take(step)
         for kind, message, evidence in self.worker_watch.look():
             self.report(Happening(kind, message, evidence=evidence))
+
+    def _ask_workers(self) -> None:
+        """For their part of an iteration, acting with the weights of now."""
+        self._push_weights()
+        steps = -(-self.config.steps_per_iteration // self.config.num_env_runners)
+        self._sampling.ask(steps, self.control.orders())
 
     def _push_weights(self) -> None:
         state = ray.put(self._td3_learner.banked.get_state(inference_only=True))
@@ -428,6 +438,8 @@ class TD3(Algorithm):
         state = super().get_state(components, not_components=not_components, **kwargs)
         if components is None:
             state["td3"] = {
+                "kept_steps": self._sampling.keep(),
+                "workers": self._worker_states(),
                 "replay": self.replay.state(),
                 "default_experience": self.default_experience.state(),
                 "foreign": self.foreign.state(),
@@ -438,12 +450,32 @@ class TD3(Algorithm):
             }
         return state
 
+    def _worker_states(self) -> dict[int, Any]:
+        """Where the networks of each env runner stand."""
+        if not self.config.num_env_runners:
+            return {}
+        return dict(
+            self._workers.foreach_env_runner(
+                lambda runner: (runner.index, runner.get_state()), local_env_runner=False
+            )
+        )
+
+    def _restore_workers(self, states: Mapping[int, Any]) -> None:
+        if states:
+            kept = ray.put(dict(states))
+            self._workers.foreach_env_runner(
+                lambda runner: runner.set_state(ray.get(kept).get(runner.index, {})),
+                local_env_runner=False,
+            )
+
     def set_state(self, state: Any) -> None:
         super().set_state(state)
         if "td3" in state:
             ours = state["td3"]
             for name in ("replay", "default_experience", "foreign", "control"):
                 getattr(self, name).restore(ours[name])
+            self._sampling.restore(ours["kept_steps"])
+            self._restore_workers(ours["workers"])
             self._td3_learner.freeze(self.control.frozen_parameters)
             self.notes = copy.deepcopy(ours["notes"])
             self.env_steps = int(ours["env_steps"])

@@ -62,6 +62,8 @@ class LearningSection(_Section):
     actor_hiddens: tuple[int, ...] = (48, 24)
     critic_hiddens: tuple[int, ...] = (64, 24)
     updates_per_step: int = Field(default=1, ge=0)
+    overlap: bool = False
+    """Env runners sample the next iteration while the learner learns from this one."""
     steps_per_iteration: int = Field(default=100, ge=1)
 
 

@@ -142,3 +142,26 @@ def test_a_reward_that_is_no_number_names_its_cell(config):
     algorithm.env.step_columns = broken
     with pytest.raises(NonFiniteUpdate, match="cell_2: reward or loss is not finite"):
         algorithm.train()
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_resuming_with_a_worker_equals_never_having_stopped(config, tmp_path, overlap):
+    """Its network goes on, and so do steps that were under way."""
+    config.env_runners(num_env_runners=1).training(overlap=overlap)
+    whole = trained(config, 4)
+    expected = weights_of(whole)
+    # The test machine has room for one worker at a time.
+    whole.stop()
+    cut = trained(config, 2)
+    cut.save_to_path(tmp_path)
+    for _ in range(2):
+        cut.train()
+    continued = weights_of(cut)
+    cut.stop()
+    resumed = TD3.from_checkpoint(tmp_path)
+    for _ in range(2):
+        resumed.train()
+
+    assert same(continued, expected)
+    assert same(weights_of(resumed), expected)
+    resumed.stop()
