@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from slicing_rllib.service.parcel import (
 )
 from slicing_rllib.service.run_directory import RunError, write_atomically
 
+ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 POLL_S = 1.0
 ERRAND_POLL_S = 0.25
@@ -63,7 +65,8 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.address = address
         try:
-            self._client = JobSubmissionClient(address)
+            with _only(address):
+                self._client = JobSubmissionClient(address)
             self.ray_version = self._version()
         except TROUBLE as error:
             raise RunError(_trouble(address, error)) from error
@@ -78,7 +81,8 @@ class Cluster:
         from ray.util.state import list_nodes
 
         try:
-            found: list[Any] = list_nodes(address=self.address, detail=True)
+            with _only(self.address):
+                found: list[Any] = list_nodes(address=self.address, detail=True)
         except TROUBLE as error:
             raise RunError(_trouble(self.address, error)) from error
         live = [
@@ -258,6 +262,20 @@ class Cluster:
         if answer.status_code != 200:
             raise RuntimeError(f"{answer.status_code} {answer.text}")
         return str(answer.json().get("ray_version"))
+
+
+@contextmanager
+def _only(address: str) -> Iterator[None]:
+    """Ray prefers what the environment says to what it is told; here they agree."""
+    before = os.environ.get(ADDRESS_VARIABLE)
+    os.environ[ADDRESS_VARIABLE] = address
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ADDRESS_VARIABLE]
+        else:
+            os.environ[ADDRESS_VARIABLE] = before
 
 
 def _entrypoint(order: Order, storage: str | None) -> str:

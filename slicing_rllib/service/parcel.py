@@ -97,7 +97,6 @@ def _main(what: str, *arguments: str) -> int:
         case "results", (folder,):
             sys.stdout.write(f"{RESULTS_MARK}{packed_folder(Path(folder))}\n")
         case (("train" | "sweep"), (folder,)):
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
             return perform(what, Path(folder).absolute())
     return 0
 

@@ -1,5 +1,6 @@
 """A real Ray cluster of several nodes on this machine, with a token, for tests."""
 
+import json
 import os
 import secrets
 import socket
@@ -9,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
+from urllib.request import Request, urlopen
 
 import psutil
 
@@ -33,6 +35,7 @@ class LocalCluster:
         self.env.pop("RAY_ADDRESS", None)
         self._sizes = head_cpus, worker_cpus
         self.nodes: list[subprocess.Popen] = []
+        self._logs = 0
 
     def __enter__(self) -> Self:
         head_cpus, worker_cpus = self._sizes
@@ -43,18 +46,38 @@ class LocalCluster:
         )  # fmt: skip
         self._wait_for_dashboard()
         for cpus in worker_cpus:
-            self._start(
-                f"--address=127.0.0.1:{self.port}",
-                "--node-ip-address=127.0.0.1",
-                f"--num-cpus={cpus}",
-                prefix=self._own_files(),
-            )
-            self._wait_for_node()
+            self.add_worker(cpus)
         return self
 
     def __exit__(self, *failure: object) -> None:
         for node in reversed(self.nodes):
             kill_family(node)
+
+    @property
+    def gcs(self) -> str:
+        """Address for drivers of our own: RAY_ADDRESS."""
+        return f"127.0.0.1:{self.port}"
+
+    def job_status(self, submission_id: str) -> str:
+        """By the dashboard's own API."""
+        request = Request(
+            f"{self.address}/api/jobs/{submission_id}",
+            headers={"Authorization": f"Bearer {self.env['RAY_AUTH_TOKEN']}"},
+        )
+        with urlopen(request) as answer:
+            return json.load(answer)["status"]
+
+    def add_worker(self, cpus: int) -> None:
+        self._start(
+            f"--address={self.gcs}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}",
+            prefix=self._own_files(),
+        )  # fmt: skip
+        self._wait_for_node()
+
+    def lose(self, node: subprocess.Popen) -> None:
+        """All of a node's processes at once, as when its power fails."""
+        self.nodes.remove(node)
+        kill_family(node)
 
     def _own_files(self) -> list[str]:
         """A worker node sees an empty folder where the head has its session, as other hosts do."""
@@ -66,12 +89,13 @@ class LocalCluster:
         command = [*prefix, ray, "start", *arguments, "--block", "--disable-usage-stats",
                    f"--dashboard-agent-listen-port={_free_port()}",
                    "--object-store-memory=200000000"]  # fmt: skip
-        log = (self._folder / f"node{len(self.nodes)}.log").open("w")
+        self._logs += 1
+        log = (self._folder / f"node{self._logs}.log").open("w")
         with log:
             self.nodes.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log))
 
     def _wait_for_node(self) -> None:
-        log = self._folder / f"node{len(self.nodes) - 1}.log"
+        log = self._folder / f"node{self._logs}.log"
         deadline = time.monotonic() + 60
         while "Ray runtime started" not in log.read_text():
             assert time.monotonic() < deadline, log.read_text()
