@@ -1,7 +1,7 @@
 """What a transfer was worth, and whether a distance foretold it: pure functions of curves."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -58,7 +58,8 @@ def foretold(distance: Float[np.ndarray, " source"], gain: Float[np.ndarray, " s
     """
     if np.ptp(distance) == 0 or np.ptp(gain) == 0:
         return float("nan")
-    return float(spearmanr(-distance, gain)[0])
+    found: Any = spearmanr(-distance, gain)
+    return float(found.statistic)
 
 
 def selection_regret(

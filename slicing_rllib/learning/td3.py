@@ -181,7 +181,9 @@ class TD3(Algorithm):
         self._runner: Any = self.env_runner
         self._workers: Any = self.env_runner_group
         self.worker_watch = WorkerWatch(self._workers)
-        self._sampling = WorkerSampling(self._workers, config.sample_timeout_s or WAIT_FOR_WORKERS_S)
+        self._sampling = WorkerSampling(
+            self._workers, config.sample_timeout_s or WAIT_FOR_WORKERS_S
+        )
         env = self._runner.env
         self.cells: tuple[str, ...] = env.cells
         sizes = (env.obs_size, env.action_size)

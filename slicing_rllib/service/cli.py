@@ -8,6 +8,7 @@ import typer
 
 from slicing_rllib.service.commands import (
     bench,
+    cluster,
     config,
     evaluate,
     experiment,
@@ -45,6 +46,7 @@ app.command()(monitor.monitor)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")
+app.add_typer(cluster.app, name="cluster")
 
 
 def _version(wanted: bool) -> bool:

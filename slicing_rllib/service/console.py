@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -102,6 +103,17 @@ def sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             row["trial_id"], *chosen, _figure(row["value"]), str(row["env_steps"]), row["error"]
         )
+    return table
+
+
+def checks_table(checks: Sequence[Any]) -> Table:
+    """A row per check."""
+    table = Table()
+    for heading in ("check", "ok"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for check in checks:
+        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", escape(check.found))
     return table
 
 

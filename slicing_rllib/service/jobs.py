@@ -111,7 +111,7 @@ class Cluster:
         if known is not None:
             says(f"{order.submission_id} has {known.status.lower()}: going on from its checkpoint")
             self._client.delete_job(order.submission_id)
-        env = self._environment(says)
+        env = self.environment(says)
         says(f"submitting {order.submission_id} to {self.address}")
         self._send(order, storage, env)
         return True
@@ -205,7 +205,7 @@ class Cluster:
                 f"cluster has {there:g}"
             )
 
-    def _environment(self, says: Says) -> dict[str, Any]:
+    def environment(self, says: Says) -> dict[str, Any]:
         """What jobs run with. Our own code travels along unless the cluster has the very same."""
         env: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
         if os.environ.get("SLICING_RLLIB_DEBUG"):

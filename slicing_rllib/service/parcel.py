@@ -14,6 +14,7 @@ import slicing_rllib
 from slicing_rllib.service.run_directory import RunError, write_atomically
 
 RESULTS_MARK = "slicing-rllib results: "
+NODES_MARK = "slicing-rllib nodes: "
 CODE_MARK = "slicing-rllib code: "
 ORDER = "order"
 """Metadata of a job that holds its files, packed."""
@@ -96,6 +97,11 @@ def _main(what: str, *arguments: str) -> int:
             sys.stdout.write(f"{CODE_MARK}{code_digest()}\n")
         case "results", (folder,):
             sys.stdout.write(f"{RESULTS_MARK}{packed_folder(Path(folder))}\n")
+        case "nodes", storage:
+            from slicing_rllib.service import node_check
+
+            rows = node_check.look(node_check.storage_of(storage[0] if storage else None))
+            sys.stdout.write(f"{NODES_MARK}{json.dumps(rows)}\n")
         case (("train" | "sweep"), (folder,)):
             return perform(what, Path(folder).absolute())
     return 0
