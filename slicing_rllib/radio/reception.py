@@ -136,7 +136,7 @@ class SparseReception:
         self.best_cell: Int[np.ndarray, " position"] = self._map.best_cell
 
     def attach(self, position: PerUe, serving: PerUe) -> Attached:
-        chosen = self.best_cell.take(position)
+        chosen = self.best_cell.take(position).astype(np.int64)
         rank = np.zeros(len(position), np.int32)
         elsewhere = np.flatnonzero(chosen != serving)
         place = position.take(elsewhere)
@@ -157,7 +157,10 @@ class SparseReception:
         return chosen.take(np.argsort(narrow, kind="stable"))
 
     def listen(self, position: PerUe, rank: PerUe) -> Heard:
-        row = self._map.row.take(self._map.first_row.take(position) + rank, axis=0)
+        number = position.copy()
+        lower = np.flatnonzero(rank)
+        number[lower] = self._map.other_row.take(position.take(lower)) + rank.take(lower)
+        row = self._map.row.take(number, axis=0)
         kept = row.shape[1] // 2
         snr = np.ascontiguousarray(row[:, :kept]).view(np.float32)
         signal = snr.ravel().take(np.arange(len(position)) * kept + rank)

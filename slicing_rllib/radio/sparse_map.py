@@ -32,10 +32,12 @@ class SparseMap:
     shape: tuple[int, int]
     cell: Int32[np.ndarray, "position kept"]
     """Strongest first."""
-    best_cell: Int32[np.ndarray, " position"]
+    best_cell: Int[np.ndarray, " position"]
+    """In as few bytes as will do: looked up for all UEs in every step."""
     candidates: Int32[np.ndarray, " position"]
     """How many of the strongest cells are strong enough to keep a UE that they serve."""
-    first_row: Int32[np.ndarray, " position"]
+    other_row: Int32[np.ndarray, " position"]
+    """Row of a place's candidates but for the first, less their rank; the first's is the place."""
     row: Int32[np.ndarray, "row twice_kept"]
     """Per candidate the SNR of each heard cell, as bits, and the pair that it makes with it.
 
@@ -46,7 +48,8 @@ class SparseMap:
 
     def snr(self) -> Float32[np.ndarray, "position kept"]:
         """Of the cells in `cell`."""
-        return self.row[:, : self.cell.shape[1]].take(self.first_row, axis=0).view(np.float32)
+        places, kept = self.cell.shape
+        return np.ascontiguousarray(self.row[:places, :kept]).view(np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -76,9 +79,14 @@ def paired(heard: StrongestCells, hysteresis_db: float) -> SparseMap:
     """Looks up which cells meet, chunk by chunk."""
     weakest = heard.snr[:, :1] / np.float32(10 ** (hysteresis_db / 10))
     candidates = (heard.snr >= weakest).sum(axis=1, dtype=np.int32)
-    first_row = np.cumsum(candidates, dtype=np.int32) - candidates
-    place = np.repeat(np.arange(len(candidates), dtype=np.int32), candidates)
-    rank = np.arange(len(place), dtype=np.int32) - first_row[place]
+    places = np.arange(len(candidates), dtype=np.int32)
+    others = candidates - 1
+    # Ranks begin at 1 behind the places' own rows.
+    other_row = len(places) + np.cumsum(others, dtype=np.int32) - candidates
+    again = np.repeat(places, others)
+    place = np.concatenate([places, again])
+    rank = np.zeros(len(place), np.int32)
+    rank[len(places) :] = np.arange(len(places), len(place)) - other_row[again]
     serving = heard.cell.ravel()[place.astype(np.int64) * heard.cell.shape[1] + rank]
     kept = heard.cell.shape[1]
     row = aligned(len(place), 2 * kept)
@@ -87,9 +95,9 @@ def paired(heard: StrongestCells, hysteresis_db: float) -> SparseMap:
     return SparseMap(
         heard.shape,
         heard.cell,
-        np.ascontiguousarray(heard.cell[:, 0]),
+        heard.cell[:, 0].astype(np.min_scalar_type(-1 - int(heard.cell.max()))),
         candidates,
-        first_row,
+        other_row,
         row,
         Pairs(keys >> 32, keys & 0xFFFFFFFF),
         hysteresis_db,
