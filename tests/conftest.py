@@ -3,6 +3,7 @@
 import os
 import secrets
 import sys
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
@@ -18,8 +19,15 @@ install_import_hook("slicing_rllib", f"{checker.__name__}.check")
 
 
 @pytest.fixture(scope="session")
-def ray_session(tmp_path_factory):
-    os.environ["RAY_TMPDIR"] = str(tmp_path_factory.mktemp("ray"))
+def ray_folder():
+    """For Ray's sockets, whose paths must be short."""
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def ray_session(ray_folder):
+    os.environ["RAY_TMPDIR"] = ray_folder
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",

@@ -12,6 +12,8 @@ from slicing_rllib.evaluation.figures import COLOURS, STYLE
 
 ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
 """For arms that are no policies of the fixed palette."""
+LEVELS = np.linspace(0.0, 1.0, 1001)
+"""Points of a distribution's curve."""
 PAPER_FAIL_RATE = {"baseline": 0.25, "DRL": 0.19, "TL": 0.12}
 PAPER_DELAY_MS = {"baseline": 1.8, "DRL": 1.7, "TL": 1.5}
 
@@ -56,8 +58,8 @@ def satisfaction_ccdfs(
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
     for place, (name, satisfied) in enumerate(values.items()):
-        ordered = np.sort(satisfied.ravel())
-        share = 1.0 - np.arange(len(ordered)) / len(ordered)
+        ordered = np.quantile(satisfied, LEVELS)
+        share = 1.0 - LEVELS
         label = titles.get(name, name)
         axes.step(ordered, share, where="pre", color=colour(name, place), lw=1.3, label=label)
     for name, rate in PAPER_FAIL_RATE.items():
@@ -81,8 +83,7 @@ def delay_cdfs(values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[s
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
     for place, (name, delays) in enumerate(values.items()):
-        ordered = np.sort(delays.ravel())
-        share = np.arange(1, len(ordered) + 1) / len(ordered)
+        ordered, share = np.quantile(delays, LEVELS), LEVELS
         label = f"{titles.get(name, name)}, mean {delays.mean():.2f} ms"
         axes.step(ordered, share, where="post", color=colour(name, place), lw=1.3, label=label)
     for name, delay in PAPER_DELAY_MS.items():

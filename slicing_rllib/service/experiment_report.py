@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 from rich.table import Table
 
 from slicing_rllib.evaluation import experiment_figures, figures
@@ -45,6 +46,7 @@ PAPER = {
 }
 """Fig. 5, Fig. 6 and text of the paper."""
 SHOWN = ("satisfaction_mean", "fail_rate_95", "delay_max_ms", "reward_mean")
+HEADLINE_STEPS = ("0", "200")
 _SPAWN_REPORT = 6
 
 
@@ -65,21 +67,35 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
     text = markdown(summary, results, [path for path in drawn if path.suffix == ".png"], where)
     write_atomically(where / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_atomically(where / "report.md", text.encode())
+    if where != folder:
+        write_atomically(where / "experiment.yaml", (folder / "experiment.yaml").read_bytes())
     files = [where / "report.md", where / "summary.json", *files, *drawn]
     return ExperimentReport(summary, _rich(summary), files)
 
 
-def headline(experiment: ExperimentConfig, final: pd.DataFrame) -> str:
-    """The table of final evaluations, from `results.csv` alone: what a README carries."""
-    empty = pd.DataFrame()
-    results = Results(experiment, final, empty, empty, empty)
-    policies = policies_of(results)
+def headline(report: Path) -> str:
+    """What a README carries, from the folder of a report alone.
+
+    The table of final evaluations, anew from `results.csv`; of an experiment that tried all pairs,
+    how well measures foretold gains.
+    """
+    experiment = ExperimentConfig.model_validate(
+        yaml.safe_load((report / "experiment.yaml").read_text(encoding="utf-8"))
+    )
+    final = pd.read_csv(report / "results.csv")
+    summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
     seeds = int(final["seed"].nunique())
     told = (
         f"`slicing-rllib experiment {experiment.name} --seeds {seeds}`: {seeds} seeds, brackets "
         "are 95 % intervals by bootstrap over whole seeds."
     )
-    return "\n".join([*_final_lines({"policies": policies}, experiment.titles), told])
+    if "measures" in summary:
+        shown = {step: summary["measures"][step] for step in HEADLINE_STEPS}
+        return "\n".join([*_measure_lines(shown), told])
+    empty = pd.DataFrame()
+    policies = policies_of(Results(experiment, final, empty, empty, empty))
+    lines = _final_lines({"policies": policies}, experiment.titles)
+    return "\n".join([*lines, told])
 
 
 def write_into(page: Path, name: str, text: str) -> None:
@@ -178,7 +194,7 @@ def _gains(results: Results, arm: str, rng: np.random.Generator) -> dict[str, An
 
 def _measures(results: Results, folder: Path, rng: np.random.Generator) -> dict[str, Any]:
     """How well each measure foretold gains, by own steps."""
-    distances = pair_distances(results, folder)
+    distances = pair_distances(folder)
     found: dict[str, Any] = {}
     for step in (0, *results.experiment.at_steps):
         pairs = pair_gains(results, step)
@@ -245,7 +261,7 @@ def _draw(results: Results, folder: Path, where: Path) -> list[Path]:
 
 def _fig_8(results: Results, folder: Path) -> Any:
     measure = "mean_shift"
-    distances = pair_distances(results, folder)
+    distances = pair_distances(folder)
     mine = distances[distances["measure"] == measure]
     gain_by_step, correlation = {}, {}
     distance = np.empty(0)

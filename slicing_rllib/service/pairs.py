@@ -4,6 +4,7 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from slicing_rllib.evaluation.transfer_statistics import (
     selection_regret,
 )
 from slicing_rllib.service.comparing import samples_of_run
-from slicing_rllib.service.experiment_results import Results, gains
+from slicing_rllib.service.experiment_results import Results, gains, read_results
 from slicing_rllib.service.experiments import arm_folder
 from slicing_rllib.service.run_directory import RunDirectory
 from slicing_rllib.transfer import MEASURES
-from slicing_rllib.transfer.decision import CellSamples, distances_between
+from slicing_rllib.transfer.decision import CellSamples, distances_by_measure
 
 FEWEST_SOURCES = 4
 """Tried per target, below which nothing can be said."""
@@ -44,8 +45,10 @@ def pair_gains(results: Results, step: int) -> pd.DataFrame:
     return joined.merge(told, on=["seed", "arm", "target"]).drop(columns="arm")
 
 
-def pair_distances(results: Results, folder: Path) -> pd.DataFrame:
+@cache
+def pair_distances(folder: Path) -> pd.DataFrame:
     """seed, target, source, measure, distance: of the samples that decisions were made from."""
+    results = read_results(folder)
     arms = rotations(results)
     source_arm = str(results.experiment.arms[arms[0]].learns_from)
     rows = []
@@ -55,8 +58,8 @@ def pair_distances(results: Results, folder: Path) -> pd.DataFrame:
         cells = {f"source/{c}": s for c, s in sources.items()}
         cells |= {f"target/{c}": s for c, s in targets.items()}
         vae = results.experiment.arm_config(source_arm, seed, None).transfer.vae
-        for measure in MEASURES:
-            found = distances_between(cells, measure, vae, seed)
+        by_measure = distances_by_measure(cells, list(MEASURES), vae, seed)
+        for measure, found in by_measure.items():
             matrix = found.mean[: len(sources), len(sources) :]
             for (i, k), distance in np.ndenumerate(matrix):
                 if i != k:

@@ -63,9 +63,22 @@ def distances_between(
     cells: Mapping[str, CellSamples], measure: str, vae: VaeSettings, seed: int
 ) -> Distances:
     """Every cell's distance from every other; the VAE learns from all samples together."""
-    ensemble = _populations(cells, measure, vae, seed)
-    per_member = np.stack([MEASURES[measure](populations) for populations in ensemble])
-    return Distances(tuple(cells), per_member)
+    return distances_by_measure(cells, [measure], vae, seed)[measure]
+
+
+def distances_by_measure(
+    cells: Mapping[str, CellSamples], measures: Sequence[str], vae: VaeSettings, seed: int
+) -> dict[str, Distances]:
+    """As `distances_between`; measures that need a VAE share one."""
+    found = {}
+    ensembles: dict[bool, list[list[Population]]] = {}
+    for measure in measures:
+        plain = measure in WITHOUT_VAE
+        if plain not in ensembles:
+            ensembles[plain] = _populations(cells, measure, vae, seed)
+        per_member = [MEASURES[measure](populations) for populations in ensembles[plain]]
+        found[measure] = Distances(tuple(cells), np.stack(per_member))
+    return found
 
 
 def choose(

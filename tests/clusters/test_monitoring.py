@@ -128,10 +128,10 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def metrics_port(tmp_path_factory):
+def metrics_port(ray_folder):
     """Of a Ray node that a run reports to, every second instead of every ten."""
     environment = os.environ | {
-        "RAY_TMPDIR": str(tmp_path_factory.mktemp("ray")),
+        "RAY_TMPDIR": ray_folder,
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_metrics_report_interval_ms": "1000",
     }

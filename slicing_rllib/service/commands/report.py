@@ -57,13 +57,10 @@ def _of_experiment(folder: Path, out: Path | None, readme: Path | None, json: bo
         write_experiment_report,
         write_into,
     )
-    from slicing_rllib.service.experiment_results import read_results
 
     written = write_experiment_report(folder, out)
     if readme is not None:
-        results = read_results(folder)
-        name = results.experiment.name
-        write_into(readme, name, headline(results.experiment, results.final))
+        write_into(readme, written.summary["experiment"], headline(out or folder))
     if json:
         print_json(written.summary)
         return
