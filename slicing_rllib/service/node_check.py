@@ -1,5 +1,6 @@
 """Run on the cluster: what each node is like, seen from the node itself."""
 
+import logging
 import os
 import shutil
 import sys
@@ -52,7 +53,7 @@ class NodeProbe:
 
 def look(storage: str) -> list[dict[str, Any]]:
     """A row per live node, the driver's first."""
-    ray.init(logging_level="ERROR", log_to_driver=False)
+    ray.init(logging_level=logging.ERROR, log_to_driver=False)
     here = ray.get_runtime_context().get_node_id()
     folder = Path(storage) / f".check-{uuid.uuid4().hex[:8]}"
     problem = _begin(folder)
@@ -103,7 +104,7 @@ def _skew_s(probe: Any) -> float:
     readings = []
     for _ in range(CLOCK_READINGS):
         before = time.time()
-        there = ray.get(probe.clock_s.remote(), timeout=ANSWER_S)
+        there: Any = ray.get(probe.clock_s.remote(), timeout=ANSWER_S)
         after = time.time()
         readings.append((after - before, there - (before + after) / 2))
     return min(readings)[1]

@@ -68,9 +68,7 @@ def _token(address: str) -> Check:
     """Ray without tokens runs anybody's code."""
     try:
         with urlopen(f"{address}/api/jobs/", timeout=OPEN_S):
-            return Check(
-                "token", False, "nobody is asked for one; RAY_AUTH_MODE=token on all nodes"
-            )
+            return Check("token", False, "none is asked for; RAY_AUTH_MODE=token on all nodes")
     except HTTPError as error:
         refused = error.code in (401, 403)
         return Check("token", refused, "accepted, and asked for" if refused else f"{error}")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -37,9 +38,13 @@ def quick(*settings: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def cluster() -> Iterator[LocalCluster]:
     """Three CPUs: one of the head, two of a worker node."""
-    with LocalCluster(tmp_path_factory.mktemp("c"), 1, (2,)) as started:
+    # A short path: a socket's may have 107 characters.
+    with (
+        TemporaryDirectory(prefix="c", ignore_cleanup_errors=True) as folder,
+        LocalCluster(Path(folder), 1, (2,)) as started,
+    ):
         yield started
 
 
@@ -177,6 +182,16 @@ def test_training_goes_on_when_a_node_is_gone(cluster: LocalCluster, tmp_path: P
     lost = {e["evidence"]["node"] for e in run.events() if e["kind"] == "worker_lost"}
     assert len(set(nodes.values())) == 2
     assert not lost & set(nodes.values())
+
+
+def test_preflight_finds_the_folder_that_nodes_do_not_share(call: Call, cluster: LocalCluster):
+    """Everything else of this cluster is as it should be."""
+    apart = call("cluster", "check", "--storage", str(cluster.session / "runs"), "--json")
+
+    assert apart.returncode == 1
+    (row,) = (row for row in json.loads(apart.stdout) if not row["ok"])
+    assert row["name"] == "storage"
+    assert "is not shared" in row["found"]
 
 
 def test_clusters_of_another_ray_are_refused():
