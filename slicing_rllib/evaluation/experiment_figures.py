@@ -1,6 +1,6 @@
 """Figures of an experiment: the paper's figures 4 to 8 with the paper's own numbers in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation.figures import COLOURS, STYLE
 
-ARM_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31")
+ARM_COLOURS = ("#009E73", "#CC79A7", "#F0E442", "#66A61E", "#7570B3", "#A6761D", "#E7298A")
 """For arms that are no policies of the fixed palette."""
 LEVELS = np.linspace(0.0, 1.0, 1001)
 """Points of a distribution's curve."""
@@ -27,26 +27,31 @@ class Band(NamedTuple):
     high: Sequence[float]
 
 
-def colour(name: str, place: int) -> str:
-    return COLOURS.get(name, ARM_COLOURS[place % len(ARM_COLOURS)])
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Known policies in their own colour, others each in one that no policy has."""
+    listed = list(names)
+    others = [name for name in listed if name not in COLOURS]
+    own = {name: ARM_COLOURS[i % len(ARM_COLOURS)] for i, name in enumerate(others)}
+    return {name: COLOURS.get(name) or own[name] for name in listed}
 
 
 def reward_bands(bands: Mapping[str, Band], levels: Mapping[str, float], titles: Mapping[str, str]):
     """Reward without noise over own steps, with 95 % intervals over seeds: Fig. 4."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(8.2, 4.0), layout="constrained")
         axes = figure.add_subplot()
-    for place, (name, band) in enumerate(bands.items()):
-        shade = colour(name, place)
+    shades = colours_of(bands)
+    for name, band in bands.items():
+        shade = shades[name]
         axes.plot(band.steps, band.mean, color=shade, marker="o", ms=3, lw=1.4, label=titles[name])
         axes.fill_between(band.steps, band.low, band.high, color=shade, alpha=0.15, lw=0)
     for name, level in levels.items():
-        axes.axhline(level, color=colour(name, 0), ls="--", lw=1, label=name)
+        axes.axhline(level, color=COLOURS[name], ls="--", lw=1, label=name)
     axes.set_xscale("symlog", linthresh=50)
     axes.set_xlim(left=0)
     axes.set_xlabel("steps under its own policy")
     axes.set_ylabel("mean reward, evaluated without noise")
-    axes.legend(fontsize=7, loc="lower right")
+    figure.legend(fontsize=7, loc="outside right upper")
     return figure
 
 
@@ -57,11 +62,12 @@ def satisfaction_ccdfs(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
-    for place, (name, satisfied) in enumerate(values.items()):
+    shades = colours_of(values)
+    for name, satisfied in values.items():
         ordered = np.quantile(satisfied, LEVELS)
         share = 1.0 - LEVELS
         label = titles.get(name, name)
-        axes.step(ordered, share, where="pre", color=colour(name, place), lw=1.3, label=label)
+        axes.step(ordered, share, where="pre", color=shades[name], lw=1.3, label=label)
     for name, rate in PAPER_FAIL_RATE.items():
         axes.plot(0.95, 1 - rate, "x", color="#444444", ms=6)
         axes.annotate(f"paper, {name}", (0.945, 1 - rate), fontsize=6, ha="right", va="center")
@@ -82,10 +88,11 @@ def delay_cdfs(values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[s
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
-    for place, (name, delays) in enumerate(values.items()):
+    shades = colours_of(values)
+    for name, delays in values.items():
         ordered, share = np.quantile(delays, LEVELS), LEVELS
         label = f"{titles.get(name, name)}, mean {delays.mean():.2f} ms"
-        axes.step(ordered, share, where="post", color=colour(name, place), lw=1.3, label=label)
+        axes.step(ordered, share, where="post", color=shades[name], lw=1.3, label=label)
     for name, delay in PAPER_DELAY_MS.items():
         axes.plot([delay, delay], [0.97, 1.0], color="#444444", lw=1)
         axes.annotate(name, (delay, 0.965), fontsize=6, rotation=90, ha="center", va="top")

@@ -95,7 +95,7 @@ def headline(report: Path) -> str:
     empty = pd.DataFrame()
     policies = policies_of(Results(experiment, final, empty, empty, empty))
     lines = _final_lines({"policies": policies}, experiment.titles)
-    return "\n".join([*lines, told])
+    return "\n".join([*lines, told, "", *_difference_lines(policies, experiment)])
 
 
 def write_into(page: Path, name: str, text: str) -> None:
@@ -244,7 +244,8 @@ def _draw(results: Results, folder: Path, where: Path) -> list[Path]:
     bands = {arm: _band(results, arm) for arm in arms}
     known = [name for name in results.experiment.baselines if name != "equal"]
     levels = {name: float(per_seed(results.final, name)[:, 0].mean()) for name in known}
-    satisfied, delays = _pooled(results, folder, arms)
+    # A dozen distributions on top of each other show nothing: the first two arms speak for all.
+    satisfied, delays = _pooled(results, folder, arms[:2])
     made = {
         "reward": experiment_figures.reward_bands(bands, levels, titles),
         "satisfaction": experiment_figures.satisfaction_ccdfs(satisfied, titles),
@@ -344,6 +345,31 @@ def _final_lines(summary: dict[str, Any], titles: dict[str, str]) -> list[str]:
         cells.append(_with_interval(row, "reward_mean"))
         lines.append(f"| {titles.get(name, name)} | {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def _difference_lines(policies: dict[str, Any], experiment: ExperimentConfig) -> list[str]:
+    """Each arm less the reference, the reference less the baseline: paired, seed by seed."""
+    reference = experiment.reference
+    pairs = [(arm, reference) for arm in experiment.arms if reference and arm != reference]
+    if reference and "traffic_aware" in policies:
+        pairs.insert(0, (reference, "traffic_aware"))
+    titles = experiment.titles
+    lines = [
+        "| paired difference | satisfaction | share below 0.95 | reward |",
+        "| --- | --- | --- | --- |",
+    ]
+    for one, other in pairs:
+        less = policies[one]["less"][other]
+        cells = [_signed(less[m]) for m in ("satisfaction_mean", "fail_rate_95", "reward_mean")]
+        name = f"{titles.get(one, one)} less {titles.get(str(other), other)}"
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _signed(entry: dict[str, Any]) -> str:
+    interval = entry["ci95"]
+    shown = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
+    return f"{entry['mean']:+.3f}{shown}"
 
 
 def _gain_lines(summary: dict[str, Any], reference: str, titles: dict[str, str]) -> list[str]:
