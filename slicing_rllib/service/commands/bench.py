@@ -165,6 +165,24 @@ def transfer(
 
 
 @app.command()
+def cluster(
+    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 5.0,
+    json: Json = False,
+) -> None:
+    """Steps per second with env runners on one and on two nodes, all on this machine.
+
+    Example: slicing-rllib bench cluster --turns 5
+    """
+    from slicing_rllib.benchmarks import cluster as benchmark
+    from slicing_rllib.service.console import err
+    from slicing_rllib.service.ray_session import quieten
+
+    quieten()
+    _shown(benchmark.rows(turns=turns, seconds=seconds, progress=err.print), json)
+
+
+@app.command()
 def telemetry(
     turns: Annotated[int, typer.Option(min=1, help="Turn about; the median ratio counts.")] = 7,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 5.0,
