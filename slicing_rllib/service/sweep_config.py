@@ -80,7 +80,10 @@ class SweepConfig(_Section):
     """Draws; with grids, of the whole grid."""
     scheduler: Literal["none", "asha", "pbt"] = "none"
     searcher: Literal["random", "optuna"] = "random"
-    metric: str = "evaluation_reward_mean"
+    metric: Literal["evaluation_reward_mean", "target_reward_mean", "reward_mean"] = (
+        "evaluation_reward_mean"
+    )
+    """Of all cells on unseen traffic; of cells that take policies over; while learning."""
     mode: Literal["max", "min"] = "max"
     stop: Stop = Stop()
     report_every_steps: int = Field(default=500, ge=1)
@@ -112,12 +115,22 @@ def load_sweep(source: str) -> SweepConfig:
     base = Path(where).parent / sweep.base
     if base.is_file():
         sweep = sweep.model_copy(update={"base": str(base.resolve())})
+    if sweep.metric == "target_reward_mean" and not targets_of(sweep.trial_config({})):
+        raise ConfigError(
+            f"{where}: metric target_reward_mean: expected cells that come up or transfer.targets"
+        )
     for corner in _corners(sweep):
         try:
             sweep.trial_config(corner)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
     return sweep
+
+
+def targets_of(config: RunConfig) -> list[str]:
+    """Cells that come up while others learn, or that take policies over."""
+    coming = [deployment.cell for deployment in config.env.deployments if deployment.off_until]
+    return sorted({*coming, *config.transfer.targets})
 
 
 def _corners(sweep: SweepConfig) -> list[dict[str, Any]]:

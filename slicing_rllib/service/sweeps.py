@@ -118,8 +118,14 @@ def _fit(tuner: Tuner) -> ResultGrid:
 
 def _trainable(sweep: SweepConfig) -> Any:
     return tune.with_resources(
-        tune.with_parameters(Trial, sweep=sweep), {"CPU": sweep.cpus_per_trial}
+        tune.with_parameters(Trial, sweep=sweep), tune.PlacementGroupFactory(_bundles(sweep))
     )
+
+
+def _bundles(sweep: SweepConfig) -> list[dict[str, int | float]]:
+    """What a trial holds: its own CPUs, and one for each of its env runners, on any node."""
+    env_runners = sweep.trial_config({}).num_env_runners
+    return [{"CPU": sweep.cpus_per_trial}, *({"CPU": 1} for _ in range(env_runners))]
 
 
 def _domain(dimension: Dimension) -> Any:

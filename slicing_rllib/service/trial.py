@@ -8,7 +8,8 @@ from slicing_rllib.learning.trained_policy import TrainedPolicy
 from slicing_rllib.service import evaluating
 from slicing_rllib.service.algorithm import build
 from slicing_rllib.service.ray_session import quieten
-from slicing_rllib.service.sweep_config import SweepConfig
+from slicing_rllib.service.sweep_config import SweepConfig, targets_of
+from slicing_rllib.service.transferring import take_over
 
 
 class Trial(Trainable):
@@ -20,6 +21,7 @@ class Trial(Trainable):
         self._sweep = sweep
         self._config = sweep.trial_config(config)
         self._algorithm = build(self._config)
+        take_over(self._config, self._algorithm)
 
     def step(self) -> dict[str, Any]:
         """Trains up to the next report; its numbers, with an evaluation without noise."""
@@ -30,7 +32,7 @@ class Trial(Trainable):
             "env_steps": self._algorithm.env_steps,
             "updates": self._algorithm.updates,
             "reward_mean": self._algorithm.last_iteration["reward_mean"],
-            "evaluation_reward_mean": self._evaluated(),
+            **self._evaluated(),
             "done": self._algorithm.env_steps >= self._total,
         }
 
@@ -47,8 +49,13 @@ class Trial(Trainable):
     def _total(self) -> int:
         return self._sweep.stop.env_steps or self._config.total_steps
 
-    def _evaluated(self) -> float:
-        """Mean reward over the evaluation seeds, on traffic that training does not see."""
+    def _evaluated(self) -> dict[str, float]:
+        """Mean rewards over the evaluation seeds, on traffic that training does not see."""
         weights = {cell: self._algorithm.policy_weights(cell) for cell in self._algorithm.cells}
-        policy = TrainedPolicy(self._config.scenario.cells, weights)
-        return evaluating.mean_reward(self._config, policy)
+        cells = self._config.scenario.cells
+        rewards = evaluating.cell_rewards(self._config, TrainedPolicy(cells, weights))
+        means = {"evaluation_reward_mean": float(rewards.mean())}
+        targets = [cells.index(cell) for cell in targets_of(self._config)]
+        if targets:
+            means["target_reward_mean"] = float(rewards[targets].mean())
+        return means

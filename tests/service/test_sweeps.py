@@ -10,6 +10,7 @@ import psutil
 import pytest
 import yaml
 
+from slicing_rllib.service import sweeps
 from slicing_rllib.service.cli import run
 from slicing_rllib.service.config import ConfigError
 from slicing_rllib.service.sweep_config import SWEEPS, load_sweep
@@ -51,6 +52,8 @@ def test_the_sweeps_that_come_along_are_valid(path: Path):
          "learning.gamma=1.5"),
         ({"search_space": {"seed": {"dist": "uniform", "low": 3, "high": 1}}}, "low < high"),
         ({"search_space": {}}, "search_space"),
+        ({"metric": "reward"}, "metric: Input should be"),
+        ({"set": ["env.deployments=[]"], "metric": "target_reward_mean"}, "cells that come up"),
         ({"base": "nowhere"}, "nowhere"),
     ],
 )  # fmt: skip
@@ -60,6 +63,13 @@ def test_a_bad_sweep_is_one_line(changes: dict, message: str, tmp_path: Path):
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trial_holds_a_cpu_for_each_of_its_env_runners(tmp_path: Path):
+    """Without, Ray would never start them."""
+    sweep = load_sweep(str(written(tmp_path, set=[*SWEEP["set"], "num_env_runners=2"])))
+
+    assert sweeps._bundles(sweep) == [{"CPU": 1}, {"CPU": 1}, {"CPU": 1}]
 
 
 def test_every_value_of_a_grid_is_tried_once(ray_session, tmp_path: Path, capsys):
