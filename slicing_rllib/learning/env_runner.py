@@ -18,7 +18,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from slicing_rllib.env import ColumnarEnv
 from slicing_rllib.learning.cell_control import Orders
 from slicing_rllib.learning.pettingzoo_adapter import columnar
-from slicing_rllib.learning.rl_module import BankedMultiRLModule
+from slicing_rllib.learning.rl_module import BankedMultiRLModule, Group, places
 from slicing_rllib.learning.sampled_env import ColumnarEpisode, SampledEnv, Step
 from slicing_rllib.learning.update import forward
 
@@ -55,6 +55,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         module = spec.build()
         assert isinstance(module, BankedMultiRLModule)
         self.module = module
+        self._placed_groups: tuple[Group, ...] = ()
 
     def get_spaces(self) -> dict[str, Any]:
         obs = spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
@@ -150,10 +151,26 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def _policies(self, obs: np.ndarray, noise: torch.Tensor | None) -> np.ndarray:
         """(cell, env, obs) to (cell, env, action)."""
         with torch.no_grad():
-            logits, _ = forward(self.module.bank.layers("actor"), torch.from_numpy(obs))
+            logits = self._logits(torch.from_numpy(obs))
             if noise is not None:
                 logits = logits + noise
             return torch.softmax(logits, dim=-1).numpy()
+
+    def _logits(self, obs: torch.Tensor) -> torch.Tensor:
+        """Zero where a cell has no policy: equal shares."""
+        if self._placed_groups is not self.module.groups:
+            self._placed_groups = self.module.groups
+            self._actors = [
+                (places(group.cells, self.env.cells), group.bank.layers("actor"))
+                for group in self._placed_groups
+            ]
+        found = [(where, forward(layers, obs[where])[0]) for where, layers in self._actors]
+        if isinstance(found[0][0], slice):
+            return found[0][1]
+        logits = torch.zeros(*obs.shape[:2], self.env.action_size)
+        for where, some in found:
+            logits[where] = some
+        return logits
 
     def _made_env(self, index: int) -> ColumnarEnv:
         name: Any = self.config.env

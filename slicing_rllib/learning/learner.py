@@ -1,22 +1,26 @@
-"""RLlib's Learner for all cells: one stacked update instead of a loss per module."""
+"""RLlib's Learner for all cells: stacked updates instead of a loss per module."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from slicing_rllib.learning.parameter_bank import ParameterBank
-from slicing_rllib.learning.rl_module import BankedMultiRLModule
-from slicing_rllib.learning.update import Batch, Hyperparameters, Losses, StackedTD3
+from slicing_rllib.learning.cell_update import CellUpdate, Order
+from slicing_rllib.learning.rl_module import BankedMultiRLModule, places
+from slicing_rllib.learning.update import Adam, Hyperparameters, Losses
 
 
 class TD3Learner(TorchLearner):
-    """Holds the bank, its optimiser, and the update."""
+    """Holds the banks, their optimisers, and their updates."""
 
     def build(self) -> None:
         super().build()
-        self.restack()
+        self.order: tuple[str, ...] = ()
+        """Of cells in batches."""
+        self.updates = 0
+        self._stack()
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -37,54 +41,57 @@ class TD3Learner(TorchLearner):
         assert isinstance(module, BankedMultiRLModule)
         return module
 
-    def restack(self) -> None:
-        """After the bank was made anew."""
-        self.stacked = StackedTD3(self.banked.bank, self.hyperparameters)
-        self.freeze({})
+    def arrange(self, cells: Sequence[str]) -> None:
+        """The order of cells in batches; some may have no module."""
+        self.order = tuple(cells)
+        self._stack()
 
-    def update_stacked(
-        self, batch: Batch, frozen: list[int], actors_held: Sequence[int] = ()
-    ) -> Losses:
-        """One update; rows in `frozen` stay as they are, bit for bit.
+    def update_stacked(self, order: Order) -> Losses:
+        """One update of all cells that have a module."""
+        found = [part.update(order.of(where)) for part, where in self.parts]
+        self.updates += 1
+        return self.spread(found)
 
-        So do actors in `actors_held`, and parameters that `freeze` named.
-        """
-        kept = [
-            (tensor, index, tensor[index].clone())
-            for tensor, index in self._to_keep(frozen, actors_held)
-        ]
-        losses = self.stacked.update(batch)
-        for tensor, index, values in kept:
-            tensor[index] = values
-        return losses
+    def spread(self, found: Sequence[Losses]) -> Losses:
+        """Losses of all cells in their order; 0 where there is no module."""
+        wheres = [where for _, where in self.parts]
+        if len(wheres) == 1 and isinstance(wheres[0], slice):
+            return found[0]
+        critic, actor = torch.zeros(2, len(self.order)).unbind()
+        for losses, where in zip(found, wheres, strict=True):
+            critic[where], actor[where] = losses
+        return Losses(critic, actor)
 
     def freeze(self, frozen: Mapping[str, Sequence[str]]) -> None:
         """From now on, parameters of a cell that begin with these names stay as they are."""
-        self._masks: dict[str, torch.Tensor] = {}
-        if not frozen:
-            return
-        bank = self.banked.bank
-        marks = ParameterBank(bank.n_cells, bank.sizes)
-        for cell, beginnings in frozen.items():
-            for name, view in marks.rows(self.banked.cells.index(cell)):
-                view.fill_(float(name.startswith(tuple(beginnings))))
-        self._masks = {kind: marks.flat[kind].bool() for kind in ("actor", "critics")}
+        for part, _ in self.parts:
+            part.freeze(frozen)
 
-    def _to_keep(
-        self, frozen: list[int], actors_held: Sequence[int]
-    ) -> Iterator[tuple[torch.Tensor, Any]]:
-        """Tensors, and where in them an update must change nothing."""
-        bank, stacked = self.banked.bank, self.stacked
-        for kind, mask in self._masks.items():
-            yield bank.flat[kind], mask
-        if frozen:
-            everything = [*bank.flat.values(), *stacked.actor_adam.tensors]
-            for tensor in (*everything, *stacked.critic_adam.tensors):
-                yield tensor, frozen
-        if len(actors_held):
-            actors = [bank.flat["actor"], bank.flat["target_actor"]]
-            for tensor in (*actors, *stacked.actor_adam.tensors):
-                yield tensor, list(actors_held)
+    def adams_of(self, cell: str) -> tuple[int, tuple[Adam, Adam]]:
+        """A cell's row, and the optimisers of its actor and critics."""
+        for part, _ in self.parts:
+            if cell in part.cells:
+                stacked = part.stacked
+                return part.cells.index(cell), (stacked.actor_adam, stacked.critic_adam)
+        raise KeyError(f"no module {cell!r}")
+
+    def add_module(self, **added: Any) -> Any:
+        """The others go on with the optimiser that they had."""
+        kept = self._get_optimizer_state()
+        spec = super().add_module(**added)
+        self._stack()
+        self._set_optimizer_state(kept)
+        return spec
+
+    def remove_module(self, module_id: str, **rest: Any) -> Any:
+        """The others go on with the optimiser that they had."""
+        kept = self._get_optimizer_state()
+        # RLlib looks each module's optimisers up by name; ours are not of its kind.
+        self._module_optimizers.setdefault(module_id, [])
+        spec = super().remove_module(module_id, **rest)
+        self._stack()
+        self._set_optimizer_state(kept)
+        return spec
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """None of RLlib's: the stacked update has its own."""
@@ -92,22 +99,47 @@ class TD3Learner(TorchLearner):
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
         raise NotImplementedError("TD3Learner updates all modules at once: see update_stacked")
 
+    def _stack(self) -> None:
+        """After banks were made anew."""
+        self.parts = [
+            (
+                CellUpdate(group.cells, group.bank, self.hyperparameters),
+                places(group.cells, self.order or self.banked.cells),
+            )
+            for group in self.banked.groups
+        ]
+
     def _get_optimizer_state(self) -> dict[str, Any]:
-        stacked = self.stacked
-        return {
-            "updates": stacked.updates,
-            "actor_loss": stacked._actor_loss.numpy().copy(),
-            **{
-                f"{name}.{part}": getattr(adam, part).numpy().copy()
-                for name, adam in (("actor", stacked.actor_adam), ("critic", stacked.critic_adam))
-                for part in ("mean", "square", "steps")
-            },
-        }
+        """By part; cells are found again by their names."""
+        parts = [
+            {
+                "cells": list(part.cells),
+                **{name: t.numpy().copy() for name, t in part.optimiser_tensors().items()},
+                "actor_loss": part.stacked.actor_loss.numpy().copy(),
+            }
+            for part, _ in self.parts
+        ]
+        return {"updates": self.updates, "parts": parts}
 
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
-        stacked = self.stacked
-        stacked.updates = int(state["updates"])
-        stacked._actor_loss = torch.tensor(state["actor_loss"])
-        for name, adam in (("actor", stacked.actor_adam), ("critic", stacked.critic_adam)):
-            for part in ("mean", "square", "steps"):
-                getattr(adam, part).copy_(torch.as_tensor(state[f"{name}.{part}"]))
+        self.updates = int(state["updates"])
+        for part, _ in self.parts:
+            part.stacked.updates = self.updates
+            for saved in state["parts"]:
+                _hand_over(saved, part)
+
+
+def _hand_over(saved: Mapping[str, Any], part: CellUpdate) -> None:
+    """Optimiser state of the cells that are in both, if their networks are as wide."""
+    tensors = part.optimiser_tensors() | {"actor_loss": part.stacked.actor_loss}
+    pairs = [
+        (part.cells.index(cell), row)
+        for row, cell in enumerate(saved["cells"])
+        if cell in part.cells
+    ]
+    alike = all(saved[name].shape[1:] == tensor.shape[1:] for name, tensor in tensors.items())
+    if not pairs or not alike:
+        return
+    own, theirs = np.array(pairs).T
+    for name, tensor in tensors.items():
+        tensor[own] = torch.tensor(saved[name][theirs])

@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI
@@ -41,21 +42,33 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
         return {Columns.ACTIONS: torch.softmax(self.actor(batch[Columns.OBS]), dim=-1)}
 
 
+class Group(NamedTuple):
+    """Cells with networks of the same widths, in the order of their bank's rows."""
+
+    cells: tuple[str, ...]
+    bank: ParameterBank
+
+
 class BankedMultiRLModule(MultiRLModule):
-    """RLlib's module of modules; `bank` holds them all, in the order of `cells`."""
+    """RLlib's module of modules; `groups` hold them all, each in a bank of its own."""
 
     def setup(self) -> None:
         super().setup()
         self.rebank()
 
     def rebank(self) -> None:
-        """Moves all modules into a new bank: after modules were added or removed."""
+        """Moves all modules into new banks: after modules were added or removed."""
         self.cells = sorted(self._rl_modules, key=natural_key)
-        modules = [self._rl_modules[cell] for cell in self.cells]
-        kinds = ("actor",) if self.inference_only else tuple(KINDS)
-        self.bank = ParameterBank(len(modules), sizes_of(modules[0]), kinds)
-        for row, module in enumerate(modules):
-            self.bank.adopt(row, module)
+        alike: dict[NetworkSizes, list[str]] = {}
+        for cell in self.cells:
+            alike.setdefault(sizes_of(self._rl_modules[cell]), []).append(cell)
+        self.groups = tuple(self._banked(sizes, cells) for sizes, cells in alike.items())
+
+    def _banked(self, sizes: NetworkSizes, cells: Sequence[str]) -> Group:
+        bank = ParameterBank(len(cells), sizes, ("actor",) if self.inference_only else tuple(KINDS))
+        for row, cell in enumerate(cells):
+            bank.adopt(row, self._rl_modules[cell])
+        return Group(tuple(cells), bank)
 
     def add_module(self, module_id: str, module: RLModule, *, override: bool = False) -> None:
         super().add_module(module_id, module, override=override)
@@ -64,6 +77,14 @@ class BankedMultiRLModule(MultiRLModule):
     def remove_module(self, module_id: str, *, raise_err_if_not_found: bool = True) -> None:
         super().remove_module(module_id, raise_err_if_not_found=raise_err_if_not_found)
         self.rebank()
+
+
+def places(cells: Sequence[str], among: Sequence[str]) -> Any:
+    """Where cells stand in an order of all: a slice where they are all of it, else indexes."""
+    if tuple(cells) == tuple(among):
+        return slice(None)
+    index = {cell: row for row, cell in enumerate(among)}
+    return np.array([index[cell] for cell in cells])
 
 
 def natural_key(cell: str) -> tuple[str, int]:

@@ -9,23 +9,22 @@ import numpy as np
 import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from slicing_rllib.learning.cell_control import CellControl
-from slicing_rllib.learning.env_runner import ColumnarEnvRunner
+from slicing_rllib.learning.cell_update import Order
 from slicing_rllib.learning.learner import TD3Learner
+from slicing_rllib.learning.learner_shards import LearnerShards
 from slicing_rllib.learning.replay import Replay
-from slicing_rllib.learning.rl_module import NETWORKS, BankedMultiRLModule, TD3Module
+from slicing_rllib.learning.rl_module import NETWORKS, TD3Module
 from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.learning.streams import CellStreams, Purpose, cell_key, normal, uniform
+from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.learning.update import Batch, Hyperparameters
 from slicing_rllib.learning.worker_sampling import WorkerSampling
 from slicing_rllib.learning.worker_watch import WorkerWatch
 from slicing_rllib.radio import Phase
 
-NOT_A_CELL = "__env__"
 HAPPENINGS_KEPT = 1000
 WAIT_FOR_WORKERS_S = 60.0
 """Per iteration, where none answers."""
@@ -42,127 +41,6 @@ class Happening(NamedTuple):
 
 class NonFiniteUpdate(RuntimeError):
     """A cell's loss or reward stopped being a number."""
-
-
-class TD3Config(AlgorithmConfig):
-    """Defaults are the paper's; what it leaves open is Fujimoto et al.'s."""
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or TD3)
-        self.seed = 0
-        self.gamma = 0.1
-        self.actor_lr = 5e-4
-        self.critic_lr = 1e-3
-        self.tau = 0.005
-        self.policy_delay = 2
-        self.target_noise = 0.2
-        self.target_noise_clip = 0.5
-        self.exploration_steps = 3000
-        self.exploration_noise = 0.3
-        self.batch_size = 32
-        self.replay_capacity = 10_000
-        self.default_capacity = 500
-        self.actor_hiddens = (48, 24)
-        self.critic_hiddens = (64, 24)
-        self.steps_per_iteration = 100
-        self.updates_per_step = 1
-        self.overlap = False
-        self.num_env_runners = 0
-        self.env_runner_cls = ColumnarEnvRunner
-        self.rollout_fragment_length = 25
-        self.normalize_actions = False
-        self.clip_actions = False
-        self.min_time_s_per_iteration = 0
-        self.min_sample_timesteps_per_iteration = 0
-        self.enable_env_runner_and_connector_v2 = True
-        self.enable_rl_module_and_learner = True
-        self.framework_str = "torch"
-
-    def training(  # type: ignore[override]
-        self,
-        *,
-        actor_lr: float | None = None,
-        critic_lr: float | None = None,
-        tau: float | None = None,
-        policy_delay: int | None = None,
-        target_noise: float | None = None,
-        target_noise_clip: float | None = None,
-        exploration_steps: int | None = None,
-        exploration_noise: float | None = None,
-        batch_size: int | None = None,
-        replay_capacity: int | None = None,
-        default_capacity: int | None = None,
-        actor_hiddens: tuple[int, ...] | None = None,
-        critic_hiddens: tuple[int, ...] | None = None,
-        steps_per_iteration: int | None = None,
-        updates_per_step: int | None = None,
-        overlap: bool | None = None,
-        **rllib: Any,
-    ) -> "TD3Config":
-        """TD3's own settings; the others are RLlib's (gamma ...)."""
-        ours = {
-            "actor_lr": actor_lr,
-            "critic_lr": critic_lr,
-            "tau": tau,
-            "policy_delay": policy_delay,
-            "target_noise": target_noise,
-            "target_noise_clip": target_noise_clip,
-            "exploration_steps": exploration_steps,
-            "exploration_noise": exploration_noise,
-            "batch_size": batch_size,
-            "replay_capacity": replay_capacity,
-            "default_capacity": default_capacity,
-            "actor_hiddens": actor_hiddens,
-            "critic_hiddens": critic_hiddens,
-            "steps_per_iteration": steps_per_iteration,
-            "updates_per_step": updates_per_step,
-            "overlap": overlap,
-        }
-        super().training(**rllib)
-        for name, value in ours.items():
-            if value is not None:
-                setattr(self, name, value)
-        return self
-
-    @property
-    def is_multi_agent(self) -> bool:
-        return True
-
-    def get_default_learner_class(self) -> type:
-        return TD3Learner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=TD3Module, model_config=self._networks_of(""))
-
-    def get_multi_rl_module_spec(
-        self, *, spaces: Mapping[str, Any] | None = None, inference_only: bool = False, **_: Any
-    ) -> MultiRLModuleSpec:
-        """A module for every cell that the environment may ever have."""
-        specs = {
-            cell: RLModuleSpec(
-                module_class=TD3Module,
-                observation_space=obs,
-                action_space=action,
-                inference_only=inference_only,
-                model_config=self._networks_of(cell),
-            )
-            for cell, (obs, action) in (spaces or {}).items()
-            if cell != NOT_A_CELL
-        }
-        return MultiRLModuleSpec(
-            multi_rl_module_class=BankedMultiRLModule,
-            rl_module_specs=specs,
-            inference_only=inference_only,
-        )
-
-    def _networks_of(self, cell: str) -> dict[str, Any]:
-        key = (int(Purpose.INITIAL_WEIGHTS), cell_key(cell))
-        seed = np.random.SeedSequence(self.seed or 0, spawn_key=key)
-        return {
-            "actor_hiddens": tuple(self.actor_hiddens),
-            "critic_hiddens": tuple(self.critic_hiddens),
-            "init_seed": int(seed.generate_state(1)[0]),
-        }
 
 
 class TD3(Algorithm):
@@ -210,6 +88,10 @@ class TD3(Algorithm):
         self.updates = 0
         group: Any = self.learner_group
         self._td3_learner: TD3Learner = group._learner
+        self._td3_learner.arrange(self.cells)
+        self._shards = (
+            LearnerShards(self._td3_learner, config.num_learners) if config.num_learners else None
+        )
         if not config.num_env_runners:
             # One process: the runner acts with the learner's own tensors, nothing to copy.
             self._runner.module = self._td3_learner.module
@@ -227,10 +109,12 @@ class TD3(Algorithm):
         if self.config.num_env_runners:
             self._train_with_workers()
         else:
-            goal = self.env_steps + self.config.steps_per_iteration
-            while self.env_steps < goal:
+            rounds = -(-self.config.steps_per_iteration // len(self._runner.sampled))
+            for _ in range(rounds):
                 for step in self._runner.step(self.control.orders()):
                     self._take(step)
+                self._settle()
+        self._settle()
         self._log()
 
     def _train_with_workers(self) -> None:
@@ -285,17 +169,21 @@ class TD3(Algorithm):
                 self._update(ready)
 
     def _update(self, ready: np.ndarray) -> None:
-        obs, action, reward, next_obs, terminated = map(torch.from_numpy, self._sampled())
+        """One update of the cells that are ready, here or by a learner elsewhere."""
         noise = torch.from_numpy(self._smoothing.at(self.updates))
-        batch = Batch(obs, action, reward, next_obs, terminated, noise)
-        losses = self._td3_learner.update_stacked(
-            batch,
-            np.flatnonzero(~ready).tolist(),
-            np.flatnonzero(ready & (self.control.critic_warmup > 0)).tolist(),
-        )
-        self._iteration_losses.append(losses)
+        batch = Batch(*map(torch.from_numpy, self._sampled()), noise)
+        order = Order(batch, ~ready, ready & (self.control.critic_warmup > 0))
+        if self._shards:
+            self._shards.take(order, self.control.frozen_parameters)
+        else:
+            self._iteration_losses.append(self._td3_learner.update_stacked(order))
         self.updates += 1
         self.control.updated()
+
+    def _settle(self) -> None:
+        """Waits for learners elsewhere."""
+        if self._shards:
+            self._iteration_losses += self._shards.finish()
 
     def _sampled(self) -> list[np.ndarray]:
         """A batch per cell: its own experience, mixed with foreign where that is wanted."""
@@ -375,15 +263,59 @@ class TD3(Algorithm):
 
     def reset_optimizer(self, module_id: str) -> None:
         """Forgets a cell's Adam moments."""
-        for adam in (self._td3_learner.stacked.actor_adam, self._td3_learner.stacked.critic_adam):
-            adam.reset(self.control.row(module_id))
+        row, adams = self._td3_learner.adams_of(module_id)
+        for adam in adams:
+            adam.reset(row)
 
     def copy_optimizer(self, source: str, module_id: str) -> None:
-        """Gives a cell another's Adam moments."""
-        row, other = self.control.row(module_id), self.control.row(source)
-        for adam in (self._td3_learner.stacked.actor_adam, self._td3_learner.stacked.critic_adam):
-            for tensor in adam.tensors:
-                tensor[row] = tensor[other]
+        """Gives a cell another's Adam moments, where their networks are equally wide."""
+        row, adams = self._td3_learner.adams_of(module_id)
+        other, theirs = self._td3_learner.adams_of(source)
+        for adam, like in zip(adams, theirs, strict=True):
+            for tensor, values in zip(adam.tensors, like.tensors, strict=True):
+                tensor[row] = values[other]
+
+    @property
+    def module_ids(self) -> tuple[str, ...]:
+        """Cells that have a policy now."""
+        return tuple(self._td3_learner.banked.cells)
+
+    def add_module(
+        self, module_id: str, module_spec: RLModuleSpec | None = None, **rllib: Any
+    ) -> Any:
+        """A policy for a cell of the environment that has none; without a spec, as at the start.
+
+        Its experience is empty, and it explores first. Raises: KeyError for an unknown cell;
+        ValueError for one that has a policy.
+        """
+        row = self.control.row(module_id)
+        if module_id in self.module_ids:
+            raise ValueError(f"{module_id}: has a policy already")
+        spec = module_spec or self.config.module_spec(
+            module_id, *self._runner.get_spaces()[module_id]
+        )
+        # In one process runner and learner share their modules: what is added once is there.
+        rllib.setdefault("add_to_env_runners", bool(self.config.num_env_runners))
+        added = super().add_module(module_id, spec, **rllib)
+        self._td3_learner.freeze(self.control.frozen_parameters)
+        self.control.exploration_left[row] = self.config.exploration_steps
+        return added
+
+    def remove_module(self, module_id: str, **rllib: Any) -> Any:
+        """Forgets a cell's policy and experience; until it has another it asks for equal shares.
+
+        Raises: ValueError where it has none, or where it is the last that has one.
+        """
+        if module_id not in self.module_ids or len(self.module_ids) == 1:
+            raise ValueError(f"{module_id}: expected one of several cells with a policy")
+        for ring in (self.replay, self.default_experience, self.foreign):
+            ring.clear(module_id)
+        self.freeze(module_id, ())
+        # RLlib forgets what it noted about a module without asking whether it had noted any.
+        self.config._is_frozen = False
+        self.config.policies.setdefault(module_id, None)
+        rllib.setdefault("remove_from_env_runners", bool(self.config.num_env_runners))
+        return super().remove_module(module_id, **rllib)
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -446,6 +378,7 @@ class TD3(Algorithm):
                 "default_experience": self.default_experience.state(),
                 "foreign": self.foreign.state(),
                 "control": self.control.state(),
+                "modules": list(self.module_ids),
                 "notes": copy.deepcopy(self.notes),
                 "env_steps": self.env_steps,
                 "updates": self.updates,
@@ -474,6 +407,8 @@ class TD3(Algorithm):
         super().set_state(state)
         if "td3" in state:
             ours = state["td3"]
+            for cell in set(self.module_ids) - set(ours["modules"]):
+                self.remove_module(cell)
             for name in ("replay", "default_experience", "foreign", "control"):
                 getattr(self, name).restore(ours[name])
             self._sampling.restore(ours["kept_steps"])

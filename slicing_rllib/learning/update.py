@@ -127,7 +127,7 @@ class StackedTD3:
         self.actor_adam = Adam(bank.flat["actor"])
         self.critic_adam = Adam(bank.flat["critics"])
         self.updates = 0
-        self._actor_loss = torch.zeros(bank.n_cells)
+        self.actor_loss = torch.zeros(bank.n_cells)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> Losses:
@@ -135,10 +135,10 @@ class StackedTD3:
         critic_loss = self._update_critics(batch)
         self.updates += 1
         if self.updates % self._hyper.policy_delay == 0:
-            self._actor_loss = self._update_actors(batch)
+            self.actor_loss = self._update_actors(batch)
             for target, online in zip(self._target, self._online, strict=True):
                 target.lerp_(online, self._hyper.tau)
-        return Losses(critic_loss, self._actor_loss)
+        return Losses(critic_loss, self.actor_loss)
 
     def target(self, batch: Batch) -> Tensor:
         """What both critics regress on: (cell, batch)."""

@@ -159,7 +159,8 @@ def _policy(results: Results, policy: str, rng: np.random.Generator) -> dict[str
         row["oracle_gap_closed"] = float(gap_closed(*rewards))
         row["ci95"]["oracle_gap_closed"] = seed_interval(gap_closed, *rewards, rng=rng)
     against = {}
-    for other in {results.experiment.reference, "traffic_aware"} & known - {policy}:
+    others = [results.experiment.reference, "traffic_aware"]
+    for other in dict.fromkeys(o for o in others if o in known and o != policy):
         theirs = per_seed(results.final, str(other))
         against[other] = {
             metric: _difference(table[:, place], theirs[:, place], rng)
