@@ -17,6 +17,9 @@ KINDS = {
 }
 """Networks of one shape that always work together: twins share a tensor, and a matrix product."""
 
+ALIGNMENT = 16
+"""Numbers of four bytes in a cache line."""
+
 Layers = list[tuple[Tensor, Tensor]]
 
 
@@ -51,7 +54,7 @@ class ParameterBank:
         self.n_cells = n_cells
         self._spans = {kind: _spans(sizes.of(KINDS[kind][0])) for kind in kinds}
         self.flat = {
-            kind: torch.zeros((n_cells, len(KINDS[kind]), spans[-1][2]))
+            kind: torch.zeros((n_cells, len(KINDS[kind]), _aligned(spans[-1][2])))
             for kind, spans in self._spans.items()
         }
 
@@ -77,10 +80,15 @@ class ParameterBank:
 
 
 def _spans(widths: Sequence[int]) -> list[tuple[str, int, int, tuple[int, ...]]]:
-    """Name, begin, end, shape of each parameter in a row."""
-    shapes = layer_shapes(widths)
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()]).tolist()
-    return [
-        (name, start, end, shape)
-        for (name, shape), start, end in zip(shapes.items(), [0, *ends[:-1]], ends, strict=True)
-    ]
+    """Name, begin, end, shape of each parameter in a row; each begins where caches do."""
+    spans, start = [], 0
+    for name, shape in layer_shapes(widths).items():
+        end = start + int(np.prod(shape))
+        spans.append((name, start, end, shape))
+        start = _aligned(end)
+    return spans
+
+
+def _aligned(place: int) -> int:
+    """Products of matrices that begin alike are summed alike, whichever row they stand in."""
+    return -(-place // ALIGNMENT) * ALIGNMENT

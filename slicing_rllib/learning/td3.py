@@ -10,6 +10,7 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.policy.policy import PolicySpec
 
 from slicing_rllib.learning.cell_control import CellControl
 from slicing_rllib.learning.cell_update import Order
@@ -171,7 +172,8 @@ class TD3(Algorithm):
     def _update(self, ready: np.ndarray) -> None:
         """One update of the cells that are ready, here or by a learner elsewhere."""
         noise = torch.from_numpy(self._smoothing.at(self.updates))
-        batch = Batch(*map(torch.from_numpy, self._sampled()), noise)
+        obs, action, reward, next_obs, terminated = map(torch.from_numpy, self._sampled())
+        batch = Batch(obs, action, reward, next_obs, terminated, noise)
         order = Order(batch, ~ready, ready & (self.control.critic_warmup > 0))
         if self._shards:
             self._shards.take(order, self.control.frozen_parameters)
@@ -291,9 +293,11 @@ class TD3(Algorithm):
         row = self.control.row(module_id)
         if module_id in self.module_ids:
             raise ValueError(f"{module_id}: has a policy already")
-        spec = module_spec or self.config.module_spec(
+        spec = copy.copy(module_spec) or self.config.module_spec(
             module_id, *self._runner.get_spaces()[module_id]
         )
+        # For the runners: learners always build everything.
+        spec.inference_only = True
         # In one process runner and learner share their modules: what is added once is there.
         rllib.setdefault("add_to_env_runners", bool(self.config.num_env_runners))
         added = super().add_module(module_id, spec, **rllib)
@@ -312,8 +316,9 @@ class TD3(Algorithm):
             ring.clear(module_id)
         self.freeze(module_id, ())
         # RLlib forgets what it noted about a module without asking whether it had noted any.
-        self.config._is_frozen = False
-        self.config.policies.setdefault(module_id, None)
+        group: Any = self.learner_group
+        for noted in (self.config, group.config, self._td3_learner.config):
+            noted.policies.setdefault(module_id, PolicySpec())
         rllib.setdefault("remove_from_env_runners", bool(self.config.num_env_runners))
         return super().remove_module(module_id, **rllib)
 

@@ -1,0 +1,83 @@
+"""Learners that share the cells give the same bits as one that has them all."""
+
+import contextlib
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+RUNNERS = pytest.mark.parametrize("num_env_runners", [0, 1])
+
+
+def weights_after(config, iterations=3, prepare=lambda algorithm: None):
+    algorithm = config.build_algo()
+    prepare(algorithm)
+    for _ in range(iterations):
+        algorithm.train()
+    weights = {
+        (cell, name): array
+        for cell in algorithm.cells
+        for name, array in algorithm.policy_weights(cell).items()
+    }
+    losses = algorithm.last_iteration
+    algorithm.stop()
+    return weights, losses
+
+
+def same(one, other):
+    return all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@RUNNERS
+def test_two_learners_give_the_weights_and_losses_of_none(config, num_env_runners):
+    """Where a cell sleeps and an actor waits for its critics, too."""
+
+    def prepare(algorithm):
+        algorithm.sleep("cell_10")
+        algorithm.control.critic_warmup[algorithm.control.row("cell_1")] = 20
+        algorithm.freeze("cell_2", ["actor.0"])
+
+    config.env_runners(num_env_runners=num_env_runners)
+    alone = weights_after(config, prepare=prepare)
+    shared = weights_after(config.copy(copy_frozen=False).learners(num_learners=2), prepare=prepare)
+
+    assert same(alone[0], shared[0])
+    assert alone[1] == shared[1]
+    assert "critic_loss" in shared[1]["cells"]["cell_1"]
+
+
+def test_cells_with_networks_of_their_own_are_shared_out_as_well(config):
+    config.training(networks={"cell_2": {"actor_hiddens": (8,), "critic_hiddens": (9, 7)}})
+    config.env_runners(num_env_runners=1)
+    alone, _ = weights_after(config)
+    shared, _ = weights_after(config.copy(copy_frozen=False).learners(num_learners=2))
+
+    assert same(alone, shared)
+
+
+def test_a_learner_that_is_killed_is_done_again(config):
+    """With -9 in the middle of its updates; the result is the same."""
+    config.env_runners(num_env_runners=1)
+    config.training(steps_per_iteration=200, updates_per_step=20)
+    alone, _ = weights_after(config, iterations=1)
+    killed = []
+
+    def kill_one():
+        while not killed:
+            for process in psutil.Process().children(recursive=True):
+                # Others come and go meanwhile.
+                with contextlib.suppress(psutil.Error):
+                    if "ray::learn" in " ".join(process.cmdline()):
+                        process.kill()
+                        killed.append(process.pid)
+                        return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    shared, _ = weights_after(config.copy(copy_frozen=False).learners(num_learners=1), iterations=1)
+
+    assert killed
+    assert same(alone, shared)
