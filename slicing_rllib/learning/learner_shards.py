@@ -141,6 +141,4 @@ def learn(
 
 
 # Under a name of its own: Ray then finds the function by its module, and sends no code.
-_learners: Any = ray.remote(
-    num_cpus=1, num_returns=2, max_retries=TRIES, scheduling_strategy="SPREAD"
-)(learn)
+_learners: Any = ray.remote(num_cpus=1, num_returns=2, max_retries=TRIES)(learn)

@@ -31,6 +31,7 @@ def algorithm_config(config: RunConfig) -> TD3Config:
         .environment(SlicingEnv, env_config=env)
         .training(**config.learning.model_dump(exclude={"training_steps"}))
         .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=ANSWER_WITHIN_S)
+        .learners(num_learners=config.num_learners)
         .debugging(seed=config.seed)
         .callbacks(WarmStartCallback.configured(config.transfer))
         .fault_tolerance(

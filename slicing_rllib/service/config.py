@@ -44,6 +44,13 @@ class EnvSection(_Section):
     """Where cells are to be compared: steps under the default action at the start."""
 
 
+class NetworkSection(_Section):
+    """Networks of a single cell."""
+
+    actor_hiddens: tuple[int, ...] = (48, 24)
+    critic_hiddens: tuple[int, ...] = (64, 24)
+
+
 class LearningSection(_Section):
     """TD3. Defaults: the paper's; what it leaves open, Fujimoto et al.'s."""
 
@@ -61,6 +68,8 @@ class LearningSection(_Section):
     replay_capacity: int = Field(default=10_000, ge=1)
     actor_hiddens: tuple[int, ...] = (48, 24)
     critic_hiddens: tuple[int, ...] = (64, 24)
+    networks: dict[str, NetworkSection] = Field(default_factory=dict)
+    """Of single cells, where they differ; such cells' policies cannot be copied to others."""
     updates_per_step: int = Field(default=1, ge=0)
     overlap: bool = False
     """Env runners sample the next iteration while the learner learns from this one."""
@@ -100,6 +109,8 @@ class RunConfig(_Section):
     env: EnvSection = EnvSection()
     learning: LearningSection = LearningSection()
     num_env_runners: int = Field(default=0, ge=0)
+    num_learners: int = Field(default=0, ge=0)
+    """Processes that share the cells' updates; best together with env runners."""
     evaluation: EvaluationSection = EvaluationSection()
     transfer: TransferSettings = Field(default_factory=TransferSettings)
     trained_in: str | None = None
@@ -107,6 +118,11 @@ class RunConfig(_Section):
     checkpoint: CheckpointSection = CheckpointSection()
     tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     """Where the numbers of `metrics.jsonl` go besides."""
+
+    @property
+    def cpus(self) -> int:
+        """Cores that a run occupies: its driver, env runners and learners."""
+        return 1 + self.num_env_runners + self.num_learners
 
     @property
     def total_steps(self) -> int:
@@ -267,7 +283,9 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
             )
     cells = config.scenario.cells
     named = [("env.deployments", deployment.cell) for deployment in config.env.deployments]
-    for key, cell in (*named, *(("transfer.targets", cell) for cell in config.transfer.targets)):
+    named += [("transfer.targets", cell) for cell in config.transfer.targets]
+    named += [("learning.networks", cell) for cell in config.learning.networks]
+    for key, cell in named:
         if cell not in cells:
             raise ConfigError(
                 f"{where}: {key}: expected one of {cells[0]} to {cells[-1]}, got {cell!r}"
@@ -285,14 +303,17 @@ def problem_in(
     """The first thing that is wrong, in one line: place, key, what was expected."""
 
     problem = _of_the_kind_meant(error.errors(include_url=False))[0]
-    # A union's branch stands in the path by its class's name; no key begins with a capital.
-    path = [str(part) for part in problem["loc"] if not str(part)[:1].isupper()]
+    unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    # A union's branch stands in the path by its class's name; no known key begins with a capital.
+    parts = [str(part) for part in problem["loc"]]
+    known = parts[:-1] if unknown else parts
+    path = [part for part in known if not part[:1].isupper()] + parts[len(known) :]
     key = ".".join(path)
     place = f"{where}{_line_of(text, path)}"
     for setting in settings:
         if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
             place = f"--set {setting}"
-    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if unknown:
         near = difflib.get_close_matches(
             path[-1], _known_keys(path[:-1], schema or json_schema()), n=1, cutoff=0.5
         )

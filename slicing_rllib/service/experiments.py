@@ -53,7 +53,7 @@ def run_experiment(experiment: ExperimentConfig, folder: Path, says: Says) -> No
         ),
     )
     with (
-        ray_session(1),
+        ray_session(2),
         redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()),
     ):
         results = tuner.fit()

@@ -42,7 +42,7 @@ def order_of(arguments: Sequence[str], submission_id: str | None) -> Order:
     source, settings = _words(rest)
     if command == "train":
         config = load_config(source or "quick", settings)
-        name, files, cpus = config.name, _files_of_run(config), 1 + config.num_env_runners
+        name, files, cpus = config.name, _files_of_run(config), config.cpus
     else:
         if source is None or settings:
             raise ConfigError("submit -- sweep: expected a YAML file or the name of a sweep")
@@ -101,5 +101,5 @@ def _files_of_sweep(sweep: SweepConfig) -> dict[str, bytes]:
 
 
 def _cpus_of_trial(sweep: SweepConfig) -> int:
-    """A trial and its env runners."""
-    return sweep.cpus_per_trial + sweep.trial_config({}).num_env_runners
+    """A trial, its env runners and learners."""
+    return sweep.cpus_per_trial + sweep.trial_config({}).cpus - 1

@@ -22,8 +22,8 @@ _QUIET = {
 
 
 @contextmanager
-def ray_session(workers: int) -> Iterator[None]:
-    """Ray for as long as the block lasts; what was running before stays.
+def ray_session(cpus: int) -> Iterator[None]:
+    """Ray for as long as the block lasts, with at least as many cores; what was running stays.
 
     Raises: RunError where a named cluster cannot be reached.
     """
@@ -33,7 +33,7 @@ def ray_session(workers: int) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS")
     try:
-        ray.init(**(_named(address) if address else _own(workers)))
+        ray.init(**(_named(address) if address else _own(cpus)))
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise RunError(f"Ray at {address or 'this machine'}: cannot start ({first})") from error
@@ -55,7 +55,7 @@ def _named(address: str) -> dict[str, Any]:
     return {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
 
 
-def _own(workers: int) -> dict[str, Any]:
+def _own(cpus: int) -> dict[str, Any]:
     """A node of our own. Its token stays with us, so nobody else can submit to it."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -64,7 +64,7 @@ def _own(workers: int) -> dict[str, Any]:
     return {
         "address": "local",
         "include_dashboard": False,
-        "num_cpus": max(workers + 1, os.cpu_count() or 1),
+        "num_cpus": max(cpus, os.cpu_count() or 1),
         "log_to_driver": False,
         "logging_level": "ERROR",
     }

@@ -123,9 +123,9 @@ def _trainable(sweep: SweepConfig) -> Any:
 
 
 def _bundles(sweep: SweepConfig) -> list[dict[str, int | float]]:
-    """What a trial holds: its own CPUs, and one for each of its env runners, on any node."""
-    env_runners = sweep.trial_config({}).num_env_runners
-    return [{"CPU": sweep.cpus_per_trial}, *({"CPU": 1} for _ in range(env_runners))]
+    """What a trial holds: its own CPUs, one for each env runner and learner, on any node."""
+    others = sweep.trial_config({}).cpus - 1
+    return [{"CPU": sweep.cpus_per_trial}, *({"CPU": 1} for _ in range(others))]
 
 
 def _domain(dimension: Dimension) -> Any:

@@ -176,7 +176,7 @@ def train(
 
     Raises: Interrupted after a signal; RunError for a run that cannot go on.
     """
-    with ray_session(config.num_env_runners), interruptible() as interruption:
+    with ray_session(config.cpus), interruptible() as interruption:
         training = _resumed(config, run, watcher) if resume else _begun(config, run, watcher)
         done = _completed(training, interruption)
         if forks(config):

@@ -9,7 +9,7 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.td3 import TD3
 from slicing_rllib.transfer.decision import CellSamples
-from slicing_rllib.transfer.policy_library import PolicyLibrary, refusal
+from slicing_rllib.transfer.policy_library import PolicyLibrary, misfit, refusal
 from slicing_rllib.transfer.settings import TransferSettings
 from slicing_rllib.transfer.strategies import PolicyWeights, Sla
 
@@ -33,7 +33,7 @@ def candidates(
     for cell in algorithm.cells:
         if cell == target:
             continue
-        why = _not_trained(algorithm, cell, untrained)
+        why = _not_usable(algorithm, cell, target, untrained)
         if why:
             refused[cell] = why
         else:
@@ -78,13 +78,17 @@ def comparable(found: dict[str, Candidate]) -> dict[str, Candidate]:
     return {name: c for name, c in found.items() if len(c.samples.joint) >= FEWEST_SAMPLES}
 
 
-def _not_trained(algorithm: TD3, cell: str, untrained: Collection[str]) -> str:
+def _not_usable(algorithm: TD3, cell: str, target: str, untrained: Collection[str]) -> str:
     row = algorithm.control.row(cell)
+    if cell not in algorithm.module_ids:
+        return "has no policy"
     if cell in untrained:
         return "is being brought up itself"
     if algorithm.control.exploration_left[row] > 0:
         return "still explores"
-    return "" if algorithm.replay.size[row] else "has no experience"
+    if not algorithm.replay.size[row]:
+        return "has no experience"
+    return misfit(algorithm.policy_weights(cell), algorithm.policy_weights(target))
 
 
 def _add_from_library(

@@ -179,8 +179,13 @@ def refusal(bundle: Bundle, *, like: Mapping[str, np.ndarray], slices: int, mess
         return f"{len(bundle.slices)} slices, expected {slices}"
     if bundle.message != message:
         return f"observes the message {bundle.message!r}, expected {message!r}"
+    return misfit(bundle.weights, like)
+
+
+def misfit(weights: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> str:
+    """Which parameter of a policy has another shape than a cell's own; empty if none has."""
     for name, own in like.items():
-        got = bundle.weights[name].shape if name in bundle.weights else "nothing"
+        got = weights[name].shape if name in weights else "nothing"
         if got != own.shape:
             return f"{name} is {got}, expected {own.shape}"
     return ""

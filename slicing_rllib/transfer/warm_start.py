@@ -100,6 +100,8 @@ class WarmStartCallback(RLlibCallback):
         if network_step(algorithm) + _steps_ahead(algorithm) <= record["until"]:
             return
         started = time.perf_counter()
+        if cell not in algorithm.module_ids:
+            algorithm.add_module(cell)
         found, refused = self._candidates(algorithm, cell)
         if self.settings.method == "none":
             self._begin(algorithm, cell, record, None, found, started)

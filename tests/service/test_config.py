@@ -58,6 +58,8 @@ def test_a_scenario_may_be_like_a_built_in_one_with_changes():
     ("text", "message"),
     [
         ("learning:\n  gama: 0.1\n", ":2: unknown key learning.gama, did you mean gamma?"),
+        ("Seed: 1\n", ":1: unknown key Seed, did you mean seed?"),
+        ("learning: {networks: {cell_13: {actor_hiddens: [8]}}}\n", "learning.networks: expected"),
         ("seed: -1\n", ":1: seed: Input should be greater than or equal to 0, got -1"),
         ("learning: {gamma: 1.5}\n", ":1: learning.gamma: Input should be less than 1, got 1.5"),
         ("- a\n", "expected a mapping of settings, got list"),

@@ -34,14 +34,19 @@ def built(ray_session: None, network: dict):
     """Algorithms by transfer settings; stopped at the end."""
     made: list[TD3] = []
 
-    def build(*, workers: int = 0, **settings) -> TD3:
+    def build(*, workers: int = 0, networks=None, **settings) -> TD3:
         chosen = TransferSettings(
             **{"vae": QUICK_VAE, "guard": QUICK_GUARD, "samples": 60, "instances": 100} | settings
         )
         config = (
             TD3Config()
             .environment(SlicingEnv, env_config=network)
-            .training(exploration_steps=20, replay_capacity=400, steps_per_iteration=20)
+            .training(
+                exploration_steps=20,
+                replay_capacity=400,
+                steps_per_iteration=20,
+                networks=networks,
+            )
             .env_runners(num_env_runners=workers)
             .callbacks(WarmStartCallback.configured(chosen))
             .debugging(seed=4)

@@ -9,6 +9,7 @@ from ray import tune
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.transfer import Bundle, PolicyLibrary, TransferSettings, WarmStartCallback
+from slicing_rllib.transfer.candidates import candidates
 from slicing_rllib.transfer.settings import VaeSettings
 
 TARGET, TOOK_OVER = "cell_6", 160
@@ -85,6 +86,31 @@ def test_other_cells_do_not_notice(built, trained):
     for cell in set(transferred.cells) - {TARGET}:
         assert everything_of(transferred, cell) == everything_of(alone, cell)
     assert everything_of(transferred, TARGET) != everything_of(alone, TARGET)
+
+
+def test_a_cell_without_a_policy_is_given_one_at_run_time(built, trained):
+    """Its module is added when it takes over, and the result is the same as had it been there."""
+    there, added = built(), built()
+    added.remove_module(TARGET)
+    for algorithm in (there, added):
+        trained(algorithm, TOOK_OVER + 20)
+
+    for cell in there.cells:
+        for one, other in zip(
+            there.policy_weights(cell).values(), added.policy_weights(cell).values(), strict=True
+        ):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+    assert np.array_equal(there.replay.size, added.replay.size)
+
+
+def test_policies_of_other_widths_are_refused_with_the_reason(built, trained):
+    algorithm = built(networks={"cell_2": {"actor_hiddens": (8,), "critic_hiddens": (8,)}})
+    chosen = of(trained(algorithm, TOOK_OVER), "source_chosen")
+    found, refused = candidates(algorithm, TARGET, TransferSettings(), ())
+
+    assert refused["cell_2"].startswith("actor.0.weight is (8, ")
+    assert "cell_2" not in found
+    assert chosen.evidence["source"] in found
 
 
 @pytest.mark.parametrize("cut", [TOOK_OVER - 40, TOOK_OVER, TOOK_OVER + 20])

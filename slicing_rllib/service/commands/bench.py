@@ -132,7 +132,7 @@ def learning(
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
-    with ray_session(1):
+    with ray_session(2):
         _shown(benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print), json)
 
 
@@ -158,7 +158,7 @@ def transfer(
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
-    with ray_session(1):
+    with ray_session(2):
         timings = benchmark.rows(decisions=decisions, turns=turns, progress=err.print)
         guard = transfer_guard.rows(warm_starts=warm_starts, progress=err.print)
         _shown(chain(timings, guard if warm_starts else ()), json)
@@ -196,7 +196,7 @@ def telemetry(
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
-    with ray_session(1):
+    with ray_session(2):
         _shown(benchmark.rows(turns=turns, seconds=seconds, progress=err.print), json)
 
 

@@ -45,7 +45,7 @@ def sweep(
         raise ConfigError("sweep --resume: expected --out DIR, the sweep to go on with")
     if source is None and not resume:
         raise ConfigError("sweep: expected a YAML file or the name of a sweep")
-    with ray_session(1):
+    with ray_session(2):
         if resume and out is not None and (source is None or (out / "sweep.yaml").exists()):
             result = resume_sweep(out, err.print)
         else:
