@@ -50,7 +50,6 @@ def test_two_learners_give_the_weights_and_losses_of_none(config, num_env_runner
 
 def test_cells_with_networks_of_their_own_are_shared_out_as_well(config):
     config.training(networks={"cell_2": {"actor_hiddens": (8,), "critic_hiddens": (9, 7)}})
-    config.env_runners(num_env_runners=1)
     alone, _ = weights_after(config)
     shared, _ = weights_after(config.copy(copy_frozen=False).learners(num_learners=2))
 
@@ -59,8 +58,7 @@ def test_cells_with_networks_of_their_own_are_shared_out_as_well(config):
 
 def test_a_learner_that_is_killed_is_done_again(config):
     """With -9 in the middle of its updates; the result is the same."""
-    config.env_runners(num_env_runners=1)
-    config.training(steps_per_iteration=200, updates_per_step=20)
+    config.training(steps_per_iteration=80, updates_per_step=150)
     alone, _ = weights_after(config, iterations=1)
     killed = []
 

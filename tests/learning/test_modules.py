@@ -11,7 +11,7 @@ from slicing_rllib.learning import TD3
 OTHERS = ("cell_1", "cell_10")
 NARROW = {"cell_2": {"actor_hiddens": (8,), "critic_hiddens": (9, 7)}}
 CYCLES = 100
-STEPS_PER_CYCLE = 100
+STEPS_PER_CYCLE = 50
 MOST_GROWTH_BYTES = 8 * 2**20
 
 
