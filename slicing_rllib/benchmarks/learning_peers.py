@@ -55,11 +55,15 @@ class Timed:
 class Ours(Timed):
     """This project's TD3, an RLlib algorithm, with everything that belongs to an iteration."""
 
-    def __init__(self, scenario: Scenario, **settings: Any) -> None:
+    def __init__(
+        self, scenario: Scenario, *, env_runners: int = 0, learners: int = 0, **settings: Any
+    ) -> None:
         config = (
             TD3Config()
             .environment(SlicingEnv, env_config={"scenario": scenario})
             .training(exploration_steps=WARM_UP_STEPS, steps_per_iteration=100, **settings)
+            .env_runners(num_env_runners=env_runners)
+            .learners(num_learners=learners)
             .debugging(seed=0)
         )
         algorithm = config.build_algo()

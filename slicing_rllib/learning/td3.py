@@ -1,7 +1,8 @@
 """TD3 for many cells as an RLlib algorithm: a policy per cell, all updated at once."""
 
 import copy
-from collections import deque
+import time
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -87,6 +88,8 @@ class TD3(Algorithm):
         )
         self.env_steps = 0
         self.updates = 0
+        self.seconds_spent: defaultdict[str, float] = defaultdict(float)
+        """On sampling and on updates since the algorithm was built."""
         group: Any = self.learner_group
         self._td3_learner: TD3Learner = group._learner
         self._td3_learner.arrange(self.cells)
@@ -112,10 +115,8 @@ class TD3(Algorithm):
         else:
             rounds = -(-self.config.steps_per_iteration // len(self._runner.sampled))
             for _ in range(rounds):
-                for step in self._runner.step(self.control.orders()):
-                    self._take(step)
-                self._settle()
-        self._settle()
+                started = time.perf_counter()
+                self._learn_from(self._runner.step(self.control.orders()), started)
         self._log()
 
     def _train_with_workers(self) -> None:
@@ -125,15 +126,25 @@ class TD3(Algorithm):
         """
         if self.worker_watch.lost:
             self._workers.probe_unhealthy_env_runners(timeout_seconds=WAIT_FOR_WORKERS_S)
+        started = time.perf_counter()
         if not self._sampling.under_way:
             self._ask_workers()
         steps = self._sampling.take()
         if self.config.overlap:
             self._ask_workers()
-        for step in steps:
-            self._take(step)
+        self._learn_from(steps, started)
         for kind, message, evidence in self.worker_watch.look():
             self.report(Happening(kind, message, evidence=evidence))
+
+    def _learn_from(self, steps: Sequence[Step], started: float) -> None:
+        """Stores steps that were sampled since `started`, and makes their updates."""
+        sampled = time.perf_counter()
+        for step in steps:
+            self._take(step)
+        if self._shards:
+            self._iteration_losses += self._shards.finish()
+        self.seconds_spent["sampling"] += sampled - started
+        self.seconds_spent["update"] += time.perf_counter() - sampled
 
     def _ask_workers(self) -> None:
         """For their part of an iteration, acting with the weights of now."""
@@ -181,11 +192,6 @@ class TD3(Algorithm):
             self._iteration_losses.append(self._td3_learner.update_stacked(order))
         self.updates += 1
         self.control.updated()
-
-    def _settle(self) -> None:
-        """Waits for learners elsewhere."""
-        if self._shards:
-            self._iteration_losses += self._shards.finish()
 
     def _sampled(self) -> list[np.ndarray]:
         """A batch per cell: its own experience, mixed with foreign where that is wanted."""

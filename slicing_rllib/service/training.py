@@ -2,7 +2,9 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +54,7 @@ class Training:
     def __post_init__(self) -> None:
         self._started = time.monotonic()
         self._stalled = 0
+        self._spent: defaultdict[str, float] = defaultdict(float)
         self._saved_at = self.algorithm.env_steps
 
     @property
@@ -79,7 +82,8 @@ class Training:
             keep = self.config.checkpoint.keep
             # RLlib takes a path without a root for a URI.
             folder = self.run.checkpoints.resolve()
-            save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
+            with self._timed("checkpoint"):
+                save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
             self.telemetry.event("checkpoint_written")
 
@@ -90,6 +94,10 @@ class Training:
             "env_steps": algorithm.env_steps,
             "updates": algorithm.updates,
             "seconds": round(self.seconds, 3),
+            "seconds_by_part": {
+                part: round(spent, 3)
+                for part, spent in (algorithm.seconds_spent | self._spent).items()
+            },
             "seed": self.config.seed,
             "env_runner_nodes": algorithm.worker_watch.nodes,
         }
@@ -132,8 +140,15 @@ class Training:
         if not also and not _crossed(before, steps, wanted.every_steps):
             return None
         policy = TrainedPolicy(self.config.scenario.cells, self.weights())
-        rewards = evaluating.cell_rewards(self.config, policy, seeds=wanted.curve_seeds)
+        with self._timed("curve"):
+            rewards = evaluating.cell_rewards(self.config, policy, seeds=wanted.curve_seeds)
         return dict(zip(self.config.scenario.cells, rewards.tolist(), strict=True))
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._spent[part] += time.monotonic() - started
 
     def _watch_for_stalls(self, before: int) -> None:
         """Workers that are gone make iterations without steps: RLlib goes on in silence."""

@@ -1,6 +1,7 @@
 """`slicing-rllib bench`"""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -122,6 +123,7 @@ def learning(
     turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each peer.")] = 3.0,
     cells: Annotated[int, typer.Option(min=0, help="Largest network of the growth curve.")] = 768,
+    whole_run: Annotated[bool, typer.Option(help="Time the paper's run from the shell.")] = True,
     json: Json = False,
 ) -> None:
     """Steps per second of training beside stock RLlib SAC, SB3's TD3, loops, and no Ray at all.
@@ -132,8 +134,10 @@ def learning(
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
-    with ray_session(2):
-        _shown(benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print), json)
+    found = list(benchmark.whole_run(progress=err.print)) if whole_run else []
+    with ray_session(3):
+        rows = benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print)
+        _shown(chain(found, rows), json)
 
 
 @app.command()
@@ -151,8 +155,6 @@ def transfer(
 
     Example: slicing-rllib bench transfer --decisions 20
     """
-    from itertools import chain
-
     from slicing_rllib.benchmarks import transfer as benchmark
     from slicing_rllib.benchmarks import transfer_guard
     from slicing_rllib.service.console import err
