@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,13 @@ from slicing_rllib.service.experiment_results import (
     read_results,
 )
 from slicing_rllib.service.experiments import arm_folder
-from slicing_rllib.service.pairs import measure_table, pair_distances, pair_gains, rotations
+from slicing_rllib.service.pairs import (
+    group_aucs,
+    measure_table,
+    pair_distances,
+    pair_gains,
+    rotations,
+)
 from slicing_rllib.service.run_directory import RunDirectory, RunError, write_atomically
 
 PAPER = {
@@ -95,7 +102,8 @@ def headline(report: Path) -> str:
     empty = pd.DataFrame()
     policies = policies_of(Results(experiment, final, empty, empty, empty))
     lines = _final_lines({"policies": policies}, experiment.titles)
-    return "\n".join([*lines, told, "", *_difference_lines(policies, experiment)])
+    lines += [told, "", *_difference_lines(policies, experiment)]
+    return "\n".join([*lines, *(["", *_auc_lines(summary["auc"])] if "auc" in summary else [])])
 
 
 def write_into(page: Path, name: str, text: str) -> None:
@@ -135,6 +143,12 @@ def summarised(results: Results, folder: Path) -> dict[str, Any]:
         }
     if len(rotations(results)) > 1:
         summary["measures"] = _measures(results, folder, rng)
+    aucs = group_aucs(results, folder)
+    if len(aucs):
+        summary["auc"] = {
+            measure: _mean_and_interval(mine["auc"].to_numpy(), rng)
+            for measure, mine in aucs.groupby("measure")
+        }
     if len(results.transfers):
         by_arm = results.transfers.groupby("arm")["harmful"]
         summary["alarms"] = {
@@ -327,6 +341,8 @@ def markdown(summary: dict[str, Any], results: Results, drawn: list[Path], where
     ]
     if "gains" in summary:
         lines += _gain_lines(summary, experiment.reference or "", experiment.titles)
+    if "auc" in summary:
+        lines += [*_auc_lines(summary["auc"]), ""]
     if "measures" in summary:
         lines += _measure_lines(summary["measures"])
     lines += [f"![{path.stem}]({path.relative_to(where)})" for path in drawn]
@@ -408,6 +424,16 @@ def _measure_lines(measures: dict[str, Any]) -> list[str]:
             lines.append(f"| {measure} | {' | '.join(cells)} |")
         lines.append("")
     return lines
+
+
+def _auc_lines(aucs: Mapping[str, Any]) -> list[str]:
+    """Which measures tell SLA groups apart, the best first."""
+    ordered = sorted(aucs, key=lambda measure: -aucs[measure]["mean"])
+    return [
+        "| measure | AUC: cells with equal promises are nearer |",
+        "| --- | --- |",
+        *(f"| {measure} | {_brief(aucs[measure])} |" for measure in ordered),
+    ]
 
 
 def _rich(summary: dict[str, Any]) -> Table:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from slicing_rllib.evaluation.statistics import group_auc
 from slicing_rllib.evaluation.transfer_statistics import (
     chosen_gain,
     foretold,
     negative_transfer_rate,
     selection_regret,
 )
-from slicing_rllib.service.comparing import samples_of_run
+from slicing_rllib.service.comparing import samples_of_run, sla_groups
 from slicing_rllib.service.experiment_results import Results, gains, read_results
 from slicing_rllib.service.experiments import arm_folder
 from slicing_rllib.service.run_directory import RunDirectory
@@ -66,6 +67,26 @@ def pair_distances(folder: Path) -> pd.DataFrame:
                     pair = {"source": list(sources)[i], "target": list(targets)[k]}
                     rows.append({"seed": seed, **pair, "measure": measure, "distance": distance})
     return pd.DataFrame(rows)
+
+
+def group_aucs(results: Results, folder: Path) -> pd.DataFrame:
+    """seed, measure, auc: do cells with the same promises look nearer than others do?
+
+    Of what the first arm's cells saw under the default action. Empty where all promise the same.
+    """
+    first, rows = results.experiment.first, []
+    for seed in sorted(results.final["seed"].unique().tolist()):
+        config = results.experiment.arm_config(first, seed, None)
+        groups = sla_groups(config)
+        if len(set(groups)) < 2:
+            continue
+        cells = _samples(arm_folder(folder, seed, first))
+        by_measure = distances_by_measure(cells, list(MEASURES), config.transfer.vae, seed)
+        rows += [
+            {"seed": seed, "measure": measure, "auc": group_auc(found.mean, groups)}
+            for measure, found in by_measure.items()
+        ]
+    return pd.DataFrame(rows, columns=["seed", "measure", "auc"])
 
 
 def measure_table(pairs: pd.DataFrame, distances: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
