@@ -129,15 +129,23 @@ def _silent(message: str) -> None: ...
 
 
 def _claim(experiment: ExperimentConfig, folder: Path) -> None:
-    """The folder is this experiment's, whatever number of seeds it had before."""
+    """The folder is this experiment's, whatever number of seeds and arms it had before."""
     path = folder / "experiment.yaml"
     plain = experiment.model_dump(mode="json")
     if path.is_file():
         there = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if there | {"seeds": 0} != json.loads(json.dumps(plain)) | {"seeds": 0}:
+        if not _continues(there, json.loads(json.dumps(plain))):
             raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, yaml.safe_dump(plain, sort_keys=False).encode())
+
+
+def _continues(there: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """No arm means something else than it did."""
+    grown = {"seeds": 0, "arms": {}}
+    arms, before = wanted["arms"], there["arms"]
+    alike = all(arms[name] == before[name] for name in arms.keys() & before.keys())
+    return alike and there | grown == wanted | grown
 
 
 def _library(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> str | None:

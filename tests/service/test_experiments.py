@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from slicing_rllib.service.config import ConfigError
+from slicing_rllib.service import experiments
 from slicing_rllib.service.experiment_config import EXPERIMENTS, load_experiment
 from slicing_rllib.service.experiment_report import write_experiment_report
 from slicing_rllib.service.experiments import arm_folder, run_experiment
@@ -79,6 +80,17 @@ def test_the_report_has_tables_gains_measures_and_figures(done: Path, tmp_path: 
     }
     text = (tmp_path / "report.md").read_text()
     assert "slicing-rllib experiment tiny --seeds 1" in text
+
+
+def test_more_seeds_and_arms_continue_an_experiment():
+    there = {"name": "x", "seeds": 2, "arms": {"drl": {"set": []}}}
+    more = {"name": "x", "seeds": 5, "arms": {"drl": {"set": []}, "tl": {"set": ["seed=1"]}}}
+    changed = {"name": "x", "seeds": 5, "arms": {"drl": {"set": ["seed=1"]}}}
+
+    assert experiments._continues(there, more)
+    assert experiments._continues(more, there)
+    assert not experiments._continues(there, changed)
+    assert not experiments._continues(there, more | {"name": "y"})
 
 
 def test_another_experiment_is_not_mixed_in(done: Path, tiny: Path, tmp_path: Path):
