@@ -19,7 +19,7 @@ from slicing_rllib.service.experiment_config import CLONED, ExperimentConfig
 from slicing_rllib.service.libraries import bundles_of
 from slicing_rllib.service.ray_session import quieten, ray_session
 from slicing_rllib.service.run_directory import RunDirectory, RunError, write_atomically
-from slicing_rllib.service.training import train
+from slicing_rllib.service.training import Interrupted, train
 from slicing_rllib.service.watcher import Watcher
 from slicing_rllib.transfer import PolicyLibrary
 
@@ -34,7 +34,8 @@ def arm_folder(folder: Path, seed: int, arm: str) -> Path:
 def run_experiment(experiment: ExperimentConfig, folder: Path, says: Says) -> None:
     """Trains what is not there yet. Interrupted, it goes on where it was.
 
-    Raises: RunError where the folder holds another experiment, or an arm failed.
+    Raises: ConfigError where the folder holds another experiment; RunError where an arm failed;
+    Interrupted after a signal.
     """
     _claim(experiment, folder)
     tuner = Tuner(
@@ -60,6 +61,15 @@ def run_experiment(experiment: ExperimentConfig, folder: Path, says: Says) -> No
     failed = [str(result.error).strip().splitlines()[-1] for result in results if result.error]
     if failed:
         raise RunError(f"{folder}: {len(failed)} seeds failed, the first with: {failed[0]}")
+    left = [
+        (seed, arm)
+        for seed in range(experiment.seeds)
+        for arm in experiment.arms
+        if not (arm_folder(folder, seed, arm) / "summary.json").is_file()
+    ]
+    if left:
+        # Tune ends without an error when somebody asks it to.
+        raise Interrupted(f"{folder}: stopped with {len(left)} runs to go; call again to go on")
 
 
 def run_arm(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> dict[str, Any]:

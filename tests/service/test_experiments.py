@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from slicing_rllib.service.config import ConfigError
 from slicing_rllib.service import experiments
+from slicing_rllib.service.config import ConfigError
 from slicing_rllib.service.experiment_config import EXPERIMENTS, load_experiment
 from slicing_rllib.service.experiment_report import write_experiment_report
 from slicing_rllib.service.experiments import arm_folder, run_experiment
