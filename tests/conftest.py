@@ -6,6 +6,7 @@ import sys
 from tempfile import TemporaryDirectory
 from types import ModuleType
 
+import jaxtyping
 import pytest
 import ray
 from beartype import BeartypeConf, beartype
@@ -16,6 +17,14 @@ checker = ModuleType("checked_at_run_time")
 checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules[checker.__name__] = checker
 install_import_hook("slicing_rllib", f"{checker.__name__}.check")
+
+
+@pytest.fixture(scope="module")
+def unchecked():
+    """Long simulations at twice the speed: what they call is checked where it is tested itself."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from slicing_rllib.benchmarks.checked import within
 from slicing_rllib.benchmarks.traffic_fit import TrafficSettings, figures
 from slicing_rllib.radio import built_in
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SEEDS = range(10)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from slicing_rllib.learning import TD3
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 OTHERS = ("cell_1", "cell_10")
 NARROW = {"cell_2": {"actor_hiddens": (8,), "critic_hiddens": (9, 7)}}
 CYCLES = 100

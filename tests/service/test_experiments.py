@@ -11,6 +11,8 @@ from slicing_rllib.service.experiment_config import EXPERIMENTS, load_experiment
 from slicing_rllib.service.experiment_report import write_experiment_report
 from slicing_rllib.service.experiments import arm_folder, run_experiment
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TINY = """
 name: tiny
 base: paper

@@ -17,6 +17,8 @@ from slicing_rllib.service.run_directory import RunDirectory, RunError
 from slicing_rllib.service.training import Interrupted, train
 from slicing_rllib.service.watcher import Watcher
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 class StopsAt(Watcher):
     """Sends this process a signal once training has come so far."""

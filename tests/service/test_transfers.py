@@ -16,6 +16,8 @@ from slicing_rllib.service.training import train
 from slicing_rllib.service.transferring import transfer_config
 from slicing_rllib.service.watcher import Watcher
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SETTINGS = (
     "name=joined",
     "env.deployments=[{cell: cell_12, off_until: 100, default_action_until: 150}]",

@@ -12,6 +12,8 @@ from slicing_rllib.transfer import Bundle, PolicyLibrary, TransferSettings, Warm
 from slicing_rllib.transfer.candidates import candidates
 from slicing_rllib.transfer.settings import VaeSettings
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TARGET, TOOK_OVER = "cell_6", 160
 
 
