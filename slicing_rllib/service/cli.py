@@ -15,6 +15,7 @@ from slicing_rllib.service.commands import (
     library,
     monitor,
     report,
+    serve,
     similarity,
     submit,
     sweep,
@@ -43,6 +44,7 @@ app.command()(report.report)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
 app.command()(monitor.monitor)
+app.command()(serve.serve)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")

@@ -1,9 +1,12 @@
 """Cluster files as their readers take them: Ray's launcher, KubeRay, Kubernetes, Docker."""
 
+import ast
 import copy
 import json
 import re
 import tomllib
+import warnings
+from importlib import import_module
 from pathlib import Path
 
 import jsonschema
@@ -178,6 +181,21 @@ def test_a_job_that_is_tried_again_goes_on(name):
 
     assert "--resume" in entrypoint
     assert all(count > 0 for count in found(document(name), "backoffLimit"))
+
+
+def test_the_service_names_an_application_that_there_is():
+    """As Ray Serve reads it; `tests/service/test_serving.py` starts the application."""
+    config = yaml.safe_load(document("rayservice")["spec"]["serveConfigV2"])
+    (named,) = config["applications"]
+    module, name = named["import_path"].split(":")
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+    with warnings.catch_warnings():
+        # Ray Serve's own, while it is imported.
+        warnings.simplefilter("ignore")
+        schema = import_module("ray.serve.schema")
+
+    schema.ServeDeploySchema.model_validate(config)
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def test_prometheus_finds_the_port_that_pods_name():
