@@ -42,9 +42,10 @@ class CellUpdate:
         self.freeze({})
 
     def update(self, order: Order) -> Losses:
-        """What is asleep, held or frozen is as it was before."""
+        """What is asleep, held or frozen is as before. The batch may be on another device."""
+        batch = Batch(*(tensor.to(self.bank.device) for tensor in order.batch))
         kept = [(tensor, index, tensor[index].clone()) for tensor, index in self._to_keep(order)]
-        losses = self.stacked.update(order.batch)
+        losses = self.stacked.update(batch)
         for tensor, index, values in kept:
             tensor[index] = values
         return losses
@@ -55,7 +56,7 @@ class CellUpdate:
         own = [cell for cell in self.cells if cell in frozen]
         if not own:
             return
-        marks = ParameterBank(self.bank.n_cells, self.bank.sizes)
+        marks = ParameterBank(self.bank.n_cells, self.bank.sizes, device=self.bank.device)
         for cell in own:
             for name, view in marks.rows(self.cells.index(cell)):
                 view.fill_(float(name.startswith(tuple(frozen[cell]))))
@@ -72,11 +73,12 @@ class CellUpdate:
 
     def state(self, places: Any = slice(None)) -> dict[str, np.ndarray]:
         """All that the next update needs, of all cells or some; copies."""
-        return {name: tensor[places].numpy().copy() for name, tensor in self._tensors().items()}
+        tensors = self._tensors().items()
+        return {name: tensor[places].cpu().numpy().copy() for name, tensor in tensors}
 
     def restore(self, state: Mapping[str, np.ndarray], places: Any = slice(None)) -> None:
         for name, tensor in self._tensors().items():
-            tensor[places] = torch.tensor(state[name])
+            tensor[places] = torch.tensor(state[name], device=tensor.device)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {**self.bank.flat, **self.optimiser_tensors(), "loss": self.stacked.actor_loss}

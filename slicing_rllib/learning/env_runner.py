@@ -164,7 +164,11 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 (places(group.cells, self.env.cells), group.bank.layers("actor"))
                 for group in self._placed_groups
             ]
-        found = [(where, forward(layers, obs[where])[0]) for where, layers in self._actors]
+        device = self._placed_groups[0].bank.device
+        found = [
+            (where, forward(layers, obs[where].to(device))[0].cpu())
+            for where, layers in self._actors
+        ]
         if isinstance(found[0][0], slice):
             return found[0][1]
         logits = torch.zeros(*obs.shape[:2], self.env.action_size)

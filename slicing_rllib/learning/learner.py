@@ -20,6 +20,8 @@ class TD3Learner(TorchLearner):
         self.order: tuple[str, ...] = ()
         """Of cells in batches."""
         self.updates = 0
+        # RLlib may have moved each module to its device by itself, out of its bank.
+        self.banked.rebank()
         self._stack()
 
     @property
@@ -57,7 +59,8 @@ class TD3Learner(TorchLearner):
         wheres = [where for _, where in self.parts]
         if len(wheres) == 1 and isinstance(wheres[0], slice):
             return found[0]
-        critic, actor = torch.zeros(2, len(self.order)).unbind()
+        device = found[0].critic.device
+        critic, actor = torch.zeros((2, len(self.order)), device=device).unbind()
         for losses, where in zip(found, wheres, strict=True):
             critic[where], actor[where] = losses
         return Losses(critic, actor)
@@ -114,8 +117,8 @@ class TD3Learner(TorchLearner):
         parts = [
             {
                 "cells": list(part.cells),
-                **{name: t.numpy().copy() for name, t in part.optimiser_tensors().items()},
-                "actor_loss": part.stacked.actor_loss.numpy().copy(),
+                **{name: t.cpu().numpy().copy() for name, t in part.optimiser_tensors().items()},
+                "actor_loss": part.stacked.actor_loss.cpu().numpy().copy(),
             }
             for part, _ in self.parts
         ]
@@ -142,4 +145,4 @@ def _hand_over(saved: Mapping[str, Any], part: CellUpdate) -> None:
         return
     own, theirs = np.array(pairs).T
     for name, tensor in tensors.items():
-        tensor[own] = torch.tensor(saved[name][theirs])
+        tensor[own] = torch.tensor(saved[name][theirs], device=tensor.device)

@@ -48,13 +48,20 @@ class ParameterBank:
     """`flat[kind]` is (cell, twin, parameter); `layers` are the same numbers by layer."""
 
     def __init__(
-        self, n_cells: int, sizes: NetworkSizes, kinds: Sequence[str] = tuple(KINDS)
+        self,
+        n_cells: int,
+        sizes: NetworkSizes,
+        kinds: Sequence[str] = tuple(KINDS),
+        device: torch.device | str = "cpu",
     ) -> None:
         self.sizes = sizes
+        self.device = torch.device(device)
         self.n_cells = n_cells
         self._spans = {kind: _spans(sizes.of(KINDS[kind][0])) for kind in kinds}
         self.flat = {
-            kind: torch.zeros((n_cells, len(KINDS[kind]), _aligned(spans[-1][2])))
+            kind: torch.zeros(
+                (n_cells, len(KINDS[kind]), _aligned(spans[-1][2])), device=self.device
+            )
             for kind, spans in self._spans.items()
         }
 

@@ -65,7 +65,10 @@ class BankedMultiRLModule(MultiRLModule):
         self.groups = tuple(self._banked(sizes, cells) for sizes, cells in alike.items())
 
     def _banked(self, sizes: NetworkSizes, cells: Sequence[str]) -> Group:
-        bank = ParameterBank(len(cells), sizes, ("actor",) if self.inference_only else tuple(KINDS))
+        kinds = ("actor",) if self.inference_only else tuple(KINDS)
+        first: Any = self._rl_modules[cells[0]]
+        device = next(first.parameters()).device
+        bank = ParameterBank(len(cells), sizes, kinds, device)
         for row, cell in enumerate(cells):
             bank.adopt(row, self._rl_modules[cell])
         return Group(tuple(cells), bank)

@@ -224,8 +224,8 @@ class TD3(Algorithm):
             for row in self.control.orders().watched
         }
         if self._iteration_losses:
-            critic = torch.stack([losses.critic for losses in self._iteration_losses]).mean(0)
-            actor = self._iteration_losses[-1].actor
+            critic = torch.stack([losses.critic for losses in self._iteration_losses]).mean(0).cpu()
+            actor = self._iteration_losses[-1].actor.cpu()
             for cell, record in self.last_iteration["cells"].items():
                 row = self.control.row(cell)
                 record["critic_loss"] = float(critic[row])
@@ -237,7 +237,7 @@ class TD3(Algorithm):
     def _check_finite(self, reward: np.ndarray) -> None:
         values = [reward]
         if self._iteration_losses:
-            values += [self._iteration_losses[-1].critic.numpy()]
+            values += [self._iteration_losses[-1].critic.cpu().numpy()]
         bad = ~np.logical_and.reduce([np.isfinite(value) for value in values])
         if bad.any():
             cell = self.cells[int(np.argmax(bad))]
@@ -252,7 +252,7 @@ class TD3(Algorithm):
     def policy_weights(self, module_id: str) -> dict[str, np.ndarray]:
         """A cell's parameters by name, targets included; copies."""
         module: Any = self._td3_learner.banked[module_id]
-        return {name: p.detach().numpy().copy() for name, p in module.named_parameters()}
+        return {name: p.detach().cpu().numpy().copy() for name, p in module.named_parameters()}
 
     def set_policy_weights(self, module_id: str, weights: Mapping[str, np.ndarray]) -> None:
         """Replaces a cell's parameters. Raises: ValueError for a missing name or another shape."""

@@ -87,7 +87,8 @@ class Adam:
     def __init__(self, parameters: Tensor) -> None:
         self.mean = torch.zeros_like(parameters)
         self.square = torch.zeros_like(parameters)
-        self.steps = torch.zeros((len(parameters), 1, 1), dtype=torch.float64)
+        shape, device = (len(parameters), 1, 1), parameters.device
+        self.steps = torch.zeros(shape, dtype=torch.float64, device=device)
         self._step = torch.empty_like(parameters)
 
     def apply(self, parameters: Tensor, grad: Tensor, lr: float) -> None:
@@ -127,7 +128,7 @@ class StackedTD3:
         self.actor_adam = Adam(bank.flat["actor"])
         self.critic_adam = Adam(bank.flat["critics"])
         self.updates = 0
-        self.actor_loss = torch.zeros(bank.n_cells)
+        self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> Losses:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import StepKpis
-from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.config import ConfigError, RunConfig
 from slicing_rllib.transfer import WarmStartCallback
 
 ANSWER_WITHIN_S = 120.0
@@ -31,7 +32,9 @@ def algorithm_config(config: RunConfig) -> TD3Config:
         .environment(SlicingEnv, env_config=env)
         .training(**config.learning.model_dump(exclude={"training_steps"}))
         .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=ANSWER_WITHIN_S)
-        .learners(num_learners=config.num_learners)
+        .learners(
+            num_learners=config.num_learners, num_gpus_per_learner=config.num_gpus_per_learner
+        )
         .debugging(seed=config.seed)
         .callbacks(WarmStartCallback.configured(config.transfer))
         .fault_tolerance(
@@ -44,7 +47,9 @@ def algorithm_config(config: RunConfig) -> TD3Config:
 
 
 def build(config: RunConfig) -> TD3:
-    """A new algorithm."""
+    """A new algorithm. Raises: ConfigError where it is to run on a GPU and there is none."""
+    if config.num_gpus_per_learner and not torch.cuda.is_available():
+        raise ConfigError("num_gpus_per_learner=1: expected a GPU with CUDA, this machine has none")
     algorithm = algorithm_config(config).build_algo()
     assert isinstance(algorithm, TD3)
     return algorithm

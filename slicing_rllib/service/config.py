@@ -111,6 +111,8 @@ class RunConfig(_Section):
     num_env_runners: int = Field(default=0, ge=0)
     num_learners: int = Field(default=0, ge=0)
     """Processes that share the cells' updates; best together with env runners."""
+    num_gpus_per_learner: int = Field(default=0, ge=0, le=1)
+    """1: the driver's own updates on CUDA."""
     evaluation: EvaluationSection = EvaluationSection()
     transfer: TransferSettings = Field(default_factory=TransferSettings)
     trained_in: str | None = None

@@ -1,0 +1,101 @@
+"""What must stay as it is stays; state goes from one to another; the device does not matter."""
+
+import numpy as np
+import pytest
+import torch
+
+from slicing_rllib.learning.cell_update import CellUpdate, Order
+from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
+from slicing_rllib.learning.update import Batch, Hyperparameters
+
+CELLS = ("cell_1", "cell_2", "cell_3")
+SIZES = NetworkSizes((5, 8, 2), (7, 8, 1))
+NOBODY = np.zeros(3, bool)
+
+
+def made(device="cpu"):
+    update = CellUpdate(CELLS, ParameterBank(3, SIZES, device=device), Hyperparameters())
+    generator = torch.Generator().manual_seed(1)
+    for kind in update.bank.flat:
+        drawn = torch.empty(update.bank.flat[kind].shape).uniform_(-0.3, 0.3, generator=generator)
+        update.bank.flat[kind].copy_(drawn)
+    return update
+
+
+def order(number, asleep=NOBODY, held=NOBODY):
+    generator = torch.Generator().manual_seed(number)
+
+    def drawn(*shape):
+        return torch.randn(3, 16, *shape, generator=generator)
+
+    action = torch.softmax(drawn(2), -1)
+    batch = Batch(drawn(5), action, drawn(), drawn(5), torch.zeros(3, 16), drawn(2))
+    return Order(batch, asleep, held)
+
+
+def only(cell):
+    return np.array([name == cell for name in CELLS])
+
+
+def test_who_sleeps_stays_and_the_others_learn():
+    update = made()
+    before = update.state()
+    for number in range(4):
+        update.update(order(number, asleep=only("cell_2")))
+    after = update.state()
+
+    for name in set(before) - {"loss"}:
+        assert np.array_equal(before[name][1], after[name][1])
+    assert not np.array_equal(before["actor"][0], after["actor"][0])
+
+
+def test_a_held_actor_waits_while_its_critics_learn():
+    update = made()
+    before = update.state()
+    for number in range(4):
+        update.update(order(number, held=only("cell_1")))
+    after = update.state()
+
+    assert np.array_equal(before["actor"][0], after["actor"][0])
+    assert not np.array_equal(before["critics"][0], after["critics"][0])
+    assert not np.array_equal(before["actor"][2], after["actor"][2])
+
+
+def test_frozen_parameters_stay_and_thaw():
+    update = made()
+    update.freeze({"cell_3": ["actor.0"]})
+    before = dict(update.bank.rows(2))["actor.0.weight"].clone()
+    for number in range(4):
+        update.update(order(number))
+    frozen = dict(update.bank.rows(2))["actor.0.weight"].clone()
+    update.freeze({})
+    for number in range(4):
+        update.update(order(number))
+
+    assert torch.equal(before, frozen)
+    assert not torch.equal(frozen, dict(update.bank.rows(2))["actor.0.weight"])
+
+
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(1, 3)])
+def test_some_cells_apart_give_the_same_bits(rows):
+    whole = made()
+    apart = CellUpdate(CELLS[rows], ParameterBank(len(CELLS[rows]), SIZES), Hyperparameters())
+    apart.restore(whole.state(rows))
+    for number in range(6):
+        given = order(number, asleep=only("cell_1"))
+        whole.update(given)
+        apart.update(given.of(np.arange(3)[rows]))
+
+    expected = whole.state(rows)
+    assert all(np.array_equal(expected[name], array) for name, array in apart.state().items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_gives_the_same_to_rounding():
+    here, there = made(), made("cuda")
+    for number in range(20):
+        here.update(order(number))
+        there.update(order(number))
+
+    for name, array in here.state().items():
+        np.testing.assert_allclose(there.state()[name], array, atol=1e-4)
