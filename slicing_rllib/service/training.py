@@ -31,6 +31,9 @@ from slicing_rllib.service.watcher import Watcher
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose level on the evaluation traffic accompanies the learning curve."""
 STALLED_ITERATIONS = 3
+WORKERS_BACK_WITHIN_S = 180.0
+"""How long a run waits for Ray to restart the last of its env runners."""
+BETWEEN_LOOKS_S = 1.0
 
 
 class Interrupted(RunError):
@@ -53,7 +56,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
-        self._stalled = 0
+        self._stalled, self._moved_at = 0, time.monotonic()
         self._spent: defaultdict[str, float] = defaultdict(float)
         self._saved_at = self.algorithm.env_steps
 
@@ -151,10 +154,21 @@ class Training:
         self._spent[part] += time.monotonic() - started
 
     def _watch_for_stalls(self, before: int) -> None:
-        """Workers that are gone make iterations without steps: RLlib goes on in silence."""
-        self._stalled = 0 if self.algorithm.env_steps > before else self._stalled + 1
-        if self._stalled:
-            self.event("stalled", f"iteration {self.algorithm.iteration} made no step")
+        """Workers that are gone make iterations without steps: RLlib goes on in silence.
+
+        While Ray restarts the last of them, time counts, not iterations.
+        """
+        now = time.monotonic()
+        if self.algorithm.env_steps > before:
+            self._stalled, self._moved_at = 0, now
+            return
+        self._stalled += 1
+        if self.algorithm.worker_watch.lost and now - self._moved_at < WORKERS_BACK_WITHIN_S:
+            if self._stalled == 1:
+                self.event("stalled", "no env runner answers; waiting for Ray to restart one")
+            time.sleep(BETWEEN_LOOKS_S)
+            return
+        self.event("stalled", f"iteration {self.algorithm.iteration} made no step")
         if self._stalled >= STALLED_ITERATIONS:
             self.checkpoint()
             raise RunError(

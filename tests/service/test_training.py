@@ -8,9 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from slicing_rllib.evaluation.statistics import METRICS
+from slicing_rllib.learning import TD3
+from slicing_rllib.learning.worker_watch import WorkerWatch
+from slicing_rllib.service import training
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.interruption import Interruption
 from slicing_rllib.service.run_directory import RunDirectory, RunError
@@ -115,20 +119,40 @@ def test_killed_between_checkpoints_it_goes_on_from_the_last(
     assert "resumed" in kinds
 
 
-def test_workers_train_and_act_with_the_learners_weights(small: RunConfig, tmp_path: Path):
-    config = small.model_copy(update={"num_env_runners": 2})
+class KillsTheWorker(Watcher):
+    """With -9, once training has come so far."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self.killed = step, 0
+
+    def trained(self, row: dict, total_steps: int) -> None:
+        if row["env_steps"] == self._step and not self.killed:
+            for process in psutil.Process().children(recursive=True):
+                if "ColumnarEnvRunner" in " ".join(process.cmdline()):
+                    process.kill()
+                    self.killed += 1
+
+
+def test_a_run_waits_for_its_only_worker_to_come_back(small: RunConfig, tmp_path: Path):
+    """Ray restarts it in seconds, in which iterations make no step: no reason to end the run."""
+    config = small.model_copy(update={"num_env_runners": 1})
     run = RunDirectory.create(tmp_path / "run", config)
+    watcher = KillsTheWorker(step=75)
 
-    summary = train(config, run, Watcher())
+    summary = train(config, run, watcher)
 
+    kinds = [event["kind"] for event in run.events()]
+    assert watcher.killed == 1
     assert summary["env_steps"] >= config.total_steps
+    assert (kinds.count("worker_lost"), kinds.count("worker_restarted")) == (1, 1)
+    assert kinds.count("stalled") == 1
     assert run.metrics()[-1]["cells"]["cell_1"]["satisfaction"] >= 0
 
 
 def test_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path: Path, monkeypatch):
-    """As when every worker is gone and RLlib goes on in silence."""
-    from slicing_rllib.learning import TD3
-
+    """As when every worker is gone for longer than a run waits, and RLlib goes on in silence."""
+    monkeypatch.setattr(training, "WORKERS_BACK_WITHIN_S", 0.0)
+    monkeypatch.setattr(WorkerWatch, "lost", True)
     run = RunDirectory.create(tmp_path / "run", small)
     monkeypatch.setattr(TD3, "_take", lambda self, step: None)
 
@@ -136,6 +160,18 @@ def test_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path: Path,
         train(small, run, Watcher())
 
     assert [event["kind"] for event in run.events()].count("stalled") == 3
+
+
+def test_nobody_waits_for_workers_for_ever(small: RunConfig, tmp_path: Path, monkeypatch):
+    """They are lost at five looks, for which there is time, and still make no step at the sixth."""
+    looks = iter(range(5))
+    monkeypatch.setattr(training, "BETWEEN_LOOKS_S", 0.0)
+    monkeypatch.setattr(TD3, "_take", lambda self, step: None)
+    monkeypatch.setattr(WorkerWatch, "lost", property(lambda self: next(looks, None) is not None))
+    run = RunDirectory.create(tmp_path / "run", small)
+
+    with pytest.raises(RunError, match="6 iterations without a step"):
+        train(small, run, Watcher())
 
 
 def test_a_second_ctrl_c_does_not_wait():
