@@ -103,7 +103,14 @@ def headline(report: Path) -> str:
     policies = policies_of(Results(experiment, final, empty, empty, empty))
     lines = _final_lines({"policies": policies}, experiment.titles)
     lines += [told, "", *_difference_lines(policies, experiment)]
-    return "\n".join([*lines, *(["", *_auc_lines(summary["auc"])] if "auc" in summary else [])])
+    if "auc" in summary and _compares_measures(experiment):
+        lines += ["", *_auc_lines(summary["auc"])]
+    return "\n".join(lines)
+
+
+def _compares_measures(experiment: ExperimentConfig) -> bool:
+    settings = [setting for arm in experiment.arms.values() for setting in arm.set]
+    return any(setting.startswith("transfer.measure=") for setting in settings)
 
 
 def write_into(page: Path, name: str, text: str) -> None:
