@@ -203,7 +203,8 @@ class NoRay(Timed):
 
     def __init__(self, scenario: Scenario, update: Callable[[Batch], object], actor: Any) -> None:
         self._env = SlicingEnv(scenario)
-        self._replay = Replay(scenario.cells, self._env.obs_size, self._env.action_size, CAPACITY)
+        sizes = (self._env.obs_size, self._env.action_size, CAPACITY, self._env.outcome_size)
+        self._replay = Replay(scenario.cells, *sizes)
         self._update, self._actor = update, actor
         self._rng = np.random.default_rng(0)
         self._columns = self._env.reset_columns(0)

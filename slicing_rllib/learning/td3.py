@@ -28,6 +28,8 @@ from slicing_rllib.learning.worker_watch import WorkerWatch
 from slicing_rllib.radio import Phase
 
 HAPPENINGS_KEPT = 1000
+CELLS_FOR_THREADS = 192
+"""With fewer, threads cost an update more than they bring: ten times as much on a busy machine."""
 WAIT_FOR_WORKERS_S = 60.0
 """Per iteration, where none answers."""
 
@@ -66,6 +68,8 @@ class TD3(Algorithm):
         )
         env = self._runner.env
         self.cells: tuple[str, ...] = env.cells
+        if len(self.cells) < CELLS_FOR_THREADS:
+            torch.set_num_threads(1)
         sizes = (env.obs_size, env.action_size)
         self.replay = Replay(self.cells, *sizes, config.replay_capacity, env.outcome_size)
         self.default_experience = Replay(
