@@ -1,16 +1,20 @@
 """What watching costs: training with metrics, run directory and live page, and without."""
 
+import math
+import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from slicing_rllib.learning import TD3
 from slicing_rllib.service.algorithm import build, network_now
@@ -22,6 +26,7 @@ from slicing_rllib.service.telemetry import Telemetry
 Row = dict[str, float | str | int]
 WARM_UP_STEPS = 200
 PAGE_UP_WITHIN_S = 30
+CLI = "slicing_rllib.service.cli"
 
 
 def rows(
@@ -30,34 +35,71 @@ def rows(
     """Steps per second of both, turn about; the median of the turns' ratios."""
     config = load_config("quick", ["learning.exploration_steps=100", "env.deployments=[]"])
     progress("preparing two trainings of the same network")
-    alone, watched = build(config), build(config)
+    alone, watched = _warm(config), _warm(config)
     with TemporaryDirectory() as folder:
-        run = RunDirectory.create(Path(folder) / "run", config)
-        telemetry = _telemetry(config)
-        for algorithm in (alone, watched):
-            while algorithm.env_steps < WARM_UP_STEPS:
-                algorithm.train()
+        run, telemetry = RunDirectory.create(Path(folder) / "run", config), _telemetry(config)
         run.append_metrics(_row(watched, config))
-        rates: dict[str, list[float]] = {"off": [], "on": []}
         progress(f"measuring {turns} turns of {seconds:g} s each")
-        for _ in range(turns):
-            rates["off"].append(_rate(alone, seconds, lambda: None))
-            with _page(Path(folder)):
-                rates["on"].append(
-                    _rate(watched, seconds, lambda: _tell(watched, config, run, telemetry))
-                )
+        with _page(Path(folder)) as port:
+            on, off = _rates(
+                turns,
+                lambda: _watched_rate(watched, seconds, port, config, run, telemetry),
+                lambda: _rate(alone, seconds, lambda: None),
+            )
         telemetry.close()
     for algorithm in (alone, watched):
         algorithm.stop()
-    ratios = [on / off for on, off in zip(rates["on"], rates["off"], strict=True)]
+    ratios = sorted(np.divide(on, off).tolist())
+    low, high = _interval_of_median(turns)
     yield {
         "name": "telemetry.steps_per_s",
-        "value": statistics.median(rates["on"]),
+        "value": statistics.median(on),
         "unit": "steps/s",
         "reference": "off",
         "ratio": statistics.median(ratios),
-        "reference_value": statistics.median(rates["off"]),
+        "reference_value": statistics.median(off),
+        "ratio_low": ratios[low],
+        "ratio_high": ratios[high],
     }
+
+
+def _warm(config: RunConfig) -> TD3:
+    algorithm = build(config)
+    while algorithm.env_steps < WARM_UP_STEPS:
+        algorithm.train()
+    return algorithm
+
+
+def _rates(
+    turns: int, on: Callable[[], float], off: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    """Both as often first: a machine that slows down would favour the first."""
+    found: tuple[list[float], list[float]] = [], []
+    for turn in range(turns):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            found[which].append((on, off)[which]())
+    return found
+
+
+def _watched_rate(
+    algorithm: TD3,
+    seconds: float,
+    port: int,
+    config: RunConfig,
+    run: RunDirectory,
+    telemetry: Telemetry,
+) -> float:
+    with _browser(port):
+        return _rate(algorithm, seconds, lambda: _tell(algorithm, config, run, telemetry))
+
+
+def _interval_of_median(n: int) -> tuple[int, int]:
+    """Places, among n sorted values, of the ends of the median's 95 % interval.
+
+    The normal approximation to the binomial: n/2 -+ 1.96 sqrt(n)/2.
+    """
+    half = 0.98 * math.sqrt(n)
+    return max(0, math.floor(n / 2 - half)), min(n - 1, math.ceil(n / 2 + half))
 
 
 def _rate(algorithm: TD3, seconds: float, after_each: Callable[[], None]) -> float:
@@ -95,44 +137,56 @@ def _telemetry(config: RunConfig) -> Telemetry:
 
 
 @contextmanager
-def _page(folder: Path) -> Iterator[None]:
-    """The monitor, with a browser's event stream open on it."""
-    command = [sys.executable, "-m", "slicing_rllib.service.cli", "monitor", str(folder)]
+def _page(folder: Path) -> Iterator[int]:
+    """The monitor, by its port. Until a browser comes, it does nothing."""
     port = _free_port()
     server = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", CLI, "monitor", str(folder), "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
-        stream = _opened(f"http://127.0.0.1:{port}/api/stream?run=run")
-        reader = threading.Thread(target=_read, args=(stream,), daemon=True)
-        reader.start()
-        yield
+        _wait_for(port)
+        yield port
     finally:
         server.terminate()
         server.wait()
 
 
-def _opened(url: str) -> Any:
+@contextmanager
+def _browser(port: int) -> Iterator[None]:
+    """Somebody who watches: reads the page's event stream as it comes."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PAGE_UP_WITHIN_S)
+    connection.request("GET", "/api/stream?run=run")
+    line, stream = connection.sock, connection.getresponse()
+    reader = threading.Thread(target=_read, args=(stream,), daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        line.shutdown(socket.SHUT_RDWR)
+        reader.join()
+        connection.close()
+
+
+def _wait_for(port: int) -> None:
     deadline = time.monotonic() + PAGE_UP_WITHIN_S
     while True:
         try:
-            return urllib.request.urlopen(url, timeout=PAGE_UP_WITHIN_S)
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 
 
-def _read(stream: Any) -> None:
-    try:
-        while stream.read(4096):
+def _read(stream: HTTPResponse) -> None:
+    with suppress(OSError, ValueError, HTTPException):
+        while stream.read1(4096):
             pass
-    except (OSError, ValueError):
-        return
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]

@@ -186,8 +186,8 @@ def cluster(
 
 @app.command()
 def telemetry(
-    turns: Annotated[int, typer.Option(min=1, help="Turn about; the median ratio counts.")] = 7,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 5.0,
+    turns: Annotated[int, typer.Option(min=1, help="Turn about; the median ratio counts.")] = 60,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 1.0,
     json: Json = False,
 ) -> None:
     """What metrics, run directory and an open live page cost, beside training alone.
