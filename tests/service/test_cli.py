@@ -11,7 +11,11 @@ from slicing_rllib.service.cli import run
 from slicing_rllib.service.run_directory import RunDirectory
 
 Command = Callable[..., CompletedProcess[str]]
-COMMANDS = ["train", "evaluate", "report", "monitor", "config", "bench"]
+WITH_EXAMPLES = [
+    "train", "evaluate", "similarity", "transfer", "experiment", "report", "sweep", "submit",
+    "monitor", "serve",
+]  # fmt: skip
+COMMANDS = [*WITH_EXAMPLES, "library", "config", "bench", "cluster"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_every_command_explains_itself(name: str, capsys):
     assert "Usage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "report", "monitor"])
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_help_has_an_example(name: str, capsys):
     run([name, "--help"])
 
