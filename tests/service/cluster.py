@@ -22,7 +22,7 @@ class LocalCluster:
         self._folder = folder
         self.session = folder / "s"
         self.session.mkdir()
-        self.port, self.dashboard_port = _free_port(), _free_port()
+        self.port, self.dashboard_port, self.metrics_port = (_free_port() for _ in range(3))
         self.address = f"http://127.0.0.1:{self.dashboard_port}"
         self.env = os.environ | {
             "RAY_AUTH_MODE": "token",
@@ -42,7 +42,7 @@ class LocalCluster:
         self._start(
             "--head", f"--port={self.port}", "--node-ip-address=127.0.0.1",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard_port}",
-            f"--num-cpus={head_cpus}",
+            f"--num-cpus={head_cpus}", f"--metrics-export-port={self.metrics_port}",
         )  # fmt: skip
         self._wait_for_dashboard()
         for cpus in worker_cpus:
