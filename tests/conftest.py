@@ -18,6 +18,9 @@ checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules[checker.__name__] = checker
 install_import_hook("slicing_rllib", f"{checker.__name__}.check")
 
+# Processes of Ray's that no test needs; its nodes read this when they start.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+
 
 @pytest.fixture(scope="module")
 def unchecked():

@@ -18,6 +18,8 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "OMP_NUM_THREADS": "1",
+    # Workers that nobody may ever need cost seconds at the start.
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 
