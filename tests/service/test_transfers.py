@@ -4,10 +4,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 
+from slicing_rllib.service.cli import run
 from slicing_rllib.service.config import ConfigError, RunConfig, load_config
 from slicing_rllib.service.experience import read_experience
 from slicing_rllib.service.run_directory import RunDirectory
@@ -94,6 +96,19 @@ def test_experience_is_left_for_others(joined: RunDirectory):
     assert np.allclose(default.action, 0.25)
 
 
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch, capsys) -> Callable[..., CompletedProcess[str]]:
+    """`slicing-rllib ARGUMENTS` in an empty folder, by this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def here(*arguments: str) -> CompletedProcess[str]:
+        code = run(list(arguments))
+        said = capsys.readouterr()
+        return CompletedProcess(arguments, code, said.out, said.err)
+
+    return here
+
+
 def test_killed_between_the_two_ways_it_goes_on(
     joined: RunDirectory, config: RunConfig, tmp_path: Path
 ):
@@ -107,8 +122,8 @@ def test_killed_between_the_two_ways_it_goes_on(
     assert copy.summary()["policies"] == joined.summary()["policies"]
 
 
-def test_similarity_prints_a_matrix_and_draws_it(command: Callable, joined: RunDirectory):
-    done = command("similarity", str(joined.path), "--measure", "raw", "--out", ".", "--json")
+def test_similarity_prints_a_matrix_and_draws_it(call: Callable, joined: RunDirectory):
+    done = call("similarity", str(joined.path), "--measure", "raw", "--out", ".", "--json")
     found = json.loads(done.stdout)
 
     assert done.returncode == 0
@@ -118,16 +133,16 @@ def test_similarity_prints_a_matrix_and_draws_it(command: Callable, joined: RunD
     assert all(Path(path).suffix in (".png", ".svg") for path in found["figures"])
 
 
-def test_an_unknown_measure_is_one_line(command: Callable, joined: RunDirectory):
-    done = command("similarity", str(joined.path), "--measure", "closeness")
+def test_an_unknown_measure_is_one_line(call: Callable, joined: RunDirectory):
+    done = call("similarity", str(joined.path), "--measure", "closeness")
 
     assert done.returncode == 2
     assert "expected one of kl_paper" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_target_learns_from_a_named_source(command: Callable, joined: RunDirectory):
-    done = command(
+def test_a_target_learns_from_a_named_source(call: Callable, joined: RunDirectory):
+    done = call(
         "transfer", str(joined.path), "--target", "cell_5", "--source", "cell_2",
         "--steps", "50", "--out", "t", "--json",
     )  # fmt: skip
@@ -141,9 +156,9 @@ def test_the_others_keep_their_policies_in_a_transfer(joined: RunDirectory, tmp_
         joined, "cell_5", source=None, method="integrated", measure=None, library=None,
         steps=50, seed=None,
     )  # fmt: skip
-    run = RunDirectory.create(tmp_path / "t", config)
-    train(config, run, Watcher(), draws=False)
-    before, after = joined.policies(), run.policies()
+    other = RunDirectory.create(tmp_path / "t", config)
+    train(config, other, Watcher(), draws=False)
+    before, after = joined.policies(), other.policies()
 
     for cell in config.scenario.cells:
         same = all(np.array_equal(before[cell][n], w) for n, w in after[cell].items())
@@ -166,12 +181,12 @@ def test_an_unknown_method_is_refused(joined: RunDirectory):
         )  # fmt: skip
 
 
-def test_a_library_is_filled_listed_shown_and_emptied(command: Callable, joined: RunDirectory):
-    added = command("library", "add", "lib", str(joined.path), "--cell", "cell_3", "--name", "city")
-    listed = command("library", "list", "lib", "--json")
-    shown = command("library", "show", "lib", "city-cell_3")
-    removed = command("library", "remove", "lib", "city-cell_3")
-    gone = command("library", "show", "lib", "city-cell_3")
+def test_a_library_is_filled_listed_shown_and_emptied(call: Callable, joined: RunDirectory):
+    added = call("library", "add", "lib", str(joined.path), "--cell", "cell_3", "--name", "city")
+    listed = call("library", "list", "lib", "--json")
+    shown = call("library", "show", "lib", "city-cell_3")
+    removed = call("library", "remove", "lib", "city-cell_3")
+    gone = call("library", "show", "lib", "city-cell_3")
 
     assert added.stdout == "city-cell_3 version 1\n"
     assert json.loads(listed.stdout)["bundles"][0]["provenance"]["cell"] == "cell_3"
