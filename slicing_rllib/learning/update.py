@@ -50,10 +50,17 @@ def forward(layers: Layers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     inputs = []
     for weight, bias in layers[:-1]:
         inputs.append(x)
-        x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2)).relu_()
+        x = _affine(x, weight, bias).relu_()
     inputs.append(x)
-    weight, bias = layers[-1]
-    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2)), inputs
+    return _affine(x, *layers[-1]), inputs
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A layer of each row. A product that is alone would be summed otherwise than among others."""
+    if len(x) == 1:
+        pair = (tensor.expand(2, *tensor.shape[1:]) for tensor in (x, weight, bias))
+        return _affine(*pair)[:1]
+    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
 
 def backward(layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers) -> Tensor:
@@ -79,30 +86,37 @@ def input_gradient(layers: Layers, inputs: list[Tensor], grad: Tensor) -> Tensor
 
 
 class Adam:
-    """Adam on rows of a bank, each row with its own step count. Source: Kingma & Ba 2015."""
+    """torch's fused Adam on rows of a bank, each row with its own step count.
+
+    Source: Kingma & Ba 2015.
+    """
 
     BETAS = (0.9, 0.999)
     EPSILON = 1e-8
 
-    def __init__(self, parameters: Tensor) -> None:
+    def __init__(self, parameters: Tensor, grad: Tensor) -> None:
         self.mean = torch.zeros_like(parameters)
         self.square = torch.zeros_like(parameters)
-        shape, device = (len(parameters), 1, 1), parameters.device
-        self.steps = torch.zeros(shape, dtype=torch.float64, device=device)
-        self._step = torch.empty_like(parameters)
+        # float32 counts exactly to 16 million.
+        self.steps = torch.zeros((len(parameters), 1, 1), device=parameters.device)
+        self._rows = [list(t.unbind()) for t in (parameters, grad, self.mean, self.square)]
+        self._row_steps = list(self.steps.flatten().unbind())
 
-    def apply(self, parameters: Tensor, grad: Tensor, lr: float) -> None:
-        """One step of every row, in place."""
-        first, second = self.BETAS
+    def apply(self, lr: float) -> None:
+        """One step of every row, in place, down its gradient."""
         self.steps += 1
-        self.mean.lerp_(grad, 1 - first)
-        self.square.mul_(second).addcmul_(grad, grad, value=1 - second)
-        # mean / (sqrt(square) / root + epsilon), the root taken out of the sum.
-        root = (1 - second**self.steps).sqrt()
-        scale = -lr * root / (1 - first**self.steps)
-        torch.sqrt(self.square, out=self._step).add_((self.EPSILON * root).float())
-        torch.div(self.mean, self._step, out=self._step)
-        parameters.addcmul_(self._step, scale.float())
+        torch._fused_adam_(
+            *self._rows,
+            [],
+            self._row_steps,
+            lr=lr,
+            beta1=self.BETAS[0],
+            beta2=self.BETAS[1],
+            weight_decay=0.0,
+            eps=self.EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,8 +139,8 @@ class StackedTD3:
         self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
         self._grad = {kind: torch.zeros_like(bank.flat[kind]) for kind in ("actor", "critics")}
         self._grads = {kind: bank.layers(kind, grad) for kind, grad in self._grad.items()}
-        self.actor_adam = Adam(bank.flat["actor"])
-        self.critic_adam = Adam(bank.flat["critics"])
+        self.actor_adam = Adam(bank.flat["actor"], self._grad["actor"])
+        self.critic_adam = Adam(bank.flat["critics"], self._grad["critics"])
         self.updates = 0
         self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
 
@@ -146,7 +160,7 @@ class StackedTD3:
         hyper = self._hyper
         logits, _ = forward(self._layers["target_actor"], batch.next_obs)
         noise = smoothing_noise(batch.noise, hyper.target_noise, hyper.target_noise_clip)
-        action = torch.softmax(logits + noise, dim=-1)
+        action = shares(logits + noise)
         pairs = _for_twins(torch.cat([batch.next_obs, action], dim=-1))
         q, _ = forward(self._layers["target_critics"], pairs)
         q1, q2 = q.view(-1, 2, q.shape[1]).unbind(1)
@@ -159,12 +173,12 @@ class StackedTD3:
         error = q - target
         grad = error * (2.0 / error.shape[1])
         backward(self._layers["critics"], inputs, grad, self._grads["critics"])
-        self.critic_adam.apply(self._online[1], self._grad["critics"], self._hyper.critic_lr)
+        self.critic_adam.apply(self._hyper.critic_lr)
         return error.square().mean(dim=(1, 2)).view(-1, 2).sum(dim=1)
 
     def _update_actors(self, batch: Batch) -> Tensor:
         logits, actor_inputs = forward(self._layers["actor"], batch.obs)
-        action = torch.softmax(logits, dim=-1)
+        action = shares(logits)
         pairs = torch.cat([batch.obs, action], dim=-1)
         q, critic_inputs = forward(self._first_critic, pairs)
         grad = torch.full_like(q, -1.0 / q.shape[1])
@@ -172,8 +186,13 @@ class StackedTD3:
         grad = grad[..., batch.obs.shape[-1] :]
         grad = action * (grad - (grad * action).sum(dim=-1, keepdim=True))
         backward(self._layers["actor"], actor_inputs, grad, self._grads["actor"])
-        self.actor_adam.apply(self._online[0], self._grad["actor"], self._hyper.actor_lr)
+        self.actor_adam.apply(self._hyper.actor_lr)
         return -q.mean(dim=(1, 2))
+
+
+def shares(logits: Tensor) -> Tensor:
+    """Softmax over the last axis, which is short: torch is quicker over one that is not the last."""
+    return torch.softmax(logits.transpose(1, 2).contiguous(), dim=1).transpose(1, 2)
 
 
 def _for_twins(pairs: Tensor) -> Tensor:

@@ -99,3 +99,16 @@ def test_a_gpu_gives_the_same_to_rounding():
 
     for name, array in here.state().items():
         np.testing.assert_allclose(there.state()[name], array, atol=1e-4)
+
+
+def test_a_cell_alone_learns_the_same_bits_as_among_others():
+    together, alone = made(), CellUpdate(CELLS[2:], ParameterBank(1, SIZES), Hyperparameters())
+    alone.restore(together.state(slice(2, None)))
+    for number in range(4):
+        whole = order(number)
+        losses = together.update(whole)
+        own = alone.update(whole.of(slice(2, None)))
+        assert all(torch.equal(a[2:], b) for a, b in zip(losses, own, strict=True))
+
+    ours, theirs = together.state(slice(2, None)), alone.state()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
