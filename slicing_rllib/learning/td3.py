@@ -28,7 +28,7 @@ from slicing_rllib.learning.worker_watch import WorkerWatch
 from slicing_rllib.radio import Phase
 
 HAPPENINGS_KEPT = 1000
-CELLS_FOR_THREADS = 192
+CELLS_FOR_THREADS = 48
 """With fewer, threads cost an update more than they bring: ten times as much on a busy machine."""
 WAIT_FOR_WORKERS_S = 60.0
 """Per iteration, where none answers."""

@@ -1,5 +1,6 @@
 """One TD3 update of many cells at once, with the backward pass written out."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,8 +42,12 @@ class Losses(NamedTuple):
     actor: Tensor
 
 
+CELLS_AT_ONCE = 48
+"""Their networks, moments and activations fit into the caches of a core."""
+
 # One pass instead of a comparison, a conversion and a product.
 relu_gradient = torch.ops.aten.threshold_backward
+fused_adam = torch.ops.aten._fused_adam_.default
 
 
 def forward(layers: Layers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -94,29 +99,27 @@ class Adam:
     BETAS = (0.9, 0.999)
     EPSILON = 1e-8
 
-    def __init__(self, parameters: Tensor, grad: Tensor) -> None:
+    def __init__(self, parameters: Tensor) -> None:
         self.mean = torch.zeros_like(parameters)
         self.square = torch.zeros_like(parameters)
         # float32 counts exactly to 16 million.
         self.steps = torch.zeros((len(parameters), 1, 1), device=parameters.device)
-        self._rows = [list(t.unbind()) for t in (parameters, grad, self.mean, self.square)]
-        self._row_steps = list(self.steps.flatten().unbind())
 
-    def apply(self, lr: float) -> None:
-        """One step of every row, in place, down its gradient."""
-        self.steps += 1
-        torch._fused_adam_(
-            *self._rows,
-            [],
-            self._row_steps,
-            lr=lr,
-            beta1=self.BETAS[0],
-            beta2=self.BETAS[1],
-            weight_decay=0.0,
-            eps=self.EPSILON,
-            amsgrad=False,
-            maximize=False,
-        )
+    def on(self, rows: slice, parameters: Tensor, grad: Tensor) -> Callable[[float], None]:
+        """A step of these rows, whose parameters and gradients are given, at a learning rate."""
+        steps = self.steps[rows]
+        parts = (parameters, grad, self.mean[rows], self.square[rows], steps.flatten())
+        *tensors, counts = [list(part.unbind()) for part in parts]
+        (first, second), epsilon = self.BETAS, self.EPSILON
+        options = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
+
+        def step(lr: float) -> None:
+            steps.add_(1)
+            fused_adam(
+                *tensors, [], counts, lr=lr, beta1=first, beta2=second, eps=epsilon, **options
+            )
+
+        return step
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,31 +132,56 @@ class Adam:
 
 
 class StackedTD3:
-    """Updates all rows of a bank; twin critics are twice as many rows of one matrix product."""
+    """Updates all rows of a bank, on a CPU so many at a time that they stay in its caches."""
 
     def __init__(self, bank: ParameterBank, hyper: Hyperparameters) -> None:
-        self._hyper = hyper
-        self._online = [bank.flat["actor"], bank.flat["critics"]]
-        self._target = [bank.flat["target_actor"], bank.flat["target_critics"]]
-        self._layers = {kind: bank.layers(kind) for kind in KINDS}
-        self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
-        self._grad = {kind: torch.zeros_like(bank.flat[kind]) for kind in ("actor", "critics")}
-        self._grads = {kind: bank.layers(kind, grad) for kind, grad in self._grad.items()}
-        self.actor_adam = Adam(bank.flat["actor"], self._grad["actor"])
-        self.critic_adam = Adam(bank.flat["critics"], self._grad["critics"])
+        self._delay = hyper.policy_delay
+        self.actor_adam = Adam(bank.flat["actor"])
+        self.critic_adam = Adam(bank.flat["critics"])
+        at_once = CELLS_AT_ONCE if bank.device.type == "cpu" else bank.n_cells
+        adams = {"actor": self.actor_adam, "critics": self.critic_adam}
+        grads = {kind: torch.zeros_like(bank.flat[kind][:at_once]) for kind in adams}
+        starts = range(0, bank.n_cells, at_once)
+        blocks = [slice(start, min(start + at_once, bank.n_cells)) for start in starts]
+        self.blocks = [(rows, _Block(bank, rows, adams, grads, hyper)) for rows in blocks]
         self.updates = 0
         self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> Losses:
         """One update of every cell; actors and targets every `policy_delay` updates."""
-        critic_loss = self._update_critics(batch)
         self.updates += 1
-        if self.updates % self._hyper.policy_delay == 0:
-            self.actor_loss = self._update_actors(batch)
-            for target, online in zip(self._target, self._online, strict=True):
-                target.lerp_(online, self._hyper.tau)
-        return Losses(critic_loss, self.actor_loss)
+        with_actors = self.updates % self._delay == 0
+        critic_loss = torch.empty_like(self.actor_loss)
+        for rows, block in self.blocks:
+            own = Batch(*(tensor[rows] for tensor in batch))
+            critic_loss[rows] = block.update_critics(own)
+            if with_actors:
+                self.actor_loss[rows] = block.update_actors(own)
+                block.move_targets()
+        return Losses(critic_loss, self.actor_loss.clone())
+
+
+class _Block:
+    """Some rows of a bank; twin critics are twice as many rows of one matrix product."""
+
+    def __init__(
+        self,
+        bank: ParameterBank,
+        rows: slice,
+        adams: Mapping[str, Adam],
+        grads: Mapping[str, Tensor],
+        hyper: Hyperparameters,
+    ) -> None:
+        """`grads` are where gradients are written, no longer needed after an update."""
+        self._hyper = hyper
+        flat = {kind: bank.flat[kind][rows] for kind in KINDS}
+        self._layers = {kind: bank.layers(kind, part) for kind, part in flat.items()}
+        self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
+        grad = {kind: whole[: rows.stop - rows.start] for kind, whole in grads.items()}
+        self._grads = {kind: bank.layers(kind, part) for kind, part in grad.items()}
+        self._descend = {kind: adams[kind].on(rows, flat[kind], grad[kind]) for kind in adams}
+        self._followed = [(flat[f"target_{kind}"], flat[kind]) for kind in adams]
 
     def target(self, batch: Batch) -> Tensor:
         """What both critics regress on: (cell, batch)."""
@@ -166,17 +194,19 @@ class StackedTD3:
         q1, q2 = q.view(-1, 2, q.shape[1]).unbind(1)
         return td_target(batch.reward, batch.terminated, q1, q2, gamma=hyper.gamma)
 
-    def _update_critics(self, batch: Batch) -> Tensor:
+    def update_critics(self, batch: Batch) -> Tensor:
+        """The loss of each cell's two."""
         target = self.target(batch).repeat_interleave(2, dim=0)[..., None]
         pairs = _for_twins(torch.cat([batch.obs, batch.action], dim=-1))
         q, inputs = forward(self._layers["critics"], pairs)
         error = q - target
         grad = error * (2.0 / error.shape[1])
         backward(self._layers["critics"], inputs, grad, self._grads["critics"])
-        self.critic_adam.apply(self._hyper.critic_lr)
+        self._descend["critics"](self._hyper.critic_lr)
         return error.square().mean(dim=(1, 2)).view(-1, 2).sum(dim=1)
 
-    def _update_actors(self, batch: Batch) -> Tensor:
+    def update_actors(self, batch: Batch) -> Tensor:
+        """The loss of each cell's actor."""
         logits, actor_inputs = forward(self._layers["actor"], batch.obs)
         action = shares(logits)
         pairs = torch.cat([batch.obs, action], dim=-1)
@@ -186,12 +216,16 @@ class StackedTD3:
         grad = grad[..., batch.obs.shape[-1] :]
         grad = action * (grad - (grad * action).sum(dim=-1, keepdim=True))
         backward(self._layers["actor"], actor_inputs, grad, self._grads["actor"])
-        self.actor_adam.apply(self._hyper.actor_lr)
+        self._descend["actor"](self._hyper.actor_lr)
         return -q.mean(dim=(1, 2))
+
+    def move_targets(self) -> None:
+        for target, online in self._followed:
+            target.lerp_(online, self._hyper.tau)
 
 
 def shares(logits: Tensor) -> Tensor:
-    """Softmax over the last axis, which is short: torch is quicker over one that is not the last."""
+    """Softmax over the last axis: as it is short, torch is quicker where it is not the last."""
     return torch.softmax(logits.transpose(1, 2).contiguous(), dim=1).transpose(1, 2)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from slicing_rllib.learning import update
 from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.rl_module import NETWORKS
@@ -116,7 +117,24 @@ def test_the_target_is_that_of_the_definition():
     bank.layers("target_critics")[-1][1][:] = torch.tensor([[0.3], [0.2]])
     batch = batch_of(1, torch.Generator().manual_seed(1))
 
-    target = StackedTD3(bank, HYPER).target(batch)
+    ((_, block),) = StackedTD3(bank, HYPER).blocks
+    target = block.target(batch)
 
     expected = batch.reward + 0.1 * (1 - batch.terminated) * 0.2
     assert torch.allclose(target, expected)
+
+
+def test_so_many_cells_at_once_as_fit_the_caches_learn_the_bits_of_all_at_once(monkeypatch):
+    def after(at_once):
+        monkeypatch.setattr(update, "CELLS_AT_ONCE", at_once)
+        generator = torch.Generator().manual_seed(2)
+        bank = ParameterBank(11, SIZES)
+        for row in range(11):
+            bank.adopt(row, Networks(generator))
+        stacked = update.StackedTD3(bank, HYPER)
+        losses = [stacked.update(batch_of(11, generator)) for _ in range(4)]
+        return [*bank.flat.values(), *itertools.chain(*losses)]
+
+    # Blocks of 5, 5 and 1.
+    pairs = zip(after(11), after(5), strict=True)
+    assert all(torch.equal(whole, blocks) for whole, blocks in pairs)
