@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -55,6 +56,9 @@ class ExperimentConfig(_Section):
     baselines: tuple[str, ...] = ("equal", "traffic_aware", "persistence", "oracle")
     """Evaluated on the same traffic."""
     cpus_per_seed: int = Field(default=1, ge=1)
+    shows: Literal["ends", "gains"] = "ends"
+    """What a README says of it: where arms end, or, where they stop long before the reference does,
+    what they gained over it at equal own steps."""
 
     def arm_config(self, name: str, seed: int, library: str | None) -> RunConfig:
         """The run of an arm. Raises: ConfigError for settings that cannot be."""

@@ -6,7 +6,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +53,10 @@ PAPER = {
 }
 """Fig. 5, Fig. 6 and text of the paper."""
 SHOWN = ("satisfaction_mean", "fail_rate_95", "delay_max_ms", "reward_mean")
+GAINS = (
+    ("evaluated", "evaluated without noise"),
+    ("while_learning", "while learning, noise and exploration included, as the paper counts"),
+)
 HEADLINE_STEPS = ("0", "200")
 _SPAWN_REPORT = 6
 
@@ -83,8 +87,8 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
 def headline(report: Path) -> str:
     """What a README carries, from the folder of a report alone.
 
-    The table of final evaluations, anew from `results.csv`; of an experiment that tried all pairs,
-    how well measures foretold gains.
+    The table of final evaluations, anew from `results.csv`; gains, where an experiment shows these;
+    how well measures foretold them, where it tried all pairs.
     """
     experiment = ExperimentConfig.model_validate(
         yaml.safe_load((report / "experiment.yaml").read_text(encoding="utf-8"))
@@ -99,6 +103,9 @@ def headline(report: Path) -> str:
     if "measures" in summary:
         shown = {step: summary["measures"][step] for step in HEADLINE_STEPS}
         return "\n".join([*_measure_lines(shown), told])
+    if experiment.shows == "gains":
+        lines = _gain_lines(summary, experiment.reference or "", experiment.titles, GAINS[:1])
+        return "\n".join([*lines, told])
     empty = pd.DataFrame()
     policies = policies_of(Results(experiment, final, empty, empty, empty))
     lines = _final_lines({"policies": policies}, experiment.titles)
@@ -137,7 +144,8 @@ def summarised(results: Results, folder: Path) -> dict[str, Any]:
     """All that the report says, as plain numbers."""
     rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(_SPAWN_REPORT,)))
     experiment = results.experiment
-    plain = json.dumps(experiment.model_dump(mode="json") | {"seeds": 0}, sort_keys=True)
+    told = experiment.model_dump(mode="json", exclude={"shows"}) | {"seeds": 0}
+    plain = json.dumps(told, sort_keys=True)
     summary: dict[str, Any] = {
         "experiment": experiment.name,
         "seeds": int(results.final["seed"].nunique()),
@@ -396,15 +404,17 @@ def _signed(entry: dict[str, Any]) -> str:
     return f"{entry['mean']:+.3f}{shown}"
 
 
-def _gain_lines(summary: dict[str, Any], reference: str, titles: dict[str, str]) -> list[str]:
+def _gain_lines(
+    summary: dict[str, Any],
+    reference: str,
+    titles: dict[str, str],
+    kinds: Sequence[tuple[str, str]] = GAINS,
+) -> list[str]:
     steps = list(dict.fromkeys(step for arm in summary["gains"].values() for step in arm))
     lines = []
-    for key, what in (
-        ("evaluated", "evaluated without noise"),
-        ("while_learning", "while learning, noise and exploration included, as the paper counts"),
-    ):
+    for key, what in kinds:
         lines += [
-            f"Gain in reward over {reference} at equal own steps, {what}:",
+            f"Gain in reward over {titles.get(reference, reference)} at equal own steps, {what}:",
             "",
             "| arm | " + " | ".join(f"{step} steps" for step in steps) + " |",
             "| --- " * (len(steps) + 1) + "|",

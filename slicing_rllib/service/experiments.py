@@ -151,8 +151,8 @@ def _claim(experiment: ExperimentConfig, folder: Path) -> None:
 
 
 def _continues(there: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """No arm means something else than it did."""
-    grown = {"seeds": 0, "arms": {}}
+    """No arm means something else than it did; how it is shown does not matter."""
+    grown = {"seeds": 0, "arms": {}, "shows": ""}
     arms, before = wanted["arms"], there["arms"]
     alike = all(arms[name] == before[name] for name in arms.keys() & before.keys())
     return alike and there | grown == wanted | grown

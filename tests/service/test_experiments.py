@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from slicing_rllib.service import experiments
 from slicing_rllib.service.config import ConfigError
 from slicing_rllib.service.experiment_config import EXPERIMENTS, load_experiment
-from slicing_rllib.service.experiment_report import write_experiment_report
+from slicing_rllib.service.experiment_report import headline, write_experiment_report
 from slicing_rllib.service.experiments import arm_folder, run_experiment
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -84,6 +85,21 @@ def test_the_report_has_tables_gains_measures_and_figures(done: Path, tmp_path: 
     assert "slicing-rllib experiment tiny --seeds 1" in text
 
 
+def test_a_readme_gets_gains_where_ends_cannot_be_compared(done: Path, tmp_path: Path):
+    summary = write_experiment_report(done, tmp_path).summary
+    del summary["measures"]
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    kept = tmp_path / "experiment.yaml"
+    kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"shows": "gains"}))
+
+    told = headline(tmp_path)
+
+    gain = summary["gains"]["from_1"]["50"]["evaluated"]["mean"]
+    assert "| arm | 0 steps | 25 steps | 50 steps |" in told
+    assert f"| {gain:.3f}" in told
+    assert "while learning" not in told
+
+
 def test_more_seeds_and_arms_continue_an_experiment():
     there = {"name": "x", "seeds": 2, "arms": {"drl": {"set": []}}}
     more = {"name": "x", "seeds": 5, "arms": {"drl": {"set": []}, "tl": {"set": ["seed=1"]}}}
@@ -91,6 +107,7 @@ def test_more_seeds_and_arms_continue_an_experiment():
 
     assert experiments._continues(there, more)
     assert experiments._continues(more, there)
+    assert experiments._continues(there, more | {"shows": "gains"})
     assert not experiments._continues(there, changed)
     assert not experiments._continues(there, more | {"name": "y"})
 
