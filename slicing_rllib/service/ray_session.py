@@ -1,12 +1,14 @@
 """A Ray to run on: the cluster that the environment names, else one of our own."""
 
+import importlib
 import logging
 import os
 import secrets
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import Any
 
 import ray
@@ -43,6 +45,23 @@ def ray_session(cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def imported_beside(module: str) -> Iterator[None]:
+    """A module that takes seconds to import, meanwhile: Ray's start is mostly waiting."""
+
+    def start() -> None:
+        # Whoever needs it imports it again and is told.
+        with suppress(Exception):
+            importlib.import_module(module)
+
+    importing = Thread(target=start, name=f"import {module}")
+    importing.start()
+    try:
+        yield
+    finally:
+        importing.join()
 
 
 def quieten() -> None:

@@ -39,8 +39,8 @@ def train(
     from slicing_rllib.service.config import load_config
     from slicing_rllib.service.console import ProgressBar, policies_table, print_json
     from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.ray_session import imported_beside, ray_session
     from slicing_rllib.service.run_directory import RunDirectory
-    from slicing_rllib.service.training import train as run_training
 
     wanted = load_config(config or "quick", settings or [])
     path = out or (_newest(wanted.name) if resume else _fresh(wanted.name))
@@ -52,7 +52,10 @@ def train(
         run = RunDirectory.create(path, wanted)
     with ProgressBar() as bar:
         bar.says(f"run: {path}")
-        summary = run_training(wanted, run, bar, resume=resumes)
+        with imported_beside("slicing_rllib.service.training"), ray_session(wanted.cpus):
+            from slicing_rllib.service.training import train as run_training
+
+            summary = run_training(wanted, run, bar, resume=resumes)
     if json:
         print_json(summary)
     else:
