@@ -38,11 +38,13 @@ from slicing_rllib.service.experiment_results import (
 )
 from slicing_rllib.service.experiments import arm_folder
 from slicing_rllib.service.pairs import (
+    compares_measures,
     group_aucs,
     measure_table,
     pair_distances,
     pair_gains,
     rotations,
+    source_choices,
 )
 from slicing_rllib.service.run_directory import RunDirectory, RunError, write_atomically
 
@@ -110,14 +112,9 @@ def headline(report: Path) -> str:
     policies = policies_of(Results(experiment, final, empty, empty, empty))
     lines = _final_lines({"policies": policies}, experiment.titles)
     lines += [told, "", *_difference_lines(policies, experiment)]
-    if "auc" in summary and _compares_measures(experiment):
+    if "auc" in summary and compares_measures(experiment):
         lines += ["", *_auc_lines(summary["auc"])]
     return "\n".join(lines)
-
-
-def _compares_measures(experiment: ExperimentConfig) -> bool:
-    settings = [setting for arm in experiment.arms.values() for setting in arm.set]
-    return any(setting.startswith("transfer.measure=") for setting in settings)
 
 
 def write_into(page: Path, name: str, text: str) -> None:
@@ -281,7 +278,7 @@ def _draw(results: Results, folder: Path, where: Path) -> list[Path]:
         "satisfaction": experiment_figures.satisfaction_ccdfs(satisfied, titles),
         "delay": experiment_figures.delay_cdfs(delays, titles),
     }
-    if len(rotations(results)) > 1:
+    if len(source_choices(results)) > 1:
         made["gain_over_distance"] = _fig_8(results, folder)
     drawn = [path for name, each in made.items() for path in figures.save(each, where, name)]
     source_arm = RunDirectory(arm_folder(folder, 0, results.experiment.first))
@@ -301,8 +298,9 @@ def _fig_8(results: Results, folder: Path) -> Any:
         if not len(joined):
             continue
         # A target's own level is not the source's doing.
-        keys = [joined["seed"], joined["target"]]
-        relative = joined["gain"] - joined["gain"].groupby(keys).transform("mean")
+        by_target = joined.groupby(["seed", "target"])["gain"]
+        joined = joined[by_target.transform("size").gt(1)]
+        relative = joined["gain"] - by_target.transform("mean").loc[joined.index]
         distance = joined["distance"].to_numpy()
         gain_by_step[step] = relative.to_numpy()
         correlation[step] = foretold(distance, relative.to_numpy())

@@ -18,6 +18,7 @@ from slicing_rllib.evaluation.transfer_statistics import (
     selection_regret,
 )
 from slicing_rllib.service.comparing import samples_of_run, sla_groups
+from slicing_rllib.service.experiment_config import ExperimentConfig
 from slicing_rllib.service.experiment_results import Results, gains, read_results
 from slicing_rllib.service.experiments import arm_folder
 from slicing_rllib.service.run_directory import RunDirectory
@@ -38,19 +39,33 @@ def rotations(results: Results) -> list[str]:
     ]
 
 
+def compares_measures(experiment: ExperimentConfig) -> bool:
+    settings = [setting for arm in experiment.arms.values() for setting in arm.set]
+    return any(setting.startswith("transfer.measure=") for setting in settings)
+
+
+def source_choices(results: Results) -> list[str]:
+    """Arms that differ in whom cells learn from: all rotations, or one choice by each measure."""
+    if not compares_measures(results.experiment):
+        return rotations(results)
+    arms, reference = results.experiment.arms, results.experiment.reference
+    return [name for name, arm in arms.items() if reference and arm.learns_from == reference]
+
+
 def pair_gains(results: Results, step: int) -> pd.DataFrame:
-    """seed, target, source, gain over the reference at that own step."""
+    """seed, target, source, gain over the reference at that own step; each pair once."""
     told = results.transfers[["seed", "arm", "target", "source"]]
-    frames = [gains(results, arm, step).assign(arm=arm) for arm in rotations(results)]
+    frames = [gains(results, arm, step).assign(arm=arm) for arm in source_choices(results)]
     joined = pd.concat(frames).rename(columns={"cell": "target"})
-    return joined.merge(told, on=["seed", "arm", "target"]).drop(columns="arm")
+    pairs = joined.merge(told, on=["seed", "arm", "target"])
+    return pairs.groupby(["seed", "target", "source"], as_index=False, sort=False)["gain"].mean()
 
 
 @cache
 def pair_distances(folder: Path) -> pd.DataFrame:
     """seed, target, source, measure, distance: of the samples that decisions were made from."""
     results = read_results(folder)
-    arms = rotations(results)
+    arms = source_choices(results)
     source_arm = str(results.experiment.arms[arms[0]].learns_from)
     rows = []
     for seed in sorted(results.final["seed"].unique().tolist()):
