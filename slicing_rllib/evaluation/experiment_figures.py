@@ -14,6 +14,8 @@ ARM_COLOURS = ("#009E73", "#CC79A7", "#F0E442", "#66A61E", "#7570B3", "#A6761D",
 """For arms that are no policies of the fixed palette."""
 LEVELS = np.linspace(0.0, 1.0, 1001)
 """Points of a distribution's curve."""
+EARLY_STEPS = 50
+"""Curves that begin later have nothing to show on a logarithmic axis."""
 PAPER_FAIL_RATE = {"baseline": 0.25, "DRL": 0.19, "TL": 0.12}
 PAPER_DELAY_MS = {"baseline": 1.8, "DRL": 1.7, "TL": 1.5}
 
@@ -47,7 +49,8 @@ def reward_bands(bands: Mapping[str, Band], levels: Mapping[str, float], titles:
         axes.fill_between(band.steps, band.low, band.high, color=shade, alpha=0.15, lw=0)
     for name, level in levels.items():
         axes.axhline(level, color=COLOURS[name], ls="--", lw=1, label=name)
-    axes.set_xscale("symlog", linthresh=50)
+    if min(band.steps[0] for band in bands.values()) <= EARLY_STEPS:
+        axes.set_xscale("symlog", linthresh=EARLY_STEPS)
     axes.set_xlim(left=0)
     axes.set_xlabel("steps under its own policy")
     axes.set_ylabel("mean reward, evaluated without noise")

@@ -54,6 +54,7 @@ PAPER = {
     "tl": {"satisfaction_mean": 0.92, "fail_rate_95": 0.12, "delay_max_ms": 1.5},
 }
 """Fig. 5, Fig. 6 and text of the paper."""
+PAPER_ARMS = {"drl", "tl"}
 SHOWN = ("satisfaction_mean", "fail_rate_95", "delay_max_ms", "reward_mean")
 GAINS = (
     ("evaluated", "evaluated without noise"),
@@ -363,15 +364,21 @@ def markdown(summary: dict[str, Any], results: Results, drawn: list[Path], where
 
 
 def _final_lines(summary: dict[str, Any], titles: dict[str, str]) -> list[str]:
+    """Beside the paper's numbers where an arm is one of the paper's."""
+    policies = summary["policies"]
+    beside = bool(policies.keys() & PAPER_ARMS)
+    heads = [f"{metric} | paper" if beside else metric for metric in SHOWN[:3]]
     lines = [
-        "| policy | " + " | ".join(f"{metric} | paper" for metric in SHOWN[:3]) + " | reward |",
-        "| --- " * 8 + "|",
+        f"| policy | {' | '.join(heads)} | reward |",
+        "| --- " * (8 if beside else 5) + "|",
     ]
-    for name, row in summary["policies"].items():
+    for name, row in policies.items():
         cells = []
         for metric in SHOWN[:3]:
             paper = PAPER.get(name, {}).get(metric)
-            cells += [_with_interval(row, metric), "" if paper is None else f"{paper:g}"]
+            cells.append(_with_interval(row, metric))
+            if beside:
+                cells.append("" if paper is None else f"{paper:g}")
         cells.append(_with_interval(row, "reward_mean"))
         lines.append(f"| {titles.get(name, name)} | {' | '.join(cells)} |")
     return [*lines, ""]

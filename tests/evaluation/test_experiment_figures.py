@@ -1,0 +1,54 @@
+"""What an experiment's figures show."""
+
+import numpy as np
+import pytest
+
+from slicing_rllib.evaluation.experiment_figures import (
+    Band,
+    colours_of,
+    gain_over_distance,
+    reward_bands,
+    satisfaction_ccdfs,
+)
+
+
+def band(*steps: float) -> Band:
+    level = [0.5] * len(steps)
+    return Band(steps, level, level, level)
+
+
+@pytest.mark.parametrize(
+    ("first", "scale"), [(0.0, "symlog"), (50.0, "symlog"), (2000.0, "linear")]
+)
+def test_curves_that_begin_late_are_not_squeezed_by_a_logarithm(first: float, scale: str):
+    figure = reward_bands({"drl": band(first, 8000.0)}, {"oracle": 0.9}, {"drl": "DRL"})
+
+    assert figure.axes[0].get_xscale() == scale
+
+
+def test_every_arm_has_a_colour_of_its_own():
+    arms = ["drl", "tl", "oracle", "one", "two", "three", "four"]
+
+    assert len(set(colours_of(arms).values())) == len(arms)
+
+
+def test_the_papers_shares_are_marked_and_curves_fall():
+    figure = satisfaction_ccdfs({"drl": np.linspace(0, 1, 500)}, {"drl": "DRL"})
+    (axes,) = figure.axes
+    said = [text.get_text() for text in axes.texts]
+    crosses = sorted(float(np.ravel(line.get_ydata())[0]) for line in axes.lines[1:4])
+
+    assert said == ["paper, baseline", "paper, DRL", "paper, TL"]
+    assert crosses == pytest.approx([0.75, 0.81, 0.88])
+    assert (np.diff(np.asarray(axes.lines[0].get_ydata())) <= 0).all()
+
+
+def test_a_panel_per_step_says_its_correlation():
+    distance = np.arange(10.0)
+    gains = {50: -distance, 4000: np.zeros(10)}
+    figure = gain_over_distance(distance, gains, {50: 1.0, 4000: 0.0}, "mean_shift")
+
+    assert [axes.get_title() for axes in figure.axes] == [
+        "50 steps, Spearman +1.00",
+        "4000 steps, Spearman +0.00",
+    ]
