@@ -71,12 +71,13 @@ class TD3(Algorithm):
         if len(self.cells) < CELLS_FOR_THREADS:
             torch.set_num_threads(1)
         sizes = (env.obs_size, env.action_size)
-        self.replay = Replay(self.cells, *sizes, config.replay_capacity, env.outcome_size)
+        kept = (config.replay_capacity, env.outcome_size, config.replay_precision)
+        self.replay = Replay(self.cells, *sizes, *kept)
         self.default_experience = Replay(
             self.cells, *sizes, config.default_capacity, env.outcome_size
         )
         """Steps under the default action: what cells are compared by."""
-        self.foreign = Replay(self.cells, *sizes, config.replay_capacity, env.outcome_size)
+        self.foreign = Replay(self.cells, *sizes, *kept)
         """Other cells' experience that a cell learns from, where it is kept apart from its own."""
         self.control = CellControl(self.cells, config.exploration_steps, config.exploration_noise)
         self.notes: dict[str, Any] = {}

@@ -33,6 +33,8 @@ class TD3Config(AlgorithmConfig):
         self.exploration_noise = 0.3
         self.batch_size = 32
         self.replay_capacity = 10_000
+        self.replay_precision = "float32"
+        """Or float16, where many cells need much memory."""
         self.default_capacity = 500
         self.actor_hiddens = (48, 24)
         self.critic_hiddens = (64, 24)
@@ -65,6 +67,7 @@ class TD3Config(AlgorithmConfig):
         exploration_noise: float | None = None,
         batch_size: int | None = None,
         replay_capacity: int | None = None,
+        replay_precision: str | None = None,
         default_capacity: int | None = None,
         actor_hiddens: tuple[int, ...] | None = None,
         critic_hiddens: tuple[int, ...] | None = None,
@@ -86,6 +89,7 @@ class TD3Config(AlgorithmConfig):
             "exploration_noise": exploration_noise,
             "batch_size": batch_size,
             "replay_capacity": replay_capacity,
+            "replay_precision": replay_precision,
             "default_capacity": default_capacity,
             "actor_hiddens": actor_hiddens,
             "critic_hiddens": critic_hiddens,

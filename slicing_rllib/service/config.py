@@ -66,6 +66,7 @@ class LearningSection(_Section):
     exploration_noise: float = Field(default=0.3, ge=0)
     batch_size: int = Field(default=32, ge=1)
     replay_capacity: int = Field(default=10_000, ge=1)
+    replay_precision: Literal["float32", "float16"] = "float32"
     actor_hiddens: tuple[int, ...] = (48, 24)
     critic_hiddens: tuple[int, ...] = (64, 24)
     networks: dict[str, NetworkSection] = Field(default_factory=dict)

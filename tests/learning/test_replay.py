@@ -92,3 +92,20 @@ def test_restored_it_is_the_same():
 
     assert other.last("cell_1", 3).reward.tolist() == replay.last("cell_1", 3).reward.tolist()
     assert other.last("cell_2", 3).reward.tolist() == [11, 12, 13]
+
+
+def test_half_precision_takes_half_the_memory_and_gives_single_back():
+    numbers = np.linspace(0, 1, 7, dtype=np.float32)
+    single, half = (
+        Replay(("cell_1",), 2, 1, 10, outcome_size=1, precision=precision)
+        for precision in ("float32", "float16")
+    )
+    for replay in (single, half):
+        replay.seed("cell_1", numbered(numbers))
+    taken = half.last("cell_1", 7)
+
+    assert half.state()["rows"].nbytes * 2 == single.state()["rows"].nbytes
+    assert all(array.dtype == np.float32 for array in taken)
+    assert half.sample(np.array([[0.5]])).obs.dtype == np.float32
+    assert taken.reward == pytest.approx(numbers, rel=1e-3)
+    assert taken.outcome[:, 0] == pytest.approx(10 * numbers, rel=1e-3)

@@ -55,6 +55,18 @@ def test_other_seeds_give_other_weights(config):
     assert not same(weights_of(trained(config, 1)), weights_of(trained(other, 1)))
 
 
+def test_a_replay_of_half_precision_learns_nearly_the_same(config):
+    single = weights_of(trained(config, 2))
+    algorithm = trained(config.copy(copy_frozen=False).training(replay_precision="float16"), 2)
+    half = weights_of(algorithm)
+
+    assert algorithm.replay.state()["rows"].dtype == np.float16
+    assert not same(single, half)
+    for cell, networks in single.items():
+        for name, weights in networks.items():
+            assert half[cell][name] == pytest.approx(weights, abs=0.02)
+
+
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 def test_resuming_equals_never_having_stopped(config, tmp_path, iterations):
     """Cut within exploration (50 of 60 steps), just after it, and in training."""
