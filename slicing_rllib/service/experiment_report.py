@@ -111,7 +111,7 @@ def headline(report: Path) -> str:
         return "\n".join([*lines, told])
     empty = pd.DataFrame()
     policies = policies_of(Results(experiment, final, empty, empty, empty))
-    lines = _final_lines({"policies": policies}, experiment.titles)
+    lines = _final_lines({"policies": policies}, experiment)
     lines += [told, "", *_difference_lines(policies, experiment)]
     if "auc" in summary and compares_measures(experiment):
         lines += ["", *_auc_lines(summary["auc"])]
@@ -351,7 +351,7 @@ def markdown(summary: dict[str, Any], results: Results, drawn: list[Path], where
         "are 95 % intervals by bootstrap over whole seeds. Experiment "
         f"`{summary['experiment_sha256'][:12]}`.",
         "",
-        *_final_lines(summary, experiment.titles),
+        *_final_lines(summary, experiment),
     ]
     if "gains" in summary:
         lines += _gain_lines(summary, experiment.reference or "", experiment.titles)
@@ -363,10 +363,11 @@ def markdown(summary: dict[str, Any], results: Results, drawn: list[Path], where
     return "\n".join(lines) + "\n"
 
 
-def _final_lines(summary: dict[str, Any], titles: dict[str, str]) -> list[str]:
-    """Beside the paper's numbers where an arm is one of the paper's."""
-    policies = summary["policies"]
-    beside = bool(policies.keys() & PAPER_ARMS)
+def _final_lines(summary: dict[str, Any], experiment: ExperimentConfig) -> list[str]:
+    """Beside the paper's numbers where an arm is one of the paper's, on the paper's network."""
+    policies, titles = summary["policies"], experiment.titles
+    elsewhere = any(setting.startswith("scenario") for setting in experiment.set)
+    beside = bool(policies.keys() & PAPER_ARMS) and not elsewhere
     heads = [f"{metric} | paper" if beside else metric for metric in SHOWN[:3]]
     lines = [
         f"| policy | {' | '.join(heads)} | reward |",

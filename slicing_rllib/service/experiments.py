@@ -153,9 +153,13 @@ def _claim(experiment: ExperimentConfig, folder: Path) -> None:
 def _continues(there: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """No arm means something else than it did; how it is shown does not matter."""
     grown = {"seeds": 0, "arms": {}, "shows": ""}
-    arms, before = wanted["arms"], there["arms"]
+    arms, before = _untitled(wanted["arms"]), _untitled(there["arms"])
     alike = all(arms[name] == before[name] for name in arms.keys() & before.keys())
     return alike and there | grown == wanted | grown
+
+
+def _untitled(arms: dict[str, Any]) -> dict[str, Any]:
+    return {name: arm | {"title": ""} for name, arm in arms.items()}
 
 
 def _library(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> str | None:
