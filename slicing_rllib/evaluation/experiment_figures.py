@@ -1,5 +1,6 @@
 """Figures of an experiment: the paper's figures 4 to 8 with the paper's own numbers in them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from slicing_rllib.evaluation.figures import COLOURS, STYLE
 
 ARM_COLOURS = ("#009E73", "#CC79A7", "#F0E442", "#66A61E", "#7570B3", "#A6761D", "#E7298A")
 """For arms that are no policies of the fixed palette."""
+STROKES = (("o", "-"), ("s", ":"), ("^", "-."))
+"""Marker and line of the first, second and third arm of one colour."""
 LEVELS = np.linspace(0.0, 1.0, 1001)
 """Points of a distribution's curve."""
 EARLY_STEPS = 50
@@ -43,9 +46,13 @@ def reward_bands(bands: Mapping[str, Band], levels: Mapping[str, float], titles:
         figure = Figure(figsize=(8.2, 4.0), layout="constrained")
         axes = figure.add_subplot()
     shades = colours_of(bands)
+    drawn: Counter[str] = Counter()
     for name, band in bands.items():
         shade = shades[name]
-        axes.plot(band.steps, band.mean, color=shade, marker="o", ms=3, lw=1.4, label=titles[name])
+        marker, line = STROKES[drawn[shade] % len(STROKES)]
+        drawn[shade] += 1
+        look = {"color": shade, "marker": marker, "ls": line, "ms": 3, "lw": 1.4}
+        axes.plot(band.steps, band.mean, label=titles[name], **look)
         axes.fill_between(band.steps, band.low, band.high, color=shade, alpha=0.15, lw=0)
     for name, level in levels.items():
         axes.axhline(level, color=COLOURS[name], ls="--", lw=1, label=name)

@@ -32,6 +32,16 @@ def test_every_arm_has_a_colour_of_its_own():
     assert len(set(colours_of(arms).values())) == len(arms)
 
 
+def test_no_two_of_many_arms_look_alike():
+    arms = [f"arm {number}" for number in range(18)]
+    figure = reward_bands({arm: band(0.0, 8.0) for arm in arms}, {}, {arm: arm for arm in arms})
+    lines = figure.axes[0].lines
+
+    assert (
+        len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 18
+    )
+
+
 def test_the_papers_shares_are_marked_and_curves_fall():
     figure = satisfaction_ccdfs({"drl": np.linspace(0, 1, 500)}, {"drl": "DRL"})
     (axes,) = figure.axes
