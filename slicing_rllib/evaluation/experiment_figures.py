@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation.figures import COLOURS, STYLE
+from slicing_rllib.evaluation.paper_numbers import PAPER, PAPER_TITLES
 
 ARM_COLOURS = ("#009E73", "#CC79A7", "#F0E442", "#66A61E", "#7570B3", "#A6761D", "#E7298A")
 """For arms that are no policies of the fixed palette."""
@@ -19,8 +20,6 @@ LEVELS = np.linspace(0.0, 1.0, 1001)
 """Points of a distribution's curve."""
 EARLY_STEPS = 50
 """Curves that begin later have nothing to show on a logarithmic axis."""
-PAPER_FAIL_RATE = {"baseline": 0.25, "DRL": 0.19, "TL": 0.12}
-PAPER_DELAY_MS = {"baseline": 1.8, "DRL": 1.7, "TL": 1.5}
 
 
 class Band(NamedTuple):
@@ -66,9 +65,12 @@ def reward_bands(bands: Mapping[str, Band], levels: Mapping[str, float], titles:
 
 
 def satisfaction_ccdfs(
-    values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str]
+    values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str], *, marked: bool
 ) -> Figure:
-    """Share of (cell, step) satisfied to at least x: Fig. 5, the paper's shares as crosses."""
+    """Share of (cell, step) satisfied to at least x: Fig. 5.
+
+    Marked, the paper's shares are crosses.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
         axes = figure.add_subplot()
@@ -78,9 +80,10 @@ def satisfaction_ccdfs(
         share = 1.0 - LEVELS
         label = titles.get(name, name)
         axes.step(ordered, share, where="pre", color=shades[name], lw=1.3, label=label)
-    for name, rate in PAPER_FAIL_RATE.items():
-        axes.plot(0.95, 1 - rate, "x", color="#444444", ms=6)
-        axes.annotate(f"paper, {name}", (0.945, 1 - rate), fontsize=6, ha="right", va="center")
+    for name, row in PAPER.items() if marked else ():
+        place, said = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
+        axes.plot(0.95, place, "x", color="#444444", ms=6)
+        axes.annotate(said, (0.945, place), fontsize=6, ha="right", va="center")
     axes.axvline(0.95, color="#444444", lw=0.8, ls=":")
     axes.set_xlim(0.3, 1.005)
     axes.set_ylim(0.3, 1.01)
@@ -90,10 +93,12 @@ def satisfaction_ccdfs(
     return figure
 
 
-def delay_cdfs(values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str]) -> Figure:
+def delay_cdfs(
+    values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str], *, marked: bool
+) -> Figure:
     """Share of (cell, step) whose largest slice delay is at most x: Fig. 6.
 
-    The paper's averages are the ticks on top.
+    Marked, the paper's averages are ticks on top.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
@@ -103,12 +108,15 @@ def delay_cdfs(values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[s
         ordered, share = np.quantile(delays, LEVELS), LEVELS
         label = f"{titles.get(name, name)}, mean {delays.mean():.2f} ms"
         axes.step(ordered, share, where="post", color=shades[name], lw=1.3, label=label)
-    for name, delay in PAPER_DELAY_MS.items():
-        axes.plot([delay, delay], [0.97, 1.0], color="#444444", lw=1)
-        axes.annotate(name, (delay, 0.965), fontsize=6, rotation=90, ha="center", va="top")
+    if marked:
+        averages = {PAPER_TITLES[name]: row["delay_max_ms"] for name, row in PAPER.items()}
+        axes.vlines(list(averages.values()), 0.97, 1.0, color="#444444", lw=1)
+        said = ", ".join(f"{name} {delay:g}" for name, delay in averages.items())
+        place = (0.95 * min(averages.values()), 0.985)
+        axes.annotate(f"paper's averages: {said}", place, fontsize=6, ha="right", va="center")
     axes.set_xscale("log")
     axes.set_ylim(0, 1.01)
-    axes.set_xlabel("largest slice delay x, ms (ticks above: the paper's averages)")
+    axes.set_xlabel("largest slice delay x, ms")
     axes.set_ylabel("share of (cell, step) at or below x")
     axes.legend(fontsize=7, loc="lower right")
     return figure

@@ -90,6 +90,12 @@ class ExperimentConfig(_Section):
         return next(iter(self.arms))
 
     @property
+    def on_papers_network(self) -> bool:
+        """Whether every arm is run on the scenario that the paper's numbers are of."""
+        settings = [*self.set, *(each for arm in self.arms.values() for each in arm.set)]
+        return self.base == "paper" and not any(each.startswith("scenario") for each in settings)
+
+    @property
     def titles(self) -> dict[str, str]:
         return {name: arm.title or name for name, arm in self.arms.items()}
 

@@ -6,6 +6,7 @@ import pytest
 from slicing_rllib.evaluation.experiment_figures import (
     Band,
     colours_of,
+    delay_cdfs,
     gain_over_distance,
     reward_bands,
     satisfaction_ccdfs,
@@ -43,7 +44,7 @@ def test_no_two_of_many_arms_look_alike():
 
 
 def test_the_papers_shares_are_marked_and_curves_fall():
-    figure = satisfaction_ccdfs({"drl": np.linspace(0, 1, 500)}, {"drl": "DRL"})
+    figure = satisfaction_ccdfs({"drl": np.linspace(0, 1, 500)}, {"drl": "DRL"}, marked=True)
     (axes,) = figure.axes
     said = [text.get_text() for text in axes.texts]
     crosses = sorted(float(np.ravel(line.get_ydata())[0]) for line in axes.lines[1:4])
@@ -51,6 +52,17 @@ def test_the_papers_shares_are_marked_and_curves_fall():
     assert said == ["paper, baseline", "paper, DRL", "paper, TL"]
     assert crosses == pytest.approx([0.75, 0.81, 0.88])
     assert (np.diff(np.asarray(axes.lines[0].get_ydata())) <= 0).all()
+
+
+def test_the_papers_averages_are_marked_where_they_belong():
+    delays = {"drl": np.linspace(0.1, 10, 500)}
+    marked, plain = (
+        delay_cdfs(delays, {"drl": "DRL"}, marked=each).axes[0] for each in (True, False)
+    )
+
+    said = [text.get_text() for text in marked.texts]
+    assert said == ["paper's averages: baseline 1.8, DRL 1.7, TL 1.5"]
+    assert not plain.texts
 
 
 def test_a_panel_per_step_says_its_correlation():

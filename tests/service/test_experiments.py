@@ -100,25 +100,6 @@ def test_a_readme_gets_gains_where_ends_cannot_be_compared(done: Path, tmp_path:
     assert "while learning" not in told
 
 
-def test_the_papers_numbers_stand_beside_runs_on_its_network_alone(done: Path, tmp_path: Path):
-    write_experiment_report(done, tmp_path)
-    kept = tmp_path / "experiment.yaml"
-    plain = yaml.safe_load(kept.read_text())
-    here = headline_without_measures(tmp_path)
-    kept.write_text(yaml.safe_dump(plain | {"set": [*plain["set"], "scenario=mixed"]}))
-
-    assert "| paper |" in here
-    assert "| paper |" not in headline_without_measures(tmp_path)
-
-
-def headline_without_measures(report: Path) -> str:
-    summary = report / "summary.json"
-    plain = json.loads(summary.read_text())
-    plain.pop("measures", None)
-    summary.write_text(json.dumps(plain))
-    return headline(report)
-
-
 def test_more_seeds_and_arms_continue_an_experiment():
     there = {"name": "x", "seeds": 2, "arms": {"drl": {"set": []}}}
     more = {"name": "x", "seeds": 5, "arms": {"drl": {"set": []}, "tl": {"set": ["seed=1"]}}}
