@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from slicing_rllib.service.experiment_config import ExperimentConfig
-from slicing_rllib.service.experiment_report import headline
+from slicing_rllib.service.experiments.config import ExperimentConfig
+from slicing_rllib.service.experiments.report import headline
 
 
 def experiment_of(table: Path) -> ExperimentConfig:

@@ -25,7 +25,9 @@ BASELINES = (
 )
 
 
-def policy_of(name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int) -> Policy:
+def make_policy(
+    name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int
+) -> Policy:
     """The baseline of that name. Only `best_static` draws: traffic to find its split on.
 
     Raises: ValueError for a name that is not in BASELINES.
@@ -58,5 +60,5 @@ __all__ = [
     "Static",
     "TrafficAware",
     "fit_static",
-    "policy_of",
+    "make_policy",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from slicing_rllib.benchmarks import closed_forms, traffic_fit
-from slicing_rllib.benchmarks.checked import Row, checked
+from slicing_rllib.benchmarks.tolerance import Row, checked
 from slicing_rllib.radio import ColumnAntenna, Scenario, built_in
 from slicing_rllib.radio.drop import Drop, static_drop
 from slicing_rllib.radio.propagation import WINNER_B1, WINNER_C2

@@ -6,9 +6,14 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import bisect
 
-from slicing_rllib.benchmarks.checked import Row, checked
+from slicing_rllib.benchmarks.tolerance import Row, checked
 from slicing_rllib.radio.antenna import SectorAntenna
-from slicing_rllib.radio.coupling import RandomPlacement, Received, Settled, settle
+from slicing_rllib.radio.interference import (
+    LoadFixedPoint,
+    RandomPlacement,
+    Received,
+    solve_load_fixed_point,
+)
 from slicing_rllib.radio.layout import hexagonal_cluster_m
 from slicing_rllib.radio.link import LINKS
 from slicing_rllib.radio.queueing import packet_delay_ms, served_share
@@ -96,12 +101,12 @@ def one_ue_delay_ms() -> float:
     return float(delay_ms[0, 0])
 
 
-def two_cells() -> Settled:
+def two_cells() -> LoadFixedPoint:
     """Two cells, each with one UE at 9 dB SNR of both, each UE offering 8 Mbit/s."""
     received = Received(np.array([0, 1]), np.full(2, 8.0), np.full((2, 2), 8.0), np.ones((2, 1)))
     full = np.ones((2, 1))
     placement = RandomPlacement(np.ones(2, bool), 1, 0.0)
-    return settle(
+    return solve_load_fixed_point(
         received,
         placement.interference(received, full),
         full,

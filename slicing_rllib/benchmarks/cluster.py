@@ -41,7 +41,7 @@ class Runners(Timed):
     @property
     def nodes(self) -> int:
         """On which its runners really are."""
-        return len(set(self._algorithm.worker_watch.nodes.values()))
+        return len(set(self._algorithm.worker_health.nodes.values()))
 
     def _some(self) -> int:
         before = self._algorithm.env_steps

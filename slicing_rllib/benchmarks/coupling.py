@@ -22,7 +22,7 @@ from jaxtyping import Float
 from slicing_rllib.baselines.closed_form import max_min_split, needed_service
 from slicing_rllib.baselines.heuristics import in_proportion
 from slicing_rllib.env import slice_reward
-from slicing_rllib.env.observation import Message, message_of
+from slicing_rllib.env.observation import Message, make_message
 from slicing_rllib.evaluation.statistics import Interval, seed_interval
 from slicing_rllib.radio import Scenario, Simulator, StepKpis, built_in
 
@@ -192,9 +192,9 @@ def _features(
 def told_by(name: str, scenario: Scenario) -> Decide:
     """What a forecaster hears of its neighbours: a message, or tomorrow's."""
     if name != "foreseen":
-        message = message_of(name, scenario)
+        message = make_message(name, scenario)
         return lambda _, kpis: message(kpis.load)
-    return partial(_foreseen, scenario, message_of("mean_load", scenario))
+    return partial(_foreseen, scenario, make_message("mean_load", scenario))
 
 
 def _foreseen(

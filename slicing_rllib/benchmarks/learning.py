@@ -49,7 +49,7 @@ def against_peers(turns: int, seconds: float, progress: Callable[[str], None]) -
         progress(f"preparing {name}")
         peers[name] = build(scenario)
     progress(f"preparing {OVERLAPPED}")
-    peers[OVERLAPPED] = Ours(scenario, env_runners=1, overlap=True)
+    peers[OVERLAPPED] = Ours(scenario, env_runners=1, sample_async=True)
     progress(f"measuring {turns} interleaved turns of {seconds:g} s each")
     rates = dict(medians(peers, turns, seconds))
     for peer in peers.values():
@@ -112,7 +112,7 @@ def whole_run(progress: Callable[[str], None]) -> Iterator[Row]:
     """`train paper` as its user runs it, from the shell and back: where its seconds go."""
     with tempfile.TemporaryDirectory() as folder:
         progress("the paper's run: 8,500 network steps and the evaluation")
-        command = [sys.executable, "-m", "slicing_rllib.service.cli"]
+        command = [sys.executable, "-m", "slicing_rllib"]
         command += ["train", "paper", "--out", f"{folder}/paper"]
         began, started = time.time(), time.monotonic()
         subprocess.run(command, check=True, capture_output=True)

@@ -15,7 +15,7 @@ from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.rl_module import NETWORKS, mlp
-from slicing_rllib.learning.update import Batch, Hyperparameters, StackedTD3, forward
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3, forward
 from slicing_rllib.radio import Scenario
 
 BATCH = 32

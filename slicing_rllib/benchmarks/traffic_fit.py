@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slicing_rllib.baselines import policy_of
-from slicing_rllib.benchmarks.checked import Row, checked
+from slicing_rllib.baselines import make_policy
+from slicing_rllib.benchmarks.tolerance import Row, checked
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.radio import Scenario, SyntheticMask, built_in
@@ -87,7 +87,7 @@ def figures(
     per_seed = []
     for seed in seeds:
         env = SlicingEnv(scenario, map_seed=map_seed, episode_steps=steps)
-        player = policy_of(policy, scenario, np.random.default_rng(seed), map_seed=map_seed)
+        player = make_policy(policy, scenario, np.random.default_rng(seed), map_seed=map_seed)
         record = rollout(env, player, steps, seed)
         per_seed.append(
             (

@@ -100,7 +100,7 @@ def _trained() -> TD3:
 def _decision_ms(algorithm: TD3) -> float:
     """Of the last cell, asked for by hand."""
     cell, callback = algorithm.cells[-1], WarmStartCallback(TransferSettings())
-    algorithm.notes["transfer"] = {cell: {"stage": "collecting", "until": 0}}
+    algorithm.callback_state["transfer"] = {cell: {"stage": "collecting", "until": 0}}
     trained, spent_in_vae = decision.train_vae, []
 
     def timed(samples: np.ndarray, settings: VaeSettings, seed: int):
@@ -113,7 +113,7 @@ def _decision_ms(algorithm: TD3) -> float:
     try:
         started = time.perf_counter()
         callback.on_train_result(algorithm=algorithm)
-        algorithm.env_runner.step(algorithm.control.orders())  # type: ignore[union-attr]
+        algorithm.env_runner.step(algorithm.cell_states.orders())  # type: ignore[union-attr]
         return 1000 * (time.perf_counter() - started - sum(spent_in_vae))
     finally:
         decision.train_vae = trained

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from slicing_rllib.baselines import policy_of
+from slicing_rllib.baselines import make_policy
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, TD3Config
-from slicing_rllib.learning.trained_policy import TrainedPolicy
+from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.radio import Phase, built_in
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
 from slicing_rllib.transfer.guard import HarmTest
@@ -106,7 +106,7 @@ def _harmful(weights: Weights) -> np.ndarray:
     rng = np.random.default_rng(0)
     policies = [
         TrainedPolicy(env.cells, weights),
-        policy_of("equal", env.scenario, rng, map_seed=0),
+        make_policy("equal", env.scenario, rng, map_seed=0),
     ]
     ours, default = (rollout(env, policy, TRUTH_STEPS, TRUTH_SEED) for policy in policies)
     return (ours.reward - default.reward).mean(axis=0) < -HARM
@@ -115,9 +115,9 @@ def _harmful(weights: Weights) -> np.ndarray:
 def _begin(algorithm: TD3, cell: str, weights: Mapping[str, np.ndarray]) -> None:
     algorithm.set_policy_weights(cell, weights)
     algorithm.reset_optimizer(cell)
-    algorithm.wake(cell)
-    algorithm.control.watch(cell)
-    algorithm.notes.setdefault("transfer", {})[cell] = {
+    algorithm.resume_updates(cell)
+    algorithm.cell_states.set_guarded(cell)
+    algorithm.callback_state.setdefault("transfer", {})[cell] = {
         "stage": "guarded",
         "source": "another",
         "attempt": 1,
@@ -131,11 +131,11 @@ def _begin(algorithm: TD3, cell: str, weights: Mapping[str, np.ndarray]) -> None
 
 def _round(algorithm: TD3) -> dict[str, int | None]:
     """Until every cell was let pass or fell back."""
-    algorithm.take_happenings()
+    algorithm.take_events()
     found: dict[str, int | None] = {}
     while len(found) < len(algorithm.cells):
         algorithm.train()
-        for told in algorithm.take_happenings():
+        for told in algorithm.take_events():
             if told.cell is not None and told.kind == "negative_transfer":
                 found.setdefault(told.cell, int(told.evidence["steps"]))
             if told.cell is not None and told.kind == "guard_passed":

@@ -98,7 +98,7 @@ class AllCells:
 MESSAGES = ("none", "mean_load", "per_neighbour", "all_cells")
 
 
-def message_of(name: str, scenario: Scenario) -> Message:
+def make_message(name: str, scenario: Scenario) -> Message:
     """The message of that name for a scenario's neighbour graph.
 
     Raises: ValueError for a name that is not in MESSAGES.

@@ -11,7 +11,7 @@ from pettingzoo import ParallelEnv
 
 from slicing_rllib.env.columns import StepColumns
 from slicing_rllib.env.deployment import Deployment
-from slicing_rllib.env.observation import Observer, message_of
+from slicing_rllib.env.observation import Observer, make_message
 from slicing_rllib.env.reward import satisfaction, slice_reward
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
 
@@ -60,7 +60,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.deployments = tuple(deployments)
         self.message = message
         self.map_seed = map_seed
-        self._observer = Observer(scenario, message_of(message, scenario))
+        self._observer = Observer(scenario, make_message(message, scenario))
         self.layout = self._observer.layout
         self.obs_size = self.layout.size
         self.action_size = scenario.n_slices

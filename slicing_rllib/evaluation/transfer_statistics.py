@@ -1,4 +1,4 @@
-"""What a transfer was worth, and whether a distance foretold it: pure functions of curves."""
+"""What a transfer was worth, and whether a distance rank_correlation it: pure functions of curves."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -51,7 +51,9 @@ def learning_regret(steps: Sequence[float], rewards: Curve, oracle: float) -> fl
     return float(trapezoid(oracle - rewards, steps))
 
 
-def foretold(distance: Float[np.ndarray, " source"], gain: Float[np.ndarray, " source"]) -> float:
+def rank_correlation(
+    distance: Float[np.ndarray, " source"], gain: Float[np.ndarray, " source"]
+) -> float:
     """Spearman correlation of nearness with gain: 1 where nearer is always better.
 
     NaN where all distances, or all gains, are equal.

@@ -8,25 +8,25 @@ import torch
 from jaxtyping import Bool
 
 from slicing_rllib.learning.parameter_bank import ParameterBank
-from slicing_rllib.learning.update import Batch, Hyperparameters, Losses, StackedTD3
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, Losses, StackedTD3
 
 
-class Order(NamedTuple):
+class UpdateRequest(NamedTuple):
     """One update: of which experience, and what must not change, bit for bit."""
 
     batch: Batch
-    asleep: Bool[np.ndarray, " cell"]
+    paused: Bool[np.ndarray, " cell"]
     """Cells that stay as they are."""
     actors_held: Bool[np.ndarray, " cell"]
     """Cells whose actor waits for its critics."""
 
-    def of(self, places: Any) -> "Order":
+    def of(self, places: Any) -> "UpdateRequest":
         """The same for some of the cells: a slice or indexes."""
         if isinstance(places, slice) and places == slice(None):
             return self
-        return Order(
+        return UpdateRequest(
             Batch(*(array[places] for array in self.batch)),
-            self.asleep[places],
+            self.paused[places],
             self.actors_held[places],
         )
 
@@ -41,8 +41,8 @@ class CellUpdate:
         self.stacked = StackedTD3(bank, hyperparameters)
         self.freeze({})
 
-    def update(self, order: Order) -> Losses:
-        """What is asleep, held or frozen is as before. The batch may be on another device."""
+    def update(self, order: UpdateRequest) -> Losses:
+        """What is paused, held or frozen is as before. The batch may be on another device."""
         batch = Batch(*(tensor.to(self.bank.device) for tensor in order.batch))
         kept = [(tensor, index, tensor[index].clone()) for tensor, index in self._to_keep(order)]
         losses = self.stacked.update(batch)
@@ -83,16 +83,16 @@ class CellUpdate:
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {**self.bank.flat, **self.optimiser_tensors(), "loss": self.stacked.actor_loss}
 
-    def _to_keep(self, order: Order) -> Iterator[tuple[torch.Tensor, Any]]:
+    def _to_keep(self, order: UpdateRequest) -> Iterator[tuple[torch.Tensor, Any]]:
         """Tensors, and where in them an update must change nothing."""
         bank, stacked = self.bank, self.stacked
         for kind, mask in self._masks.items():
             yield bank.flat[kind], mask
-        if order.asleep.any():
-            asleep = np.flatnonzero(order.asleep).tolist()
+        if order.paused.any():
+            paused = np.flatnonzero(order.paused).tolist()
             everything = [*bank.flat.values(), *stacked.actor_adam.tensors]
             for tensor in (*everything, *stacked.critic_adam.tensors):
-                yield tensor, asleep
+                yield tensor, paused
         if order.actors_held.any():
             held = np.flatnonzero(order.actors_held).tolist()
             actors = [bank.flat["actor"], bank.flat["target_actor"]]

@@ -16,11 +16,11 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from slicing_rllib.env import ColumnarEnv
-from slicing_rllib.learning.cell_control import Orders
+from slicing_rllib.learning.cell_state import SamplingSettings
 from slicing_rllib.learning.pettingzoo_adapter import columnar
-from slicing_rllib.learning.rl_module import BankedMultiRLModule, Group, places
+from slicing_rllib.learning.rl_module import BankedMultiRLModule, CellGroup, indices
 from slicing_rllib.learning.sampled_env import ColumnarEpisode, SampledEnv, Step
-from slicing_rllib.learning.update import forward
+from slicing_rllib.learning.stacked_td3 import forward
 
 HOOKS = ("on_episode_start", "on_episode_step", "on_episode_end", "on_sample_end")
 
@@ -36,7 +36,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.make_env()
         self.make_module()
         n_cells = len(self.env.cells)
-        self._plain_orders = Orders(
+        self._plain_orders = SamplingSettings(
             np.zeros(n_cells, bool), np.full(n_cells, config.exploration_noise, np.float32)
         )
 
@@ -55,7 +55,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         module = spec.build()
         assert isinstance(module, BankedMultiRLModule)
         self.module = module
-        self._placed_groups: tuple[Group, ...] = ()
+        self._placed_groups: tuple[CellGroup, ...] = ()
 
     def get_spaces(self) -> dict[str, Any]:
         obs = spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
@@ -72,20 +72,20 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         """Network steps since the start, of all networks."""
         return sum(sampled.steps for sampled in self.sampled)
 
-    def step(self, orders: Orders) -> list[Step]:
+    def step(self, orders: SamplingSettings) -> list[Step]:
         """One step of every network; cells that explore act at random, the others with noise."""
         actions, plain = self._act(orders)
         steps = []
         for index, sampled in enumerate(self.sampled):
             self._begin_episode(index)
             watched_plain = None if plain is None else plain[index]
-            step, after = sampled.step(actions[index], watched_plain, orders.watched)
+            step, after = sampled.step(actions[index], watched_plain, orders.guarded_rows)
             steps.append(step)
             self._tell_step(index, after)
         return steps
 
     def sample(
-        self, *, num_env_steps: int = 1, orders: Orders | None = None, **_: Any
+        self, *, num_env_steps: int = 1, orders: SamplingSettings | None = None, **_: Any
     ) -> list[Step]:
         """At least as many network steps, evenly from all networks."""
         rounds = -(-num_env_steps // len(self.sampled))
@@ -134,8 +134,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             if close is not None:
                 close()
 
-    def _act(self, orders: Orders) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-        """Actions of every network; what policies do without noise where a cell is watched."""
+    def _act(self, orders: SamplingSettings) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+        """Actions of every network; what policies do without noise where a cell is guarded_rows."""
         if orders.explores.all():
             return [sampled.random_action() for sampled in self.sampled], None
         obs = np.stack([sampled.columns.obs for sampled in self.sampled], axis=1)
@@ -145,7 +145,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             sampled.explored(np.ascontiguousarray(noisy[index]), orders)
             for index, sampled in enumerate(self.sampled)
         ]
-        plain = self._policies(obs, None).swapaxes(0, 1) if orders.watched else None
+        plain = self._policies(obs, None).swapaxes(0, 1) if orders.guarded_rows else None
         return actions, None if plain is None else list(plain)
 
     def _policies(self, obs: np.ndarray, noise: torch.Tensor | None) -> np.ndarray:
@@ -161,7 +161,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         if self._placed_groups is not self.module.groups:
             self._placed_groups = self.module.groups
             self._actors = [
-                (places(group.cells, self.env.cells), group.bank.layers("actor"))
+                (indices(group.cells, self.env.cells), group.bank.layers("actor"))
                 for group in self._placed_groups
             ]
         device = self._placed_groups[0].bank.device

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from slicing_rllib.learning.cell_update import CellUpdate, Order
-from slicing_rllib.learning.rl_module import BankedMultiRLModule, places
-from slicing_rllib.learning.update import Adam, Hyperparameters, Losses
+from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
+from slicing_rllib.learning.rl_module import BankedMultiRLModule, indices
+from slicing_rllib.learning.stacked_td3 import Adam, Hyperparameters, Losses
 
 
 class TD3Learner(TorchLearner):
@@ -48,7 +48,7 @@ class TD3Learner(TorchLearner):
         self.order = tuple(cells)
         self._stack()
 
-    def update_stacked(self, order: Order) -> Losses:
+    def update_stacked(self, order: UpdateRequest) -> Losses:
         """One update of all cells that have a module."""
         found = [part.update(order.of(where)) for part, where in self.parts]
         self.updates += 1
@@ -107,7 +107,7 @@ class TD3Learner(TorchLearner):
         self.parts = [
             (
                 CellUpdate(group.cells, group.bank, self.hyperparameters),
-                places(group.cells, self.order or self.banked.cells),
+                indices(group.cells, self.order or self.banked.cells),
             )
             for group in self.banked.groups
         ]

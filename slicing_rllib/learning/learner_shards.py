@@ -11,10 +11,10 @@ import numpy as np
 import ray
 import torch
 
-from slicing_rllib.learning.cell_update import CellUpdate, Order
+from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
-from slicing_rllib.learning.update import Batch, Hyperparameters, Losses
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, Losses
 
 HAND_OVER_BYTES = 32 * 2**20
 """Of batches, before learners are given them."""
@@ -36,14 +36,14 @@ class LearnerShards:
 
     def __init__(self, learner: TD3Learner, n_learners: int) -> None:
         self._learner, self._n_learners = learner, n_learners
-        self._orders: list[Order] = []
+        self._orders: list[UpdateRequest] = []
         self._bytes = 0
         self._frozen: Mapping[str, Sequence[str]] = {}
         self._away: list[ray.ObjectRef] = []
         """Networks of each shard while learners have them."""
         self._losses: list[list[ray.ObjectRef]] = []
 
-    def take(self, order: Order, frozen: Mapping[str, Sequence[str]]) -> None:
+    def take(self, order: UpdateRequest, frozen: Mapping[str, Sequence[str]]) -> None:
         """One more update; learners start when there is enough to do."""
         self._frozen = frozen
         self._orders.append(order)
@@ -101,10 +101,10 @@ class LearnerShards:
         return shards
 
 
-def _packed(orders: Sequence[Order], places: np.ndarray) -> tuple[np.ndarray, ...]:
+def _packed(orders: Sequence[UpdateRequest], places: np.ndarray) -> tuple[np.ndarray, ...]:
     """(update, cell, ...) of some cells: the batch's arrays, then who sleeps and who is held."""
     some = [order.of(places) for order in orders]
-    columns = zip(*((*order.batch, order.asleep, order.actors_held) for order in some), strict=True)
+    columns = zip(*((*order.batch, order.paused, order.actors_held) for order in some), strict=True)
     return tuple(np.stack(column) for column in columns)
 
 
@@ -134,8 +134,8 @@ def learn(
     update.stacked.updates = updates
     update.freeze(frozen)
     losses = []
-    for *batch, asleep, held in zip(*packed, strict=True):
-        order = Order(Batch(*(torch.tensor(array) for array in batch)), asleep, held)
+    for *batch, paused, held in zip(*packed, strict=True):
+        order = UpdateRequest(Batch(*(torch.tensor(array) for array in batch)), paused, held)
         losses.append(torch.stack(update.update(order)).numpy())
     return update.state(), np.stack(losses)
 

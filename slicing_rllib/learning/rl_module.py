@@ -42,7 +42,7 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
         return {Columns.ACTIONS: torch.softmax(self.actor(batch[Columns.OBS]), dim=-1)}
 
 
-class Group(NamedTuple):
+class CellGroup(NamedTuple):
     """Cells with networks of the same widths, in the order of their bank's rows."""
 
     cells: tuple[str, ...]
@@ -64,14 +64,14 @@ class BankedMultiRLModule(MultiRLModule):
             alike.setdefault(sizes_of(self._rl_modules[cell]), []).append(cell)
         self.groups = tuple(self._banked(sizes, cells) for sizes, cells in alike.items())
 
-    def _banked(self, sizes: NetworkSizes, cells: Sequence[str]) -> Group:
+    def _banked(self, sizes: NetworkSizes, cells: Sequence[str]) -> CellGroup:
         kinds = ("actor",) if self.inference_only else tuple(KINDS)
         first: Any = self._rl_modules[cells[0]]
         device = next(first.parameters()).device
         bank = ParameterBank(len(cells), sizes, kinds, device)
         for row, cell in enumerate(cells):
             bank.adopt(row, self._rl_modules[cell])
-        return Group(tuple(cells), bank)
+        return CellGroup(tuple(cells), bank)
 
     def add_module(self, module_id: str, module: RLModule, *, override: bool = False) -> None:
         super().add_module(module_id, module, override=override)
@@ -82,7 +82,7 @@ class BankedMultiRLModule(MultiRLModule):
         self.rebank()
 
 
-def places(cells: Sequence[str], among: Sequence[str]) -> Any:
+def indices(cells: Sequence[str], among: Sequence[str]) -> Any:
     """Where cells stand in an order of all: a slice where they are all of it, else indexes."""
     if tuple(cells) == tuple(among):
         return slice(None)

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from slicing_rllib.env import ColumnarEnv, Counterfactual, StepColumns
-from slicing_rllib.learning.cell_control import Orders
+from slicing_rllib.learning.cell_state import SamplingSettings
+from slicing_rllib.learning.random_streams import CellStreams, Purpose, flat_dirichlet, normal
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.learning.streams import CellStreams, Purpose, flat_dirichlet, normal
 
 
 class Step(NamedTuple):
@@ -22,7 +22,7 @@ class Step(NamedTuple):
     decided: Bool[np.ndarray, " cell"]
     """Cells whose own policy, or exploration, made this step's action."""
     advantage: Float32[np.ndarray, " cell"]
-    """Of watched cells: the policy's reward without noise less the default action's; else NaN."""
+    """Of guarded_rows cells: the policy's reward without noise less the default action's; else NaN."""
 
 
 class ColumnarEpisode:
@@ -76,11 +76,11 @@ class SampledEnv:
             self._columns = self.env.reset_columns(self._env_seed)
         return self._columns
 
-    def noise(self, orders: Orders) -> np.ndarray:
+    def noise(self, orders: SamplingSettings) -> np.ndarray:
         """Of the logits of this step (cell, action)."""
         return orders.noise_sigma[:, None] * self._noise.at(self.steps)
 
-    def explored(self, action: np.ndarray, orders: Orders) -> np.ndarray:
+    def explored(self, action: np.ndarray, orders: SamplingSettings) -> np.ndarray:
         """The action of this step, at random where a cell explores."""
         if orders.explores.any():
             action[orders.explores] = self._explore.at(self.steps)[orders.explores]
@@ -90,11 +90,11 @@ class SampledEnv:
         return self._explore.at(self.steps)
 
     def step(
-        self, action: np.ndarray, plain: np.ndarray | None, watched: tuple[int, ...]
+        self, action: np.ndarray, plain: np.ndarray | None, guarded_rows: tuple[int, ...]
     ) -> tuple[Step, StepColumns]:
         """One network step. `plain` is what the policies do without noise, where it is known."""
         before = self.columns
-        advantage = self._advantage(before, action, plain, watched)
+        advantage = self._advantage(before, action, plain, guarded_rows)
         after = self.env.step_columns(action)
         self.steps += 1
         present = before.live & after.live
@@ -139,13 +139,13 @@ class SampledEnv:
         before: StepColumns,
         action: np.ndarray,
         plain: np.ndarray | None,
-        watched: tuple[int, ...],
+        guarded_rows: tuple[int, ...],
     ) -> np.ndarray:
-        """What a watched cell's policy gets in the coming step that the default would not."""
+        """What a guarded_rows cell's policy gets in the coming step that the default would not."""
         advantage = np.full(len(self.env.cells), np.nan, np.float32)
         if plain is None or not isinstance(self.env, Counterfactual):
             return advantage
-        for row in watched:
+        for row in guarded_rows:
             if before.controlled[row]:
                 own, default = action.copy(), action.copy()
                 own[row], default[row] = plain[row], 1.0

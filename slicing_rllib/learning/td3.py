@@ -13,28 +13,28 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
-from slicing_rllib.learning.cell_control import CellControl
-from slicing_rllib.learning.cell_update import Order
+from slicing_rllib.learning.cell_state import CellStates
+from slicing_rllib.learning.cell_update import UpdateRequest
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.learner_shards import LearnerShards
+from slicing_rllib.learning.random_streams import CellStreams, Purpose, cell_key, normal, uniform
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS, TD3Module
 from slicing_rllib.learning.sampled_env import Step
-from slicing_rllib.learning.streams import CellStreams, Purpose, cell_key, normal, uniform
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters
 from slicing_rllib.learning.td3_config import TD3Config
-from slicing_rllib.learning.update import Batch, Hyperparameters
+from slicing_rllib.learning.worker_health import WorkerHealth
 from slicing_rllib.learning.worker_sampling import WorkerSampling
-from slicing_rllib.learning.worker_watch import WorkerWatch
 from slicing_rllib.radio import Phase
 
-HAPPENINGS_KEPT = 1000
+EVENTS_KEPT = 1000
 CELLS_FOR_THREADS = 48
 """With fewer, threads cost an update more than they bring: ten times as much on a busy machine."""
 WAIT_FOR_WORKERS_S = 60.0
 """Per iteration, where none answers."""
 
 
-class Happening(NamedTuple):
+class Event(NamedTuple):
     """Something that a callback did, and why: an event of the run."""
 
     kind: str
@@ -62,7 +62,7 @@ class TD3(Algorithm):
         # In one process the runner and the learner are ours to call; RLlib types them loosely.
         self._runner: Any = self.env_runner
         self._workers: Any = self.env_runner_group
-        self.worker_watch = WorkerWatch(self._workers)
+        self.worker_health = WorkerHealth(self._workers)
         self._sampling = WorkerSampling(
             self._workers, config.sample_timeout_s or WAIT_FOR_WORKERS_S
         )
@@ -73,16 +73,18 @@ class TD3(Algorithm):
         sizes = (env.obs_size, env.action_size)
         kept = (config.replay_capacity, env.outcome_size, config.replay_precision)
         self.replay = Replay(self.cells, *sizes, *kept)
-        self.default_experience = Replay(
+        self.default_action_replay = Replay(
             self.cells, *sizes, config.default_capacity, env.outcome_size
         )
         """Steps under the default action: what cells are compared by."""
-        self.foreign = Replay(self.cells, *sizes, *kept)
+        self.source_replay = Replay(self.cells, *sizes, *kept)
         """Other cells' experience that a cell learns from, where it is kept apart from its own."""
-        self.control = CellControl(self.cells, config.exploration_steps, config.exploration_noise)
-        self.notes: dict[str, Any] = {}
+        self.cell_states = CellStates(
+            self.cells, config.exploration_steps, config.exploration_noise
+        )
+        self.callback_state: dict[str, Any] = {}
         """What callbacks want to find again after a restart; plain values and arrays."""
-        self._happenings: deque[Happening] = deque(maxlen=HAPPENINGS_KEPT)
+        self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         batch = (config.batch_size,)
         self._picks = CellStreams(config.seed or 0, Purpose.BATCH, self.cells, batch, uniform)
         self._smoothing = CellStreams(
@@ -121,25 +123,25 @@ class TD3(Algorithm):
             rounds = -(-self.config.steps_per_iteration // len(self._runner.sampled))
             for _ in range(rounds):
                 started = time.perf_counter()
-                self._learn_from(self._runner.step(self.control.orders()), started)
+                self._learn_from(self._runner.step(self.cell_states.orders()), started)
         self._log()
 
     def _train_with_workers(self) -> None:
         """Workers sample with the weights of the iteration's start.
 
-        With `overlap` they sample the next iteration's steps while the learner learns from these.
+        With `sample_async` they sample the next iteration's steps while the learner learns from these.
         """
-        if self.worker_watch.lost:
+        if self.worker_health.lost:
             self._workers.probe_unhealthy_env_runners(timeout_seconds=WAIT_FOR_WORKERS_S)
         started = time.perf_counter()
         if not self._sampling.under_way:
             self._ask_workers()
         steps = self._sampling.take()
-        if self.config.overlap:
+        if self.config.sample_async:
             self._ask_workers()
         self._learn_from(steps, started)
-        for kind, message, evidence in self.worker_watch.look():
-            self.report(Happening(kind, message, evidence=evidence))
+        for kind, message, evidence in self.worker_health.look():
+            self.report(Event(kind, message, evidence=evidence))
 
     def _learn_from(self, steps: Sequence[Step], started: float) -> None:
         """Stores steps that were sampled since `started`, and makes their updates."""
@@ -155,7 +157,7 @@ class TD3(Algorithm):
         """For their part of an iteration, acting with the weights of now."""
         self._push_weights()
         steps = -(-self.config.steps_per_iteration // self.config.num_env_runners)
-        self._sampling.ask(steps, self.control.orders())
+        self._sampling.ask(steps, self.cell_states.orders())
 
     def _push_weights(self) -> None:
         state = ray.put(self._td3_learner.banked.get_state(inference_only=True))
@@ -173,13 +175,13 @@ class TD3(Algorithm):
         self._iteration_advantages.append(step.advantage)
         defaulted = step.present & ~step.decided
         if defaulted.any():
-            self.default_experience.add(step.transitions, defaulted)
-        self.control.explored(step.decided)
+            self.default_action_replay.add(step.transitions, defaulted)
+        self.cell_states.explored(step.decided)
         self.env_steps += 1
         ready = (
-            (self.control.exploration_left == 0)
+            (self.cell_states.exploration_left == 0)
             & (self.replay.size >= self.config.batch_size)
-            & ~self.control.asleep
+            & ~self.cell_states.paused
         )
         if ready.any():
             for _ in range(self.config.updates_per_step):
@@ -190,22 +192,22 @@ class TD3(Algorithm):
         noise = torch.from_numpy(self._smoothing.at(self.updates))
         obs, action, reward, next_obs, terminated = map(torch.from_numpy, self._sampled())
         batch = Batch(obs, action, reward, next_obs, terminated, noise)
-        order = Order(batch, ~ready, ready & (self.control.critic_warmup > 0))
+        order = UpdateRequest(batch, ~ready, ready & (self.cell_states.actor_delay_updates > 0))
         if self._shards:
-            self._shards.take(order, self.control.frozen_parameters)
+            self._shards.take(order, self.cell_states.frozen_parameters)
         else:
             self._iteration_losses.append(self._td3_learner.update_stacked(order))
         self.updates += 1
-        self.control.updated()
+        self.cell_states.updated()
 
     def _sampled(self) -> list[np.ndarray]:
         """A batch per cell: its own experience, mixed with foreign where that is wanted."""
         own = self.replay.sample(self._picks.at(self.updates))[:5]
-        share = np.where(self.foreign.size > 0, self.control.foreign_share, 0.0)
+        share = np.where(self.source_replay.size > 0, self.cell_states.source_share, 0.0)
         if not share.any():
             return list(own)
         mixed, pick = self._mixing.at(self.updates).swapaxes(0, 1)
-        foreign = self.foreign.sample(pick)
+        foreign = self.source_replay.sample(pick)
         chosen = mixed < share[:, None]
         return [
             np.where(chosen if a.ndim == 2 else chosen[..., None], b, a)
@@ -226,13 +228,13 @@ class TD3(Algorithm):
         }
         self.last_advantages = {
             self.cells[row]: [float(a[row]) for a in self._iteration_advantages]
-            for row in self.control.orders().watched
+            for row in self.cell_states.orders().guarded_rows
         }
         if self._iteration_losses:
             critic = torch.stack([losses.critic for losses in self._iteration_losses]).mean(0).cpu()
             actor = self._iteration_losses[-1].actor.cpu()
             for cell, record in self.last_iteration["cells"].items():
-                row = self.control.row(cell)
+                row = self.cell_states.row(cell)
                 record["critic_loss"] = float(critic[row])
                 record["actor_loss"] = float(actor[row])
         self.metrics.log_value(("env_runners", "reward_mean"), self.last_iteration["reward_mean"])
@@ -301,7 +303,7 @@ class TD3(Algorithm):
         Its experience is empty, and it explores first. Raises: KeyError for an unknown cell;
         ValueError for one that has a policy.
         """
-        row = self.control.row(module_id)
+        row = self.cell_states.row(module_id)
         if module_id in self.module_ids:
             raise ValueError(f"{module_id}: has a policy already")
         spec = copy.copy(module_spec) or self.config.module_spec(
@@ -312,8 +314,8 @@ class TD3(Algorithm):
         # In one process runner and learner share their modules: what is added once is there.
         rllib.setdefault("add_to_env_runners", bool(self.config.num_env_runners))
         added = super().add_module(module_id, spec, **rllib)
-        self._td3_learner.freeze(self.control.frozen_parameters)
-        self.control.exploration_left[row] = self.config.exploration_steps
+        self._td3_learner.freeze(self.cell_states.frozen_parameters)
+        self.cell_states.exploration_left[row] = self.config.exploration_steps
         return added
 
     def remove_module(self, module_id: str, **rllib: Any) -> Any:
@@ -323,7 +325,7 @@ class TD3(Algorithm):
         """
         if module_id not in self.module_ids or len(self.module_ids) == 1:
             raise ValueError(f"{module_id}: expected one of several cells with a policy")
-        for ring in (self.replay, self.default_experience, self.foreign):
+        for ring in (self.replay, self.default_action_replay, self.source_replay):
             ring.clear(module_id)
         self.freeze(module_id, ())
         # RLlib forgets what it noted about a module without asking whether it had noted any.
@@ -352,20 +354,22 @@ class TD3(Algorithm):
 
     def explore(self, module_id: str, steps: int) -> None:
         """A cell acts at random for as many steps that it decides: none, as after a transfer."""
-        self.control.exploration_left[self.control.row(module_id)] = steps
+        self.cell_states.exploration_left[self.cell_states.row(module_id)] = steps
 
     def freeze(self, module_id: str, beginnings: Sequence[str]) -> None:
         """Parameters whose names begin so stay as they are; nothing thaws all."""
-        frozen = self.control.frozen_parameters | {module_id: tuple(beginnings)}
-        self.control.frozen_parameters = {cell: names for cell, names in frozen.items() if names}
-        self._td3_learner.freeze(self.control.frozen_parameters)
+        frozen = self.cell_states.frozen_parameters | {module_id: tuple(beginnings)}
+        self.cell_states.frozen_parameters = {
+            cell: names for cell, names in frozen.items() if names
+        }
+        self._td3_learner.freeze(self.cell_states.frozen_parameters)
 
-    def sleep(self, module_id: str) -> None:
+    def pause_updates(self, module_id: str) -> None:
         """A cell's policy stays as it is until it wakes."""
-        self.control.asleep[self.control.row(module_id)] = True
+        self.cell_states.paused[self.cell_states.row(module_id)] = True
 
-    def wake(self, module_id: str) -> None:
-        self.control.asleep[self.control.row(module_id)] = False
+    def resume_updates(self, module_id: str) -> None:
+        self.cell_states.paused[self.cell_states.row(module_id)] = False
 
     def set_phase(self, cell: str, phase: int) -> None:
         """Switches a cell off, to the default action or to its policy in every network."""
@@ -374,14 +378,14 @@ class TD3(Algorithm):
             local_env_runner=not self.config.num_env_runners,
         )
 
-    def report(self, happening: "Happening") -> None:
+    def report(self, event: "Event") -> None:
         """Keeps what a callback decided until somebody takes it."""
-        self._happenings.append(happening)
+        self._events.append(event)
 
-    def take_happenings(self) -> list["Happening"]:
+    def take_events(self) -> list["Event"]:
         """What was reported since the last call, oldest first."""
-        taken = list(self._happenings)
-        self._happenings.clear()
+        taken = list(self._events)
+        self._events.clear()
         return taken
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any):
@@ -391,11 +395,11 @@ class TD3(Algorithm):
                 "kept_steps": self._sampling.keep(),
                 "workers": self._worker_states(),
                 "replay": self.replay.state(),
-                "default_experience": self.default_experience.state(),
-                "foreign": self.foreign.state(),
-                "control": self.control.state(),
+                "default_action_replay": self.default_action_replay.state(),
+                "source_replay": self.source_replay.state(),
+                "cell_states": self.cell_states.state(),
                 "modules": list(self.module_ids),
-                "notes": copy.deepcopy(self.notes),
+                "callback_state": copy.deepcopy(self.callback_state),
                 "env_steps": self.env_steps,
                 "updates": self.updates,
             }
@@ -425,12 +429,12 @@ class TD3(Algorithm):
             ours = state["td3"]
             for cell in set(self.module_ids) - set(ours["modules"]):
                 self.remove_module(cell)
-            for name in ("replay", "default_experience", "foreign", "control"):
+            for name in ("replay", "default_action_replay", "source_replay", "cell_states"):
                 getattr(self, name).restore(ours[name])
             self._sampling.restore(ours["kept_steps"])
             self._restore_workers(ours["workers"])
-            self._td3_learner.freeze(self.control.frozen_parameters)
-            self.notes = copy.deepcopy(ours["notes"])
+            self._td3_learner.freeze(self.cell_states.frozen_parameters)
+            self.callback_state = copy.deepcopy(ours["callback_state"])
             self.env_steps = int(ours["env_steps"])
             self.updates = int(ours["updates"])
 

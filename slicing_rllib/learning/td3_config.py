@@ -10,8 +10,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from slicing_rllib.learning.env_runner import ColumnarEnvRunner
 from slicing_rllib.learning.learner import TD3Learner
+from slicing_rllib.learning.random_streams import Purpose, cell_key
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, TD3Module
-from slicing_rllib.learning.streams import Purpose, cell_key
 
 NOT_A_CELL = "__env__"
 
@@ -42,7 +42,7 @@ class TD3Config(AlgorithmConfig):
         """Of single cells: `actor_hiddens`, `critic_hiddens` of their own."""
         self.steps_per_iteration = 100
         self.updates_per_step = 1
-        self.overlap = False
+        self.sample_async = False
         self.num_env_runners = 0
         self.env_runner_cls = ColumnarEnvRunner
         self.rollout_fragment_length = 25
@@ -74,7 +74,7 @@ class TD3Config(AlgorithmConfig):
         networks: Mapping[str, Mapping[str, Any]] | None = None,
         steps_per_iteration: int | None = None,
         updates_per_step: int | None = None,
-        overlap: bool | None = None,
+        sample_async: bool | None = None,
         **rllib: Any,
     ) -> "TD3Config":
         """TD3's own settings; the others are RLlib's (gamma ...)."""
@@ -96,7 +96,7 @@ class TD3Config(AlgorithmConfig):
             "networks": networks,
             "steps_per_iteration": steps_per_iteration,
             "updates_per_step": updates_per_step,
-            "overlap": overlap,
+            "sample_async": sample_async,
         }
         super().training(**rllib)
         for name, value in ours.items():

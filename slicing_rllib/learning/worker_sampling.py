@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from slicing_rllib.learning.cell_control import Orders
+from slicing_rllib.learning.cell_state import SamplingSettings
 from slicing_rllib.learning.sampled_env import Step
 
 TAG = "sample"
@@ -22,7 +22,7 @@ class WorkerSampling:
     def under_way(self) -> bool:
         return self._asked > 0 or self._kept is not None
 
-    def ask(self, steps: int, orders: Orders) -> None:
+    def ask(self, steps: int, orders: SamplingSettings) -> None:
         """Every runner that answers starts to sample; returns at once."""
         self._asked = self._workers.foreach_env_runner_async(
             lambda runner: runner.sample(num_env_steps=steps, orders=orders), tag=TAG

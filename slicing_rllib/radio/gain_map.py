@@ -15,9 +15,9 @@ from slicing_rllib.radio.environment import ENVIRONMENTS
 from slicing_rllib.radio.fields import FieldSampler
 from slicing_rllib.radio.layout import Layout
 from slicing_rllib.radio.propagation import noise_power_dbm
+from slicing_rllib.radio.random_streams import Stream, generator
 from slicing_rllib.radio.scenario import RadioSpec
 from slicing_rllib.radio.sites import MastSpec, SiteSpec
-from slicing_rllib.radio.streams import Stream, generator
 
 Map = Float[np.ndarray, "row column"]
 

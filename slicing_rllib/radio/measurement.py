@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.coupling import Received, Settled
+from slicing_rllib.radio.interference import LoadFixedPoint, Received
 from slicing_rllib.radio.kpis import StepKpis
 from slicing_rllib.radio.link import Link
 from slicing_rllib.radio.queueing import packet_delay_ms, served_share
@@ -16,9 +16,9 @@ NO_UE = 1.0
 HIGHEST_SINR = 2.0**20
 
 
-def measured(
+def compute_kpis(
     received: Received,
-    settled: Settled,
+    fixed_point: LoadFixedPoint,
     share: PerSlice,
     rate_mbps: Float[np.ndarray, " slice"],
     packet_kbit: Float[np.ndarray, " slice"],
@@ -26,9 +26,9 @@ def measured(
     scenario: Scenario,
     phase: Int[np.ndarray, " cell"],
 ) -> StepKpis:
-    """KPIs of a slot whose interference has settled."""
+    """KPIs of a slot whose interference has fixed_point."""
     radio_mhz = scenario.radio.bandwidth_hz / 1e6
-    ue_mbps = radio_mhz * link.reported(settled.sinr)
+    ue_mbps = radio_mhz * link.reported(fixed_point.sinr)
     users = received.users
     at_least_one = np.maximum(users, 1.0)
     some = users > 0
@@ -39,8 +39,8 @@ def measured(
     required = rate_mbps * sum_inverse
     served = served_share(share, required)
     packets_kbit = np.broadcast_to(packet_kbit, share.shape)
-    utilisation = settled.utilisation
-    percentiles = sinr_percentiles_db(received.key, settled.sinr, users)
+    utilisation = fixed_point.utilisation
+    percentiles = sinr_percentiles_db(received.key, fixed_point.sinr, users)
     return StepKpis(
         throughput_mbps=np.where(some, mean_mbps * served, mean_mbps),
         delay_ms=packet_delay_ms(packets_kbit, mean_inverse, served, scenario.delay_cap_ms),

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from slicing_rllib.radio.scenario import Scenario
-from slicing_rllib.radio.strongest import expected_strongest_cells
+from slicing_rllib.radio.strongest_cells import expected_strongest_cells
 
 COARSE_M = 25.0
 """Map resolution that tells neighbours apart."""

@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from slicing_rllib.radio.coupling import PLACEMENTS, Placement
 from slicing_rllib.radio.gain_map import gain_map
+from slicing_rllib.radio.interference import PLACEMENTS, Placement
 from slicing_rllib.radio.scenario import Scenario
-from slicing_rllib.radio.sparse_coupling import SPARSE_PLACEMENTS
+from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
 from slicing_rllib.radio.sparse_map import SparseMap, sparse_map, without_silent
 
 PerUe = Int[np.ndarray, " ue"]

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.coupling import (
+from slicing_rllib.radio.interference import (
     NARROWEST_SHARE,
     TOLERANCE,
+    LoadFixedPoint,
     Received,
-    Settled,
-    settle,
+    solve_load_fixed_point,
 )
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.link import LINKS
-from slicing_rllib.radio.measurement import measured
+from slicing_rllib.radio.measurement import compute_kpis
 from slicing_rllib.radio.reception import Reception, reception_of
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.users import Users
@@ -57,7 +57,7 @@ class Simulator:
         """Slots since the reset."""
         self._received: Received | None = None
         self._take_phases()
-        self.settled: Settled | None = None
+        self.fixed_point: LoadFixedPoint | None = None
         """How the fixed point of the last answer came about."""
 
     def set_phase(self, cell: str | int, phase: Phase) -> None:
@@ -85,13 +85,13 @@ class Simulator:
         return kpis
 
     def evaluate(self, prb_ratio: PerSlice, *, tolerance: float = TOLERANCE) -> StepKpis:
-        """What `step` would answer, loads settled to a tolerance. Raises: as `step`."""
+        """What `step` would answer, loads fixed_point to a tolerance. Raises: as `step`."""
         share = self.applied_ratio(prb_ratio)
         received = self.received
-        self.settled = self._settle(share, self._likely(share), tolerance)
-        return measured(
+        self.fixed_point = self._solve_loads(share, self._likely(share), tolerance)
+        return compute_kpis(
             received,
-            self.settled,
+            self.fixed_point,
             share,
             self._rate_mbps,
             self._packet_kbit,
@@ -116,13 +116,15 @@ class Simulator:
         """The cell that each place of the map would attach to."""
         return self.reception.best_cell.reshape(self.reception.shape)
 
-    def bracket(self, prb_ratio: PerSlice, tolerance: float = 1e-9) -> tuple[Settled, Settled]:
+    def bracket(
+        self, prb_ratio: PerSlice, tolerance: float = 1e-9
+    ) -> tuple[LoadFixedPoint, LoadFixedPoint]:
         """The fixed point from below (all idle) and from above (all full), which enclose it."""
         share = self.applied_ratio(prb_ratio)
         idle = np.zeros_like(share)
         return (
-            self._settle(share, idle, tolerance),
-            self._settle(share, np.ones_like(share), tolerance),
+            self._solve_loads(share, idle, tolerance),
+            self._solve_loads(share, np.ones_like(share), tolerance),
         )
 
     def state(self) -> dict[str, Any]:
@@ -194,8 +196,10 @@ class Simulator:
         count = np.bincount(active_key, minlength=share.size).astype(np.float64)
         return Received(active_key, signal, snr, count.reshape(share.shape), pair)
 
-    def _settle(self, share: PerSlice, start: PerSlice, tolerance: float = TOLERANCE) -> Settled:
-        return settle(
+    def _solve_loads(
+        self, share: PerSlice, start: PerSlice, tolerance: float = TOLERANCE
+    ) -> LoadFixedPoint:
+        return solve_load_fixed_point(
             self.received,
             self._placement.interference(self.received, share),
             share,

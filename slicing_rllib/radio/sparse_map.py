@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from slicing_rllib.radio.layout import Layout
 from slicing_rllib.radio.scenario import RadioSpec
 from slicing_rllib.radio.sites import SiteSpec
-from slicing_rllib.radio.strongest import StrongestCells, strongest_cells
+from slicing_rllib.radio.strongest_cells import StrongestCells, strongest_cells
 
 CHUNK = 2**15
 """Rows that are paired together: bounds the memory of what is in between."""

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.streams import Stream, generator
+from slicing_rllib.radio.random_streams import Stream, generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
 

@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt64
 
 from slicing_rllib.radio.layout import Layout
+from slicing_rllib.radio.random_streams import Stream, cell_keys, member_keys, uniforms
 from slicing_rllib.radio.reception import UNATTACHED
 from slicing_rllib.radio.scenario import IndoorSpec, MobilitySpec, Scenario
-from slicing_rllib.radio.streams import Stream, cell_keys, member_keys, uniforms
 
 Places = Float[np.ndarray, "2 ue"]
 BELOW_ONE = 1.0 - 2.0**-40

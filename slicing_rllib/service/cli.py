@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from slicing_rllib.service.commands import (
-    bench,
     cluster,
     config,
     evaluate,
@@ -47,7 +46,6 @@ app.command()(monitor.monitor)
 app.command()(serve.serve)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
-app.add_typer(bench.app, name="bench")
 app.add_typer(cluster.app, name="cluster")
 
 
@@ -69,11 +67,6 @@ def _root(
     """Common to all commands."""
 
 
-def main() -> None:
-    """Entry point."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
     """The exit code: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted."""
     try:
@@ -93,8 +86,7 @@ def run(arguments: list[str]) -> int:
 
 def _line_of(error: Exception) -> tuple[str, int]:
     """What a user reads, and the exit code."""
-    from slicing_rllib.service.config import ConfigError
-    from slicing_rllib.service.run_directory import RunError
+    from slicing_rllib.service.errors import ConfigError, Interrupted, RunError
     from slicing_rllib.transfer import LibraryError
 
     if isinstance(error, ConfigError):
@@ -102,7 +94,7 @@ def _line_of(error: Exception) -> tuple[str, int]:
     if isinstance(error, LibraryError):
         return str(error), FAILED
     if isinstance(error, RunError):
-        return str(error), INTERRUPTED if error.interrupted else FAILED
+        return str(error), INTERRUPTED if isinstance(error, Interrupted) else FAILED
     if os.environ.get("SLICING_RLLIB_DEBUG"):
         raise error
     kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
@@ -112,7 +104,3 @@ def _line_of(error: Exception) -> tuple[str, int]:
 def _failed(message: str, code: int) -> int:
     typer.echo(f"slicing-rllib: {' '.join(message.split())}", err=True)
     return code
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 """What a run is told: a YAML file or a built-in name, then `--set`, checked as a whole."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,11 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from slicing_rllib.baselines import BASELINES
 from slicing_rllib.env import Deployment
 from slicing_rllib.radio import Scenario, built_in
+from slicing_rllib.service.config_errors import describe_first_problem
+from slicing_rllib.service.errors import ConfigError
+from slicing_rllib.service.renamed_keys import RUN_KEYS, rename_keys
 from slicing_rllib.transfer import TransferSettings
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used, in one line: where, what, and what was expected."""
 
 
 def _described(value: Any) -> Any:
@@ -72,7 +70,7 @@ class LearningSection(_Section):
     networks: dict[str, NetworkSection] = Field(default_factory=dict)
     """Of single cells, where they differ; such cells' policies cannot be copied to others."""
     updates_per_step: int = Field(default=1, ge=0)
-    overlap: bool = False
+    sample_async: bool = False
     """Env runners sample the next iteration while the learner learns from this one."""
     steps_per_iteration: int = Field(default=100, ge=1)
 
@@ -86,7 +84,7 @@ class EvaluationSection(_Section):
     seeds: int = Field(default=5, ge=1)
     every_steps: int = Field(default=500, ge=1)
     """How often the learning curve gets a point without exploration noise."""
-    at_steps: tuple[int, ...] = ()
+    evaluation_steps: tuple[int, ...] = ()
     """Further points."""
     curve_seeds: int = Field(default=1, ge=1)
     """Evaluation seeds that a point of the curve is the mean of."""
@@ -116,7 +114,7 @@ class RunConfig(_Section):
     """1: the driver's own updates on CUDA."""
     evaluation: EvaluationSection = EvaluationSection()
     transfer: TransferSettings = Field(default_factory=TransferSettings)
-    trained_in: str | None = None
+    pretrained_run: str | None = None
     """A run whose policies all cells but the targets of a transfer act with, unchanged."""
     checkpoint: CheckpointSection = CheckpointSection()
     tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
@@ -159,7 +157,7 @@ class RunConfig(_Section):
         if not asked and not self.transfer.targets:
             return ()
         named = {deployment.cell for deployment in asked}
-        compared = self.transfer.targets if self.trained_in else self.scenario.cells
+        compared = self.transfer.targets if self.pretrained_run else self.scenario.cells
         seen = [cell for cell in compared if cell not in named]
         return (
             *asked,
@@ -192,6 +190,7 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     _trace_beside(document, Path(where).parent)
     for setting in settings:
         _apply(document, setting)
+    rename_keys(document, RUN_KEYS, where)
     return _checked(document, where, text, settings)
 
 
@@ -271,7 +270,9 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
     try:
         config = RunConfig.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(problem_in(error, where, text, settings)) from error
+        raise ConfigError(
+            describe_first_problem(error, where, text, settings, schema=json_schema())
+        ) from error
     try:
         names = [spec.name for spec in config.scenario.slices]
         config.scenario.mask.bound(config.scenario.cells, names, 0)
@@ -294,99 +295,6 @@ def _checked(document: dict[str, Any], where: str, text: str, settings: Sequence
                 f"{where}: {key}: expected one of {cells[0]} to {cells[-1]}, got {cell!r}"
             )
     return config
-
-
-def problem_in(
-    error: ValidationError,
-    where: str,
-    text: str,
-    settings: Sequence[str] = (),
-    schema: dict[str, Any] | None = None,
-) -> str:
-    """The first thing that is wrong, in one line: place, key, what was expected."""
-
-    problem = _of_the_kind_meant(error.errors(include_url=False))[0]
-    unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-    # A union's branch stands in the path by its class's name; no known key begins with a capital.
-    parts = [str(part) for part in problem["loc"]]
-    known = parts[:-1] if unknown else parts
-    path = [part for part in known if not part[:1].isupper()] + parts[len(known) :]
-    key = ".".join(path)
-    place = f"{where}{_line_of(text, path)}"
-    for setting in settings:
-        if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
-            place = f"--set {setting}"
-    if unknown:
-        near = difflib.get_close_matches(
-            path[-1], _known_keys(path[:-1], schema or json_schema()), n=1, cutoff=0.5
-        )
-        hint = f", did you mean {near[0]}?" if near else ""
-        return f"{place}: unknown key {key}{hint}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    got = problem.get("input")
-    said = problem["type"] == "value_error" or not isinstance(got, str | int | float | bool)
-    shown = "" if said else f", got {got!r}"
-    return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
-
-
-def _of_the_kind_meant(problems: list[Any]) -> list[Any]:
-    """Where `kind` chooses among descriptions, only what is wrong with the one it names."""
-    others = {
-        problem["loc"][:-1]
-        for problem in problems
-        if problem["type"] == "literal_error" and problem["loc"][-1] == "kind"
-    }
-    meant = [problem for problem in problems if problem["loc"][:-1] not in others]
-    return meant or problems
-
-
-def _line_of(text: str, path: Sequence[str]) -> str:
-    """`:line` of a key in a YAML text; nothing where the text does not have it."""
-    node = yaml.compose(text)
-    line = ""
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == part]
-            if not found:
-                break
-            line, node = f":{found[0][0].start_mark.line + 1}", found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = f":{node.start_mark.line + 1}"
-    return line
-
-
-def _known_keys(path: Sequence[str], schema: dict[str, Any]) -> list[str]:
-    """Keys that a schema has below a path."""
-    places = [schema]
-    for part in path:
-        places = [
-            below
-            for place in places
-            for candidate in _alternatives(place, schema)
-            for below in _below(candidate, part)
-        ]
-    return [
-        key
-        for place in places
-        for candidate in _alternatives(place, schema)
-        for key in candidate.get("properties", {})
-    ]
-
-
-def _alternatives(place: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """A schema node, references and unions resolved."""
-    if "$ref" in place:
-        return _alternatives(schema["$defs"][place["$ref"].rsplit("/", 1)[1]], schema)
-    union = place.get("anyOf", []) + place.get("oneOf", []) + place.get("allOf", [])
-    return [place] + [found for option in union for found in _alternatives(option, schema)]
-
-
-def _below(place: dict[str, Any], part: str) -> list[dict[str, Any]]:
-    if part in place.get("properties", {}):
-        return [place["properties"][part]]
-    items = place.get("items")
-    return [items] if part.isdigit() and isinstance(items, dict) else [place]
 
 
 def _scenario_as_dict(scenario: Scenario) -> dict[str, Any]:

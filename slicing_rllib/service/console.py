@@ -10,18 +10,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from slicing_rllib.benchmarks.checked import within
-from slicing_rllib.service.watcher import Watcher
+from slicing_rllib.service.runs.progress import ProgressListener
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
-BENCHMARK_COLUMNS = {"name", "value", "unit", "reference", "ratio", "expected", "tolerance"}
 HEADINGS = ("reward", "95 % interval", "satisfaction", "below 0.95", "max delay", "gap closed")
 LINE_EVERY_STEPS = 500
 """Where no terminal shows a moving bar, a line now and then."""
 
 
-class ProgressBar(Watcher):
+class ProgressBar(ProgressListener):
     """A bar with steps per second and the reward beside what baseline and oracle get."""
 
     def __init__(self) -> None:
@@ -99,9 +97,13 @@ def sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for heading in ("trial", *keys, "value", "env steps", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        chosen = [_shown(row["settings"].get(key, "")) for key in keys]
+        chosen = [format_value(row["settings"].get(key, "")) for key in keys]
         table.add_row(
-            row["trial_id"], *chosen, _figure(row["value"]), str(row["env_steps"]), row["error"]
+            row["trial_id"],
+            *chosen,
+            format_number(row["value"]),
+            str(row["env_steps"]),
+            row["error"],
         )
     return table
 
@@ -153,35 +155,6 @@ def library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Figures of a benchmark; what was expected where somebody says so."""
-    table = Table()
-    expects = any("expected" in row for row in rows)
-    more = sorted({key for row in rows for key in row} - BENCHMARK_COLUMNS)
-    for heading in ("name", *more, "value", "unit", "reference", "ratio"):
-        table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
-    if expects:
-        table.add_column("expected", justify="right")
-        table.add_column("within", justify="right")
-    for row in rows:
-        shown = [
-            str(row["name"]),
-            *(_shown(row.get(key, "")) for key in more),
-            _figure(row["value"]),
-        ]
-        shown += [str(row["unit"]), str(row.get("reference") or ""), _figure(row.get("ratio"))]
-        if expects:
-            shown += [_figure(row.get("expected")), _whether_within(row)]
-        table.add_row(*shown)
-    return table
-
-
-def _whether_within(row: Mapping[str, Any]) -> str:
-    if "expected" not in row:
-        return ""
-    return "yes" if within(row) else "NO"
-
-
 def print_json(result: Any) -> None:
     """A whole result, indented."""
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
@@ -192,11 +165,13 @@ def print_json_line(row: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _shown(value: Any) -> str:
-    return _figure(value) if isinstance(value, float) else str(value)
+def format_value(value: Any) -> str:
+    """A setting or figure as a table shows it: floats with four significant digits."""
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
-def _figure(value: float | None) -> str:
+def format_number(value: float | None) -> str:
+    """Four significant digits; an empty string for None and NaN."""
     return "" if value is None or value != value else f"{value:.4g}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from slicing_rllib.service.run_directory import RunError
+from slicing_rllib.service.errors import RunError
 
 _QUIET = {
     # Several Ray heads on one machine must not fight over ports and files.

@@ -47,7 +47,7 @@ def own(algorithm: TD3, cell: str, settings: TransferSettings) -> Candidate:
     """A cell of this run, as it is now."""
     return Candidate(
         algorithm.policy_weights(cell),
-        algorithm.replay.last(cell, settings.instances),
+        algorithm.replay.last(cell, settings.transferred_transitions),
         samples_of(algorithm, cell, settings.samples),
         in_this_run=True,
     )
@@ -55,7 +55,7 @@ def own(algorithm: TD3, cell: str, settings: TransferSettings) -> Candidate:
 
 def samples_of(algorithm: TD3, cell: str, count: int) -> CellSamples:
     """[s, r] of a cell's newest steps under the default action."""
-    return _joint(algorithm.default_experience.last(cell, count), sla_of(algorithm, cell))
+    return _joint(algorithm.default_action_replay.last(cell, count), sla_of(algorithm, cell))
 
 
 def sla_of(algorithm: TD3, cell: str) -> Sla | None:
@@ -79,12 +79,12 @@ def comparable(found: dict[str, Candidate]) -> dict[str, Candidate]:
 
 
 def _not_usable(algorithm: TD3, cell: str, target: str, untrained: Collection[str]) -> str:
-    row = algorithm.control.row(cell)
+    row = algorithm.cell_states.row(cell)
     if cell not in algorithm.module_ids:
         return "has no policy"
     if cell in untrained:
         return "is being brought up itself"
-    if algorithm.control.exploration_left[row] > 0:
+    if algorithm.cell_states.exploration_left[row] > 0:
         return "still explores"
     if not algorithm.replay.size[row]:
         return "has no experience"

@@ -88,7 +88,7 @@ def choose(
     vae: VaeSettings,
     seed: int,
     *,
-    most_distant: float | None = None,
+    max_distance_ratio: float | None = None,
 ) -> TransferDecision:
     """The nearest of `cells` other than the target, eq. (10), and how firmly it is the nearest.
 
@@ -105,7 +105,7 @@ def choose(
     others = [i for i in range(len(names)) if i != column]
     confidence = _confidence(ensemble, measure, column, names.index(str(decided.source)), seed)
     decided = _with(decided, confidence=confidence)
-    return _refused_beyond(decided, matrix[np.ix_(others, others)], most_distant)
+    return _refused_beyond(decided, matrix[np.ix_(others, others)], max_distance_ratio)
 
 
 def from_distances(target: str, distances: Mapping[str, float], measure: str) -> TransferDecision:

@@ -23,7 +23,7 @@ class Drift:
         window = self._settings.window_steps
         if not window:
             return ""
-        notes: dict[str, Any] = algorithm.notes.setdefault("drift", {})
+        notes: dict[str, Any] = algorithm.callback_state.setdefault("drift", {})
         mine = notes.setdefault(cell, {"next": 2 * window, "hits": 0})
         if algorithm.env_steps < mine["next"]:
             return ""
@@ -42,6 +42,6 @@ class Drift:
             return 1.0
         joint = np.concatenate([recent.obs, recent.reward[:, None]], axis=1)
         before, after = standardised([joint[:window], joint[window:]])
-        key = (_SPAWN_DRIFT, algorithm.control.row(cell), algorithm.env_steps)
+        key = (_SPAWN_DRIFT, algorithm.cell_states.row(cell), algorithm.env_steps)
         seed = np.random.SeedSequence(algorithm.config.seed or 0, spawn_key=key)
         return permutation_p_value(before, after, np.random.default_rng(seed), rounds=199)

@@ -56,7 +56,9 @@ def _measured(
         few = dict.fromkeys(found, "has too few samples under the default action")
         return _nobody(target, measure, {**refused, **few})
     cells = {name: candidate.samples for name, candidate in kept.items()} | {target: samples}
-    return choose(target, cells, measure, settings.vae, seed, most_distant=settings.most_distant)
+    return choose(
+        target, cells, measure, settings.vae, seed, max_distance_ratio=settings.max_distance_ratio
+    )
 
 
 def _control(

@@ -113,23 +113,23 @@ class TransferSettings:
     """A policy library whose bundles are candidates as well."""
     samples: int = 500
     """N_k: newest samples under the default action that a cell is compared by."""
-    most_distant: float | None = None
+    max_distance_ratio: float | None = None
     """Nearest source's distance, over the median distance among sources, beyond which none is
     good enough. Nothing: the nearest is always taken."""
-    instances: int = 2000
+    transferred_transitions: int = 2000
     """Newest transitions of the source that the target learns from."""
     relabel: bool = True
     """Rewards of foreign experience are made again for the target's own SLA."""
-    foreign_share: float | None = None
+    source_share: float | None = None
     """Share of each batch that is foreign. Nothing: both kinds in one buffer, as in the paper."""
-    foreign_half_life_updates: int | None = None
+    source_share_half_life_updates: int | None = None
     """Updates in which that share halves. Nothing: it stays."""
-    sources: int = 3
+    n_sources: int = 3
     """How many `multi_source` takes."""
     frozen_layers: int = 1
     """Lower layers that `feature` takes and freezes; the others start afresh."""
     reset_optimiser: bool = True
-    critic_warmup_updates: int = 0
+    actor_delay_updates: int = 0
     """Updates of the critics before the actor's first."""
     exploration_noise: float | None = None
     """Of the logits after the transfer. Nothing: that of learning."""
@@ -141,18 +141,21 @@ class TransferSettings:
     def __post_init__(self) -> None:
         _one_of("method", self.method, METHODS)
         _one_of("measure", self.measure, CHOICES)
-        for name in ("samples", "sources", "frozen_layers", "generalist_updates"):
+        for name in ("samples", "n_sources", "frozen_layers", "generalist_updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"transfer.{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("instances", "critic_warmup_updates"):
+        for name in ("transferred_transitions", "actor_delay_updates"):
             if getattr(self, name) < 0:
                 raise ValueError(f"transfer.{name}: expected at least 0, got {getattr(self, name)}")
-        if self.foreign_share is not None and not 0 <= self.foreign_share <= 1:
+        if self.source_share is not None and not 0 <= self.source_share <= 1:
             raise ValueError(
-                f"transfer.foreign_share: expected from 0 to 1, got {self.foreign_share}"
+                f"transfer.source_share: expected from 0 to 1, got {self.source_share}"
             )
-        if self.foreign_half_life_updates is not None and self.foreign_half_life_updates < 1:
-            raise ValueError("transfer.foreign_half_life_updates: expected at least 1")
+        if (
+            self.source_share_half_life_updates is not None
+            and self.source_share_half_life_updates < 1
+        ):
+            raise ValueError("transfer.source_share_half_life_updates: expected at least 1")
 
 
 def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from slicing_rllib.env import slice_reward
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay, Transitions
-from slicing_rllib.learning.update import Batch, Hyperparameters, StackedTD3
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
 from slicing_rllib.transfer.settings import TransferSettings
 
 PolicyWeights = Mapping[str, np.ndarray]
@@ -109,9 +109,9 @@ def multi_source(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
     """Weights of the nearest, experience of several: the nearer, the more."""
-    taken = sources[: settings.sources]
+    taken = sources[: settings.n_sources]
     shares = closeness([source.distance for source in taken])
-    counts = np.floor(settings.instances * shares).astype(int).tolist()
+    counts = np.floor(settings.transferred_transitions * shares).astype(int).tolist()
     parts = [
         _newest(source, target, settings, count)
         for source, count in zip(taken, counts, strict=True)
@@ -123,7 +123,7 @@ def generalist(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
     """One policy for all, learnt from everybody's experience as if it were the target's."""
-    each = max(settings.instances // len(sources), 1)
+    each = max(settings.transferred_transitions // len(sources), 1)
     joined = _joined([_newest(source, target, settings, each) for source in sources])
     weights = learnt_offline(target, joined, settings.generalist_updates, rng)
     return WarmStart(weights, joined)
@@ -199,7 +199,7 @@ def _newest(
     source: Source, target: Target, settings: TransferSettings, count: int | None = None
 ) -> TransitionBatch:
     """The source's newest transitions, with the target's rewards where these can be known."""
-    n = settings.instances if count is None else count
+    n = settings.transferred_transitions if count is None else count
     begin = max(len(source.experience.reward) - n, 0)
     taken = Transitions(*(column[begin:] for column in source.experience))
     known = taken.outcome.shape[-1] > 0 and target.sla is not None

@@ -16,9 +16,9 @@ import numpy as np
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from slicing_rllib.env import Deployment
-from slicing_rllib.learning.td3 import TD3, Happening
+from slicing_rllib.learning.td3 import TD3, Event
 from slicing_rllib.radio import Phase
-from slicing_rllib.transfer.applying import apply
+from slicing_rllib.transfer.apply_warm_start import apply
 from slicing_rllib.transfer.candidates import Candidate, candidates, samples_of, sla_of
 from slicing_rllib.transfer.decision import TransferDecision
 from slicing_rllib.transfer.drift import Drift
@@ -52,7 +52,7 @@ class WarmStartCallback(RLlibCallback):
         return functools.partial(cls, settings)
 
     def on_train_result(self, *, algorithm: Any, **_: Any) -> None:
-        records: dict[str, Record] = algorithm.notes.setdefault("transfer", {})
+        records: dict[str, Record] = algorithm.callback_state.setdefault("transfer", {})
         self._take_requests(algorithm, records)
         self._notice_deployments(algorithm, records)
         for cell, record in records.items():
@@ -62,20 +62,20 @@ class WarmStartCallback(RLlibCallback):
     def bring_up(self, algorithm: TD3, cell: str, why: str) -> None:
         """A cell that has changed: back to the default action, then a source is chosen for it."""
         steps = self.settings.drift.default_action_steps
-        algorithm.default_experience.clear(cell)
+        algorithm.default_action_replay.clear(cell)
         algorithm.set_phase(cell, Phase.DEFAULT)
-        algorithm.control.watch(cell, False)
-        records = algorithm.notes.setdefault("transfer", {})
+        algorithm.cell_states.set_guarded(cell, False)
+        records = algorithm.callback_state.setdefault("transfer", {})
         records[cell] = {"stage": "collecting", "until": network_step(algorithm) + steps}
         _tell(algorithm, "cell_changed", f"{why}; default action for {steps} steps", cell)
 
     @staticmethod
     def request(algorithm: TD3, cell: str) -> None:
         """By hand: from the next iteration on the cell is brought up anew."""
-        algorithm.notes.setdefault("transfer_requests", []).append(cell)
+        algorithm.callback_state.setdefault("transfer_requests", []).append(cell)
 
     def _take_requests(self, algorithm: TD3, records: dict[str, Record]) -> None:
-        for cell in algorithm.notes.pop("transfer_requests", []):
+        for cell in algorithm.callback_state.pop("transfer_requests", []):
             self.bring_up(algorithm, cell, "asked for")
 
     def _notice_deployments(self, algorithm: TD3, records: dict[str, Record]) -> None:
@@ -136,7 +136,7 @@ class WarmStartCallback(RLlibCallback):
         record["trying"] = record["queue"].pop(0)
         algorithm.set_policy_weights(cell, found[record["trying"]].weights)
         algorithm.explore(cell, 0)
-        algorithm.sleep(cell)
+        algorithm.pause_updates(cell)
         algorithm.set_phase(cell, Phase.CONTROLLED)
 
     def _guarded(self, algorithm: TD3, cell: str, record: Record) -> None:
@@ -151,7 +151,7 @@ class WarmStartCallback(RLlibCallback):
         if harmed:
             self._fall_back(algorithm, cell, record)
         elif record["watched"] >= guard.window_steps:
-            algorithm.control.watch(cell, False)
+            algorithm.cell_states.set_guarded(cell, False)
             record["stage"] = "settled"
             gain = -record["lost"] / record["watched"]
             message = f"{gain:+.3f} of reward over the default action in {record['watched']} steps"
@@ -167,8 +167,8 @@ class WarmStartCallback(RLlibCallback):
         }
         message = f"{record['source']}'s policy loses {lost:.3f} of reward to the default action"
         _tell(algorithm, "negative_transfer", message, cell, evidence)
-        algorithm.control.watch(cell, False)
-        algorithm.sleep(cell)
+        algorithm.cell_states.set_guarded(cell, False)
+        algorithm.pause_updates(cell)
         algorithm.set_phase(cell, Phase.DEFAULT)
         until = network_step(algorithm) + self.settings.guard.cool_down_steps
         record |= {"stage": "cooling", "until": until}
@@ -188,7 +188,7 @@ class WarmStartCallback(RLlibCallback):
         """Nothing to do."""
 
     def _candidates(self, algorithm: TD3, cell: str) -> tuple[dict[str, Candidate], dict[str, str]]:
-        records = algorithm.notes["transfer"]
+        records = algorithm.callback_state["transfer"]
         untrained = [name for name, record in records.items() if record["stage"] != "settled"]
         return candidates(algorithm, cell, self.settings, untrained)
 
@@ -250,7 +250,7 @@ class WarmStartCallback(RLlibCallback):
             "watched": 0,
             "lost": 0.0,
         }
-        algorithm.control.watch(cell, guarded)
+        algorithm.cell_states.set_guarded(cell, guarded)
         if network_step(algorithm) >= record["until"] or not _scheduled(algorithm, cell):
             algorithm.set_phase(cell, Phase.CONTROLLED)
         seeded = 0 if start.experience is None else len(start.experience.reward)
@@ -308,4 +308,4 @@ def _seed(algorithm: TD3, cell: str) -> int:
 def _tell(
     algorithm: TD3, kind: str, message: str, cell: str, evidence: dict[str, Any] | None = None
 ) -> None:
-    algorithm.report(Happening(kind, message, cell, evidence or {}))
+    algorithm.report(Event(kind, message, cell, evidence or {}))

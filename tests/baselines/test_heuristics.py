@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.baselines import BASELINES, Equal, Persistence, TrafficAware, policy_of
+from slicing_rllib.baselines import BASELINES, Equal, Persistence, TrafficAware, make_policy
 from slicing_rllib.baselines.heuristics import in_proportion
 
 
@@ -31,7 +31,7 @@ def test_persistence_looks_only_at_the_last_step(view, scenario):
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_splits_the_carrier(name, view, scenario):
-    policy = policy_of(name, scenario, np.random.default_rng(0), map_seed=0)
+    policy = make_policy(name, scenario, np.random.default_rng(0), map_seed=0)
 
     shares = policy.prb_ratio(view)
 
@@ -41,4 +41,4 @@ def test_every_baseline_splits_the_carrier(name, view, scenario):
 
 def test_an_unknown_baseline_is_named(scenario):
     with pytest.raises(ValueError, match=r"expected one of equal.*got 'best'"):
-        policy_of("best", scenario, np.random.default_rng(0), map_seed=0)
+        make_policy("best", scenario, np.random.default_rng(0), map_seed=0)

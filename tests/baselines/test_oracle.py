@@ -48,17 +48,17 @@ def test_looking_ahead_changes_nothing(view, scenario):
 
 
 def test_the_oracle_stands_at_a_nash_point(env, scenario):
-    """On steps where rounds settle, no cell gains by moving alone."""
+    """On steps where rounds solve_load_fixed_point, no cell gains by moving alone."""
     columns = env.reset_columns()
-    settled = 0
+    fixed_point = 0
     for _ in range(10):
         view = DecisionView(columns.obs, env.kpis, env.simulator)
         split = Oracle(scenario).prb_ratio(view)
         moved = np.abs(best_response(env.simulator.evaluate(split), scenario) - split).max()
-        settled += moved < 5e-3
+        fixed_point += moved < 5e-3
         columns = env.step_columns(split.astype(np.float32))
 
-    assert settled >= 8
+    assert fixed_point >= 8
 
 
 @pytest.mark.parametrize("policy", [OracleO1, Oracle])

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import ray
 
-from slicing_rllib.service.telemetry import Telemetry
+from slicing_rllib.service.telemetry.metrics import Telemetry
 
 SLICES = ("embb", "urllc")
 HAPPENED = ("cell_joined", "source_chosen", "warm_started", "worker_lost", "checkpoint_written")

@@ -22,9 +22,9 @@ import psutil
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "service" / "cluster"))
 
-from cluster import LocalCluster
+from local_cluster import LocalCluster
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 RULES = CLUSTERS / "prometheus"
@@ -213,7 +213,7 @@ def training(monkeypatch, tmp_path):
     }
     (tmp_path / "unhappy.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("RAY_metrics_report_interval_ms", "1000")
-    command = [sys.executable, "-m", "slicing_rllib.service.cli", "train", "unhappy.yaml"]
+    command = [sys.executable, "-m", "slicing_rllib", "train", "unhappy.yaml"]
     with (
         TemporaryDirectory(prefix="a", ignore_cleanup_errors=True) as folder,
         LocalCluster(Path(folder), 3, ()) as cluster,

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from slicing_rllib.evaluation.transfer_statistics import (
     area,
     chosen_gain,
-    foretold,
     jumpstart,
     learning_regret,
     negative_transfer_rate,
+    rank_correlation,
     selection_regret,
     time_to_threshold,
     transfer_ratio,
@@ -49,9 +49,9 @@ def test_regret_of_learning_adds_up_what_was_missed():
 def test_nearer_is_better_or_worse_or_neither():
     distance = np.array([1.0, 2.0, 3.0])
 
-    assert foretold(distance, np.array([0.3, 0.2, 0.1])) == pytest.approx(1.0)
-    assert foretold(distance, np.array([0.1, 0.2, 0.3])) == pytest.approx(-1.0)
-    assert math.isnan(foretold(distance, np.zeros(3)))
+    assert rank_correlation(distance, np.array([0.3, 0.2, 0.1])) == pytest.approx(1.0)
+    assert rank_correlation(distance, np.array([0.1, 0.2, 0.3])) == pytest.approx(-1.0)
+    assert math.isnan(rank_correlation(distance, np.zeros(3)))
 
 
 def test_regret_of_choosing_the_nearest():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from slicing_rllib.learning.cell_update import CellUpdate, Order
+from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
-from slicing_rllib.learning.update import Batch, Hyperparameters
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters
 
 CELLS = ("cell_1", "cell_2", "cell_3")
 SIZES = NetworkSizes((5, 8, 2), (7, 8, 1))
@@ -22,7 +22,7 @@ def made(device="cpu"):
     return update
 
 
-def order(number, asleep=NOBODY, held=NOBODY):
+def order(number, paused=NOBODY, held=NOBODY):
     generator = torch.Generator().manual_seed(number)
 
     def drawn(*shape):
@@ -30,7 +30,7 @@ def order(number, asleep=NOBODY, held=NOBODY):
 
     action = torch.softmax(drawn(2), -1)
     batch = Batch(drawn(5), action, drawn(), drawn(5), torch.zeros(3, 16), drawn(2))
-    return Order(batch, asleep, held)
+    return UpdateRequest(batch, paused, held)
 
 
 def only(cell):
@@ -41,7 +41,7 @@ def test_who_sleeps_stays_and_the_others_learn():
     update = made()
     before = update.state()
     for number in range(4):
-        update.update(order(number, asleep=only("cell_2")))
+        update.update(order(number, paused=only("cell_2")))
     after = update.state()
 
     for name in set(before) - {"loss"}:
@@ -82,7 +82,7 @@ def test_some_cells_apart_give_the_same_bits(rows):
     apart = CellUpdate(CELLS[rows], ParameterBank(len(CELLS[rows]), SIZES), Hyperparameters())
     apart.restore(whole.state(rows))
     for number in range(6):
-        given = order(number, asleep=only("cell_1"))
+        given = order(number, paused=only("cell_1"))
         whole.update(given)
         apart.update(given.of(np.arange(3)[rows]))
 

@@ -35,8 +35,8 @@ def test_two_learners_give_the_weights_and_losses_of_none(config, num_env_runner
     """Where a cell sleeps and an actor waits for its critics, too."""
 
     def prepare(algorithm):
-        algorithm.sleep("cell_10")
-        algorithm.control.critic_warmup[algorithm.control.row("cell_1")] = 20
+        algorithm.pause_updates("cell_10")
+        algorithm.cell_states.actor_delay_updates[algorithm.cell_states.row("cell_1")] = 20
         algorithm.freeze("cell_2", ["actor.0"])
 
     config.env_runners(num_env_runners=num_env_runners)

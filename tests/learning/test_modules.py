@@ -80,11 +80,11 @@ def test_a_policy_that_is_added_starts_anew_and_learns(config):
     algorithm = trained(config, 2)
     algorithm.remove_module("cell_2")
     algorithm.add_module("cell_2")
-    row = algorithm.control.row("cell_2")
+    row = algorithm.cell_states.row("cell_2")
 
     assert same(first, weights_of(algorithm, ["cell_2"]))
     assert algorithm.replay.size[row] == 0
-    assert algorithm.control.exploration_left[row] == 60
+    assert algorithm.cell_states.exploration_left[row] == 60
     for _ in range(3):
         algorithm.train()
     assert not same(first, weights_of(algorithm, ["cell_2"]))

@@ -117,7 +117,7 @@ def test_weights_of_another_shape_are_refused(config):
 def test_a_sleeping_cell_stays_as_it_is(config):
     algorithm = trained(config, 2)
     before = weights_of(algorithm)
-    algorithm.sleep("cell_2")
+    algorithm.pause_updates("cell_2")
     algorithm.train()
     after = weights_of(algorithm)
 
@@ -160,7 +160,7 @@ def test_a_reward_that_is_no_number_names_its_cell(config):
 
 def test_resuming_with_a_worker_equals_never_having_stopped(config, tmp_path):
     """Its network goes on, and so do steps that were under way."""
-    config.env_runners(num_env_runners=1).training(overlap=True)
+    config.env_runners(num_env_runners=1).training(sample_async=True)
     whole = trained(config, 4)
     expected = weights_of(whole)
     # The test machine has room for one worker at a time.

@@ -16,11 +16,11 @@ from slicing_rllib.radio import (
     SiteSpec,
     hexagonal,
 )
-from slicing_rllib.radio.coupling import PLACEMENTS, Received
 from slicing_rllib.radio.gain_map import gain_map
-from slicing_rllib.radio.sparse_coupling import SPARSE_PLACEMENTS
+from slicing_rllib.radio.interference import PLACEMENTS, Received
+from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
 from slicing_rllib.radio.sparse_map import Pairs
-from slicing_rllib.radio.strongest import strongest_cells
+from slicing_rllib.radio.strongest_cells import strongest_cells
 
 COARSE = RadioSpec(map_resolution_m=50.0)
 

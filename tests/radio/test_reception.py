@@ -13,7 +13,7 @@ from slicing_rllib.radio.reception import (
     reception_of,
 )
 from slicing_rllib.radio.sparse_map import paired
-from slicing_rllib.radio.strongest import StrongestCells
+from slicing_rllib.radio.strongest_cells import StrongestCells
 
 SNR = np.array([[10.0, 1.0, 4.0], [1.0, 1.5, 0.1]])
 

@@ -124,7 +124,7 @@ def test_usual_answers_lie_within_the_certified_bracket(simulator):
         assert (share * (high.utilisation - low.utilisation)).max() < 1e-6
         load = simulator.step(split).load
         assert np.abs(load - share * low.utilisation).max() < 3e-3
-        assert simulator.settled.residual <= 1e-3
+        assert simulator.fixed_point.residual <= 1e-3
 
 
 @settings(max_examples=15, deadline=None)

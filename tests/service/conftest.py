@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from slicing_rllib.service.config import RunConfig, load_config
-from slicing_rllib.service.run_directory import RunDirectory
-from slicing_rllib.service.training import train
-from slicing_rllib.service.watcher import Watcher
+from slicing_rllib.service.runs.progress import ProgressListener
+from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.runs.training import train
 
 SMALL = {
     "name": "small",
@@ -44,7 +44,7 @@ def finished(
 ) -> RunDirectory:
     """A run that went through in one go."""
     run = RunDirectory.create(tmp_path_factory.mktemp("runs") / "finished", small)
-    train(small, run, Watcher())
+    train(small, run, ProgressListener())
     return run
 
 
@@ -54,7 +54,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "slicing_rllib.service.cli", *arguments],
+            [sys.executable, "-m", "slicing_rllib", *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,

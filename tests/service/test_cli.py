@@ -7,8 +7,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from slicing_rllib.service.cli import run
-from slicing_rllib.service.run_directory import RunDirectory
+from slicing_rllib.__main__ import run
+from slicing_rllib.service.runs.run_directory import RunDirectory
 
 Command = Callable[..., CompletedProcess[str]]
 WITH_EXAMPLES = [

@@ -9,13 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.service.config import (
-    BUILT_IN,
-    ConfigError,
-    json_schema,
-    load_config,
-    resolved_yaml,
-)
+from slicing_rllib.service.config import BUILT_IN, json_schema, load_config, resolved_yaml
+from slicing_rllib.service.errors import ConfigError
 
 
 def written(folder: Path, text: str) -> str:

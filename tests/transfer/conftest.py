@@ -36,7 +36,13 @@ def built(ray_session: None, network: dict):
 
     def build(*, workers: int = 0, networks=None, **settings) -> TD3:
         chosen = TransferSettings(
-            **{"vae": QUICK_VAE, "guard": QUICK_GUARD, "samples": 60, "instances": 100} | settings
+            **{
+                "vae": QUICK_VAE,
+                "guard": QUICK_GUARD,
+                "samples": 60,
+                "transferred_transitions": 100,
+            }
+            | settings
         )
         config = (
             TD3Config()
@@ -70,7 +76,7 @@ def trained() -> Callable[[TD3, int], list]:
         workers = max(algorithm.config.num_env_runners or 0, 1)
         while algorithm.env_steps < steps * workers:
             algorithm.train()
-            happened += algorithm.take_happenings()
+            happened += algorithm.take_events()
         return happened
 
     return until

@@ -38,7 +38,7 @@ def test_two_alike_candidates_leave_doubt():
 def test_no_source_is_good_enough():
     """Two alike sources, and a target that is nothing like either."""
     found = cells(one=0.0, other=0.5, new=30.0)
-    decision = choose("new", found, "raw", VAE, 0, most_distant=3.0)
+    decision = choose("new", found, "raw", VAE, 0, max_distance_ratio=3.0)
 
     assert decision.source is None
     assert "no source is good enough" in decision.why

@@ -5,7 +5,7 @@ import pytest
 
 from slicing_rllib.env import slice_reward
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.learning.update import Hyperparameters
+from slicing_rllib.learning.stacked_td3 import Hyperparameters
 from slicing_rllib.transfer.settings import METHODS, TransferSettings
 from slicing_rllib.transfer.strategies import (
     STRATEGIES,
@@ -112,7 +112,7 @@ def test_feature_takes_the_lower_layers_and_freezes_them(target, sources):
 
 
 def test_instance_takes_experience_alone(target, sources):
-    start = started("instance", target, sources, instances=20)
+    start = started("instance", target, sources, transferred_transitions=20)
 
     assert start.weights is target.fresh
     assert start.experience is not None
@@ -136,7 +136,7 @@ def test_rewards_may_be_left_as_they_were(target, sources):
 
 def test_several_sources_give_the_more_the_nearer_they_are(target, sources):
     """Distances 1 and 3: three quarters and a quarter."""
-    start = started("multi_source", target, sources, instances=40, sources=2)
+    start = started("multi_source", target, sources, transferred_transitions=40, n_sources=2)
 
     assert start.experience is not None
     assert (start.experience.outcome[:, 0] == 1.0).sum() == 30

@@ -27,16 +27,16 @@ def of(happened, kind):
 
 def everything_of(algorithm, cell):
     """A cell's weights, moments, experience and control, as bytes."""
-    row = algorithm.control.row(cell)
+    row = algorithm.cell_states.row(cell)
     stacked = algorithm._td3_learner.parts[0][0].stacked
     tensors = [*stacked.actor_adam.tensors, *stacked.critic_adam.tensors]
     arrays = [
         *algorithm.policy_weights(cell).values(),
         *(tensor[row].numpy() for tensor in tensors),
         *algorithm.replay.last(cell, 10_000),
-        *algorithm.default_experience.last(cell, 10_000),
-        algorithm.control.exploration_left[row],
-        algorithm.control.noise_sigma[row],
+        *algorithm.default_action_replay.last(cell, 10_000),
+        algorithm.cell_states.exploration_left[row],
+        algorithm.cell_states.noise_sigma[row],
     ]
     return [np.asarray(array).tobytes() for array in arrays]
 
@@ -58,7 +58,7 @@ def shares_out(algorithm, cell, logits):
     last = max(name for name in weights if name.startswith("actor.") and name.endswith("bias"))
     weights[last] = np.asarray(logits, np.float32)
     algorithm.set_policy_weights(cell, weights)
-    algorithm.sleep(cell)
+    algorithm.pause_updates(cell)
 
 
 def test_the_nearest_source_is_copied_and_everything_is_told(built, trained):
@@ -75,7 +75,7 @@ def test_the_nearest_source_is_copied_and_everything_is_told(built, trained):
     assert started.evidence["source"] == chosen.evidence["source"]
     assert same_policy(algorithm, TARGET, chosen.evidence["source"])
     assert started.evidence["instances"] == 100
-    assert algorithm.control.exploration_left[algorithm.control.row(TARGET)] == 0
+    assert algorithm.cell_states.exploration_left[algorithm.cell_states.row(TARGET)] == 0
 
 
 def test_other_cells_do_not_notice(built, trained):
@@ -133,7 +133,7 @@ def test_workers_act_with_the_new_policy_on_the_very_next_step(built, trained):
     algorithm = built(workers=2)
     trained(algorithm, TOOK_OVER)
     for cell in algorithm.cells:
-        algorithm.sleep(cell)
+        algorithm.pause_updates(cell)
     algorithm.train()
     own = algorithm.policy_weights(TARGET)
     seen = algorithm.env_runner_group.foreach_env_runner(
@@ -166,7 +166,7 @@ def test_a_policy_as_good_as_the_default_passes_the_guard(built, trained):
     algorithm = built()
     for cell in set(algorithm.cells) - {TARGET}:
         shares_out(algorithm, cell, [0.0, 0, 0, 0])
-    algorithm.control.noise_sigma[:] = 0.0
+    algorithm.cell_states.noise_sigma[:] = 0.0
     happened = trained(algorithm, TOOK_OVER + 80)
 
     assert "guard_passed" in kinds(happened)
@@ -178,7 +178,7 @@ def test_sources_may_be_tried_out_in_the_target(built, trained):
     algorithm = built(measure="zero_shot")
     for cell in set(algorithm.cells) - {TARGET}:
         shares_out(algorithm, cell, [0.0, 0, 0, 0] if cell == "cell_4" else [9.0, 0, 0, 0])
-    algorithm.control.noise_sigma[:] = 0.0
+    algorithm.cell_states.noise_sigma[:] = 0.0
     happened = trained(algorithm, TOOK_OVER + 120)
     chosen = of(happened, "source_chosen")
 
@@ -219,18 +219,18 @@ def test_feature_transfer_leaves_frozen_layers_alone(built, trained):
 
 
 def test_foreign_experience_can_be_kept_apart_and_fade(built, trained):
-    algorithm = built(foreign_share=0.5, foreign_half_life_updates=10)
+    algorithm = built(source_share=0.5, source_share_half_life_updates=10)
     trained(algorithm, TOOK_OVER)
-    row = algorithm.control.row(TARGET)
+    row = algorithm.cell_states.row(TARGET)
 
-    assert algorithm.foreign.size[row] == 100
-    assert algorithm.control.foreign_share[row] == 0.5
+    assert algorithm.source_replay.size[row] == 100
+    assert algorithm.cell_states.source_share[row] == 0.5
     trained(algorithm, TOOK_OVER + 20)
-    assert algorithm.control.foreign_share[row] == pytest.approx(0.125)
+    assert algorithm.cell_states.source_share[row] == pytest.approx(0.125)
 
 
 def test_the_actor_can_wait_for_its_critics(built, trained):
-    algorithm = built(critic_warmup_updates=20)
+    algorithm = built(actor_delay_updates=20)
     trained(algorithm, TOOK_OVER)
     before = algorithm.policy_weights(TARGET)
     trained(algorithm, TOOK_OVER + 20)
@@ -257,7 +257,7 @@ def test_bundles_of_a_library_are_candidates_but_not_ones_earlier_self(built, tr
     bundle = Bundle(
         weights=earlier.policy_weights("cell_1"),
         experience=earlier.replay.last("cell_1", 50),
-        default_experience=earlier.default_experience.last("cell_1", 50),
+        default_experience=earlier.default_action_replay.last("cell_1", 50),
         slices=tuple(spec.name for spec in scenario.slices),
         sla_throughput_mbps=tuple(scenario.sla_throughput_mbps[0]),
         sla_delay_ms=tuple(scenario.sla_delay_ms[0]),
@@ -298,5 +298,5 @@ def test_it_works_under_plain_tune(ray_session, network, tmp_path):
     assert result.error is None
     restored = config.build_algo()
     restored.restore_from_path(result.checkpoint.path)
-    assert restored.notes["transfer"][TARGET]["source"] in restored.cells
+    assert restored.callback_state["transfer"][TARGET]["source"] in restored.cells
     restored.stop()

@@ -33,8 +33,8 @@ def check(
 
     Example: slicing-rllib cluster check --address http://127.0.0.1:8265 --storage /results
     """
+    from slicing_rllib.service.cluster.preflight import checks
     from slicing_rllib.service.console import checks_table, err, out, print_json
-    from slicing_rllib.service.preflight import checks
     from slicing_rllib.service.ray_session import quieten
 
     quieten()

@@ -31,8 +31,8 @@ def evaluate(
     """
     from slicing_rllib.service.console import ProgressBar, policies_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.evaluating import evaluate_run
-    from slicing_rllib.service.run_directory import RunDirectory
+    from slicing_rllib.service.runs.evaluation import evaluate_run
+    from slicing_rllib.service.runs.run_directory import RunDirectory
 
     names = None if policies is None else [name.strip() for name in policies.split(",")]
     with ProgressBar() as bar:

@@ -28,9 +28,9 @@ def experiment(
     """
     from slicing_rllib.service.console import err, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.experiment_config import load_experiment
-    from slicing_rllib.service.experiment_report import write_experiment_report
-    from slicing_rllib.service.experiments import run_experiment
+    from slicing_rllib.service.experiments.config import load_experiment
+    from slicing_rllib.service.experiments.report import write_experiment_report
+    from slicing_rllib.service.experiments.runner import run_experiment
 
     wanted = load_experiment(name, seeds)
     folder = out or Path("experiments") / wanted.name

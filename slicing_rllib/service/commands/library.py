@@ -65,8 +65,8 @@ def add(
     Example: slicing-rllib library add policies runs/seed7 --cell cell_3 --name city
     """
     from slicing_rllib.service.console import print_json
-    from slicing_rllib.service.libraries import add_run
-    from slicing_rllib.service.run_directory import RunDirectory
+    from slicing_rllib.service.runs.policy_bundles import add_run
+    from slicing_rllib.service.runs.run_directory import RunDirectory
     from slicing_rllib.transfer import PolicyLibrary
 
     added = add_run(PolicyLibrary(library), RunDirectory.open(run), cell, name)

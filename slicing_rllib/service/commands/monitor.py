@@ -23,9 +23,9 @@ def monitor(
 
     Example: slicing-rllib monitor runs --port 8080
     """
+    from slicing_rllib.monitor import MonitorServer, monitor_app
     from slicing_rllib.service.console import out, print_json_line
-    from slicing_rllib.service.monitor import MonitorServer, monitor_app
-    from slicing_rllib.service.run_directory import RunError
+    from slicing_rllib.service.errors import RunError
 
     if not directory.is_dir():
         raise RunError(f"{directory}: expected a run directory or a folder of them")

@@ -34,8 +34,8 @@ def report(
     """
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.console import policies_table, print_json
-    from slicing_rllib.service.reports import write_report
-    from slicing_rllib.service.run_directory import RunDirectory
+    from slicing_rllib.service.runs.report import write_report
+    from slicing_rllib.service.runs.run_directory import RunDirectory
 
     if len(runs) == 1 and (runs[0] / "experiment.yaml").is_file():
         _of_experiment(runs[0], out, readme, json)
@@ -52,7 +52,7 @@ def report(
 def _of_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.console import print_json
-    from slicing_rllib.service.experiment_report import (
+    from slicing_rllib.service.experiments.report import (
         headline,
         write_experiment_report,
         write_into,

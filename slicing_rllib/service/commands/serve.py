@@ -24,12 +24,12 @@ def serve(
     Example: slicing-rllib serve runs/quick-20260101-120000 --port 8000
     """
     from slicing_rllib.service.console import out, print_json_line
-    from slicing_rllib.service.interruption import interruptible
+    from slicing_rllib.service.errors import RunError
     from slicing_rllib.service.ray_session import ray_session
-    from slicing_rllib.service.run_directory import RunError
+    from slicing_rllib.service.runs.interruption import interruptible
 
     try:
-        from slicing_rllib.service.serving import policies_in, served
+        from slicing_rllib.service.serving.application import policies_in, served
     except ModuleNotFoundError as error:
         raise RunError(
             f'serve: expected {error.name} (pip install "slicing-rllib[serve]")'

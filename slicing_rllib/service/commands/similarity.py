@@ -33,11 +33,11 @@ def similarity(
 
       slicing-rllib similarity runs/seed7 --measure all
     """
-    from slicing_rllib.service.comparing import compare_cells, draw_comparison
-    from slicing_rllib.service.config import ConfigError
     from slicing_rllib.service.console import distances_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.run_directory import RunDirectory
+    from slicing_rllib.service.errors import ConfigError
+    from slicing_rllib.service.runs.cell_similarity import compare_cells, draw_comparison
+    from slicing_rllib.service.runs.run_directory import RunDirectory
     from slicing_rllib.transfer import MEASURES
 
     opened = RunDirectory.open(run)

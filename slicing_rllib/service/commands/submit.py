@@ -55,13 +55,13 @@ def submit(
 
       slicing-rllib submit status night
     """
-    from slicing_rllib.service.config import ConfigError
+    from slicing_rllib.service.cluster.client import DEFAULT_ADDRESS, Cluster, as_json
+    from slicing_rllib.service.cluster.job_spec import make_job_spec
     from slicing_rllib.service.console import err, policies_table, print_json, sweep_table
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.jobs import DEFAULT_ADDRESS, Cluster, as_json
-    from slicing_rllib.service.orders import order_of
+    from slicing_rllib.service.errors import ConfigError
     from slicing_rllib.service.ray_session import quieten
-    from slicing_rllib.service.run_directory import RunDirectory
+    from slicing_rllib.service.runs.run_directory import RunDirectory
 
     quieten()
     where = address or DEFAULT_ADDRESS
@@ -70,7 +70,7 @@ def submit(
             raise ConfigError(f"submit {arguments[0]}: expected one ID")
         _about(Cluster(where), arguments[0], arguments[1], as_json)
         return
-    order = order_of(arguments, submission_id)
+    order = make_job_spec(arguments, submission_id)
     cluster = Cluster(where)
     says = lambda text: err.print(text, highlight=False, markup=False, soft_wrap=True)  # noqa: E731
     if not cluster.submit(order, storage, says):

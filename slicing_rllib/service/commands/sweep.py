@@ -34,12 +34,12 @@ def sweep(
 
       slicing-rllib sweep --resume --out sweeps/mine
     """
-    from slicing_rllib.service.config import ConfigError
     from slicing_rllib.service.console import err, print_json, sweep_table
     from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.errors import ConfigError
     from slicing_rllib.service.ray_session import ray_session
-    from slicing_rllib.service.sweep_config import load_sweep
-    from slicing_rllib.service.sweeps import resume_sweep, run_sweep
+    from slicing_rllib.service.sweeps.config import load_sweep
+    from slicing_rllib.service.sweeps.runner import resume_sweep, run_sweep
 
     if resume and out is None:
         raise ConfigError("sweep --resume: expected --out DIR, the sweep to go on with")

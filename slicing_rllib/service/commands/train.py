@@ -40,7 +40,7 @@ def train(
     from slicing_rllib.service.console import ProgressBar, policies_table, print_json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.ray_session import imported_beside, ray_session
-    from slicing_rllib.service.run_directory import RunDirectory
+    from slicing_rllib.service.runs.run_directory import RunDirectory
 
     wanted = load_config(config or "quick", settings or [])
     path = out or (_newest(wanted.name) if resume else _fresh(wanted.name))
@@ -52,8 +52,8 @@ def train(
         run = RunDirectory.create(path, wanted)
     with ProgressBar() as bar:
         bar.says(f"run: {path}")
-        with imported_beside("slicing_rllib.service.training"), ray_session(wanted.cpus):
-            from slicing_rllib.service.training import train as run_training
+        with imported_beside("slicing_rllib.service.runs.training"), ray_session(wanted.cpus):
+            from slicing_rllib.service.runs.training import train as run_training
 
             summary = run_training(wanted, run, bar, resume=resumes)
     if json:
@@ -69,7 +69,7 @@ def _fresh(name: str) -> Path:
 
 def _newest(name: str) -> Path:
     """The last run of that name. Raises: RunError where there is none."""
-    from slicing_rllib.service.run_directory import RunError
+    from slicing_rllib.service.errors import RunError
 
     found = sorted(RUNS.glob(f"{name}-*/config.yaml"))
     if not found:

@@ -47,9 +47,9 @@ def transfer(
     """
     from slicing_rllib.service.console import ProgressBar, policies_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.run_directory import RunDirectory
-    from slicing_rllib.service.training import train
-    from slicing_rllib.service.transferring import transfer_config
+    from slicing_rllib.service.runs.run_directory import RunDirectory
+    from slicing_rllib.service.runs.training import train
+    from slicing_rllib.service.runs.transfer_run import transfer_config
 
     config = transfer_config(
         RunDirectory.open(run),

@@ -1,0 +1,83 @@
+"""From a run's config to RLlib's algorithm and back from a checkpoint."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from slicing_rllib.env import SlicingEnv
+from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.radio import StepKpis
+from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.errors import ConfigError
+from slicing_rllib.transfer import WarmStartCallback
+
+ANSWER_WITHIN_S = 120.0
+"""An env runner that takes longer for its part of an iteration is done without."""
+PROBE_S = 0.5
+"""What each iteration spends on asking lost env runners whether they are back."""
+
+
+def algorithm_config(config: RunConfig) -> TD3Config:
+    """RLlib's config of a run: usable as it is in plain RLlib and Tune programs."""
+    env = {
+        "scenario": config.scenario,
+        "message": config.env.message,
+        "episode_steps": config.env.episode_steps,
+        "map_seed": config.env.map_seed,
+        "deployments": config.deployments,
+    }
+    return (
+        TD3Config()
+        .environment(SlicingEnv, env_config=env)
+        .training(**config.learning.model_dump(exclude={"training_steps"}))
+        .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=ANSWER_WITHIN_S)
+        .learners(
+            num_learners=config.num_learners, num_gpus_per_learner=config.num_gpus_per_learner
+        )
+        .debugging(seed=config.seed)
+        .callbacks(WarmStartCallback.configured(config.transfer))
+        .fault_tolerance(
+            restart_failed_env_runners=True,
+            delay_between_env_runner_restarts_s=0.0,
+            env_runner_health_probe_timeout_s=PROBE_S,
+            env_runner_restore_timeout_s=ANSWER_WITHIN_S,
+        )
+    )
+
+
+def build(config: RunConfig) -> TD3:
+    """A new algorithm. Raises: ConfigError where it is to run on a GPU and there is none."""
+    if config.num_gpus_per_learner and not torch.cuda.is_available():
+        raise ConfigError("num_gpus_per_learner=1: expected a GPU with CUDA, this machine has none")
+    algorithm = algorithm_config(config).build_algo()
+    assert isinstance(algorithm, TD3)
+    return algorithm
+
+
+def restored(config: RunConfig, checkpoint: Path) -> TD3:
+    """The algorithm as it was when the checkpoint was written."""
+    algorithm = build(config)
+    algorithm.restore_from_path(str(checkpoint.resolve()))
+    return algorithm
+
+
+class NetworkNow(NamedTuple):
+    """The last step of a network in training."""
+
+    kpis: StepKpis
+    phase: np.ndarray
+
+
+def network_now(algorithm: TD3) -> NetworkNow | None:
+    """Of our own network or the first worker's; None where no worker answers."""
+    if not algorithm.config.num_env_runners:
+        return _now(algorithm.env)
+    workers: Any = algorithm.env_runner_group
+    views = workers.foreach_env_runner(lambda runner: _now(runner.env), local_env_runner=False)
+    return views[0] if views else None
+
+
+def _now(env: SlicingEnv) -> NetworkNow:
+    return NetworkNow(env.kpis, env.simulator.phase)

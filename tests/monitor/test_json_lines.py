@@ -1,0 +1,85 @@
+"""Lines come out once, complete, and only if they are JSON objects."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from slicing_rllib.monitor import json_lines
+from slicing_rllib.monitor.json_lines import JsonLinesTail
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "metrics.jsonl"
+
+
+def test_a_file_that_is_not_there_yet_has_no_rows(path: Path):
+    assert JsonLinesTail(path).read().rows == []
+
+
+def test_each_line_is_read_once(path: Path):
+    tail = JsonLinesTail(path)
+    path.write_text('{"a": 1}\n')
+    first = tail.read()
+    with path.open("a") as file:
+        file.write('{"a": 2}\n')
+
+    assert (first.rows, tail.read().rows, tail.read().rows) == ([{"a": 1}], [{"a": 2}], [])
+
+
+def test_a_line_counts_when_it_is_complete(path: Path):
+    tail = JsonLinesTail(path)
+    path.write_text('{"a":')
+    half = tail.read().rows
+    with path.open("a") as file:
+        file.write(" 1}\n")
+
+    assert (half, tail.read().rows) == ([], [{"a": 1}])
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '"text"', "7", "\x00\xff", "[" * 100_000])
+def test_what_is_no_object_is_passed_over_and_counted(path: Path, line: str):
+    tail = JsonLinesTail(path)
+    path.write_text(line + '\n{"a": 1}\n', encoding="latin-1")
+
+    assert tail.read().rows == [{"a": 1}]
+    assert tail.unreadable_lines == 1
+
+
+def test_nan_and_infinity_are_nothing(path: Path):
+    path.write_text('{"a": NaN, "b": -Infinity}\n')
+
+    assert JsonLinesTail(path).read().rows == [{"a": None, "b": None}]
+
+
+def test_a_huge_line_is_passed_over_in_bounded_memory(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(json_lines, "MAX_READ_BYTES", 50)
+    tail = JsonLinesTail(path)
+    path.write_text('{"a": "' + "x" * 1000 + '"}\n{"a": 1}\n')
+
+    rows = [row for _ in range(30) for row in tail.read().rows]
+
+    assert rows == [{"a": 1}]
+    assert tail.unreadable_lines == 1
+
+
+def test_a_file_cut_short_is_read_again_from_its_start(path: Path):
+    tail = JsonLinesTail(path)
+    path.write_text('{"a": 1}\n{"a": 2}\n')
+    tail.read()
+    path.write_text('{"a": 3}\n')
+    news = tail.read()
+
+    assert (news.rows, news.restarted) == ([{"a": 3}], True)
+
+
+def test_links_and_pipes_are_not_opened(path: Path, tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.write_text('{"a": 1}\n')
+    path.symlink_to(secret)
+    os.mkfifo(tmp_path / "pipe")
+
+    assert JsonLinesTail(path).read().rows == []
+    assert JsonLinesTail(tmp_path / "pipe").read().rows == []

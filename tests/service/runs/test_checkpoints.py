@@ -1,0 +1,67 @@
+"""Checkpoints that are whole or not there."""
+
+from pathlib import Path
+
+import pytest
+
+from slicing_rllib.service.errors import CheckpointError
+from slicing_rllib.service.runs.checkpoints import (
+    checkpoints,
+    newest_valid,
+    save_checkpoint,
+    verify,
+)
+
+
+def write(folder: Path) -> None:
+    (folder / "inner").mkdir()
+    (folder / "inner" / "weights").write_bytes(b"0123456789")
+
+
+def test_a_checkpoint_verifies(tmp_path: Path):
+    assert verify(save_checkpoint(tmp_path, 70, write, keep=2)) == 70
+
+
+def test_only_the_newest_are_kept(tmp_path: Path):
+    for steps in (5, 50, 500):
+        save_checkpoint(tmp_path, steps, write, keep=2)
+
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_000000050", "step_000000500"]
+
+
+def test_a_write_that_fails_leaves_the_older_one(tmp_path: Path):
+    save_checkpoint(tmp_path, 1, write, keep=2)
+
+    def fail(folder: Path) -> None:
+        write(folder)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(tmp_path, 2, fail, keep=2)
+
+    newest, _ = newest_valid(tmp_path)
+    assert newest is not None
+    assert newest.name == "step_000000001"
+
+
+@pytest.mark.parametrize("harm", ["truncate", "remove", "manifest"])
+def test_a_damaged_one_is_passed_over_and_named(tmp_path: Path, harm: str):
+    save_checkpoint(tmp_path, 1, write, keep=2)
+    newest = save_checkpoint(tmp_path, 2, write, keep=2)
+    victim = newest / "inner" / "weights"
+    match harm:
+        case "truncate":
+            victim.write_bytes(b"01234")
+        case "remove":
+            victim.unlink()
+        case "manifest":
+            (newest / "manifest.json").write_text("{")
+
+    with pytest.raises(CheckpointError):
+        verify(newest)
+    found, passed_over = newest_valid(tmp_path)
+
+    assert found is not None
+    assert found.name == "step_000000001"
+    assert len(passed_over) == 1
+    assert "step_000000002" in passed_over[0]

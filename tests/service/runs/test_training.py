@@ -1,0 +1,190 @@
+"""A run from config to summary, stopped, killed, resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slicing_rllib.evaluation.statistics import METRICS
+from slicing_rllib.learning import TD3
+from slicing_rllib.learning.worker_health import WorkerHealth
+from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.errors import Interrupted, RunError
+from slicing_rllib.service.runs import training
+from slicing_rllib.service.runs.interruption import Interruption
+from slicing_rllib.service.runs.progress import ProgressListener
+from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.runs.training import train
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+class StopsAt(ProgressListener):
+    """Sends this process a signal once training has come so far."""
+
+    def __init__(self, step: int, number: signal.Signals) -> None:
+        self._step, self._number = step, number
+
+    def trained(self, row: dict, total_steps: int) -> None:
+        if row["env_steps"] == self._step:
+            os.kill(os.getpid(), self._number)
+
+
+def numbers_of(run: RunDirectory) -> dict:
+    """A summary without what time decides."""
+    timed = ("seconds", "seconds_by_part")
+    return {key: value for key, value in run.summary().items() if key not in timed}
+
+
+def test_a_run_leaves_all_that_it_promises(finished: RunDirectory, small: RunConfig):
+    names = {path.name for path in finished.path.iterdir()}
+    summary = finished.summary()
+
+    assert names == {
+        "config.yaml", "metrics.jsonl", "events.jsonl", "checkpoints", "policies.safetensors",
+        "experience.safetensors", "evaluation.npz", "summary.json", "figures",
+    }  # fmt: skip
+    assert set(summary["policies"]) == set(small.evaluated_policies)
+    assert {*METRICS, "oracle_gap_closed", "ci95"} <= set(summary["policies"]["drl"])
+    assert (summary["env_steps"], summary["seed"]) == (150, 0)
+    # An update per step once exploration is over: at the step that ends it, too.
+    assert summary["updates"] == 101
+    assert finished.config() == small
+    assert {path.suffix for path in finished.figures.iterdir()} == {".png", ".svg"}
+
+
+def test_rows_tell_of_every_cell_and_its_references(finished: RunDirectory):
+    rows = finished.metrics()
+
+    assert [row["env_steps"] for row in rows] == [25, 50, 75, 100, 125, 150]
+    assert [("evaluation_reward_mean" in row) for row in rows] == [False, True] * 3
+    assert set(rows[-1]["references"]) == {"equal", "traffic_aware", "oracle"}
+    assert list(rows[-1]["cells"]) == [f"cell_{k}" for k in range(1, 13)]
+    assert {"reward", "critic_loss", "satisfaction", "phase", "replay_size", "prb_ratio"} <= set(
+        rows[-1]["cells"]["cell_1"]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [25, 75])
+def test_stopped_and_resumed_is_never_stopped(
+    finished: RunDirectory, small: RunConfig, tmp_path: Path, step: int, number: signal.Signals
+):
+    """Bit for bit, in exploration and after it."""
+    run = RunDirectory.create(tmp_path / "run", small)
+    with pytest.raises(Interrupted):
+        train(small, run, StopsAt(step, number))
+
+    train(small, run, ProgressListener(), resume=True)
+
+    assert numbers_of(run) == numbers_of(finished)
+    assert [row["reward_mean"] for row in run.metrics()] == [
+        row["reward_mean"] for row in finished.metrics()
+    ]
+    assert [event["kind"] for event in run.events()] == [
+        "started", "interrupted", "resumed", "finished",
+    ]  # fmt: skip
+
+
+def test_killed_between_checkpoints_it_goes_on_from_the_last(
+    finished: RunDirectory, small: RunConfig, small_yaml: Path, tmp_path: Path
+):
+    """kill -9, and the newest checkpoint cut in half."""
+    run_path = tmp_path / "run"
+    arguments = ["train", str(small_yaml), "--out", str(run_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slicing_rllib", *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    newest = run_path / "checkpoints" / "step_000000100"
+    deadline = time.monotonic() + 100
+    while not newest.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    victim = newest / "algorithm_state.pkl"
+    victim.write_bytes(victim.read_bytes()[:1000])
+    run = RunDirectory.open(run_path)
+
+    train(small, run, ProgressListener(), resume=True)
+
+    assert numbers_of(run) == numbers_of(finished)
+    kinds = [event["kind"] for event in run.events()]
+    assert "checkpoint_passed_over" in kinds
+    assert "resumed" in kinds
+
+
+class KillsTheWorker(ProgressListener):
+    """With -9, once training has come so far."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self.killed = step, 0
+
+    def trained(self, row: dict, total_steps: int) -> None:
+        if row["env_steps"] == self._step and not self.killed:
+            for process in psutil.Process().children(recursive=True):
+                if "ColumnarEnvRunner" in " ".join(process.cmdline()):
+                    process.kill()
+                    self.killed += 1
+
+
+def test_a_run_waits_for_its_only_worker_to_come_back(small: RunConfig, tmp_path: Path):
+    """Ray restarts it in seconds, in which iterations make no step: no reason to end the run."""
+    config = small.model_copy(update={"num_env_runners": 1})
+    run = RunDirectory.create(tmp_path / "run", config)
+    watcher = KillsTheWorker(step=75)
+
+    summary = train(config, run, watcher)
+
+    kinds = [event["kind"] for event in run.events()]
+    assert watcher.killed == 1
+    assert summary["env_steps"] >= config.total_steps
+    assert (kinds.count("worker_lost"), kinds.count("worker_restarted")) == (1, 1)
+    assert kinds.count("stalled") == 1
+    assert run.metrics()[-1]["cells"]["cell_1"]["satisfaction"] >= 0
+
+
+def test_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path: Path, monkeypatch):
+    """As when every worker is gone for longer than a run waits, and RLlib goes on in silence."""
+    monkeypatch.setattr(training, "WORKERS_BACK_WITHIN_S", 0.0)
+    monkeypatch.setattr(WorkerHealth, "lost", True)
+    run = RunDirectory.create(tmp_path / "run", small)
+    monkeypatch.setattr(TD3, "_take", lambda self, step: None)
+
+    with pytest.raises(RunError, match="without a step"):
+        train(small, run, ProgressListener())
+
+    assert [event["kind"] for event in run.events()].count("stalled") == 3
+
+
+def test_nobody_waits_for_workers_for_ever(small: RunConfig, tmp_path: Path, monkeypatch):
+    """They are lost at five looks, for which there is time, and still make no step at the sixth."""
+    looks = iter(range(5))
+    monkeypatch.setattr(training, "BETWEEN_LOOKS_S", 0.0)
+    monkeypatch.setattr(TD3, "_take", lambda self, step: None)
+    monkeypatch.setattr(WorkerHealth, "lost", property(lambda self: next(looks, None) is not None))
+    run = RunDirectory.create(tmp_path / "run", small)
+
+    with pytest.raises(RunError, match="6 iterations without a step"):
+        train(small, run, ProgressListener())
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    interruption = Interruption()
+    interruption.ask(signal.SIGINT, None)
+
+    assert interruption.wanted
+    with pytest.raises(KeyboardInterrupt):
+        interruption.ask(signal.SIGINT, None)
+
+
+def test_the_summary_is_json_without_surprises(finished: RunDirectory):
+    text = (finished.path / "summary.json").read_text()
+
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))

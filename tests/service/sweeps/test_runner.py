@@ -1,0 +1,140 @@
+"""Sweeps: what is searched, and what survives a kill."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from slicing_rllib.service.cli import run
+from slicing_rllib.service.errors import ConfigError
+from slicing_rllib.service.sweeps import runner as sweeps
+from slicing_rllib.service.sweeps.config import SWEEPS, load_sweep
+
+SWEEP = {
+    "name": "tiny",
+    "base": "quick",
+    "set": [
+        "learning.exploration_steps=40", "learning.training_steps=80",
+        "learning.steps_per_iteration=20", "evaluation.steps=5", "evaluation.seeds=1",
+    ],
+    "search_space": {
+        "learning.actor_lr": {"dist": "uniform", "low": 1e-4, "high": 1e-2, "log": True},
+    },
+    "num_samples": 8,
+    "scheduler": "asha",
+    "report_every_steps": 40,
+}  # fmt: skip
+
+
+def written(folder: Path, **changes: object) -> Path:
+    path = folder / "sweep_file.yaml"
+    path.write_text(yaml.safe_dump(SWEEP | changes))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_sweeps_that_come_along_are_valid(path: Path):
+    assert load_sweep(path.stem).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedular": "asha"}, "unknown key schedular, did you mean scheduler?"),
+        ({"search_space": {"learning.actr_lr": {"dist": "grid", "values": [1]}}},
+         "unknown key learning.actr_lr, did you mean actor_lr?"),
+        ({"search_space": {"learning.gamma": {"dist": "uniform", "low": 0.5, "high": 1.5}}},
+         "learning.gamma=1.5"),
+        ({"search_space": {"seed": {"dist": "uniform", "low": 3, "high": 1}}}, "low < high"),
+        ({"search_space": {}}, "search_space"),
+        ({"metric": "reward"}, "metric: Input should be"),
+        ({"set": ["env.deployments=[]"], "metric": "target_reward_mean"}, "cells that come up"),
+        ({"base": "nowhere"}, "nowhere"),
+    ],
+)  # fmt: skip
+def test_a_bad_sweep_is_one_line(changes: dict, message: str, tmp_path: Path):
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(str(written(tmp_path, **changes)))
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_trial_holds_a_cpu_for_each_of_its_env_runners(tmp_path: Path):
+    """Without, Ray would never start them."""
+    sweep = load_sweep(str(written(tmp_path, set=[*SWEEP["set"], "num_env_runners=2"])))
+
+    assert sweeps._bundles(sweep) == [{"CPU": 1}, {"CPU": 1}, {"CPU": 1}]
+
+
+def test_every_value_of_a_grid_is_tried_once(ray_session, tmp_path: Path, capsys):
+    grid = {"learning.actor_lr": {"dist": "grid", "values": [1e-3, 1e-4]}}
+    path = written(tmp_path, search_space=grid, num_samples=1, scheduler="none")
+    folder = tmp_path / "out"
+
+    assert run(["sweep", str(path), "--out", str(folder), "--json"]) == 0
+
+    rows = json.loads(capsys.readouterr().out)
+    assert sorted(row["settings"]["learning.actor_lr"] for row in rows) == [1e-4, 1e-3]
+    assert [row["env_steps"] for row in rows] == [120, 120]
+    assert rows[0]["value"] >= rows[1]["value"]
+    assert (folder / "figures" / "parallel_coordinates.png").is_file()
+    assert run(["sweep", str(path), "--out", str(folder)]) == 1
+    assert "already is a sweep" in capsys.readouterr().err
+
+
+def test_a_sweep_outlives_a_killed_trial_and_a_killed_driver(tmp_path: Path, capsys):
+    """Eight trials; one killed with -9, then the driver: resumed, each counts once."""
+    folder = tmp_path / "out"
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "slicing_rllib", "sweep", str(written(tmp_path)),
+         "--out", str(folder)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _trial_processes(driver)[0].kill()
+    deadline = time.monotonic() + 90
+    while not _finished(folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.wait()
+    # What Ray started for the driver goes with it; these are ours, by their process ids.
+    for process in family:
+        if process.is_running():
+            process.kill()
+
+    assert run(["sweep", "--resume", "--out", str(folder), "--json"]) == 0
+
+    rows = json.loads(capsys.readouterr().out)
+    assert len({row["trial_id"] for row in rows}) == len(rows) == 8
+    assert all(row["error"] is None for row in rows)
+    assert all(row["env_steps"] in (40, 80, 120) for row in rows)
+    assert max(row["env_steps"] for row in rows) == 120
+
+
+def _trial_processes(driver: subprocess.Popen) -> list[psutil.Process]:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        children = psutil.Process(driver.pid).children(recursive=True)
+        trials = [child for child in children if "Trial" in _title(child)]
+        if trials:
+            return trials
+        time.sleep(0.1)
+    raise AssertionError("no trial began within 90 s")
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return "".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _finished(folder: Path) -> bool:
+    """Whether some trial has reported to the end of its first part."""
+    return any(path.stat().st_size for path in folder.glob("trials/*/result.json"))
