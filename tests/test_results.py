@@ -1,69 +1,70 @@
-"""The README's numbers are those of the committed tables."""
+"""The tables and numbers of committed results agree with each other."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from slicing_rllib.service.experiments.config import ExperimentConfig
+from slicing_rllib.service.experiments.config import read_saved_experiment
 from slicing_rllib.service.experiments.report import headline
 
-
-def experiment_of(table: Path) -> ExperimentConfig:
-    text = (table.parent / "experiment.yaml").read_text(encoding="utf-8")
-    return ExperimentConfig.model_validate(yaml.safe_load(text))
-
-
-ROOT = Path(__file__).parents[1]
-RESULTS = sorted((ROOT / "tune_configs" / "results").glob("*/results.csv"))
-TOLD_BY_GAINS = [path for path in RESULTS if experiment_of(path).shows == "gains"]
-ALL_PAIRS = sorted((ROOT / "tune_configs" / "results").glob("*/pairs.csv"))
-LARGEST_TABLES_BYTES = 300_000
+TUNE_CONFIGS = Path(__file__).parents[1] / "tune_configs"
+RESULTS = sorted(path.parent for path in TUNE_CONFIGS.glob("results/*/results.csv"))
+SHOWN_BY_GAINS = [folder for folder in RESULTS if read_saved_experiment(folder).shows == "gains"]
+WITH_PAIRS = [folder for folder in RESULTS if (folder / "pairs.csv").is_file()]
+MAX_TABLE_BYTES = 300_000
 
 
-@pytest.mark.parametrize("table", RESULTS, ids=lambda path: path.parent.name)
-def test_the_readme_says_what_the_tables_say(table: Path):
-    assert headline(table.parent).strip() in (ROOT / "README.md").read_text(encoding="utf-8")
+def read_summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("table", RESULTS, ids=lambda path: path.parent.name)
-def test_tables_are_compact(table: Path):
-    assert sum(p.stat().st_size for p in table.parent.glob("*.csv")) < LARGEST_TABLES_BYTES
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda path: path.name)
+def test_the_page_of_experiments_shows_the_committed_tables(folder: Path):
+    assert headline(folder).strip() in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("table", TOLD_BY_GAINS, ids=lambda path: path.parent.name)
-def test_gains_are_those_of_the_curves(table: Path):
-    experiment = experiment_of(table)
-    curves = (
-        pd.read_csv(table.parent / "curves.csv").set_index(["arm", "steps", "seed"]).sort_index()
-    )
-    gains = json.loads((table.parent / "summary.json").read_text(encoding="utf-8"))["gains"]
-    reference = curves["evaluated"].loc[experiment.reference]
+def test_the_figures_of_the_page_exist():
+    page = (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
+    linked = [line.partition("](")[2].rstrip(")") for line in page.splitlines() if "![" in line]
+
+    assert linked
+    assert all((TUNE_CONFIGS / path).is_file() for path in linked)
+
+
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda path: path.name)
+def test_committed_tables_are_small(folder: Path):
+    assert sum(path.stat().st_size for path in folder.glob("*.csv")) < MAX_TABLE_BYTES
+
+
+@pytest.mark.parametrize("folder", SHOWN_BY_GAINS, ids=lambda path: path.name)
+def test_gains_are_those_of_the_curves(folder: Path):
+    curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "steps", "seed"]).sort_index()
+    reference = curves["evaluated"].loc[read_saved_experiment(folder).reference]
     first = reference.index.get_level_values("steps").min()
 
-    for arm, found in gains.items():
+    for arm, found in read_summary(folder)["gains"].items():
         for step, gain in found.items():
             ours = curves["evaluated"].loc[arm, int(step)]
-            less = ours - reference.loc[int(step) or first]
-            assert gain["evaluated"]["mean"] == pytest.approx(less.mean(), abs=1e-5)
+            difference = ours - reference.loc[int(step) or first]
+            assert gain["evaluated"]["mean"] == pytest.approx(difference.mean(), abs=1e-5)
 
 
-@pytest.mark.parametrize("table", ALL_PAIRS, ids=lambda path: path.parent.name)
-def test_the_best_and_a_random_choice_are_those_of_the_pairs(table: Path):
-    pairs = pd.read_csv(table)
-    measures = json.loads((table.parent / "summary.json").read_text(encoding="utf-8"))["measures"]
+@pytest.mark.parametrize("folder", WITH_PAIRS, ids=lambda path: path.name)
+def test_the_best_and_a_random_choice_are_those_of_the_pairs(folder: Path):
+    pairs = pd.read_csv(folder / "pairs.csv")
     by_target = pairs.groupby(["steps", "seed", "target"])["gain"]
     expected = {"best": by_target.max(), "random": by_target.mean()}
 
     for choice, gain in expected.items():
         mean = gain.groupby(["steps", "seed"]).mean().groupby("steps").mean()
-        for step, told in measures.items():
-            assert told[choice]["gain"]["mean"] == pytest.approx(mean.loc[int(step)], abs=1e-5)
+        for step, measures in read_summary(folder)["measures"].items():
+            found = measures[choice]["gain"]["mean"]
+            assert found == pytest.approx(mean.loc[int(step)], abs=1e-5)
 
 
-def test_there_are_results():
+def test_there_are_results_of_every_kind():
     assert RESULTS
-    assert TOLD_BY_GAINS
-    assert ALL_PAIRS
+    assert SHOWN_BY_GAINS
+    assert WITH_PAIRS

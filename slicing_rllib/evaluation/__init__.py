@@ -1,4 +1,4 @@
-"""How policies compare: paired rollouts and their statistics."""
+"""Comparison of policies: paired rollouts, their statistics, and figures."""
 
 from slicing_rllib.evaluation.rollout import Rollout, rollout
 from slicing_rllib.evaluation.statistics import PolicySummary, summarise

@@ -1,4 +1,4 @@
-"""Figures of an experiment: the paper's figures 4 to 8 with the paper's own numbers in them."""
+"""Figures of an experiment: the paper's Figs. 4 to 6 and 8, with the paper's own numbers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,21 +9,21 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from slicing_rllib.evaluation.figures import COLOURS, STYLE
+from slicing_rllib.evaluation.figure_style import COLOURS, OTHER_COLOUR, STYLE, make_axes
 from slicing_rllib.evaluation.paper_numbers import PAPER, PAPER_TITLES
 
 ARM_COLOURS = ("#009E73", "#CC79A7", "#F0E442", "#66A61E", "#7570B3", "#A6761D", "#E7298A")
-"""For arms that are no policies of the fixed palette."""
-STROKES = (("o", "-"), ("s", ":"), ("^", "-."))
-"""Marker and line of the first, second and third arm of one colour."""
-LEVELS = np.linspace(0.0, 1.0, 1001)
-"""Points of a distribution's curve."""
+"""For arms without a colour in the palette of policies."""
+LINE_STYLES = (("o", "-"), ("s", ":"), ("^", "-."))
+"""Marker and line style of the first, second and third arm of one colour."""
+QUANTILES = np.linspace(0.0, 1.0, 1001)
+"""Quantiles at which a distribution's curve is drawn."""
 EARLY_STEPS = 50
-"""Curves that begin later have nothing to show on a logarithmic axis."""
+"""Curves that begin later get a linear axis: a logarithmic one would squeeze them."""
 
 
 class Band(NamedTuple):
-    """A curve over seeds."""
+    """A curve of means over seeds, with its 95 % interval."""
 
     steps: Sequence[float]
     mean: Sequence[float]
@@ -31,116 +31,133 @@ class Band(NamedTuple):
     high: Sequence[float]
 
 
-def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """Known policies in their own colour, others each in one that no policy has."""
+def assign_colours(names: Iterable[str]) -> dict[str, str]:
+    """Known policies in their own colour, others in colours that no policy has, in turn."""
     listed = list(names)
     others = [name for name in listed if name not in COLOURS]
-    own = {name: ARM_COLOURS[i % len(ARM_COLOURS)] for i, name in enumerate(others)}
-    return {name: COLOURS.get(name) or own[name] for name in listed}
+    colours = {name: ARM_COLOURS[i % len(ARM_COLOURS)] for i, name in enumerate(others)}
+    return {name: COLOURS.get(name) or colours[name] for name in listed}
 
 
-def reward_bands(bands: Mapping[str, Band], levels: Mapping[str, float], titles: Mapping[str, str]):
-    """Reward without noise over own steps, with 95 % intervals over seeds: Fig. 4."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.2, 4.0), layout="constrained")
-        axes = figure.add_subplot()
-    shades = colours_of(bands)
+def draw_reward_bands(
+    bands: Mapping[str, Band], levels: Mapping[str, float], titles: Mapping[str, str]
+) -> Figure:
+    """Reward without exploration noise over steps under the own policy, by arm.
+
+    `levels` are the rewards of baselines, `titles` the arms' names in the legend.
+    Source: the paper, Fig. 4.
+    """
+    figure, axes = make_axes(
+        8.2,
+        4.0,
+        x_label="steps under its own policy",
+        y_label="mean reward, evaluated without noise",
+    )
+    colours = assign_colours(bands)
     drawn: Counter[str] = Counter()
     for name, band in bands.items():
-        shade = shades[name]
-        marker, line = STROKES[drawn[shade] % len(STROKES)]
-        drawn[shade] += 1
-        look = {"color": shade, "marker": marker, "ls": line, "ms": 3, "lw": 1.4}
-        axes.plot(band.steps, band.mean, label=titles[name], **look)
-        axes.fill_between(band.steps, band.low, band.high, color=shade, alpha=0.15, lw=0)
+        colour = colours[name]
+        marker, line = LINE_STYLES[drawn[colour] % len(LINE_STYLES)]
+        drawn[colour] += 1
+        style = {"color": colour, "marker": marker, "ls": line, "ms": 3, "lw": 1.4}
+        axes.plot(band.steps, band.mean, label=titles[name], **style)
+        axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, lw=0)
     for name, level in levels.items():
         axes.axhline(level, color=COLOURS[name], ls="--", lw=1, label=name)
     if min(band.steps[0] for band in bands.values()) <= EARLY_STEPS:
         axes.set_xscale("symlog", linthresh=EARLY_STEPS)
     axes.set_xlim(left=0)
-    axes.set_xlabel("steps under its own policy")
-    axes.set_ylabel("mean reward, evaluated without noise")
     figure.legend(fontsize=7, loc="outside right upper")
     return figure
 
 
-def satisfaction_ccdfs(
-    values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str], *, marked: bool
+def draw_satisfaction_ccdfs(
+    values: Mapping[str, Float[np.ndarray, "..."]],
+    titles: Mapping[str, str],
+    *,
+    with_paper: bool,
 ) -> Figure:
-    """Share of (cell, step) satisfied to at least x: Fig. 5.
+    """Share of (cell, step) whose worst slice is satisfied to at least x, by policy.
 
-    Marked, the paper's shares are crosses.
+    `with_paper` marks the paper's shares at 0.95 with crosses. Source: the paper, Fig. 5.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-        axes = figure.add_subplot()
-    shades = colours_of(values)
+    figure, axes = make_axes(
+        6.0,
+        4.0,
+        x_label="satisfaction x of the worst slice",
+        y_label="share of (cell, step) at or above x",
+    )
+    colours = assign_colours(values)
     for name, satisfied in values.items():
-        ordered = np.quantile(satisfied, LEVELS)
-        share = 1.0 - LEVELS
+        ordered = np.quantile(satisfied, QUANTILES)
         label = titles.get(name, name)
-        axes.step(ordered, share, where="pre", color=shades[name], lw=1.3, label=label)
-    for name, row in PAPER.items() if marked else ():
-        place, said = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
-        axes.plot(0.95, place, "x", color="#444444", ms=6)
-        axes.annotate(said, (0.945, place), fontsize=6, ha="right", va="center")
-    axes.axvline(0.95, color="#444444", lw=0.8, ls=":")
+        axes.step(ordered, 1.0 - QUANTILES, where="pre", color=colours[name], lw=1.3, label=label)
+    for name, row in PAPER.items() if with_paper else ():
+        share, text = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
+        axes.plot(0.95, share, "x", color=OTHER_COLOUR, ms=6)
+        axes.annotate(text, (0.945, share), fontsize=6, ha="right", va="center")
+    axes.axvline(0.95, color=OTHER_COLOUR, lw=0.8, ls=":")
     axes.set_xlim(0.3, 1.005)
     axes.set_ylim(0.3, 1.01)
-    axes.set_xlabel("satisfaction x of the worst slice")
-    axes.set_ylabel("share of (cell, step) at or above x")
     axes.legend(fontsize=7, loc="lower left")
     return figure
 
 
-def delay_cdfs(
-    values: Mapping[str, Float[np.ndarray, "..."]], titles: Mapping[str, str], *, marked: bool
+def draw_delay_cdfs(
+    values: Mapping[str, Float[np.ndarray, "..."]],
+    titles: Mapping[str, str],
+    *,
+    with_paper: bool,
 ) -> Figure:
-    """Share of (cell, step) whose largest slice delay is at most x: Fig. 6.
+    """Share of (cell, step) whose largest slice delay is at most x, by policy.
 
-    Marked, the paper's averages are ticks on top.
+    `with_paper` marks the paper's averages at the top. Source: the paper, Fig. 6.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-        axes = figure.add_subplot()
-    shades = colours_of(values)
+    figure, axes = make_axes(
+        6.0, 4.0, x_label="largest slice delay x, ms", y_label="share of (cell, step) at or below x"
+    )
+    colours = assign_colours(values)
     for name, delays in values.items():
-        ordered, share = np.quantile(delays, LEVELS), LEVELS
+        ordered = np.quantile(delays, QUANTILES)
         label = f"{titles.get(name, name)}, mean {delays.mean():.2f} ms"
-        axes.step(ordered, share, where="post", color=shades[name], lw=1.3, label=label)
-    if marked:
+        axes.step(ordered, QUANTILES, where="post", color=colours[name], lw=1.3, label=label)
+    if with_paper:
         averages = {PAPER_TITLES[name]: row["delay_max_ms"] for name, row in PAPER.items()}
-        axes.vlines(list(averages.values()), 0.97, 1.0, color="#444444", lw=1)
-        said = ", ".join(f"{name} {delay:g}" for name, delay in averages.items())
-        place = (0.95 * min(averages.values()), 0.985)
-        axes.annotate(f"paper's averages: {said}", place, fontsize=6, ha="right", va="center")
+        axes.vlines(list(averages.values()), 0.97, 1.0, color=OTHER_COLOUR, lw=1)
+        listed = ", ".join(f"{name} {delay:g}" for name, delay in averages.items())
+        left_of_marks = (0.95 * min(averages.values()), 0.985)
+        axes.annotate(
+            f"paper's averages: {listed}", left_of_marks, fontsize=6, ha="right", va="center"
+        )
     axes.set_xscale("log")
     axes.set_ylim(0, 1.01)
-    axes.set_xlabel("largest slice delay x, ms")
-    axes.set_ylabel("share of (cell, step) at or below x")
     axes.legend(fontsize=7, loc="lower right")
     return figure
 
 
-def gain_over_distance(
+def draw_gain_over_distance(
     distance: Float[np.ndarray, " pair"],
     gain_by_step: Mapping[int, Float[np.ndarray, " pair"]],
     correlation: Mapping[int, float],
     measure: str,
 ) -> Figure:
-    """Gain at equal steps, less the target's mean over all its sources, by distance: Fig. 8."""
+    """Gain minus the target's mean gain, over the rank of distance; a panel per step.
+
+    `correlation` is the Spearman correlation of nearness with gain at each step. The line joins
+    means over fifths of the pairs. Source: the paper, Fig. 8.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.6 * len(gain_by_step) + 0.6, 3.2), layout="constrained")
         panels = figure.subplots(1, len(gain_by_step), squeeze=False)[0]
-    place = np.argsort(np.argsort(distance)) / max(len(distance) - 1, 1)
+    rank = np.argsort(np.argsort(distance)) / max(len(distance) - 1, 1)
     for axes, (step, gain) in zip(panels, gain_by_step.items(), strict=True):
-        axes.plot(place, gain, ".", ms=3, color="#0072B2", alpha=0.4)
+        axes.plot(rank, gain, ".", ms=3, color="#0072B2", alpha=0.4)
         edges = np.linspace(0, 1, 6)
-        which = np.clip(np.digitize(place, edges) - 1, 0, 4)
-        means = [gain[which == i].mean() for i in range(5) if (which == i).any()]
+        fifth = np.clip(np.digitize(rank, edges) - 1, 0, 4)
+        means = [gain[fifth == i].mean() for i in range(5) if (fifth == i).any()]
         axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", ms=4, color="#D55E00")
-        axes.axhline(0, color="#444444", lw=0.8)
+        axes.axhline(0, color=OTHER_COLOUR, lw=0.8)
         axes.set_title(f"{step} steps, Spearman {correlation[step]:+.2f}", fontsize=8)
         axes.set_xlabel(f"rank of {measure} distance", fontsize=8)
-    panels[0].set_ylabel("gain less the target's mean")
+    panels[0].set_ylabel("gain − target's mean gain")
     return figure

@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside what is measured here."""
+"""Numbers that the paper reports, for comparison with results of this code."""
 
 PAPER = {
     "traffic_aware": {"satisfaction_mean": 0.87, "fail_rate_95": 0.25, "delay_max_ms": 1.8},
@@ -7,4 +7,4 @@ PAPER = {
 }
 """By policy. Source: the paper, Fig. 5, Fig. 6 and text."""
 PAPER_TITLES = {"traffic_aware": "baseline", "drl": "DRL", "tl": "TL"}
-"""What the paper calls them."""
+"""The paper's names of these policies."""

@@ -1,4 +1,4 @@
-"""Runs a policy on a network and keeps what every cell got, step by step."""
+"""Runs a policy on a network and records the rewards and KPIs of every cell and step."""
 
 from typing import NamedTuple
 
@@ -17,9 +17,9 @@ class Rollout(NamedTuple):
     reward: PerStep
     """Eq. (2)."""
     satisfaction: PerStep
-    """Worst slice's throughput over what it is promised, at most 1."""
+    """Smallest over slices of min(throughput / SLA throughput, 1)."""
     delay_max_ms: PerStep
-    """The largest of a cell's per-slice average delays."""
+    """The largest of the cell's average delays per slice."""
     live: Bool[np.ndarray, "step cell"]
     """False where the cell was off; the other columns are zero there."""
     throughput_mbps: PerStepSlice
@@ -28,7 +28,10 @@ class Rollout(NamedTuple):
 
 
 def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
-    """`steps` network steps from a seeded reset; equal seeds give equal traffic and movement."""
+    """`steps` network steps from a reset with `seed`.
+
+    Equal seeds give equal traffic and movement, whatever the policy does.
+    """
     columns = env.reset_columns(seed)
     rewards, lives, kpis = [], [], []
     for _ in range(steps):

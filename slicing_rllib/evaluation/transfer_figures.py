@@ -1,4 +1,4 @@
-"""Figures of transfer: who is like whom, and what a warm start is worth."""
+"""Figures of transfer: similarity of cells, and rewards after a warm start."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,22 +8,23 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from slicing_rllib.evaluation.figures import COLOURS, STYLE
+from slicing_rllib.evaluation.figure_style import COLOURS, STYLE, make_axes
 
-WRITTEN_OUT_CELLS = 16
-"""Networks up to this size have a number in each square."""
+MAX_NUMBERED_CELLS = 16
+"""Larger networks have no number in each square."""
 
 
-def heat_map(
+def draw_heat_map(
     cells: Sequence[str],
     distances: Float[np.ndarray, "source target"],
     groups: Sequence[str],
     chosen: Mapping[str, str],
     measure: str,
 ) -> Figure:
-    """Distance of every source from every target, SLA group by SLA group: Fig. 7 of the paper.
+    """Distance of every source from every target, with cells ordered by SLA group.
 
-    `chosen` maps a target to the source it learned from, which is framed.
+    `groups` is the SLA group of each cell; `chosen` maps a target to its source, which gets a
+    frame. Source: the paper, Fig. 7.
     """
     order = sorted(range(len(cells)), key=lambda i: groups[i])
     names = [f"{cells[i].removeprefix('cell_')} {groups[i]}" for i in order]
@@ -35,39 +36,41 @@ def heat_map(
     image = axes.imshow(shown, cmap="cividis")
     axes.set_xlabel("target cell, SLA group")
     axes.set_ylabel("source cell, SLA group")
-    if len(cells) <= WRITTEN_OUT_CELLS:
+    if len(cells) <= MAX_NUMBERED_CELLS:
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
         middle = float(np.nanmean([shown.min(), shown.max()]))
         for (row, column), value in np.ndenumerate(shown):
             colour = "black" if value > middle else "white"
             axes.text(column, row, f"{value:.2g}", ha="center", va="center", size=6, color=colour)
-    places = {cells[i]: place for place, i in enumerate(order)}
+    positions = {cells[i]: position for position, i in enumerate(order)}
     for target, source in chosen.items():
-        if source in places and target in places:
-            corner = (places[target] - 0.5, places[source] - 0.5)
+        if source in positions and target in positions:
+            corner = (positions[target] - 0.5, positions[source] - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=2))
     figure.colorbar(image, ax=axes, label=f"{measure} distance", shrink=0.85)
     return figure
 
 
-def warm_start_curves(
+def draw_warm_start_curves(
     cell: str,
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    came_up: int,
-    took_over: int,
+    joined_at: int,
+    controlled_from: int,
 ) -> Figure:
-    """A cell's reward without exploration noise over network steps, by way of learning."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
-        axes = figure.add_subplot()
+    """A cell's reward without exploration noise, transferred and from scratch.
+
+    `curves` are steps and rewards by policy (`drl`, `tl`). The cell is under the default action
+    from network step `joined_at` and under its own policy from `controlled_from`.
+    """
+    figure, axes = make_axes(
+        6.0, 3.8, x_label="network step", y_label=f"evaluated reward of {cell}"
+    )
     labels = {"tl": "transferred", "drl": "from scratch"}
     for name, (steps, rewards) in curves.items():
         axes.plot(steps, rewards, color=COLOURS[name], marker="o", ms=3, lw=1.4, label=labels[name])
-    axes.axvspan(came_up, took_over, color="#000000", alpha=0.06, lw=0)
-    axes.text((came_up + took_over) / 2, 0.02, "default action", ha="center", fontsize=8)
-    axes.set_xlabel("network step")
-    axes.set_ylabel(f"evaluated reward of {cell}")
+    axes.axvspan(joined_at, controlled_from, color="#000000", alpha=0.06, lw=0)
+    axes.text((joined_at + controlled_from) / 2, 0.02, "default action", ha="center", fontsize=8)
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=8, loc="lower right")
     return figure

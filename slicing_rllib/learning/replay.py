@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from slicing_rllib.env.columns import StepColumns
+
 Rows = Float32[np.ndarray, "*rows width"]
 
 
@@ -21,6 +23,18 @@ class Transitions(NamedTuple):
     next_obs: np.ndarray
     terminated: np.ndarray
     outcome: np.ndarray
+
+
+def make_transitions(before: StepColumns, after: StepColumns) -> Transitions:
+    """One transition of each cell, from two successive steps of a columnar environment."""
+    return Transitions(
+        before.obs,
+        after.action,
+        after.reward,
+        after.obs,
+        after.terminated.astype(np.float32),
+        after.outcome,
+    )
 
 
 class Replay:

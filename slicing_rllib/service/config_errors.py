@@ -1,4 +1,4 @@
-"""One line for the first thing that is wrong in a YAML document: place, key, what was expected."""
+"""Turns the first error that pydantic finds in a YAML document into one line for the user."""
 
 import difflib
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+JsonSchema = dict[str, Any]
+
 
 def describe_first_problem(
     error: ValidationError,
@@ -14,7 +16,7 @@ def describe_first_problem(
     text: str,
     settings: Sequence[str] = (),
     *,
-    schema: dict[str, Any],
+    schema: JsonSchema,
 ) -> str:
     """The first thing that is wrong, in one line: place, key, what was expected.
 
@@ -22,30 +24,23 @@ def describe_first_problem(
     `settings` are `--set` arguments that override it; `schema` is the document's JSON Schema, from
     which the nearest known key is suggested.
     """
-    problem = _of_the_kind_meant(error.errors(include_url=False))[0]
-    unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-    # A union's branch stands in the path by its class's name; no known key begins with a capital.
-    parts = [str(part) for part in problem["loc"]]
-    known = parts[:-1] if unknown else parts
-    path = [part for part in known if not part[:1].isupper()] + parts[len(known) :]
+    problem = _drop_other_kinds(error.errors(include_url=False))[0]
+    is_unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    path = _find_key_path(problem["loc"], is_unknown)
     key = ".".join(path)
-    place = f"{where}{_line_of(text, path)}"
-    for setting in settings:
-        if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
-            place = f"--set {setting}"
-    if unknown:
-        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1], schema), n=1, cutoff=0.5)
-        hint = f", did you mean {near[0]}?" if near else ""
-        return f"{place}: unknown key {key}{hint}"
+    place = _describe_place(where, text, path, settings)
+    if is_unknown:
+        return f"{place}: unknown key {key}{_suggest_key(path, schema)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     got = problem.get("input")
-    said = problem["type"] == "value_error" or not isinstance(got, str | int | float | bool)
-    shown = "" if said else f", got {got!r}"
+    # Our own messages already say what they got, and a whole section would not fit into a line.
+    shows_input = problem["type"] != "value_error" and isinstance(got, str | int | float | bool)
+    shown = f", got {got!r}" if shows_input else ""
     return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
 
 
-def _of_the_kind_meant(problems: list[Any]) -> list[Any]:
-    """Where `kind` chooses among descriptions, only what is wrong with the one it names."""
+def _drop_other_kinds(problems: list[Any]) -> list[Any]:
+    """Where `kind` selects one of several models, only the problems of the model it names."""
     others = {
         problem["loc"][:-1]
         for problem in problems
@@ -55,8 +50,29 @@ def _of_the_kind_meant(problems: list[Any]) -> list[Any]:
     return meant or problems
 
 
-def _line_of(text: str, path: Sequence[str]) -> str:
-    """`:line` of a key in a YAML text; nothing where the text does not have it."""
+def _find_key_path(location: Sequence[str | int], is_unknown: bool) -> list[str]:
+    """Keys from the top of the document to the problem.
+
+    pydantic inserts the class name of a union's branch into the location. No known key begins with
+    a capital letter, but an unknown key, which is the last one, may.
+    """
+    parts = [str(part) for part in location]
+    known = parts[:-1] if is_unknown else parts
+    return [part for part in known if not part[:1].isupper()] + parts[len(known) :]
+
+
+def _describe_place(where: str, text: str, path: Sequence[str], settings: Sequence[str]) -> str:
+    """The last `--set` argument that sets the key or one below it; else file and line."""
+    key = ".".join(path)
+    place = f"{where}{_find_line(text, path)}"
+    for setting in settings:
+        if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
+            place = f"--set {setting}"
+    return place
+
+
+def _find_line(text: str, path: Sequence[str]) -> str:
+    """`:line` of the deepest key of `path` in a YAML text; empty where there is none."""
     node = yaml.compose(text)
     line = ""
     for part in path:
@@ -71,34 +87,38 @@ def _line_of(text: str, path: Sequence[str]) -> str:
     return line
 
 
-def _known_keys(path: Sequence[str], schema: dict[str, Any]) -> list[str]:
+def _suggest_key(path: Sequence[str], schema: JsonSchema) -> str:
+    known = _list_known_keys(path[:-1], schema)
+    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _list_known_keys(path: Sequence[str], schema: JsonSchema) -> list[str]:
     """Keys that a schema has below a path."""
-    places = [schema]
+    nodes = [schema]
     for part in path:
-        places = [
-            below
-            for place in places
-            for candidate in _alternatives(place, schema)
-            for below in _below(candidate, part)
+        nodes = [
+            _enter(branch, part) for node in nodes for branch in _resolve_branches(node, schema)
         ]
     return [
         key
-        for place in places
-        for candidate in _alternatives(place, schema)
-        for key in candidate.get("properties", {})
+        for node in nodes
+        for branch in _resolve_branches(node, schema)
+        for key in branch.get("properties", {})
     ]
 
 
-def _alternatives(place: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """A schema node, references and unions resolved."""
-    if "$ref" in place:
-        return _alternatives(schema["$defs"][place["$ref"].rsplit("/", 1)[1]], schema)
-    union = place.get("anyOf", []) + place.get("oneOf", []) + place.get("allOf", [])
-    return [place] + [found for option in union for found in _alternatives(option, schema)]
+def _resolve_branches(node: JsonSchema, schema: JsonSchema) -> list[JsonSchema]:
+    """A schema node and all branches of its unions, with references resolved."""
+    if "$ref" in node:
+        return _resolve_branches(schema["$defs"][node["$ref"].rsplit("/", 1)[1]], schema)
+    union = node.get("anyOf", []) + node.get("oneOf", []) + node.get("allOf", [])
+    return [node] + [branch for option in union for branch in _resolve_branches(option, schema)]
 
 
-def _below(place: dict[str, Any], part: str) -> list[dict[str, Any]]:
-    if part in place.get("properties", {}):
-        return [place["properties"][part]]
-    items = place.get("items")
-    return [items] if part.isdigit() and isinstance(items, dict) else [place]
+def _enter(node: JsonSchema, part: str) -> JsonSchema:
+    """The schema of a property or list item; the node itself where it has no such part."""
+    if part in node.get("properties", {}):
+        return node["properties"][part]
+    items = node.get("items")
+    return items if part.isdigit() and isinstance(items, dict) else node

@@ -43,17 +43,17 @@ class ProgressBar(ProgressListener):
     def __exit__(self, *failure: object) -> None:
         self._bar.stop()
 
-    def says(self, message: str) -> None:
-        err.print(message, highlight=False, markup=False, soft_wrap=True)
+    def on_message(self, text: str) -> None:
+        err.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def trained(self, row: dict[str, Any], total_steps: int) -> None:
+    def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
         steps = row["env_steps"]
         note = f"{self._steps_per_s(steps, row['time_s']):.0f} steps/s  {_reward_note(row)}"
         self._show("training", steps, total_steps, note)
         if not err.is_terminal and (steps % LINE_EVERY_STEPS == 0 or steps >= total_steps):
-            self.says(f"step {steps} of {total_steps}  {note}")
+            self.on_message(f"step {steps} of {total_steps}  {note}")
 
-    def evaluates(self, policy: str, done: int, total: int) -> None:
+    def on_rollout(self, policy: str, done: int, total: int) -> None:
         self._show("evaluating", done, total, policy)
 
     def _show(self, what: str, done: int, total: int, note: str) -> None:

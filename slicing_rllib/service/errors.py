@@ -1,17 +1,17 @@
-"""Failures that end a command: each is one line for the user and decides the exit code."""
+"""Exceptions that end a command with one line for the user. Their class decides the exit code."""
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used. The message says where, what, and what was expected."""
+    """A config cannot be used (exit code 2): the message says where, why, and what was expected."""
 
 
 class RunError(RuntimeError):
-    """A run, job or command that cannot go on. The message is one line."""
+    """A run, job or command cannot go on (exit code 1). The message is one line."""
 
 
 class Interrupted(RunError):
-    """Somebody asked a run to stop; its checkpoint has been written."""
+    """Somebody asked a run to stop (exit code 130). Its checkpoint has been written."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint that cannot be used."""
+    """A checkpoint cannot be used."""

@@ -1,4 +1,4 @@
-"""A rollout is paired by its seed and keeps what the environment said."""
+"""Rollouts are paired by their seed and record what the environment returned."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def env():
     return SlicingEnv(built_in("paper"), episode_steps=5, default_seed=0)
 
 
-def test_a_rollout_outlives_episodes(env):
+def test_a_rollout_continues_over_the_end_of_episodes(env):
     run = rollout(env, Equal(), 12, seed=1)
 
     assert run.reward.shape == (12, 12)
@@ -30,8 +30,8 @@ def test_equal_seeds_give_equal_rollouts(env):
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_policies_meet_the_same_traffic(env):
-    """Demand does not depend on the split: the paired design stands on it."""
+def test_all_policies_meet_the_same_traffic(env):
+    """Demand does not depend on the split, which paired comparisons rely on."""
     demands = []
     for policy in (Equal(), TrafficAware()):
         rollout(env, policy, 8, seed=3)

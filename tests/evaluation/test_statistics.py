@@ -1,11 +1,11 @@
-"""Summaries over seeds, with numbers to redo in the head."""
+"""Summaries over seeds, with numbers that a reader can redo in the head."""
 
 import numpy as np
 import pytest
 
 from slicing_rllib.evaluation.rollout import Rollout
 from slicing_rllib.evaluation.statistics import (
-    gap_closed,
+    compute_gap_closed,
     interquartile_mean,
     paired_difference,
     probability_of_improvement,
@@ -15,8 +15,8 @@ from slicing_rllib.evaluation.statistics import (
 )
 
 
-def run_of(reward, satisfaction=1.0, delay_ms=1.0, live=True):
-    """One step, two cells."""
+def make_rollout(reward, satisfaction=1.0, delay_ms=1.0, live=True):
+    """A rollout of one step and two cells."""
     shape = (1, 2)
     slices = np.zeros((1, 2, 1))
     return Rollout(
@@ -30,31 +30,33 @@ def run_of(reward, satisfaction=1.0, delay_ms=1.0, live=True):
     )
 
 
-def test_a_seed_is_summed_up_over_cells_and_steps():
-    """Rewards .4 and .8, satisfaction .9 and 1, delays 1 and 3: .6, .95, half fail, 2 ms."""
-    metrics = seed_metrics(run_of([[0.4, 0.8]], [[0.9, 1.0]], [[1.0, 3.0]]))
+def test_a_seed_is_averaged_over_cells_and_steps():
+    """Rewards .4, .8; satisfaction .9, 1; delays 1 and 3 ms: .6, .95, half below .95, 2 ms."""
+    metrics = seed_metrics(make_rollout([[0.4, 0.8]], [[0.9, 1.0]], [[1.0, 3.0]]))
 
     assert metrics == pytest.approx([0.6, 0.95, 0.5, 2.0])
 
 
 def test_cells_that_are_off_do_not_count():
-    metrics = seed_metrics(run_of([[0.4, 0.0]], [[1.0, 0.0]], live=[[True, False]]))
+    metrics = seed_metrics(make_rollout([[0.4, 0.0]], [[1.0, 0.0]], live=[[True, False]]))
 
     assert metrics[:3] == pytest.approx([0.4, 1.0, 0.0])
 
 
-def test_the_gap_closed_is_the_share_of_the_way_to_the_oracle():
-    """From .6 to .9, a policy at .8 has gone two thirds."""
-    assert gap_closed(np.array([0.8]), np.array([0.6]), np.array([0.9])) == pytest.approx(2 / 3)
+def test_the_gap_closed_is_the_share_of_the_way_from_equal_to_oracle():
+    """A policy at .8 is two thirds of the way from .6 to .9."""
+    assert compute_gap_closed(np.array([0.8]), np.array([0.6]), np.array([0.9])) == pytest.approx(
+        2 / 3
+    )
 
 
-def test_a_summary_pairs_seeds():
-    """The policy is always .1 above equal and .1 below the oracle: half, without any spread."""
+def test_intervals_are_over_paired_seeds():
+    """The policy is always .1 above equal and .1 below the oracle, so the interval has no width."""
     base = [0.5, 0.6, 0.8]
     rollouts = {
-        "equal": [run_of(b) for b in base],
-        "drl": [run_of(b + 0.1) for b in base],
-        "oracle": [run_of(b + 0.2) for b in base],
+        "equal": [make_rollout(b) for b in base],
+        "drl": [make_rollout(b + 0.1) for b in base],
+        "oracle": [make_rollout(b + 0.2) for b in base],
     }
     summary = summarise(rollouts, np.random.default_rng(0))["drl"]
 
@@ -67,7 +69,7 @@ def test_a_summary_pairs_seeds():
 
 
 def test_one_seed_has_no_interval():
-    summary = summarise({"drl": [run_of(0.5)]}, np.random.default_rng(0))["drl"]
+    summary = summarise({"drl": [make_rollout(0.5)]}, np.random.default_rng(0))["drl"]
 
     assert summary.ci95["reward_mean"] is None
     assert summary.oracle_gap_closed is None
@@ -75,30 +77,33 @@ def test_one_seed_has_no_interval():
 
 def test_unpaired_seeds_are_refused():
     with pytest.raises(ValueError, match="expected as many seeds for every policy"):
-        summarise({"a": [run_of(1)], "b": [run_of(1), run_of(1)]}, np.random.default_rng(0))
+        summarise(
+            {"a": [make_rollout(1)], "b": [make_rollout(1), make_rollout(1)]},
+            np.random.default_rng(0),
+        )
 
 
 def test_the_interquartile_mean_drops_the_outer_quarters():
     assert interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])) == pytest.approx(2.0)
 
 
-def test_a_paired_difference_sees_through_the_spread_of_seeds():
-    """Seeds differ by ten, the policies by one on each: one, for certain."""
+def test_the_spread_between_seeds_cancels_in_a_paired_difference():
+    """Seeds differ by ten, policies by one on each seed: a difference of one without spread."""
     theirs = np.array([0.0, 10.0, 20.0])
 
     assert paired_difference(theirs + 1, theirs, np.random.default_rng(0)) == (1.0, (1.0, 1.0))
 
 
-def test_ties_count_half_an_improvement():
+def test_a_tie_counts_as_half_an_improvement():
     """Better, equal, worse, better: 2.5 of 4."""
     ours, theirs = np.array([2.0, 1.0, 0.0, 5.0]), np.array([1.0, 1.0, 1.0, 1.0])
 
     assert probability_of_improvement(ours, theirs) == pytest.approx(0.625)
 
 
-def test_without_a_gap_there_is_no_share_of_it():
-    """Equal share is as good as the oracle: nothing to close, and no interval of it."""
+def test_without_a_gap_there_is_no_share_closed():
+    """Equal shares are as good as the oracle: the share is NaN and has no interval."""
     same = np.array([0.5, 0.6])
 
-    assert np.isnan(gap_closed(same, same, same))
-    assert seed_interval(gap_closed, same, same, same, rng=np.random.default_rng(0)) is None
+    assert np.isnan(compute_gap_closed(same, same, same))
+    assert seed_interval(compute_gap_closed, same, same, same, rng=np.random.default_rng(0)) is None

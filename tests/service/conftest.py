@@ -1,4 +1,4 @@
-"""A small run that takes seconds, and the command line as its user calls it."""
+"""Fixtures: a small run that takes seconds, and the command line in a process of its own."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def small(small_yaml: Path) -> RunConfig:
 def finished(
     ray_session: None, small: RunConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> RunDirectory:
-    """A run that went through in one go."""
+    """A finished run that was never interrupted."""
     run = RunDirectory.create(tmp_path_factory.mktemp("runs") / "finished", small)
     train(small, run, ProgressListener())
     return run
@@ -50,7 +50,7 @@ def finished(
 
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`slicing-rllib ARGUMENTS` in an empty folder."""
+    """Calls `slicing-rllib ARGUMENTS` in an empty folder."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

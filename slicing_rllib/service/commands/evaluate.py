@@ -42,7 +42,7 @@ def evaluate(
             steps=steps,
             seeds=seeds,
             traffic=traffic,
-            heard=bar.evaluates,
+            on_rollout=bar.on_rollout,
         )
     if json:
         print_json({"policies": table})

@@ -30,7 +30,7 @@ def report(
 
       slicing-rllib report runs/seed1 runs/seed2 runs/seed3 --out report
 
-      slicing-rllib report experiments/paper --readme README.md
+      slicing-rllib report experiments/paper --readme tune_configs/README.md
     """
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.console import policies_table, print_json

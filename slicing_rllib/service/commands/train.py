@@ -51,7 +51,7 @@ def train(
     else:
         run = RunDirectory.create(path, wanted)
     with ProgressBar() as bar:
-        bar.says(f"run: {path}")
+        bar.on_message(f"run: {path}")
         with imported_beside("slicing_rllib.service.runs.training"), ray_session(wanted.cpus):
             from slicing_rllib.service.runs.training import train as run_training
 

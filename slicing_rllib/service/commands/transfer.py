@@ -64,7 +64,7 @@ def transfer(
     path = out or Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     new = RunDirectory.create(path, config)
     with ProgressBar() as bar:
-        bar.says(f"run: {path}")
+        bar.on_message(f"run: {path}")
         summary = train(config, new, bar)
     if json:
         print_json(summary)

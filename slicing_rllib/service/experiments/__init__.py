@@ -1,0 +1,1 @@
+"""Experiments: several arms (ways to train) on several seeds, compared in tables and figures."""

@@ -1,4 +1,8 @@
-"""Policies that imitate a baseline: does transfer only buy a sane start?"""
+"""Policies that imitate a baseline, as sources of a transfer.
+
+They are a control: a target that starts from them knows reasonable actions, but neither critics nor
+experience of a policy that has learned.
+"""
 
 from collections.abc import Mapping
 
@@ -6,34 +10,37 @@ import numpy as np
 import torch
 
 from slicing_rllib.baselines import make_policy
-from slicing_rllib.env import DecisionView
+from slicing_rllib.env import DecisionView, StepColumns
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
-from slicing_rllib.learning.replay import Replay, Transitions
+from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import mlp
 from slicing_rllib.learning.stacked_td3 import forward
 from slicing_rllib.service.config import RunConfig
-from slicing_rllib.service.runs.evaluation import network_of
-from slicing_rllib.service.runs.experience import default_window
+from slicing_rllib.service.runs.evaluation import make_network
+from slicing_rllib.service.runs.experience import record_default_action, record_transitions
+from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.transfer import Bundle, PolicyLibrary
 
 STEPS = 2000
+"""Network steps under the baseline, whose actions are imitated."""
 EPOCHS = 400
-_SPAWN_CLONING = 1_000_008
+LEARNING_RATE = 3e-3
+BASELINE_KEY = 1
+"""Spawn key, below the seed of the cloning, of the baseline's own random numbers."""
 
 
 def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None:
-    """A bundle per cell: its actor does what the baseline did in what that cell observed."""
-    sequence = np.random.SeedSequence(config.seed, spawn_key=(_SPAWN_CLONING,))
-    seed = int(sequence.generate_state(1)[0])
-    replay = _watched(config, baseline, seed)
-    default = default_window(config)
+    """Adds a bundle per cell, whose actor imitates the baseline and whose critics are untrained."""
+    seed = derive_seed(config.seed, Stream.CLONING)
+    replay = _record_baseline(config, baseline, seed)
+    default = record_default_action(config)
     scenario = config.scenario
-    actors = _imitated(config, replay, seed)
+    actors = _imitate(config, replay, seed)
     for row, cell in enumerate(scenario.cells):
         library.add(
             cell,
             Bundle(
-                weights=_with_critics(actors[cell], config, seed + row),
+                weights=_add_critics(actors[cell], config, seed + row),
                 experience=replay.last(cell, config.transfer.transferred_transitions),
                 default_experience=default.last(cell, config.transfer.samples),
                 slices=tuple(spec.name for spec in scenario.slices),
@@ -46,38 +53,29 @@ def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None
         )
 
 
-def _watched(config: RunConfig, baseline: str, seed: int) -> Replay:
-    """What the baseline saw and did."""
-    env = network_of(config)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+def _record_baseline(config: RunConfig, baseline: str, seed: int) -> Replay:
+    """Transitions of all cells under the baseline."""
+    env = make_network(config)
+    rng = make_generator(seed, BASELINE_KEY)
     policy = make_policy(baseline, config.scenario, rng, map_seed=config.env.map_seed)
-    replay = Replay(env.cells, env.obs_size, env.action_size, STEPS, env.outcome_size)
-    before = env.reset_columns(seed)
-    for _ in range(STEPS):
+
+    def act(before: StepColumns) -> np.ndarray:
         view = DecisionView(before.obs, env.kpis, env.simulator)
-        after = env.step_columns(policy.prb_ratio(view).astype(np.float32))
-        ended = after.terminated.astype(np.float32)
-        step = Transitions(before.obs, after.action, after.reward, after.obs, ended, after.outcome)
-        replay.add(step, before.live & after.live)
-        before = env.reset_columns() if after.truncated.all() else after
-    return replay
+        return policy.prb_ratio(view).astype(np.float32)
+
+    return record_transitions(env, act, STEPS, seed)
 
 
-def _imitated(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """Cross entropy between the shares, all cells at once."""
+def _imitate(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """Actors of all cells, trained at once on the cross entropy between baseline and own shares."""
     cells = config.scenario.cells
-    seen = [replay.last(cell, STEPS) for cell in cells]
-    obs = torch.from_numpy(np.stack([one.obs for one in seen]))
-    shares = torch.from_numpy(np.stack([one.action for one in seen]))
+    recorded = [replay.last(cell, STEPS) for cell in cells]
+    obs = torch.from_numpy(np.stack([transitions.obs for transitions in recorded]))
+    shares = torch.from_numpy(np.stack([transitions.action for transitions in recorded]))
     widths = (obs.shape[2], *config.learning.actor_hiddens, shares.shape[2])
-    bank = ParameterBank(len(cells), NetworkSizes(widths, (1, 1)), ("actor",))
-    generator = torch.Generator().manual_seed(seed)
-    for row in range(len(cells)):
-        fresh = dict(mlp(widths, generator).named_parameters())
-        for name, view in bank.rows(row):
-            view.copy_(fresh[name.removeprefix("actor.")].data)
+    bank = _make_actors(widths, len(cells), seed)
     flat = bank.flat["actor"].requires_grad_()
-    adam = torch.optim.Adam([flat], lr=3e-3)
+    adam = torch.optim.Adam([flat], lr=LEARNING_RATE)
     for _ in range(EPOCHS):
         logits, _ = forward(bank.layers("actor", flat), obs)
         adam.zero_grad()
@@ -90,10 +88,21 @@ def _imitated(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[st
     }
 
 
-def _with_critics(
+def _make_actors(widths: tuple[int, ...], n_cells: int, seed: int) -> ParameterBank:
+    """Untrained actors, drawn cell by cell from one generator."""
+    bank = ParameterBank(n_cells, NetworkSizes(widths, (1, 1)), ("actor",))
+    generator = torch.Generator().manual_seed(seed)
+    for row in range(n_cells):
+        fresh = dict(mlp(widths, generator).named_parameters())
+        for name, view in bank.rows(row):
+            view.copy_(fresh[name.removeprefix("actor.")].data)
+    return bank
+
+
+def _add_critics(
     actor: Mapping[str, np.ndarray], config: RunConfig, seed: int
 ) -> dict[str, np.ndarray]:
-    """Critics know nothing yet."""
+    """The actor's weights with those of untrained critics, and with all target networks."""
     generator = torch.Generator().manual_seed(seed)
     first, last = actor["actor.0.weight"], list(actor.values())[-1]
     widths = (first.shape[1] + len(last), *config.learning.critic_hiddens, 1)

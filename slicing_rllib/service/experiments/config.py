@@ -1,85 +1,111 @@
-"""What an experiment is told: arms that are trained on many seeds and compared, pair by pair."""
+"""The config of an experiment: arms that are trained on many seeds and compared in pairs."""
 
 import json
+from enum import IntEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from slicing_rllib.baselines import BASELINES
-from slicing_rllib.service.config import RunConfig, document_of, load_config
-from slicing_rllib.service.config_errors import describe_first_problem
+from slicing_rllib.radio import built_in
+from slicing_rllib.service.config import (
+    Name,
+    PolicyName,
+    RunConfig,
+    RunFamily,
+    Section,
+    load_family,
+    read_document,
+    validate_document,
+)
+from slicing_rllib.service.config.renamed_keys import EXPERIMENT_KEYS, rename_keys
 from slicing_rllib.service.errors import ConfigError
-from slicing_rllib.service.renamed_keys import EXPERIMENT_KEYS, rename_keys
+from slicing_rllib.service.runs.random_streams import Stream, derive_run_seed
 
 EXPERIMENTS = Path(__file__).parents[3] / "tune_configs"
 """Experiments that come with a checkout, callable by name."""
-CLONED = "traffic_aware"
-"""Not an arm: policies cloned from this baseline, to learn from."""
-_SPAWN_SEED, _LEARNING, _TRANSFER = 1_000_007, 0, 1
+CLONED_BASELINE = "traffic_aware"
+"""`learns_from` may name this baseline instead of an arm: its clones are the sources."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ArmRole(IntEnum):
+    """Second element of the spawn key of an arm's seed, so that targets meet unseen traffic."""
+
+    SOURCE = 0
+    TARGET = 1
 
 
-class Arm(_Section):
+class Arm(Section):
     """One way to train."""
 
     set: tuple[str, ...] = ()
     """KEY=VALUE settings on top of the experiment's."""
     learns_from: str | None = None
-    """An arm of the same seed whose cells are candidates for every cell of this one; on traffic
-    that the other has not seen. Or `traffic_aware`: clones of that baseline."""
+    """The arm whose cells, on the same seed, are candidate sources for every cell of this arm, or
+    `traffic_aware`: clones of that baseline. None: the arm learns from scratch."""
+    kind: Literal["plain", "source_rotation", "source_measure"] = "plain"
+    """How the report reads the arm. `source_rotation`: every cell learns from the k-th cell after
+    it, so that all such arms together try every pair of cells. `source_measure`: the arm sets a
+    measure that chooses the sources. `plain`: neither."""
     title: str = ""
-    """For tables and figures; the arm's name by default."""
+    """Name in tables and figures. Default: the arm's key."""
 
 
-class ExperimentConfig(_Section):
-    """Arms, seeds, and what to compare them by."""
+class ExperimentConfig(RunFamily):
+    """Arms, seeds, and what they are compared by."""
 
-    name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    KIND: ClassVar[str] = "experiment"
+    FOLDER: ClassVar[Path] = EXPERIMENTS
+    RENAMED_KEYS = EXPERIMENT_KEYS
+
+    name: Name = "experiment"
+    """Name of the default output folder, and the title of the report."""
     base: str = "paper"
     """The config that all arms start from: a built-in name or a YAML file."""
-    set: tuple[str, ...] = ()
-    """KEY=VALUE settings for all arms."""
     seeds: int = Field(default=10, ge=1)
+    """Number of seeds of every arm."""
     arms: dict[str, Arm] = Field(min_length=1)
+    """Ways to train, by name. An arm may learn from arms above it."""
     reference: str | None = None
-    """The arm that gains are counted over."""
+    """The arm that gains are computed over."""
     evaluation_steps: tuple[int, ...] = (50, 200, 1000, 4000)
-    """Steps under its own policy at which every arm is evaluated without noise."""
+    """Network steps under the own policy after which every arm is evaluated without noise."""
     baselines: tuple[str, ...] = ("equal", "traffic_aware", "persistence", "oracle")
-    """Evaluated on the same traffic."""
+    """Baselines that are evaluated on the same traffic."""
     cpus_per_seed: int = Field(default=1, ge=1)
+    """Cores that Ray Tune reserves for a seed."""
     shows: Literal["ends", "gains"] = "ends"
-    """What a README says of it: where arms end, or, where they stop long before the reference does,
-    what they gained over it at equal own steps."""
+    """What the headline of the report shows: the final evaluations, or, where arms stop long before
+    the reference does, their gains over it after equal numbers of steps."""
 
     def arm_config(self, name: str, seed: int, library: str | None) -> RunConfig:
-        """The run of an arm. Raises: ConfigError for settings that cannot be."""
+        """The run of an arm on a seed. `library` is the policy library with its sources.
+
+        Raises: ConfigError for settings that cannot be used.
+        """
         arm = self.arms[name]
-        role = _TRANSFER if arm.learns_from else _LEARNING
+        role = ArmRole.TARGET if arm.learns_from else ArmRole.SOURCE
         settings = [
-            *self.set,
             *arm.set,
             f"name={name}",
-            f"seed={_seed(seed, role)}",
+            f"seed={derive_run_seed(seed, Stream.EXPERIMENT_ARM, role)}",
             f"evaluation.seed={seed}",
         ]
-        plain = load_config(self.base, settings)
-        cells = list(plain.scenario.cells) if arm.learns_from else []
-        window = plain.env.default_action_steps if arm.learns_from else 0
-        steps = sorted({window + step for step in (0, *self.evaluation_steps)} - {0})
-        settings.append(f"evaluation.evaluation_steps={json.dumps(steps)}")
-        settings.append(f"transfer.targets={json.dumps(cells)}")
-        own = "tl" if arm.learns_from and plain.transfer.method != "none" else "drl"
-        policies = [own, *(self.baselines if name == self.first else ())]
-        settings.append(f"evaluation.policies={json.dumps(policies)}")
+        plain = self.run_config(settings)
+        is_transfer = arm.learns_from is not None and plain.transfer.method != "none"
+        own_policy = PolicyName.TL if is_transfer else PolicyName.DRL
+        first_own_step = plain.env.default_action_steps if arm.learns_from else 0
+        points = sorted({first_own_step + step for step in (0, *self.evaluation_steps)} - {0})
+        derived: dict[str, Any] = {
+            "evaluation.evaluation_steps": points,
+            "transfer.targets": plain.scenario.cells if arm.learns_from else (),
+            "evaluation.policies": (own_policy, *(self.baselines if name == self.first else ())),
+        }
         if library is not None:
-            settings.append(f"transfer.library={json.dumps(library)}")
-        return load_config(self.base, settings)
+            derived["transfer.library"] = library
+        settings += [f"{key}={json.dumps(value)}" for key, value in derived.items()]
+        return self.run_config(settings)
 
     @property
     def first(self) -> str:
@@ -87,65 +113,77 @@ class ExperimentConfig(_Section):
         return next(iter(self.arms))
 
     @property
-    def on_papers_network(self) -> bool:
-        """Whether every arm is run on the scenario that the paper's numbers are of."""
-        settings = [*self.set, *(each for arm in self.arms.values() for each in arm.set)]
-        return self.base == "paper" and not any(each.startswith("scenario") for each in settings)
+    def is_on_papers_network(self) -> bool:
+        """Whether every arm runs on the built-in scenario `paper`, which the paper describes."""
+        paper = built_in("paper")
+        return all(self.run_config(arm.set).scenario == paper for arm in self.arms.values())
+
+    @property
+    def compares_measures(self) -> bool:
+        """Whether arms differ in the measure that chooses their sources."""
+        return any(arm.kind == "source_measure" for arm in self.arms.values())
+
+    @property
+    def rotations(self) -> list[str]:
+        """Arms in which every cell learns from the k-th cell after it."""
+        return [name for name, arm in self.arms.items() if arm.kind == "source_rotation"]
 
     @property
     def titles(self) -> dict[str, str]:
+        """By arm, its name in tables and figures."""
         return {name: arm.title or name for name, arm in self.arms.items()}
 
 
 def load_experiment(source: str, seeds: int | None = None) -> ExperimentConfig:
-    """The experiment of that file, or of that name in tune_configs/.
+    """The experiment of a YAML file, or of a name in tune_configs/. `seeds` replaces its own.
 
     Raises: ConfigError for a file, key or value that cannot be used.
     """
-    known = EXPERIMENTS / f"{source}.yaml"
-    if not known.is_file() and not Path(source).is_file():
-        names = ", ".join(sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")))
-        raise ConfigError(f"experiment {source!r}: expected a YAML file or one of {names}")
-    document, text, where = document_of(str(known) if known.is_file() else source)
-    rename_keys(document, EXPERIMENT_KEYS, where)
-    if seeds is not None:
-        document["seeds"] = seeds
-    try:
-        experiment = ExperimentConfig.model_validate(document)
-    except ValidationError as error:
-        schema = ExperimentConfig.model_json_schema()
-        raise ConfigError(describe_first_problem(error, where, text, schema=schema)) from error
-    base = Path(where).parent / experiment.base
-    if base.is_file():
-        experiment = experiment.model_copy(update={"base": str(base.resolve())})
-    _check(experiment, where)
+    changes = {} if seeds is None else {"seeds": seeds}
+    experiment, where = load_family(ExperimentConfig, source, changes)
+    _check_arms(experiment, where)
+    _check_names(experiment, where)
     return experiment
 
 
-def _check(experiment: ExperimentConfig, where: str) -> None:
-    before: list[str] = [CLONED]
+def read_saved_experiment(folder: Path) -> ExperimentConfig:
+    """The `experiment.yaml` that a run of an experiment or its report has left in `folder`.
+
+    Raises: ConfigError for a file that is damaged or missing.
+    """
+    path = folder / "experiment.yaml"
+    document = read_document(path, f"{path}: expected the config of an experiment")
+    rename_keys(document.content, EXPERIMENT_KEYS, document.where)
+    return validate_document(ExperimentConfig, document)
+
+
+def _check_arms(experiment: ExperimentConfig, where: str) -> None:
+    sources = [CLONED_BASELINE]
     for name, arm in experiment.arms.items():
         if name in BASELINES:
             raise ConfigError(f"{where}: arms.{name}: this is the name of a baseline")
-        if arm.learns_from is not None and arm.learns_from not in before:
+        if arm.learns_from is not None and arm.learns_from not in sources:
             raise ConfigError(
-                f"{where}: arms.{name}.learns_from: expected one of {', '.join(before)}, "
+                f"{where}: arms.{name}.learns_from: expected one of {', '.join(sources)}, "
                 f"got {arm.learns_from!r}"
             )
-        before.append(name)
+        sources.append(name)
         try:
-            experiment.arm_config(name, 0, None)
+            config = experiment.arm_config(name, 0, None)
         except ConfigError as error:
             raise ConfigError(f"{where}: arms.{name}: {error}") from error
+        rotates = (config.transfer.source or "").startswith("next:")
+        if arm.kind == "source_rotation" and not (rotates and arm.learns_from):
+            raise ConfigError(
+                f"{where}: arms.{name}: expected learns_from and a setting transfer.source=next:K "
+                "for kind source_rotation"
+            )
+
+
+def _check_names(experiment: ExperimentConfig, where: str) -> None:
     for baseline in experiment.baselines:
         if baseline not in BASELINES:
             known = ", ".join(BASELINES)
             raise ConfigError(f"{where}: baselines: expected some of {known}, got {baseline!r}")
     if experiment.reference is not None and experiment.reference not in experiment.arms:
         raise ConfigError(f"{where}: reference: expected an arm, got {experiment.reference!r}")
-
-
-def _seed(seed: int, role: int) -> int:
-    """Training's own, apart for those who learn first and those who learn from them."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(_SPAWN_SEED, role))
-    return int(sequence.generate_state(1)[0] % 2**31)

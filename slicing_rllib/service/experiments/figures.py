@@ -1,79 +1,96 @@
-"""Pictures of an experiment, from its run directories."""
+"""Figures of an experiment, from its run directories."""
 
 # pandas' own annotations are wider than what it returns.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import experiment_figures, figures
 from slicing_rllib.evaluation.experiment_figures import Band
 from slicing_rllib.evaluation.statistics import seed_interval
 from slicing_rllib.evaluation.transfer_statistics import rank_correlation
-from slicing_rllib.service.experiments.results import Results, per_seed
+from slicing_rllib.service.config import TRAINED_POLICIES
+from slicing_rllib.service.experiments.results import Results, select_metrics
 from slicing_rllib.service.experiments.runner import arm_folder
 from slicing_rllib.service.experiments.source_ranking import (
-    pair_distances,
-    pair_gains,
-    rotations,
-    source_choices,
+    compute_pair_distances,
+    compute_pair_gains,
+    list_source_choices,
 )
-from slicing_rllib.service.experiments.summary import SPAWN_REPORT
 from slicing_rllib.service.runs.cell_similarity import compare_cells, draw_comparison
 from slicing_rllib.service.runs.evaluation import load_rollouts
+from slicing_rllib.service.runs.random_streams import Stream, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
 
+DISTANCE_MEASURE = "mean_shift"
+"""Measure of the figure of gain over distance."""
+HEAT_MAP_MEASURES = ("kl_paper", "mean_shift")
+BAND_KEY = 1
+"""Second element of the spawn key of a band's bootstrap."""
 
-def draw_experiment(results: Results, folder: Path, where: Path) -> list[Path]:
-    """All that a report shows, as PNG and SVG: the files."""
-    titles, marked = results.experiment.titles, results.experiment.on_papers_network
-    arms = [arm for arm in results.experiment.arms if arm not in rotations(results)[1:]]
-    bands = {arm: _band(results, arm) for arm in arms}
-    known = [name for name in results.experiment.baselines if name != "equal"]
-    levels = {name: float(per_seed(results.final, name)[:, 0].mean()) for name in known}
-    # A dozen distributions on top of each other show nothing: the first two arms speak for all.
-    satisfied, delays = _pooled(results, folder, arms[:2])
-    made = {
-        "reward": experiment_figures.reward_bands(bands, levels, titles),
-        "satisfaction": experiment_figures.satisfaction_ccdfs(satisfied, titles, marked=marked),
-        "delay": experiment_figures.delay_cdfs(delays, titles, marked=marked),
+
+def draw_experiment(results: Results, folder: Path, out: Path) -> list[Path]:
+    """Draws all figures of a report as PNG and SVG into `out`; their paths."""
+    experiment = results.experiment
+    with_paper, titles = experiment.is_on_papers_network, experiment.titles
+    # A dozen distributions in one figure cannot be told apart, so it shows the first two arms.
+    satisfied, delays = _pool_rollouts(results, folder, list(experiment.arms)[:2])
+    drawn = {
+        "reward": draw_rewards(results),
+        "satisfaction": experiment_figures.draw_satisfaction_ccdfs(
+            satisfied, titles, with_paper=with_paper
+        ),
+        "delay": experiment_figures.draw_delay_cdfs(delays, titles, with_paper=with_paper),
     }
-    if len(source_choices(results)) > 1:
-        made["gain_over_distance"] = _fig_8(results, folder)
-    drawn = [path for name, each in made.items() for path in figures.save(each, where, name)]
-    source_arm = RunDirectory(arm_folder(folder, 0, results.experiment.first))
-    for measure in ("kl_paper", "mean_shift"):
-        drawn += draw_comparison(source_arm, compare_cells(source_arm, measure), where)
-    return drawn
+    if len(list_source_choices(experiment)) > 1:
+        drawn["gain_over_distance"] = _draw_gain_over_distance(results, folder)
+    paths = [path for name, each in drawn.items() for path in figures.save(each, out, name)]
+    source_arm = RunDirectory(arm_folder(folder, 0, experiment.first))
+    for measure in HEAT_MAP_MEASURES:
+        paths += draw_comparison(source_arm, compare_cells(source_arm, measure), out)
+    return paths
 
 
-def _fig_8(results: Results, folder: Path) -> Any:
-    measure = "mean_shift"
-    distances = pair_distances(folder)
-    mine = distances[distances["measure"] == measure]
+def draw_rewards(results: Results) -> Figure:
+    """Learning curves of all arms; of several rotations only the first."""
+    experiment = results.experiment
+    arms = [arm for arm in experiment.arms if arm not in experiment.rotations[1:]]
+    bands = {arm: _compute_band(results, arm) for arm in arms}
+    baselines = [name for name in experiment.baselines if name != "equal"]
+    levels = {name: float(select_metrics(results.final, name)[:, 0].mean()) for name in baselines}
+    return experiment_figures.draw_reward_bands(bands, levels, experiment.titles)
+
+
+def _draw_gain_over_distance(results: Results, folder: Path) -> Figure:
+    distances = compute_pair_distances(folder)
+    measured = distances[distances["measure"] == DISTANCE_MEASURE]
     gain_by_step, correlation = {}, {}
     distance = np.empty(0)
     for step in (0, *results.experiment.evaluation_steps):
-        joined = mine.merge(pair_gains(results, step), on=["seed", "target", "source"])
-        if not len(joined):
+        pairs = measured.merge(compute_pair_gains(results, step), on=["seed", "target", "source"])
+        if not len(pairs):
             continue
-        # A target's own level is not the source's doing.
-        by_target = joined.groupby(["seed", "target"])["gain"]
-        joined = joined[by_target.transform("size").gt(1)]
-        relative = joined["gain"] - by_target.transform("mean").loc[joined.index]
-        distance = joined["distance"].to_numpy()
+        # How much a target can gain does not depend on its source, so its mean is subtracted.
+        by_target = pairs.groupby(["seed", "target"])["gain"]
+        pairs = pairs[by_target.transform("size").gt(1)]
+        relative = pairs["gain"] - by_target.transform("mean").loc[pairs.index]
+        distance = pairs["distance"].to_numpy()
         gain_by_step[step] = relative.to_numpy()
         correlation[step] = rank_correlation(distance, relative.to_numpy())
-    return experiment_figures.gain_over_distance(distance, gain_by_step, correlation, measure)
+    return experiment_figures.draw_gain_over_distance(
+        distance, gain_by_step, correlation, DISTANCE_MEASURE
+    )
 
 
-def _band(results: Results, arm: str) -> Band:
-    rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(SPAWN_REPORT, 1)))
-    mine = results.curves[results.curves["arm"] == arm]
-    table = mine.groupby(["steps", "seed"])["evaluated"].mean().unstack()
+def _compute_band(results: Results, arm: str) -> Band:
+    """The mean over cells of an arm's learning curve, with its interval over seeds."""
+    rng = make_generator(0, Stream.EXPERIMENT_REPORT, BAND_KEY)
+    curve = results.curves[results.curves["arm"] == arm]
+    table = curve.groupby(["steps", "seed"])["evaluated"].mean().unstack()
     means = table.mean(axis=1).tolist()
     intervals = [
         seed_interval(np.mean, row.dropna().to_numpy(), rng=rng) or (mean, mean)
@@ -83,21 +100,21 @@ def _band(results: Results, arm: str) -> Band:
     return Band([float(step) for step in table.index], means, low, high)
 
 
-def _pooled(
+def _pool_rollouts(
     results: Results, folder: Path, arms: list[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Satisfaction and delay of every (seed, step, cell) of the final evaluations."""
+    """By policy, satisfaction and delay of every (seed, step, cell) of the final evaluations."""
     satisfied: dict[str, list[np.ndarray]] = {}
     delays: dict[str, list[np.ndarray]] = {}
-    for seed in sorted(results.final["seed"].unique().tolist()):
+    for seed in results.seeds:
         for arm in arms:
             table = load_rollouts(arm_folder(folder, seed, arm) / "evaluation.npz")
             for name, columns in table.items():
-                label = arm if name in ("drl", "tl") else name
+                label = arm if name in TRAINED_POLICIES else name
                 satisfied.setdefault(label, []).append(columns["satisfaction"].ravel())
                 delays.setdefault(label, []).append(columns["delay_max_ms"].ravel())
-    pooled = [
-        {name: np.concatenate(parts) for name, parts in kept.items()}
-        for kept in (satisfied, delays)
-    ]
-    return pooled[0], pooled[1]
+    return _concatenate(satisfied), _concatenate(delays)
+
+
+def _concatenate(parts: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}

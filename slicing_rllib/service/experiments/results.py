@@ -1,44 +1,55 @@
-"""What an experiment found, as tidy tables read from its run directories."""
+"""The results of an experiment as tidy tables, read from its run directories."""
 
 # pandas' own annotations are wider than what it returns.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from slicing_rllib.evaluation.statistics import METRICS
+from slicing_rllib.service.config import TRAINED_POLICIES
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.experiments.config import ExperimentConfig
-from slicing_rllib.service.experiments.runner import arm_folder
+from slicing_rllib.service.experiments.config import ExperimentConfig, read_saved_experiment
+from slicing_rllib.service.experiments.runner import arm_folder, is_done
 from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.telemetry.event_kinds import EventKind
+
+Rows = list[dict[str, Any]]
 
 
 class Results(NamedTuple):
-    """`steps` count from where a cell's own policy took over."""
+    """Tables of an experiment. `steps` are own steps: those under a cell's own policy."""
 
     experiment: ExperimentConfig
     final: pd.DataFrame
-    """seed, policy, then METRICS: the final evaluation."""
+    """Columns seed, policy and METRICS: the final evaluation."""
     curves: pd.DataFrame
-    """seed, arm, steps, cell, evaluated: reward without noise."""
+    """Columns seed, arm, steps, cell, evaluated: rewards without exploration noise."""
     learning: pd.DataFrame
-    """seed, arm, steps, reward: mean over cells while learning, noise and all."""
+    """Columns seed, arm, steps, reward: mean over cells during training, with exploration noise."""
     transfers: pd.DataFrame
-    """seed, arm, target, source, distance, confidence, harmful."""
+    """Columns seed, arm, target, source, distance, confidence, harmful: the first decisions."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds on which all arms are done."""
+        return sorted(self.final["seed"].unique().tolist())
 
 
 def read_results(folder: Path) -> Results:
-    """Of the seeds that are complete. Raises: RunError where none is."""
-    path = folder / "experiment.yaml"
-    if not path.is_file():
+    """The results of all seeds on which every arm is done. Raises: RunError where there is none."""
+    if not (folder / "experiment.yaml").is_file():
         raise RunError(f"{folder}: expected an experiment, found no experiment.yaml")
-    experiment = ExperimentConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    seeds = [seed for seed in range(experiment.seeds) if _complete(folder, experiment, seed)]
+    experiment = read_saved_experiment(folder)
+    seeds = [
+        seed
+        for seed in range(experiment.seeds)
+        if all(is_done(folder, seed, arm) for arm in experiment.arms)
+    ]
     if not seeds:
         raise RunError(f"{folder}: no seed is complete yet")
     runs = [
@@ -47,57 +58,52 @@ def read_results(folder: Path) -> Results:
         for arm in experiment.arms
     ]
     frames = [
-        pd.DataFrame([row for run in runs for row in rows(*run)])
-        for rows in (_final, _curve, _learning, _transfers)
+        pd.DataFrame([row for run in runs for row in read_rows(*run)])
+        for read_rows in (_read_final, _read_curve, _read_learning, _read_transfers)
     ]
     return Results(experiment, *frames)
 
 
-def per_seed(final: pd.DataFrame, policy: str) -> np.ndarray:
+def select_metrics(final: pd.DataFrame, policy: str) -> np.ndarray:
     """METRICS of a policy, a row per seed in order."""
-    mine = final[final["policy"] == policy].sort_values("seed")
-    return mine[list(METRICS)].to_numpy()
+    rows = final[final["policy"] == policy].sort_values("seed")
+    return rows[list(METRICS)].to_numpy()
 
 
-def gains(results: Results, arm: str, step: int) -> pd.DataFrame:
-    """Per seed and cell: evaluated reward over the reference's at the same own step.
+def compute_gains(results: Results, arm: str, step: int) -> pd.DataFrame:
+    """Columns seed, cell, gain: evaluated reward - that of the reference after equal own steps.
 
-    Before any update (step 0) the reference is what its first point shows: it has not learned yet.
+    At step 0, before any update, the reference counts with its first point: it has learned nothing
+    until then.
     """
     key, curves = ["seed", "cell"], results.curves
-    theirs = curves[curves["arm"] == results.experiment.reference]
-    theirs_at = theirs["steps"].min() if step == 0 else step
+    reference = curves[curves["arm"] == results.experiment.reference]
+    reference_step = reference["steps"].min() if step == 0 else step
     ours = curves[(curves["arm"] == arm) & (curves["steps"] == step)]
     ours = ours.set_index(key)["evaluated"]
-    theirs = theirs[theirs["steps"] == theirs_at].set_index(key)["evaluated"]
+    theirs = reference[reference["steps"] == reference_step].set_index(key)["evaluated"]
     return (ours - theirs).dropna().rename("gain").reset_index()
 
 
-def learning_gain(results: Results, arm: str, step: int) -> np.ndarray:
-    """Per seed: reward while learning over the reference's in the iteration that ends there."""
-    at = results.learning[results.learning["steps"] == step].set_index("seed")
-    ours = at[at["arm"] == arm]["reward"]
-    theirs = at[at["arm"] == results.experiment.reference]["reward"]
+def compute_learning_gains(results: Results, arm: str, step: int) -> np.ndarray:
+    """Per seed, the reward of the iteration that ends at an own step - that of the reference."""
+    rows = results.learning[results.learning["steps"] == step].set_index("seed")
+    ours = rows[rows["arm"] == arm]["reward"]
+    theirs = rows[rows["arm"] == results.experiment.reference]["reward"]
     return (ours - theirs).dropna().to_numpy()
 
 
-def _complete(folder: Path, experiment: ExperimentConfig, seed: int) -> bool:
-    return all(
-        (arm_folder(folder, seed, arm) / "summary.json").is_file() for arm in experiment.arms
-    )
-
-
-def _final(seed: int, arm: str, run: RunDirectory) -> list[dict]:
+def _read_final(seed: int, arm: str, run: RunDirectory) -> Rows:
     return [
-        {"seed": seed, "policy": arm if name in ("drl", "tl") else name}
+        {"seed": seed, "policy": arm if name in TRAINED_POLICIES else name}
         | {metric: row[metric] for metric in METRICS}
         for name, row in run.summary()["policies"].items()
     ]
 
 
-def _curve(seed: int, arm: str, run: RunDirectory) -> list[dict]:
+def _read_curve(seed: int, arm: str, run: RunDirectory) -> Rows:
     own = {"seed": seed, "arm": arm}
-    begin = _begin(run)
+    begin = _find_first_own_step(run)
     return [
         own | {"steps": row["env_steps"] - begin, "cell": cell, "evaluated": c["evaluation_reward"]}
         for row in run.metrics()
@@ -106,25 +112,21 @@ def _curve(seed: int, arm: str, run: RunDirectory) -> list[dict]:
     ]
 
 
-def _learning(seed: int, arm: str, run: RunDirectory) -> list[dict]:
-    begin = _begin(run)
+def _read_learning(seed: int, arm: str, run: RunDirectory) -> Rows:
+    own = {"seed": seed, "arm": arm}
+    begin = _find_first_own_step(run)
     return [
-        {
-            "seed": seed,
-            "arm": arm,
-            "steps": row["env_steps"] - begin,
-            "reward": row["reward_mean"],
-        }
+        own | {"steps": row["env_steps"] - begin, "reward": row["reward_mean"]}
         for row in run.metrics()
         if row["env_steps"] > begin
     ]
 
 
-def _transfers(seed: int, arm: str, run: RunDirectory) -> list[dict]:
-    found: dict[str, dict] = {}
+def _read_transfers(seed: int, arm: str, run: RunDirectory) -> Rows:
+    found: dict[str, dict[str, Any]] = {}
     for event in run.events():
         cell, evidence = event["cell"], event["evidence"]
-        if event["kind"] == "source_chosen" and cell not in found:
+        if event["kind"] == EventKind.SOURCE_CHOSEN and cell not in found:
             found[cell] = {
                 "seed": seed,
                 "arm": arm,
@@ -134,11 +136,11 @@ def _transfers(seed: int, arm: str, run: RunDirectory) -> list[dict]:
                 "confidence": evidence["confidence"],
                 "harmful": False,
             }
-        if event["kind"] == "negative_transfer" and cell in found:
+        if event["kind"] == EventKind.NEGATIVE_TRANSFER and cell in found:
             found[cell]["harmful"] = True
     return list(found.values())
 
 
-def _begin(run: RunDirectory) -> int:
-    """The step at which cells' own policies took over."""
+def _find_first_own_step(run: RunDirectory) -> int:
+    """The network step at which the cells' own policies took over."""
     return max((d.default_action_until for d in run.config().deployments), default=0)

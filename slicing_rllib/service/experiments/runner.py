@@ -1,64 +1,52 @@
-"""Experiments on Ray Tune: every arm on every seed, each kept, so that nothing is done twice."""
+"""Runs an experiment on Ray Tune: every arm on every seed, and only those that are not done yet."""
 
-import io
-import json
-import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ray import tune
-from ray.tune import Callback, FailureConfig, Trainable, TuneConfig, Tuner
+from ray.tune import FailureConfig, Trainable, TuneConfig, Tuner
 from ray.tune import RunConfig as TuneRunConfig
 
-from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import ConfigError, Interrupted, RunError
 from slicing_rllib.service.experiments.behaviour_cloning import add_clones
-from slicing_rllib.service.experiments.config import CLONED, ExperimentConfig
+from slicing_rllib.service.experiments.config import (
+    CLONED_BASELINE,
+    Arm,
+    ExperimentConfig,
+    read_saved_experiment,
+)
 from slicing_rllib.service.ray_session import quieten, ray_session
-from slicing_rllib.service.runs.policy_bundles import bundles_of
+from slicing_rllib.service.runs.policy_bundles import make_bundles
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory, write_atomically
 from slicing_rllib.service.runs.training import train
+from slicing_rllib.service.runs.tuning import MessageCallback, OnMessage, fit_quietly
 from slicing_rllib.transfer import PolicyLibrary
 
-Says = Callable[[str], None]
-MOST_FAILURES = 2
+MAX_FAILURES = 2
+"""How often Tune restarts a seed whose process has failed."""
 
 
 def arm_folder(folder: Path, seed: int, arm: str) -> Path:
+    """The run directory of an arm on a seed."""
     return folder / f"seed_{seed:03d}" / arm
 
 
-def run_experiment(experiment: ExperimentConfig, folder: Path, says: Says) -> None:
-    """Trains what is not there yet. Interrupted, it goes on where it was.
+def is_done(folder: Path, seed: int, arm: str) -> bool:
+    """Whether an arm has finished on a seed."""
+    return (arm_folder(folder, seed, arm) / "summary.json").is_file()
+
+
+def run_experiment(experiment: ExperimentConfig, folder: Path, on_message: OnMessage) -> None:
+    """Trains all arms on all seeds, except those that are done. Can be called again at any time.
 
     Raises: ConfigError where the folder holds another experiment; RunError where an arm failed;
     Interrupted after a signal.
     """
-    _claim(experiment, folder)
-    tuner = Tuner(
-        tune.with_resources(
-            tune.with_parameters(_Seed, experiment=experiment, folder=str(folder.resolve())),
-            {"CPU": experiment.cpus_per_seed},
-        ),
-        param_space={"seed": tune.grid_search(list(range(experiment.seeds)))},
-        tune_config=TuneConfig(num_samples=1),
-        run_config=TuneRunConfig(
-            name="tune",
-            storage_path=str(folder.resolve()),
-            failure_config=FailureConfig(max_failures=MOST_FAILURES),
-            callbacks=[_Progress(says, experiment)],
-            verbose=0,
-        ),
-    )
-    with (
-        ray_session(2),
-        redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()),
-    ):
-        results = tuner.fit()
+    _claim_folder(experiment, folder)
+    with ray_session(2):
+        results = fit_quietly(_make_tuner(experiment, folder, on_message))
     failed = [str(result.error).strip().splitlines()[-1] for result in results if result.error]
     if failed:
         raise RunError(f"{folder}: {len(failed)} seeds failed, the first with: {failed[0]}")
@@ -66,28 +54,28 @@ def run_experiment(experiment: ExperimentConfig, folder: Path, says: Says) -> No
         (seed, arm)
         for seed in range(experiment.seeds)
         for arm in experiment.arms
-        if not (arm_folder(folder, seed, arm) / "summary.json").is_file()
+        if not is_done(folder, seed, arm)
     ]
     if left:
-        # Tune ends without an error when somebody asks it to.
+        # After a signal Tune returns without an error.
         raise Interrupted(f"{folder}: stopped with {len(left)} runs to go; call again to go on")
 
 
 def run_arm(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> dict[str, Any]:
-    """The summary of an arm on a seed, trained or found."""
+    """The summary of an arm on a seed; trains it first, unless it is done."""
     run = RunDirectory(arm_folder(folder, seed, arm))
-    if (run.path / "summary.json").is_file():
+    if is_done(folder, seed, arm):
         return run.summary()
-    library = _library(experiment, folder, seed, arm)
+    library = _fill_source_library(experiment, folder, seed, arm)
     config = experiment.arm_config(arm, seed, library)
     started = (run.path / "config.yaml").is_file()
     if not started:
         RunDirectory.create(run.path, config)
-    return train(config, run, ProgressListener(), resume=started, draws=False)
+    return train(config, run, ProgressListener(), resume=started, draw_figures=False)
 
 
-class _Seed(Trainable):
-    """One seed: an arm per step."""
+class _SeedTrial(Trainable):
+    """All arms on one seed, an arm per step."""
 
     def setup(
         self,
@@ -104,83 +92,91 @@ class _Seed(Trainable):
         arm = self._left.pop(0)
         summary = run_arm(self._experiment, self._folder, self._seed, arm)
         own = next(iter(summary["policies"].values()))
-        reward = own["reward_mean"]
-        return {"arm": arm, "reward_mean": reward, "done": not self._left}
+        return {"arm": arm, "reward_mean": own["reward_mean"], "done": not self._left}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: all that counts is in the folder of the experiment."""
+        """Saves nothing: everything is in the folder of the experiment."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """As `save_checkpoint`."""
+        """Loads nothing, as `save_checkpoint` saves nothing."""
 
 
-class _Progress(Callback):
-    """A line per arm that is done. Comes back from a pickle silent."""
+class _ArmMessages(MessageCallback):
+    """A message for each arm that is done."""
 
-    def __init__(self, says: Says, experiment: ExperimentConfig) -> None:
-        self._says = says
+    def __init__(self, on_message: OnMessage, experiment: ExperimentConfig) -> None:
+        super().__init__(on_message)
         self._total = experiment.seeds * len(experiment.arms)
         self._done = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_says": _silent}
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
     ) -> None:
         self._done += 1
-        seed = trial.config["seed"]
-        self._says(
-            f"{self._done} of {self._total}: {result['arm']} on seed {seed}, "
+        self.on_message(
+            f"{self._done} of {self._total}: {result['arm']} on seed {trial.config['seed']}, "
             f"reward {result['reward_mean']:.3f}"
         )
 
 
-def _silent(message: str) -> None: ...
+def _make_tuner(experiment: ExperimentConfig, folder: Path, on_message: OnMessage) -> Tuner:
+    return Tuner(
+        tune.with_resources(
+            tune.with_parameters(_SeedTrial, experiment=experiment, folder=str(folder.resolve())),
+            {"CPU": experiment.cpus_per_seed},
+        ),
+        param_space={"seed": tune.grid_search(list(range(experiment.seeds)))},
+        tune_config=TuneConfig(num_samples=1),
+        run_config=TuneRunConfig(
+            name="tune",
+            storage_path=str(folder.resolve()),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[_ArmMessages(on_message, experiment)],
+            verbose=0,
+        ),
+    )
 
 
-def _claim(experiment: ExperimentConfig, folder: Path) -> None:
-    """The folder is this experiment's, whatever number of seeds and arms it had before."""
+def _claim_folder(experiment: ExperimentConfig, folder: Path) -> None:
+    """Writes the experiment into its folder. Raises: ConfigError where another one is there."""
     path = folder / "experiment.yaml"
-    plain = experiment.model_dump(mode="json")
-    if path.is_file():
-        there = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not _continues(there, json.loads(json.dumps(plain))):
-            raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
+    if path.is_file() and not _continues(read_saved_experiment(folder), experiment):
+        raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
     folder.mkdir(parents=True, exist_ok=True)
+    plain = experiment.model_dump(mode="json")
     write_atomically(path, yaml.safe_dump(plain, sort_keys=False).encode())
 
 
-def _continues(there: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """No arm means something else than it did; how it is shown does not matter."""
-    grown = {"seeds": 0, "arms": {}, "shows": ""}
-    arms, before = _untitled(wanted["arms"]), _untitled(there["arms"])
-    alike = all(arms[name] == before[name] for name in arms.keys() & before.keys())
-    return alike and there | grown == wanted | grown
+def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
+    """Whether finished arms of `saved` can be kept: seeds, arms and presentation may differ."""
+    shared = saved.arms.keys() & wanted.arms.keys()
+    same_arms = all(
+        _strip_presentation(saved.arms[name]) == _strip_presentation(wanted.arms[name])
+        for name in shared
+    )
+    others = {"seeds", "arms", "shows"}
+    return same_arms and saved.model_dump(exclude=others) == wanted.model_dump(exclude=others)
 
 
-def _untitled(arms: dict[str, Any]) -> dict[str, Any]:
-    return {name: arm | {"title": ""} for name, arm in arms.items()}
+def _strip_presentation(arm: Arm) -> dict[str, Any]:
+    return arm.model_dump(exclude={"title", "kind"})
 
 
-def _library(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> str | None:
-    """Where the arm finds whom it learns from; made on the first call."""
+def _fill_source_library(
+    experiment: ExperimentConfig, folder: Path, seed: int, arm: str
+) -> str | None:
+    """The path of the policy library that an arm learns from, which the first call fills."""
     source = experiment.arms[arm].learns_from
     if source is None:
         return None
     where = arm_folder(folder, seed, f"{source}-library").resolve()
     if not (where / "complete").is_file():
         library = PolicyLibrary(str(where))
-        if source == CLONED:
-            add_clones(library, _plain(experiment, seed), CLONED)
+        if source == CLONED_BASELINE:
+            add_clones(library, experiment.arm_config(experiment.first, seed, None), source)
         else:
             run = RunDirectory.open(arm_folder(folder, seed, source))
-            for cell, bundle in bundles_of(run, run.config()).items():
+            for cell, bundle in make_bundles(run, run.config()).items():
                 library.add(cell, bundle)
         write_atomically(where / "complete", b"")
     return str(where)
-
-
-def _plain(experiment: ExperimentConfig, seed: int) -> RunConfig:
-    """The network that clones are made on."""
-    return experiment.arm_config(experiment.first, seed, None)

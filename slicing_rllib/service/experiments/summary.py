@@ -1,4 +1,4 @@
-"""What an experiment found, as plain numbers with intervals over seeds."""
+"""The results of an experiment as plain numbers with intervals over seeds."""
 
 # pandas' own annotations are wider than what it returns.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
@@ -10,51 +10,55 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from slicing_rllib.evaluation.statistics import (
     METRICS,
-    gap_closed,
+    compute_gap_closed,
     interquartile_mean,
     paired_difference,
     probability_of_improvement,
     seed_interval,
 )
-from slicing_rllib.service.experiments.results import Results, gains, learning_gain, per_seed
-from slicing_rllib.service.experiments.source_ranking import (
-    group_aucs,
-    measure_table,
-    pair_distances,
-    pair_gains,
-    rotations,
+from slicing_rllib.service.experiments.config import ExperimentConfig
+from slicing_rllib.service.experiments.results import (
+    Results,
+    compute_gains,
+    compute_learning_gains,
+    select_metrics,
 )
+from slicing_rllib.service.experiments.source_ranking import (
+    compute_group_aucs,
+    compute_pair_distances,
+    compute_pair_gains,
+    rank_measures,
+)
+from slicing_rllib.service.runs.random_streams import Stream, make_generator
 
-SPAWN_REPORT = 6
-"""Spawn key of a report's random stream."""
 
-
-def summarised(results: Results, folder: Path) -> dict[str, Any]:
-    """All that the report says, as plain numbers."""
-    rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(SPAWN_REPORT,)))
+def summarise(results: Results, folder: Path) -> dict[str, Any]:
+    """The content of an experiment's `summary.json`."""
+    rng = make_generator(0, Stream.EXPERIMENT_REPORT)
     experiment = results.experiment
-    told = experiment.model_dump(mode="json", exclude={"shows"}) | {"seeds": 0}
-    plain = json.dumps(told, sort_keys=True)
     summary: dict[str, Any] = {
         "experiment": experiment.name,
-        "seeds": int(results.final["seed"].nunique()),
-        "experiment_sha256": hashlib.sha256(plain.encode()).hexdigest(),
-        "policies": policies_of(results),
+        "seeds": len(results.seeds),
+        "experiment_sha256": _hash_experiment(experiment),
+        "policies": summarise_policies(experiment, results.final),
     }
     if experiment.reference is not None:
         summary["gains"] = {
-            arm: _gains(results, arm, rng) for arm in experiment.arms if arm != experiment.reference
+            arm: _summarise_gains(results, arm, rng)
+            for arm in experiment.arms
+            if arm != experiment.reference
         }
-    if len(rotations(results)) > 1:
-        summary["measures"] = _measures(results, folder, rng)
-    aucs = group_aucs(results, folder)
+    if len(experiment.rotations) > 1:
+        summary["measures"] = _summarise_measures(results, folder, rng)
+    aucs = compute_group_aucs(results, folder)
     if len(aucs):
         summary["auc"] = {
-            measure: _mean_and_interval(mine["auc"].to_numpy(), rng)
-            for measure, mine in aucs.groupby("measure")
+            measure: _summarise_values(group["auc"].to_numpy(), rng)
+            for measure, group in aucs.groupby("measure")
         }
     if len(results.transfers):
         by_arm = results.transfers.groupby("arm")["harmful"]
@@ -65,81 +69,95 @@ def summarised(results: Results, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def policies_of(results: Results) -> dict[str, Any]:
-    """Every policy's row."""
-    rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(SPAWN_REPORT,)))
-    return {p: _policy(results, p, rng) for p in results.final["policy"].unique()}
+def summarise_policies(experiment: ExperimentConfig, final: pd.DataFrame) -> dict[str, Any]:
+    """By policy, its metrics and its differences from the reference and the baseline."""
+    rng = make_generator(0, Stream.EXPERIMENT_REPORT)
+    return {
+        policy: _summarise_policy(experiment, final, policy, rng)
+        for policy in final["policy"].unique()
+    }
 
 
-def _policy(results: Results, policy: str, rng: np.random.Generator) -> dict[str, Any]:
-    """Mean, interquartile mean and interval of each metric; difference to the reference."""
-    table = per_seed(results.final, policy)
+def _hash_experiment(experiment: ExperimentConfig) -> str:
+    """Identifies what was trained, whatever the number of seeds and the way it is shown."""
+    presentation = {"shows": True, "arms": {"__all__": {"kind"}}}
+    plain = experiment.model_dump(mode="json", exclude=presentation) | {"seeds": 0}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _summarise_policy(
+    experiment: ExperimentConfig, final: pd.DataFrame, policy: str, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Mean, interquartile mean and interval of each metric, and paired differences."""
+    table = select_metrics(final, policy)
     row: dict[str, Any] = {"seeds": len(table), "ci95": {}, "iqm": {}}
-    for place, metric in enumerate(METRICS):
-        column = table[:, place]
+    for metric, column in zip(METRICS, table.T, strict=True):
         row[metric] = float(column.mean())
         row["iqm"][metric] = float(interquartile_mean(column))
         row["ci95"][metric] = seed_interval(np.mean, column, rng=rng)
-    known = set(results.final["policy"])
+    known = set(final["policy"])
     if {"equal", "oracle"} <= known:
-        rewards = [per_seed(results.final, name)[:, 0] for name in (policy, "equal", "oracle")]
-        row["oracle_gap_closed"] = float(gap_closed(*rewards))
-        row["ci95"]["oracle_gap_closed"] = seed_interval(gap_closed, *rewards, rng=rng)
-    against = {}
-    others = [results.experiment.reference, "traffic_aware"]
-    for other in dict.fromkeys(o for o in others if o in known and o != policy):
-        theirs = per_seed(results.final, str(other))
-        against[other] = {
-            metric: _difference(table[:, place], theirs[:, place], rng)
-            for place, metric in enumerate(METRICS)
+        rewards = [select_metrics(final, name)[:, 0] for name in (policy, "equal", "oracle")]
+        row["oracle_gap_closed"] = float(compute_gap_closed(*rewards))
+        row["ci95"]["oracle_gap_closed"] = seed_interval(compute_gap_closed, *rewards, rng=rng)
+    differences = {}
+    others = dict.fromkeys([experiment.reference, "traffic_aware"])
+    for other in [name for name in others if name in known and name != policy]:
+        theirs = select_metrics(final, str(other))
+        differences[other] = {
+            metric: _compare_seeds(table[:, i], theirs[:, i], rng)
+            for i, metric in enumerate(METRICS)
         }
-    return row | {"less": against}
+    return row | {"less": differences}
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+def _compare_seeds(
+    ours: np.ndarray, theirs: np.ndarray, rng: np.random.Generator
+) -> dict[str, Any]:
     mean, interval = paired_difference(ours, theirs, rng)
-    chance = probability_of_improvement(ours, theirs)
-    return {"mean": mean, "ci95": interval, "share_of_seeds_above": chance}
+    share_above = probability_of_improvement(ours, theirs)
+    return {"mean": mean, "ci95": interval, "share_of_seeds_above": share_above}
 
 
-def _gains(results: Results, arm: str, rng: np.random.Generator) -> dict[str, Any]:
-    """At equal own steps: evaluated without noise, and while learning as the paper counts."""
+def _summarise_gains(results: Results, arm: str, rng: np.random.Generator) -> dict[str, Any]:
+    """By own step, the gain evaluated without noise, and while learning as the paper counts it."""
     found: dict[str, Any] = {}
     for step in (0, *results.experiment.evaluation_steps):
-        evaluated = gains(results, arm, step)
+        evaluated = compute_gains(results, arm, step)
         entry: dict[str, Any] = {}
         if len(evaluated):
             by_seed = evaluated.groupby("seed")["gain"].mean().to_numpy()
-            entry["evaluated"] = _mean_and_interval(by_seed, rng)
+            entry["evaluated"] = _summarise_values(by_seed, rng)
             entry["negative"] = float((evaluated["gain"] < 0).mean())
-        learning = learning_gain(results, arm, step)
+        learning = compute_learning_gains(results, arm, step)
         if len(learning):
-            entry["while_learning"] = _mean_and_interval(learning, rng)
+            entry["while_learning"] = _summarise_values(learning, rng)
         if entry:
             found[str(step)] = entry
     return found
 
 
-def _measures(results: Results, folder: Path, rng: np.random.Generator) -> dict[str, Any]:
-    """How well each measure rank_correlation gains, by own steps."""
-    distances = pair_distances(folder)
+def _summarise_measures(results: Results, folder: Path, rng: np.random.Generator) -> dict[str, Any]:
+    """By own step and measure, how well the measure predicts gains."""
+    distances = compute_pair_distances(folder)
     found: dict[str, Any] = {}
     for step in (0, *results.experiment.evaluation_steps):
-        pairs = pair_gains(results, step)
+        pairs = compute_pair_gains(results, step)
         if not len(pairs):
             continue
-        table = measure_table(pairs, distances)
+        table = rank_measures(pairs, distances)
         found[str(step)] = {
             str(measure): {
-                column: _mean_and_interval(mine[column].to_numpy(), rng)
+                column: _summarise_values(group[column].to_numpy(), rng)
                 for column in ("spearman", "regret", "gain", "negative")
             }
-            for measure, mine in table.groupby("measure")
+            for measure, group in table.groupby("measure")
         }
     return found
 
 
-def _mean_and_interval(values: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+def _summarise_values(values: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    """Mean and interval over seeds; None where no seed has a finite value."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return {"mean": None, "ci95": None, "seeds": 0}

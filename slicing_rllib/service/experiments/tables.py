@@ -1,4 +1,4 @@
-"""Tables of a report: numbers of its summary, in Markdown and in the terminal."""
+"""Tables of an experiment's report, from its summary: lines of Markdown, or for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,129 +6,127 @@ from typing import Any
 from rich.table import Table
 
 from slicing_rllib.evaluation.paper_numbers import PAPER
+from slicing_rllib.service.config import PolicyName
 from slicing_rllib.service.experiments.config import ExperimentConfig
+from slicing_rllib.service.runs.markdown import format_mean, format_table
 
-PAPER_ARMS = {"drl", "tl"}
-SHOWN = ("satisfaction_mean", "fail_rate_95", "delay_max_ms", "reward_mean")
+PAPER_ARMS = set(PolicyName)
+"""Names of arms that the paper has numbers of."""
+FINAL_METRICS = ("satisfaction_mean", "fail_rate_95", "delay_max_ms")
+DIFFERENCE_METRICS = {
+    "satisfaction": "satisfaction_mean",
+    "share below 0.95": "fail_rate_95",
+    "reward": "reward_mean",
+}
+"""Columns of the table of paired differences."""
+MEASURE_COLUMNS = {
+    "Spearman": "spearman",
+    "regret of its choice": "regret",
+    "gain of its choice": "gain",
+    "negative": "negative",
+}
 GAINS = (
     ("evaluated", "evaluated without noise"),
-    ("while_learning", "while learning, noise and exploration included, as the paper counts"),
+    ("while_learning", "while learning, with exploration and noise, as the paper counts it"),
 )
+"""Kinds of gains in a summary, and what a table says about them."""
 
 
-def final_lines(summary: dict[str, Any], experiment: ExperimentConfig) -> list[str]:
-    """Beside the paper's numbers where an arm is one of the paper's, on the paper's network."""
-    policies, titles = summary["policies"], experiment.titles
-    beside = bool(policies.keys() & PAPER_ARMS) and experiment.on_papers_network
-    heads = [f"{metric} | paper" if beside else metric for metric in SHOWN[:3]]
-    lines = [
-        f"| policy | {' | '.join(heads)} | reward |",
-        "| --- " * (8 if beside else 5) + "|",
-    ]
+def format_final_table(policies: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
+    """A row per policy, with the paper's numbers where an arm is the paper's on its network."""
+    beside = bool(policies.keys() & PAPER_ARMS) and experiment.is_on_papers_network
+    headings = ["policy"]
+    for metric in FINAL_METRICS:
+        headings += [metric, "paper"] if beside else [metric]
+    rows = []
     for name, row in policies.items():
-        cells = []
-        for metric in SHOWN[:3]:
-            paper = PAPER.get(name, {}).get(metric)
-            cells.append(_with_interval(row, metric))
+        cells = [experiment.titles.get(name, name)]
+        for metric in FINAL_METRICS:
+            cells.append(format_mean(row[metric], row["ci95"][metric]))
             if beside:
+                paper = PAPER.get(name, {}).get(metric)
                 cells.append("" if paper is None else f"{paper:g}")
-        cells.append(_with_interval(row, "reward_mean"))
-        lines.append(f"| {titles.get(name, name)} | {' | '.join(cells)} |")
-    return [*lines, ""]
+        rows.append([*cells, format_mean(row["reward_mean"], row["ci95"]["reward_mean"])])
+    return format_table([*headings, "reward"], rows)
 
 
-def difference_lines(policies: dict[str, Any], experiment: ExperimentConfig) -> list[str]:
-    """Each arm less the reference, the reference less the baseline: paired, seed by seed."""
-    reference = experiment.reference
+def format_difference_table(policies: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
+    """Paired differences: reference − traffic-aware baseline, and each arm − reference."""
+    reference, titles = experiment.reference, experiment.titles
     pairs = [(arm, reference) for arm in experiment.arms if reference and arm != reference]
     if reference and "traffic_aware" in policies:
         pairs.insert(0, (reference, "traffic_aware"))
-    titles = experiment.titles
-    lines = [
-        "| paired difference | satisfaction | share below 0.95 | reward |",
-        "| --- | --- | --- | --- |",
-    ]
-    for one, other in pairs:
-        less = policies[one]["less"][other]
-        cells = [_signed(less[m]) for m in ("satisfaction_mean", "fail_rate_95", "reward_mean")]
-        name = f"{titles.get(one, one)} less {titles.get(str(other), other)}"
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+    rows = []
+    for ours, theirs in pairs:
+        found = policies[ours]["less"][theirs]
+        rows.append(
+            [
+                f"{titles.get(ours, ours)} − {titles.get(str(theirs), theirs)}",
+                *(
+                    format_mean(found[metric]["mean"], found[metric]["ci95"], signed=True)
+                    for metric in DIFFERENCE_METRICS.values()
+                ),
+            ]
+        )
+    return format_table(["paired difference", *DIFFERENCE_METRICS], rows)
 
 
-def gain_lines(
-    summary: dict[str, Any],
-    reference: str,
-    titles: dict[str, str],
+def format_gain_tables(
+    gains: Mapping[str, Any],
+    experiment: ExperimentConfig,
     kinds: Sequence[tuple[str, str]] = GAINS,
 ) -> list[str]:
-    steps = list(dict.fromkeys(step for arm in summary["gains"].values() for step in arm))
+    """For each kind of gain, a table with a row per arm and a column per number of own steps."""
+    titles, reference = experiment.titles, experiment.reference or ""
+    steps = list(dict.fromkeys(step for arm in gains.values() for step in arm))
     lines = []
-    for key, what in kinds:
+    for key, description in kinds:
+        over = titles.get(reference, reference)
         lines += [
-            f"Gain in reward over {titles.get(reference, reference)} at equal own steps, {what}:",
+            f"Gain in reward over {over} after equal numbers of own steps, {description}:",
             "",
-            "| arm | " + " | ".join(f"{step} steps" for step in steps) + " |",
-            "| --- " * (len(steps) + 1) + "|",
         ]
-        for arm, found in summary["gains"].items():
-            cells = [_brief(found.get(step, {}).get(key)) for step in steps]
-            lines.append(f"| {titles.get(arm, arm)} | {' | '.join(cells)} |")
-        lines.append("")
+        rows = [
+            [titles.get(arm, arm), *(_format_entry(found.get(step, {}).get(key)) for step in steps)]
+            for arm, found in gains.items()
+        ]
+        lines += [*format_table(["arm", *(f"{step} steps" for step in steps)], rows), ""]
     return lines
 
 
-def measure_lines(measures: dict[str, Any]) -> list[str]:
+def format_measure_tables(measures: Mapping[str, Any]) -> list[str]:
+    """By own step, a table with a row per measure; the smallest regret comes first."""
     lines = []
     for step, table in measures.items():
-        lines += [
-            f"Measures at {step} own steps: does a nearer source gain more?",
-            "",
-            "| measure | Spearman | regret of its choice | gain of its choice | negative |",
-            "| --- " * 5 + "|",
-        ]
+        lines += [f"Measures after {step} own steps: does a nearer source gain more?", ""]
         ranked = sorted(table.items(), key=lambda item: item[1]["regret"]["mean"])
-        for measure, row in ranked:
-            cells = [_brief(row[c]) for c in ("spearman", "regret", "gain", "negative")]
-            lines.append(f"| {measure} | {' | '.join(cells)} |")
-        lines.append("")
+        rows = [
+            [measure, *(_format_entry(row[column]) for column in MEASURE_COLUMNS.values())]
+            for measure, row in ranked
+        ]
+        lines += [*format_table(["measure", *MEASURE_COLUMNS], rows), ""]
     return lines
 
 
-def auc_lines(aucs: Mapping[str, Any]) -> list[str]:
-    """Which measures tell SLA groups apart, the best first."""
+def format_auc_table(aucs: Mapping[str, Any]) -> list[str]:
+    """How well each measure separates SLA groups; the best comes first."""
     ordered = sorted(aucs, key=lambda measure: -aucs[measure]["mean"])
-    return [
-        "| measure | AUC: cells with equal promises are nearer |",
-        "| --- | --- |",
-        *(f"| {measure} | {_brief(aucs[measure])} |" for measure in ordered),
-    ]
+    rows = [[measure, _format_entry(aucs[measure])] for measure in ordered]
+    return format_table(["measure", "AUC: cells with the same SLA are nearer"], rows)
 
 
-def terminal_table(summary: dict[str, Any]) -> Table:
+def make_terminal_table(summary: Mapping[str, Any]) -> Table:
+    """A row per policy, the highest satisfaction last."""
     table = Table(title=f"{summary['experiment']}, {summary['seeds']} seeds")
-    for heading in ("policy", *SHOWN):
+    metrics = (*FINAL_METRICS, "reward_mean")
+    for heading in ("policy", *metrics):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     for name, row in sorted(
         summary["policies"].items(), key=lambda item: item[1]["satisfaction_mean"]
     ):
-        table.add_row(name, *(_with_interval(row, metric) for metric in SHOWN))
+        table.add_row(name, *(format_mean(row[m], row["ci95"][m]) for m in metrics))
     return table
 
 
-def _signed(entry: dict[str, Any]) -> str:
-    interval = entry["ci95"]
-    shown = f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else ""
-    return f"{entry['mean']:+.3f}{shown}"
-
-
-def _with_interval(row: dict[str, Any], metric: str) -> str:
-    return _brief({"mean": row[metric], "ci95": row["ci95"][metric]})
-
-
-def _brief(entry: dict[str, Any] | None) -> str:
-    if not entry or entry["mean"] is None:
-        return ""
-    interval = entry["ci95"]
-    shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return f"{entry['mean']:.3f}{shown}"
+def _format_entry(entry: Mapping[str, Any] | None) -> str:
+    return format_mean(entry["mean"], entry["ci95"]) if entry else ""

@@ -1,4 +1,4 @@
-"""From a run's config to RLlib's algorithm and back from a checkpoint."""
+"""From a run's config to RLlib's algorithm, and back from a checkpoint."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import ConfigError
 from slicing_rllib.transfer import WarmStartCallback
 
-ANSWER_WITHIN_S = 120.0
-"""An env runner that takes longer for its part of an iteration is done without."""
-PROBE_S = 0.5
-"""What each iteration spends on asking lost env runners whether they are back."""
+SAMPLE_TIMEOUT_S = 120.0
+"""How long an iteration waits for an env runner before it goes on without it."""
+HEALTH_PROBE_TIMEOUT_S = 0.5
+"""How long an iteration waits for lost env runners to say whether they are back."""
 
 
 def algorithm_config(config: RunConfig) -> TD3Config:
-    """RLlib's config of a run: usable as it is in plain RLlib and Tune programs."""
+    """RLlib's config of a run, which plain RLlib and Tune programs can use as it is."""
     env = {
         "scenario": config.scenario,
         "message": config.env.message,
@@ -32,7 +32,7 @@ def algorithm_config(config: RunConfig) -> TD3Config:
         TD3Config()
         .environment(SlicingEnv, env_config=env)
         .training(**config.learning.model_dump(exclude={"training_steps"}))
-        .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=ANSWER_WITHIN_S)
+        .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=SAMPLE_TIMEOUT_S)
         .learners(
             num_learners=config.num_learners, num_gpus_per_learner=config.num_gpus_per_learner
         )
@@ -41,8 +41,8 @@ def algorithm_config(config: RunConfig) -> TD3Config:
         .fault_tolerance(
             restart_failed_env_runners=True,
             delay_between_env_runner_restarts_s=0.0,
-            env_runner_health_probe_timeout_s=PROBE_S,
-            env_runner_restore_timeout_s=ANSWER_WITHIN_S,
+            env_runner_health_probe_timeout_s=HEALTH_PROBE_TIMEOUT_S,
+            env_runner_restore_timeout_s=SAMPLE_TIMEOUT_S,
         )
     )
 
@@ -56,7 +56,7 @@ def build(config: RunConfig) -> TD3:
     return algorithm
 
 
-def restored(config: RunConfig, checkpoint: Path) -> TD3:
+def restore(config: RunConfig, checkpoint: Path) -> TD3:
     """The algorithm as it was when the checkpoint was written."""
     algorithm = build(config)
     algorithm.restore_from_path(str(checkpoint.resolve()))
@@ -68,16 +68,19 @@ class NetworkNow(NamedTuple):
 
     kpis: StepKpis
     phase: np.ndarray
+    """Per cell, a `radio.Phase`."""
 
 
 def network_now(algorithm: TD3) -> NetworkNow | None:
-    """Of our own network or the first worker's; None where no worker answers."""
+    """Of the driver's network or the first env runner's; None where no env runner answers."""
     if not algorithm.config.num_env_runners:
-        return _now(algorithm.env)
+        return _read_network(algorithm.env)
     workers: Any = algorithm.env_runner_group
-    views = workers.foreach_env_runner(lambda runner: _now(runner.env), local_env_runner=False)
+    views = workers.foreach_env_runner(
+        lambda runner: _read_network(runner.env), local_env_runner=False
+    )
     return views[0] if views else None
 
 
-def _now(env: SlicingEnv) -> NetworkNow:
+def _read_network(env: SlicingEnv) -> NetworkNow:
     return NetworkNow(env.kpis, env.simulator.phase)

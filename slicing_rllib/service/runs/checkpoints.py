@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, hashed, renamed."""
+"""Checkpoints that are either complete or absent: written aside, hashed, then renamed."""
 
 import hashlib
 import json
@@ -15,28 +15,31 @@ MANIFEST = "manifest.json"
 def save_checkpoint(
     folder: Path, env_steps: int, write: Callable[[Path], object], *, keep: int
 ) -> Path:
-    """`write` fills a folder; it gets its manifest and its name only when all of it is there."""
+    """Writes the checkpoint of a network step; deletes all but the `keep` newest ones.
+
+    `write` fills a temporary folder. It gets its manifest and its name once that has succeeded.
+    """
     final = folder / f"step_{env_steps:09d}"
     partial = folder / f".{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     write(partial)
-    manifest = {"env_steps": env_steps, "sha256": _hashes(partial)}
+    manifest = {"env_steps": env_steps, "sha256": _hash_files(partial)}
     write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    for old in checkpoints(folder)[:-keep]:
+    for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return final
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first."""
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, the oldest first."""
     return sorted(folder.glob("step_*"))
 
 
-def verify(checkpoint: Path) -> int:
-    """The env steps of a checkpoint that is what it was when written.
+def verify_checkpoint(checkpoint: Path) -> int:
+    """The network step of a checkpoint whose files are those that were written.
 
     Raises: CheckpointError naming the file that is missing or has changed.
     """
@@ -45,7 +48,7 @@ def verify(checkpoint: Path) -> int:
         expected, env_steps = manifest["sha256"], int(manifest["env_steps"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint}: expected a readable {MANIFEST}") from error
-    found = _hashes(checkpoint)
+    found = _hash_files(checkpoint)
     for name, digest in expected.items():
         if found.get(name) != digest:
             how = "has changed" if name in found else "is missing"
@@ -53,12 +56,12 @@ def verify(checkpoint: Path) -> int:
     return env_steps
 
 
-def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that verifies, and why newer ones were passed over."""
+def find_newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that verifies, and a line for each newer one that does not."""
     passed_over = []
-    for checkpoint in reversed(checkpoints(folder)):
+    for checkpoint in reversed(list_checkpoints(folder)):
         try:
-            verify(checkpoint)
+            verify_checkpoint(checkpoint)
         except CheckpointError as error:
             passed_over.append(str(error))
         else:
@@ -66,7 +69,7 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     return None, passed_over
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def _hash_files(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -1,8 +1,8 @@
-"""Policies of a run and baselines on the same unseen traffic."""
+"""Evaluates a run's policies and baselines on the same unseen traffic."""
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,35 +14,36 @@ from slicing_rllib.baselines import make_policy
 from slicing_rllib.env import Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.policies.trained_policy import TrainedPolicy
-from slicing_rllib.service.config import RunConfig, load_config
-from slicing_rllib.service.runs.no_transfer_branch import forks, scratch_run
+from slicing_rllib.service.config import TRAINED_POLICIES, PolicyName, RunConfig, load_config
+from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
+from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
 
-TRAINED = ("drl", "tl")
-"""Policies that a run has learned; all others are baselines."""
-KEPT = ("reward", "satisfaction", "delay_max_ms", "live")
+SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "live")
 """Columns of a rollout that figures are drawn from."""
 
 Rollouts = dict[str, list[Rollout]]
+"""By policy, a rollout per evaluation seed."""
 Weights = Mapping[str, Mapping[str, np.ndarray]]
+"""By cell and parameter name."""
 Trained = Mapping[str, Weights]
 """By the name of the policy."""
+OnRollout = Callable[[str, int, int], None]
+"""Called after each rollout with its policy, the rollouts done, and all rollouts."""
 
-_SPAWN_EVALUATION = 1_000_003
-_SPAWN_FITTING = 1_000_004
+
+def ignore_rollout(policy: str, done: int, total: int) -> None:
+    """A callback that does nothing."""
 
 
-def evaluation_seeds(config: RunConfig) -> list[int]:
+def derive_evaluation_seeds(config: RunConfig) -> list[int]:
     """Seeds of traffic that no training of this config sees."""
     seed = config.seed if config.evaluation.seed is None else config.evaluation.seed
-    return [
-        int(np.random.SeedSequence(seed, spawn_key=(_SPAWN_EVALUATION, i)).generate_state(1)[0])
-        for i in range(config.evaluation.seeds)
-    ]
+    return [derive_seed(seed, Stream.EVALUATION_TRAFFIC, i) for i in range(config.evaluation.seeds)]
 
 
-def network_of(config: RunConfig) -> SlicingEnv:
-    """The run's network with all its cells deployed."""
+def make_network(config: RunConfig) -> SlicingEnv:
+    """The run's network, with all cells live from the start."""
     return SlicingEnv(
         config.scenario,
         message=config.env.message,
@@ -51,37 +52,35 @@ def network_of(config: RunConfig) -> SlicingEnv:
     )
 
 
-def named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
-    """A baseline, or trained policies. Raises: ValueError where those are wanted and absent."""
-    if name in TRAINED:
+def make_named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
+    """A baseline, or one of the trained policies. Raises: ValueError where it is not trained."""
+    if name in TRAINED_POLICIES:
         if name not in trained:
             raise ValueError(f"policy {name}: expected a run that has it")
         return TrainedPolicy(config.scenario.cells, trained[name])
-    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(_SPAWN_FITTING,)))
+    rng = make_generator(config.seed, Stream.BASELINE_FITTING)
     return make_policy(name, config.scenario, rng, map_seed=config.env.map_seed)
 
 
-def trained_policies(config: RunConfig, run: RunDirectory) -> dict[str, Weights]:
-    """The run's own, and those of its fork without transfer. Raises: RunError for none."""
+def read_trained_policies(config: RunConfig, run: RunDirectory) -> dict[str, Weights]:
+    """The run's own policies, and those of its branch without transfer.
+
+    Raises: RunError where there are none yet.
+    """
     found: dict[str, Weights] = {config.own_policy: run.policies()}
-    if forks(config):
-        found["drl"] = scratch_run(run).policies()
+    if has_branch(config):
+        found[PolicyName.DRL] = get_branch(run).policies()
     return found
 
 
-def mean_reward(config: RunConfig, policy: Policy, seeds: int | None = None) -> float:
-    """Of the first so many evaluation seeds, or of all."""
-    return float(cell_rewards(config, policy, seeds).mean())
-
-
-def cell_rewards(
+def compute_cell_rewards(
     config: RunConfig, policy: Policy, seeds: int | None = None
 ) -> Float[np.ndarray, " cell"]:
-    """Each cell's mean reward over the first so many evaluation seeds, or all."""
-    env = network_of(config)
+    """Each cell's mean reward over the first `seeds` evaluation seeds, or over all of them."""
+    env = make_network(config)
     runs = [
         rollout(env, policy, config.evaluation.steps, seed)
-        for seed in evaluation_seeds(config)[:seeds]
+        for seed in derive_evaluation_seeds(config)[:seeds]
     ]
     return np.mean([run.reward.mean(axis=0) for run in runs], axis=0)
 
@@ -90,13 +89,19 @@ def evaluate_policies(
     config: RunConfig,
     trained: Trained,
     names: Sequence[str],
-    advance: Callable[[str], None] = lambda name: None,
+    on_rollout: OnRollout = ignore_rollout,
 ) -> Rollouts:
-    """Every policy on every evaluation seed; `advance` hears of each rollout."""
-    return {
-        name: list(_runs(config, named_policy(name, config, trained), name, advance))
-        for name in names
-    }
+    """Every policy on every evaluation seed."""
+    seeds = derive_evaluation_seeds(config)
+    total, counter = len(names) * len(seeds), itertools.count(1)
+    rollouts: Rollouts = {}
+    for name in names:
+        policy, env = make_named_policy(name, config, trained), make_network(config)
+        rollouts[name] = []
+        for seed in seeds:
+            rollouts[name].append(rollout(env, policy, config.evaluation.steps, seed))
+            on_rollout(name, next(counter), total)
+    return rollouts
 
 
 def evaluate_run(
@@ -106,11 +111,13 @@ def evaluate_run(
     steps: int | None,
     seeds: int | None,
     traffic: Path | None,
-    heard: Callable[[str, int, int], None],
+    on_rollout: OnRollout,
 ) -> dict[str, dict[str, Any]]:
-    """A run's policies and baselines anew: other policies, length, seeds, or traffic.
+    """Evaluates a finished run again, with what is not None instead of its own settings.
 
-    Raises: ConfigError for a policy or trace that cannot be used; RunError for an untrained run.
+    `policies` are names, `steps` network steps per seed, `seeds` their number, and `traffic` a CSV
+    trace. Raises: ConfigError for a policy or trace that cannot be used; RunError for a run without
+    trained policies.
     """
     settings = [
         f"evaluation.{key}={json.dumps(value)}"
@@ -122,44 +129,38 @@ def evaluate_run(
         settings.append(f"scenario.mask={json.dumps(trace)}")
     config = load_config(str(run.path / "config.yaml"), settings)
     names = config.evaluated_policies
-    trained = trained_policies(config, run) if set(names) & set(TRAINED) else {}
-    total, counted = len(names) * config.evaluation.seeds, itertools.count(1)
-    rollouts = evaluate_policies(
-        config, trained, names, lambda name: heard(name, next(counted), total)
-    )
-    return summary_of(config, rollouts)
+    needs_training = bool(set(names) & set(TRAINED_POLICIES))
+    trained = read_trained_policies(config, run) if needs_training else {}
+    return summarise_rollouts(config, evaluate_policies(config, trained, names, on_rollout))
 
 
-def summary_of(config: RunConfig, rollouts: Rollouts) -> dict[str, dict[str, Any]]:
-    """`summary.json`'s table of policies."""
-    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(2,)))
-    return {name: asdict(row) for name, row in summarise(rollouts, rng).items()}
+def summarise_rollouts(config: RunConfig, rollouts: Rollouts) -> dict[str, dict[str, Any]]:
+    """The table of policies in `summary.json`."""
+    rng = make_generator(config.seed, Stream.ROLLOUT_SUMMARY)
+    return {str(name): asdict(row) for name, row in summarise(rollouts, rng).items()}
 
 
 def save_rollouts(path: Path, rollouts: Rollouts) -> None:
-    """What figures need, (seed, step, cell) per policy and quantity, float32."""
+    """Writes what figures need: (seed, step, cell) per policy and quantity, float32."""
     columns = {
         f"{name}.{kept}": np.stack([getattr(run, kept) for run in runs]).astype(np.float32)
         for name, runs in rollouts.items()
-        for kept in KEPT
+        for kept in SAVED_COLUMNS
     }
-    np.savez_compressed(path, allow_pickle=False, **columns)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **columns)
+    partial.replace(path)
 
 
 def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """By policy and quantity. Raises: OSError, ValueError for a file that is none."""
+    """What `save_rollouts` wrote, by policy and quantity.
+
+    Raises: OSError or ValueError for a file that cannot be read.
+    """
     table: dict[str, dict[str, np.ndarray]] = {}
     with np.load(path, allow_pickle=False) as columns:
         for key in columns.files:
             name, _, kept = key.rpartition(".")
             table.setdefault(name, {})[kept] = columns[key]
     return table
-
-
-def _runs(
-    config: RunConfig, policy: Policy, name: str, advance: Callable[[str], None]
-) -> Iterator[Rollout]:
-    env = network_of(config)
-    for seed in evaluation_seeds(config):
-        yield rollout(env, policy, config.evaluation.steps, seed)
-        advance(name)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that long work grants where it is safe."""
+"""Turns Ctrl-C and SIGTERM into a request that long work answers between two iterations."""
 
 import signal
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Whether somebody asked to stop. A second Ctrl-C does not wait."""
+    """Whether somebody asked to stop. A second Ctrl-C raises KeyboardInterrupt at once."""
 
     def __init__(self) -> None:
         self.wanted = False
 
-    def ask(self, signum: int, frame: FrameType | None) -> None:
+    def request(self, signum: int, frame: FrameType | None) -> None:
+        """Signal handler."""
         if self.wanted and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.wanted = True
@@ -22,9 +23,9 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Signals are caught inside the block and handled as before after it."""
+    """Catches the signals inside the block and restores their handlers after it."""
     interruption = Interruption()
-    before = {number: signal.signal(number, interruption.ask) for number in SIGNALS}
+    before = {number: signal.signal(number, interruption.request) for number in SIGNALS}
     try:
         yield interruption
     finally:

@@ -1,4 +1,4 @@
-"""A row of `metrics.jsonl`: what an iteration did, for people, dashboards and the live page."""
+"""A row of `metrics.jsonl`: the numbers of one iteration, which metrics and live page show too."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from slicing_rllib.radio import Phase, Scenario
 from slicing_rllib.service.runs.algorithm import NetworkNow
 
 PER_SLICE = ("throughput_mbps", "delay_ms", "prb_ratio", "load")
+"""Fields of `StepKpis` that a row has per cell and slice."""
 
 
 def metrics_row(
@@ -20,12 +21,17 @@ def metrics_row(
     evaluated: Mapping[str, float] | None,
     references: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Rewards and losses are means over the iteration, KPIs those of its last step."""
+    """Rewards and losses averaged over the iteration, and the KPIs of its last network step.
+
+    `now` is None where no env runner answers; then the row has no KPIs. `time_s` is the training
+    time so far, `evaluated` each cell's reward without exploration noise where the learning curve
+    has a point here, and `references` the rewards of known policies on the same traffic.
+    """
     learned = algorithm.last_iteration
     sizes = dict(zip(algorithm.cells, algorithm.replay.size.tolist(), strict=True))
-    seen = {} if now is None else _kpis_by_cell(scenario, now)
+    kpis = {} if now is None else _collect_kpis(scenario, now)
     cells = {
-        cell: {**seen.get(cell, {}), **learned["cells"].get(cell, {}), "replay_size": sizes[cell]}
+        cell: {**kpis.get(cell, {}), **learned["cells"].get(cell, {}), "replay_size": sizes[cell]}
         for cell in algorithm.cells
     }
     row = {
@@ -44,7 +50,8 @@ def metrics_row(
     return row | {"evaluation_reward_mean": sum(evaluated.values()) / len(evaluated)}
 
 
-def _kpis_by_cell(scenario: Scenario, now: NetworkNow) -> dict[str, dict[str, Any]]:
+def _collect_kpis(scenario: Scenario, now: NetworkNow) -> dict[str, dict[str, Any]]:
+    """By cell: its phase and, unless it is off, satisfaction and KPIs per slice."""
     satisfied = satisfaction(now.kpis.throughput_mbps, scenario.sla_throughput_mbps)
     table = {}
     for row, cell in enumerate(scenario.cells):

@@ -1,13 +1,16 @@
-"""Who wants to hear how long work is doing."""
+"""The callbacks through which a run reports its progress."""
 
 from typing import Any
 
 
 class ProgressListener:
-    """Hears how a run is doing. This one says nothing."""
+    """Called while a run trains and evaluates. The methods of this class do nothing."""
 
-    def says(self, message: str) -> None: ...
+    def on_message(self, text: str) -> None:
+        """A line for the user, such as that the run was resumed."""
 
-    def trained(self, row: dict[str, Any], total_steps: int) -> None: ...
+    def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
+        """After every training iteration: its row of `metrics.jsonl`, and the run's last step."""
 
-    def evaluates(self, policy: str, done: int, total: int) -> None: ...
+    def on_rollout(self, policy: str, done: int, total: int) -> None:
+        """After every rollout of the final evaluation: its policy, and how many are done."""

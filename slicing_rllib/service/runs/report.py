@@ -1,4 +1,4 @@
-"""Tables of runs as files: Markdown to read, CSV to compute with."""
+"""Reports of runs: tables as Markdown and CSV, and figures."""
 
 import csv
 import io
@@ -12,42 +12,47 @@ import numpy as np
 from slicing_rllib.evaluation.statistics import METRICS, summarise_seeds
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.figures import draw_run
+from slicing_rllib.service.runs.markdown import format_mean, format_table
+from slicing_rllib.service.runs.random_streams import Stream, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory, write_atomically
 
 COLUMNS = (*METRICS, "oracle_gap_closed")
-SUMMARY_ROLE = 4
-"""Spawn key of the bootstrap of a report."""
 
 Policies = dict[str, dict[str, Any]]
+"""By policy, its row as in `summary.json`."""
 
 
 class Report(NamedTuple):
+    """What was written."""
+
     policies: Policies
     files: list[Path]
 
 
 def write_report(runs: Sequence[RunDirectory], out: Path | None) -> Report:
-    """One run: its own table and figures. Several: each run is one seed of the table.
+    """Writes `report.md`, `report.csv` and, for one run, its figures.
 
-    Raises: RunError for a run that has not finished, or several runs without `out`.
+    Several runs become one table in which each run is a seed. `out` is the folder to write to, by
+    default that of the only run. Raises: RunError for a run that has not finished, or for several
+    runs without `out`.
     """
     summaries = [run.summary() for run in runs]
     if len(runs) == 1:
         policies, folder = summaries[0]["policies"], out or runs[0].path
-        figures = draw_run(runs[0], (out or runs[0].path) / "figures")
+        figures = draw_run(runs[0], folder / "figures")
     elif out is None:
         raise RunError("report of several runs: expected --out DIR")
     else:
-        policies, folder, figures = over_runs(summaries), out, []
+        policies, folder, figures = summarise_runs(summaries), out, []
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {"report.md": markdown(policies), "report.csv": as_csv(policies)}
+    tables = {"report.md": format_markdown(policies), "report.csv": format_csv(policies)}
     for name, text in tables.items():
         write_atomically(folder / name, text.encode())
     return Report(policies, [*(folder / name for name in tables), *figures])
 
 
-def over_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
-    """Policies that all runs have, a run being a seed."""
+def summarise_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
+    """The policies that all runs have, summarised with each run as one seed."""
     shared = [
         name for name in summaries[0]["policies"] if all(name in s["policies"] for s in summaries)
     ]
@@ -55,24 +60,21 @@ def over_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
         name: np.array([[s["policies"][name][m] for m in METRICS] for s in summaries])
         for name in shared
     }
-    rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(SUMMARY_ROLE,)))
+    rng = make_generator(0, Stream.RUNS_REPORT)
     return {name: asdict(row) for name, row in summarise_seeds(per_seed, rng).items()}
 
 
-def markdown(policies: Mapping[str, Mapping[str, Any]]) -> str:
+def format_markdown(policies: Mapping[str, Mapping[str, Any]]) -> str:
     """A table with means and, in brackets, 95 % intervals."""
-    lines = [
-        f"| policy | {' | '.join(COLUMNS)} | seeds |",
-        "| --- " * (len(COLUMNS) + 2) + "|",
+    rows = [
+        [name, *(format_mean(row[c], row["ci95"].get(c)) for c in COLUMNS), str(row["seeds"])]
+        for name, row in policies.items()
     ]
-    for name, row in policies.items():
-        values = " | ".join(_with_interval(row, column) for column in COLUMNS)
-        lines.append(f"| {name} | {values} | {row['seeds']} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(format_table(["policy", *COLUMNS, "seeds"], rows)) + "\n"
 
 
-def as_csv(policies: Mapping[str, Mapping[str, Any]]) -> str:
-    """policy, metric, mean, low, high, seeds."""
+def format_csv(policies: Mapping[str, Mapping[str, Any]]) -> str:
+    """Columns policy, metric, mean, ci95_low, ci95_high, seeds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["policy", "metric", "mean", "ci95_low", "ci95_high", "seeds"])
@@ -81,10 +83,3 @@ def as_csv(policies: Mapping[str, Mapping[str, Any]]) -> str:
             low, high = row["ci95"].get(column) or ("", "")
             writer.writerow([name, column, row[column], low, high, row["seeds"]])
     return text.getvalue()
-
-
-def _with_interval(row: Mapping[str, Any], column: str) -> str:
-    value, interval = row[column], row["ci95"].get(column)
-    if value is None:
-        return ""
-    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -1,4 +1,4 @@
-"""The files of a run, and how they are written so that a crash loses nothing."""
+"""The files of a run, written so that a crash leaves each complete or absent."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from slicing_rllib.service.errors import ConfigError, RunError
 
 
 class RunDirectory:
-    """`config.yaml metrics.jsonl events.jsonl policies.safetensors summary.json figures/`."""
+    """Reads and writes the files of one run; README.md beside this module lists them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
-        """A new run. Raises: RunError where there already is one."""
+        """Creates the directory of a new run. Raises: RunError where there already is one."""
         run = cls(path)
         if (path / "config.yaml").exists():
             raise RunError(f"{path}: there already is a run; --resume goes on with it")
@@ -39,17 +39,17 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
-        """A run that exists. Raises: RunError where there is none."""
+        """Opens an existing run. Raises: RunError where there is none."""
         if not (path / "config.yaml").is_file():
             raise RunError(f"{path}: expected a run directory, found no config.yaml")
         return cls(path)
 
     def config(self) -> RunConfig:
-        """Raises: ConfigError for a config.yaml that was damaged."""
+        """The run's config. Raises: ConfigError for a damaged config.yaml."""
         return load_config(str(self.path / "config.yaml"))
 
     def config_unless_other(self, source: str | None, settings: Sequence[str]) -> RunConfig:
-        """The run's config. Raises: ConfigError where another one is asked for."""
+        """The run's config. Raises: ConfigError where `source` and `settings` make another one."""
         config = self.config()
         if (source is not None or settings) and load_config(
             source or str(self.path / "config.yaml"), settings
@@ -60,7 +60,8 @@ class RunDirectory:
         return config
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        _append(self.path / "metrics.jsonl", row)
+        """Adds the row of an iteration to `metrics.jsonl`."""
+        _append_line(self.path / "metrics.jsonl", row)
 
     def append_event(
         self,
@@ -71,32 +72,35 @@ class RunDirectory:
         cell: str | None = None,
         evidence: Mapping[str, Any] | None = None,
     ) -> None:
+        """Adds an event to `events.jsonl`: its kind, a line for people, and plain values as
+        evidence."""
         row = {"time": time.time(), "env_step": env_step, "kind": kind, "cell": cell}
-        _append(
-            self.path / "events.jsonl", row | {"message": message, "evidence": dict(evidence or {})}
-        )
+        row |= {"message": message, "evidence": dict(evidence or {})}
+        _append_line(self.path / "events.jsonl", row)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Rows so far; a row that a crash cut short is left out."""
-        return list(_rows(self.path / "metrics.jsonl"))
+        """Rows of `metrics.jsonl` so far. A row that a crash cut short is left out."""
+        return _read_lines(self.path / "metrics.jsonl")
 
     def events(self) -> list[dict[str, Any]]:
-        return list(_rows(self.path / "events.jsonl"))
+        """Events so far, as `metrics` reads rows."""
+        return _read_lines(self.path / "events.jsonl")
 
-    def forget_metrics_after(self, env_steps: int) -> None:
-        """Drops rows of steps that a resumed run will make again."""
+    def drop_metrics_after(self, env_steps: int) -> None:
+        """Removes the rows of later steps, which a resumed run makes again."""
         kept = [row for row in self.metrics() if row["env_steps"] <= env_steps]
         lines = "".join(json.dumps(row) + "\n" for row in kept)
         write_atomically(self.path / "metrics.jsonl", lines.encode())
 
     def write_policies(self, weights: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Writes weights by cell and parameter name."""
         flat = {f"{cell}/{name}": w for cell, own in weights.items() for name, w in own.items()}
         partial = self.path / "policies.safetensors.partial"
         save_file(flat, partial)
         os.replace(partial, self.path / "policies.safetensors")
 
     def policies(self) -> dict[str, dict[str, np.ndarray]]:
-        """Weights by cell and name. Raises: RunError where there are none to read."""
+        """Weights by cell and parameter name. Raises: RunError where there are none."""
         path = self.path / "policies.safetensors"
         try:
             flat = load_file(path)
@@ -109,12 +113,13 @@ class RunDirectory:
         return weights
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`."""
         write_atomically(
             self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode()
         )
 
     def summary(self) -> dict[str, Any]:
-        """Raises: RunError where the run has not ended yet."""
+        """Content of `summary.json`. Raises: RunError where the run has not finished yet."""
         path = self.path / "summary.json"
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +128,7 @@ class RunDirectory:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """All of it or nothing, whatever happens in between."""
+    """Writes a file so that a crash leaves either its old or its new content, never a part."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         file.write(data)
@@ -132,12 +137,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     os.replace(partial, path)
 
 
-def _append(path: Path, row: Mapping[str, Any]) -> None:
+def _append_line(path: Path, row: Mapping[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []

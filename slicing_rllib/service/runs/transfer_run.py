@@ -1,19 +1,14 @@
-"""A cell of a trained network learns from another: a run of its own."""
+"""A run in which one cell of a trained network learns from another cell."""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pydantic import ValidationError
-
 from slicing_rllib.learning import TD3
-from slicing_rllib.service.config import RunConfig, json_schema
-from slicing_rllib.service.config_errors import describe_first_problem
+from slicing_rllib.service.config import Document, RunConfig, validate_document
 from slicing_rllib.service.errors import ConfigError
 from slicing_rllib.service.runs.experience import read_experience
+from slicing_rllib.service.runs.random_streams import Stream, derive_run_seed
 from slicing_rllib.service.runs.run_directory import RunDirectory
-
-_SPAWN_TARGET = 1_000_006
 
 
 def transfer_config(
@@ -27,40 +22,36 @@ def transfer_config(
     steps: int,
     seed: int | None,
 ) -> RunConfig:
-    """The run's network on traffic that it never saw; all cells but the target keep their policy.
+    """The config of a run on the same network with unseen traffic, where only `target` learns.
 
-    Raises: ConfigError for a cell, method or measure that is not there.
+    `source` is a cell, or a bundle of `library` (None: chosen by `measure`); `method` and `measure`
+    are those of `TransferSettings` (None: the run's measure); `steps` are network steps under the
+    target's own policy; `seed` is that of the new run (None: derived from the run's).
+    Raises: ConfigError for a cell, method or measure that does not exist.
     """
     config = run.config()
-    for cell in (target, *([source] if source and library is None else [])):
-        if cell not in config.scenario.cells:
-            cells = config.scenario.cells
-            raise ConfigError(f"{run.path}: expected one of {cells[0]} to {cells[-1]}, got {cell}")
+    _check_cells(run, config, [target] if source is None or library else [target, source])
     plain: dict[str, Any] = config.model_dump()
-    window = max(config.env.default_action_steps, 1)
-    own = {"targets": (target,), "source": source, "method": method, "library": library}
-    own |= {} if measure is None else {"measure": measure}
+    default_steps = max(config.env.default_action_steps, 1)
+    transfer = {"targets": (target,), "source": source, "method": method, "library": library}
+    transfer |= {} if measure is None else {"measure": measure}
     plain |= {
         "name": f"{config.name[:48]}-to-{target}",
-        "seed": _unseen_seed(config.seed) if seed is None else seed,
+        "seed": derive_run_seed(config.seed, Stream.TRANSFER_RUN) if seed is None else seed,
         "pretrained_run": str(run.path.resolve()),
-        "transfer": plain["transfer"] | own,
-        "env": plain["env"] | {"deployments": (), "default_action_steps": window},
-        "learning": plain["learning"] | _lasting(config, window + steps),
+        "transfer": plain["transfer"] | transfer,
+        "env": plain["env"] | {"deployments": (), "default_action_steps": default_steps},
+        "learning": plain["learning"] | _split_steps(config, default_steps + steps),
         "evaluation": plain["evaluation"] | {"policies": None},
     }
-    try:
-        return RunConfig.model_validate(plain)
-    except ValidationError as error:
-        raise ConfigError(
-            describe_first_problem(error, "transfer", "", schema=json_schema())
-        ) from error
+    return validate_document(RunConfig, Document(plain, "", "transfer"))
 
 
-def take_over(config: RunConfig, algorithm: TD3) -> None:
-    """Cells that are no targets act with what another run taught them, and stay as they are.
+def load_pretrained_policies(config: RunConfig, algorithm: TD3) -> None:
+    """Gives all cells but the targets the policies of `pretrained_run` and pauses their updates.
 
-    Raises: RunError where that run has left nothing; ValueError for policies of another shape.
+    Does nothing without a `pretrained_run`. Raises: RunError where that run has left no policies;
+    ValueError for policies of another shape.
     """
     if config.pretrained_run is None:
         return
@@ -75,12 +66,14 @@ def take_over(config: RunConfig, algorithm: TD3) -> None:
             algorithm.pause_updates(cell)
 
 
-def _lasting(config: RunConfig, steps: int) -> dict[str, int]:
-    """So many steps in all; a cell that learns from scratch explores as it would have."""
-    exploration = min(config.learning.exploration_steps, steps)
-    return {"exploration_steps": exploration, "training_steps": steps - exploration}
+def _check_cells(run: RunDirectory, config: RunConfig, cells: list[str]) -> None:
+    known = config.scenario.cells
+    for cell in cells:
+        if cell not in known:
+            raise ConfigError(f"{run.path}: expected one of {known[0]} to {known[-1]}, got {cell}")
 
 
-def _unseen_seed(seed: int) -> int:
-    sequence = np.random.SeedSequence(seed, spawn_key=(_SPAWN_TARGET,))
-    return int(sequence.generate_state(1)[0] % 2**31)
+def _split_steps(config: RunConfig, total: int) -> dict[str, int]:
+    """`total` steps, of which a cell that learns from scratch explores as many as in the run."""
+    exploration = min(config.learning.exploration_steps, total)
+    return {"exploration_steps": exploration, "training_steps": total - exploration}

@@ -1,34 +1,33 @@
-"""What a sweep is told: a YAML file, checked like everything else."""
+"""The config of a sweep: which settings vary, and how Ray Tune searches them."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from slicing_rllib.service.config import RunConfig, document_of, load_config
-from slicing_rllib.service.config_errors import describe_first_problem
+from slicing_rllib.service.config import Name, RunConfig, RunFamily, Section, load_family
 from slicing_rllib.service.errors import ConfigError
 
 SWEEPS = Path(__file__).parents[3] / "tune_configs" / "sweeps"
 """Sweeps that come with a checkout, callable by name."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Uniform(_Section):
-    """Any number of an interval; `log`: orders of magnitude alike."""
+class Uniform(Section):
+    """A number drawn uniformly from an interval, or log-uniformly."""
 
     dist: Literal["uniform"]
+    """Selects this distribution."""
     low: float
+    """Lower end, included."""
     high: float
+    """Upper end."""
     log: bool = False
+    """Whether the logarithm is uniform; both ends must be positive then."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Uniform":
+    def _check_ends(self) -> "Uniform":
         if not self.low < self.high or (self.log and self.low <= 0):
             raise ValueError(
                 f"expected low < high (both positive for log), got {self.low} and {self.high}"
@@ -36,101 +35,115 @@ class Uniform(_Section):
         return self
 
 
-class Choice(_Section):
-    """One of a list, by chance."""
+class Choice(Section):
+    """One value of a list, drawn at random."""
 
     dist: Literal["choice"]
+    """Selects this distribution."""
     values: tuple[Any, ...] = Field(min_length=1)
+    """Values to draw from."""
 
 
-class Grid(_Section):
-    """Each of a list in turn, all combinations."""
+class Grid(Section):
+    """Every value of a list; several grids are tried in all combinations."""
 
     dist: Literal["grid"]
+    """Selects this distribution."""
     values: tuple[Any, ...] = Field(min_length=1)
+    """Values to try."""
 
 
 Dimension = Annotated[Uniform | Choice | Grid, Field(discriminator="dist")]
 
 
-class Stop(_Section):
+class Stop(Section):
+    """When a trial ends."""
+
     env_steps: int | None = Field(default=None, ge=1)
-    """Default: the run's own total."""
+    """Network steps of a trial. Default: all steps of its run."""
 
 
-class Failure(_Section):
+class Failure(Section):
+    """What happens to trials whose process fails."""
+
     max_failures: int = Field(default=3, ge=0)
-    """Per trial; each resumes from its last checkpoint."""
+    """How often a trial is restarted from its last checkpoint."""
 
 
-class SweepConfig(_Section):
-    """Runs that differ in a few settings, and what decides among them."""
+class SweepConfig(RunFamily):
+    """Runs that differ in a few settings, and how they are chosen and compared."""
 
-    name: str = Field(default="sweep", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    KIND: ClassVar[str] = "sweep"
+    FOLDER: ClassVar[Path] = SWEEPS
+
+    name: Name = "sweep"
+    """Name of the default output folder."""
     base: str = "quick"
     """The config that trials start from: a built-in name or a YAML file."""
-    set: tuple[str, ...] = ()
-    """KEY=VALUE settings for all trials."""
     search_space: dict[str, Dimension] = Field(min_length=1)
+    """By `key.path` of a setting, the values that it may take."""
     num_samples: int = Field(default=1, ge=1)
-    """Draws; with grids, of the whole grid."""
+    """Draws from the search space. With grids: how often the whole grid is tried."""
     scheduler: Literal["none", "asha", "pbt"] = "none"
+    """`asha` stops bad trials early (asynchronous successive halving); `pbt` lets bad trials copy
+    good ones and varies their settings (population-based training)."""
     searcher: Literal["random", "optuna"] = "random"
+    """How settings are drawn. `optuna`: Bayesian search; needs the extra `search`."""
     metric: Literal["evaluation_reward_mean", "target_reward_mean", "reward_mean"] = (
         "evaluation_reward_mean"
     )
-    """Of all cells on unseen traffic; of cells that take policies over; while learning."""
+    """What trials are compared by: mean reward of all cells, or of the cells that are brought up by
+    transfer, on unseen traffic without exploration noise; or of all cells while they learn."""
     mode: Literal["max", "min"] = "max"
+    """Whether a larger or a smaller metric is better."""
     stop: Stop = Stop()
+    """When a trial ends."""
     report_every_steps: int = Field(default=500, ge=1)
-    """How often a trial evaluates itself, reports, and may be stopped or checkpointed."""
+    """Network steps between two reports of a trial. It is evaluated, checkpointed and possibly
+    stopped at each of them."""
     failure: Failure = Failure()
+    """What happens to trials whose process fails."""
     cpus_per_trial: int = Field(default=1, ge=1)
+    """Cores of a trial's driver. Its env runners and learners take one more each."""
     max_concurrent: int | None = Field(default=None, ge=1)
+    """Trials at a time. Default: as many as there are cores for."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the search. Runs have the seed of their own config."""
 
     def trial_config(self, chosen: Mapping[str, Any]) -> RunConfig:
-        """The run config of a trial. Raises: ConfigError naming the setting that cannot be."""
-        own = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
-        return load_config(self.base, [*self.set, *own])
+        """The run config of a trial. Raises: ConfigError naming the setting that cannot be used."""
+        return self.run_config([f"{key}={json.dumps(value)}" for key, value in chosen.items()])
 
 
 def load_sweep(source: str) -> SweepConfig:
-    """The sweep of that file, or of that name in tune_configs/sweeps/.
+    """The sweep of a YAML file, or of a name in tune_configs/sweeps/.
 
     Raises: ConfigError for a file, key or value that cannot be used.
     """
-    known = SWEEPS / f"{source}.yaml"
-    document, text, where = document_of(str(known) if known.is_file() else source)
-    try:
-        sweep = SweepConfig.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(
-            describe_first_problem(error, where, text, schema=SweepConfig.model_json_schema())
-        ) from error
-    base = Path(where).parent / sweep.base
-    if base.is_file():
-        sweep = sweep.model_copy(update={"base": str(base.resolve())})
-    if sweep.metric == "target_reward_mean" and not targets_of(sweep.trial_config({})):
+    sweep, where = load_family(SweepConfig, source)
+    if sweep.metric == "target_reward_mean" and not find_targets(sweep.trial_config({})):
         raise ConfigError(
             f"{where}: metric target_reward_mean: expected cells that come up or transfer.targets"
         )
-    for corner in _corners(sweep):
+    for settings in _list_extreme_settings(sweep):
         try:
-            sweep.trial_config(corner)
+            sweep.trial_config(settings)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
     return sweep
 
 
-def targets_of(config: RunConfig) -> list[str]:
-    """Cells that come up while others learn, or that take policies over."""
-    coming = [deployment.cell for deployment in config.env.deployments if deployment.off_until]
-    return sorted({*coming, *config.transfer.targets})
+def find_targets(config: RunConfig) -> list[str]:
+    """Cells that are brought up by transfer: those that join the network, and transfer targets."""
+    joining = [deployment.cell for deployment in config.env.deployments if deployment.off_until]
+    return sorted({*joining, *config.transfer.targets})
 
 
-def _corners(sweep: SweepConfig) -> list[dict[str, Any]]:
-    """Settings at the ends of every dimension: if these can be run, so can what lies between."""
+def _list_extreme_settings(sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Each end of an interval and each listed value, by itself.
+
+    If these can be used, so can the values between them.
+    """
     ends = {
         key: (dimension.low, dimension.high) if isinstance(dimension, Uniform) else dimension.values
         for key, dimension in sweep.search_space.items()

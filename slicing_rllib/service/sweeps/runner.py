@@ -1,23 +1,27 @@
-"""Sweeps on Ray Tune: many trainings, compared; killed anywhere, resumed."""
+"""Runs a sweep on Ray Tune. A sweep that was killed or interrupted can be resumed."""
 
-import io
 import json
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from ray import tune
-from ray.tune import Callback, CheckpointConfig, FailureConfig, ResultGrid, TuneConfig, Tuner
+from ray.tune import CheckpointConfig, FailureConfig, ResultGrid, TuneConfig, Tuner
 from ray.tune import RunConfig as TuneRunConfig
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 
 from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation.sweep_figures import draw_parallel_coordinates
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.run_directory import write_atomically
+from slicing_rllib.service.runs.tuning import (
+    MessageCallback,
+    OnMessage,
+    fit_quietly,
+    ignore_message,
+)
 from slicing_rllib.service.sweeps.config import (
     Choice,
     Dimension,
@@ -29,57 +33,72 @@ from slicing_rllib.service.sweeps.config import (
 from slicing_rllib.service.sweeps.trial import Trial
 
 STEP_KEY = "env_steps"
+"""The number in a trial's reports that schedulers take for time."""
 
 
-Says = Callable[[str], None]
+class SweepResult(NamedTuple):
+    """What a sweep found, and the files that it wrote."""
+
+    rows: list[dict[str, Any]]
+    """A row per trial: the best first, failed ones last."""
+    files: list[Path]
 
 
-def _silent(message: str) -> None: ...
+class _TrialMessages(MessageCallback):
+    """A message for each trial that ends or fails."""
 
-
-class _Progress(Callback):
-    """A line when a trial ends or fails. Comes back from a pickle silent."""
-
-    def __init__(self, says: Says, sweep: SweepConfig) -> None:
-        self._says, self._metric = says, sweep.metric
+    def __init__(self, on_message: OnMessage, sweep: SweepConfig) -> None:
+        super().__init__(on_message)
+        self._metric = sweep.metric
         self._done = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_says": _silent}
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._done += 1
         value = (trial.last_result or {}).get(self._metric)
         shown = "" if value is None else f"  {self._metric} {value:.3f}"
-        self._says(f"trial {trial.trial_id} ended, {self._done} of {len(trials)}{shown}")
+        self.on_message(f"trial {trial.trial_id} ended, {self._done} of {len(trials)}{shown}")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._says(f"trial {trial.trial_id} failed")
+        self.on_message(f"trial {trial.trial_id} failed")
 
 
-class SweepResult(NamedTuple):
-    """Trials, best first; those that failed last."""
-
-    rows: list[dict[str, Any]]
-    files: list[Path]
-
-
-def run_sweep(sweep: SweepConfig, folder: Path, says: Says = _silent) -> SweepResult:
+def run_sweep(
+    sweep: SweepConfig, folder: Path, on_message: OnMessage = ignore_message
+) -> SweepResult:
     """Runs all trials under `folder`. Raises: RunError where there already is a sweep."""
     if (folder / "sweep.yaml").exists():
         raise RunError(f"{folder}: there already is a sweep; --resume goes on with it")
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False)
     write_atomically(folder / "sweep.yaml", text.encode())
-    tuner = Tuner(
-        _trainable(sweep),
-        param_space={key: _domain(dimension) for key, dimension in sweep.search_space.items()},
+    return _write_results(sweep, folder, fit_quietly(_make_tuner(sweep, folder, on_message)))
+
+
+def resume_sweep(folder: Path, on_message: OnMessage = ignore_message) -> SweepResult:
+    """Continues the trials that had not ended. Raises: RunError where there is no sweep."""
+    if not (folder / "sweep.yaml").is_file():
+        raise RunError(f"{folder}: expected a sweep to resume, found no sweep.yaml")
+    sweep = load_sweep(str(folder / "sweep.yaml"))
+    trials = folder.resolve() / "trials"
+    if not Tuner.can_restore(str(trials)):
+        # The sweep was killed before Tune had saved its first trial.
+        (folder / "sweep.yaml").unlink()
+        return run_sweep(sweep, folder, on_message)
+    tuner = Tuner.restore(str(trials), trainable=_make_trainable(sweep), resume_errored=True)
+    on_message(f"resuming the sweep in {folder}")
+    return _write_results(sweep, folder, fit_quietly(tuner))
+
+
+def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tuner:
+    return Tuner(
+        _make_trainable(sweep),
+        param_space={key: _make_domain(dimension) for key, dimension in sweep.search_space.items()},
         tune_config=TuneConfig(
             metric=sweep.metric,
             mode=sweep.mode,
             num_samples=sweep.num_samples,
-            scheduler=_scheduler(sweep),
-            search_alg=_searcher(sweep),
+            scheduler=_make_scheduler(sweep),
+            search_alg=_make_searcher(sweep),
             max_concurrent_trials=sweep.max_concurrent if sweep.searcher == "optuna" else None,
         ),
         run_config=TuneRunConfig(
@@ -89,47 +108,29 @@ def run_sweep(sweep: SweepConfig, folder: Path, says: Says = _silent) -> SweepRe
                 checkpoint_frequency=1, num_to_keep=2, checkpoint_at_end=True
             ),
             failure_config=FailureConfig(max_failures=sweep.failure.max_failures),
-            callbacks=[_Progress(says, sweep)],
+            callbacks=[_TrialMessages(on_message, sweep)],
             verbose=0,
         ),
     )
-    return _concluded(sweep, folder, _fit(tuner))
 
 
-def resume_sweep(folder: Path, says: Says = _silent) -> SweepResult:
-    """Goes on with trials that had not ended. Raises: RunError where there is no sweep."""
-    if not (folder / "sweep.yaml").is_file():
-        raise RunError(f"{folder}: expected a sweep to resume, found no sweep.yaml")
-    sweep = load_sweep(str(folder / "sweep.yaml"))
-    trials = folder.resolve() / "trials"
-    if not Tuner.can_restore(str(trials)):
-        # Killed before its first trial was on record.
-        (folder / "sweep.yaml").unlink()
-        return run_sweep(sweep, folder, says)
-    tuner = Tuner.restore(str(trials), trainable=_trainable(sweep), resume_errored=True)
-    says(f"resuming the sweep in {folder}")
-    return _concluded(sweep, folder, _fit(tuner))
-
-
-def _fit(tuner: Tuner) -> ResultGrid:
-    """Tune talks on stdout, which is the result's."""
-    with redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
-        return tuner.fit()
-
-
-def _trainable(sweep: SweepConfig) -> Any:
+def _make_trainable(sweep: SweepConfig) -> Any:
     return tune.with_resources(
-        tune.with_parameters(Trial, sweep=sweep), tune.PlacementGroupFactory(_bundles(sweep))
+        tune.with_parameters(Trial, sweep=sweep),
+        tune.PlacementGroupFactory(_list_resource_bundles(sweep)),
     )
 
 
-def _bundles(sweep: SweepConfig) -> list[dict[str, int | float]]:
-    """What a trial holds: its own CPUs, one for each env runner and learner, on any node."""
+def _list_resource_bundles(sweep: SweepConfig) -> list[dict[str, int | float]]:
+    """Resources of a trial: its driver's CPUs, and one CPU for each env runner and learner.
+
+    The bundles may be placed on different nodes.
+    """
     others = sweep.trial_config({}).cpus - 1
     return [{"CPU": sweep.cpus_per_trial}, *({"CPU": 1} for _ in range(others))]
 
 
-def _domain(dimension: Dimension) -> Any:
+def _make_domain(dimension: Dimension) -> Any:
     match dimension:
         case Uniform(low=low, high=high, log=True):
             return tune.loguniform(low, high)
@@ -141,7 +142,7 @@ def _domain(dimension: Dimension) -> Any:
             return tune.grid_search(list(values))
 
 
-def _scheduler(sweep: SweepConfig) -> TrialScheduler | None:
+def _make_scheduler(sweep: SweepConfig) -> TrialScheduler | None:
     total = sweep.stop.env_steps or sweep.trial_config({}).total_steps
     match sweep.scheduler:
         case "asha":
@@ -150,7 +151,7 @@ def _scheduler(sweep: SweepConfig) -> TrialScheduler | None:
             )
         case "pbt":
             mutations = {
-                key: _domain(dimension)
+                key: _make_domain(dimension)
                 for key, dimension in sweep.search_space.items()
                 if not isinstance(dimension, Grid)
             }
@@ -162,7 +163,7 @@ def _scheduler(sweep: SweepConfig) -> TrialScheduler | None:
     return None
 
 
-def _searcher(sweep: SweepConfig) -> Searcher | Any:
+def _make_searcher(sweep: SweepConfig) -> Searcher | Any:
     if sweep.searcher == "random":
         return BasicVariantGenerator(
             random_state=sweep.seed, max_concurrent=sweep.max_concurrent or 0
@@ -177,9 +178,9 @@ def _searcher(sweep: SweepConfig) -> Searcher | Any:
         ) from error
 
 
-def _concluded(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepResult:
-    """Table and picture. A trial counts once, however often it was restarted."""
-    rows = [_row(sweep, result) for result in grid]
+def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepResult:
+    """Writes table and figure. A trial has one row, however often it was restarted."""
+    rows = [_make_row(sweep, result) for result in grid]
     worst = float("-inf") if sweep.mode == "max" else float("inf")
     sign = -1 if sweep.mode == "max" else 1
     rows.sort(key=lambda row: sign * (worst if row["value"] is None else row["value"]))
@@ -188,14 +189,14 @@ def _concluded(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepResul
     chosen = [row for row in rows if row["value"] is not None]
     files = [table]
     if chosen:
-        figure = figures.parallel_coordinates(
+        figure = draw_parallel_coordinates(
             [row["settings"] for row in chosen], [row["value"] for row in chosen], sweep.metric
         )
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
     return SweepResult(rows, files)
 
 
-def _row(sweep: SweepConfig, result: Any) -> dict[str, Any]:
+def _make_row(sweep: SweepConfig, result: Any) -> dict[str, Any]:
     metrics: Mapping[str, Any] = result.metrics or {}
     return {
         "trial": Path(result.path).name.split("_")[-1] if result.path else "",

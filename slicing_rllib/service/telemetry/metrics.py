@@ -15,6 +15,7 @@ from jaxtyping import Float
 from ray.util import metrics
 
 from slicing_rllib.radio import Phase
+from slicing_rllib.service.telemetry.event_kinds import EventKind
 from slicing_rllib.service.telemetry.gauges import RefreshedGauges
 from slicing_rllib.service.telemetry.trackers import Sink, scalars_of
 
@@ -26,29 +27,7 @@ REFRESH_S = 5.0
 """Ray forgets a gauge that is not set for two of its report intervals (10 s each)."""
 OTHER = "other"
 PHASES = tuple(phase.name.lower() for phase in Phase)
-EVENT_KINDS = frozenset(
-    {
-        "started",
-        "resumed",
-        "interrupted",
-        "finished",
-        "stalled",
-        "not_finite",
-        "checkpoint_written",
-        "checkpoint_passed_over",
-        "cell_joined",
-        "cell_changed",
-        "source_chosen",
-        "no_source",
-        "warm_started",
-        "guard_passed",
-        "guard_fell_back",
-        "negative_transfer",
-        "worker_lost",
-        "worker_restarted",
-        "node_lost",
-    }
-)
+EVENT_KINDS = frozenset(EventKind)
 PER_CELL = {
     "reward": ("slicing_reward", "Mean reward of the cell over the iteration, eq. (2)"),
     "satisfaction": ("slicing_satisfaction_ratio", "Least of the slices' min(throughput/SLA, 1)"),
@@ -141,9 +120,9 @@ class Telemetry:
         """Counts an event of events.jsonl; a checkpoint's time and a source's distance show."""
         tags = {"cell": cell or "", "kind": kind if kind in EVENT_KINDS else OTHER}
         self._events.inc(1, {"run": self._run, **tags})
-        if kind == "checkpoint_written":
+        if kind == EventKind.CHECKPOINT_WRITTEN:
             self._gauges.show("slicing_last_checkpoint_timestamp_s", time.time())
-        if kind == "not_finite":
+        if kind == EventKind.NOT_FINITE:
             self._count("slicing_not_finite_values", 1)
         distance = (evidence or {}).get("distance")
         if cell is not None and isinstance(distance, int | float):

@@ -1,4 +1,4 @@
-"""Experiments: arms by seeds, nothing done twice, and the report."""
+"""Experiments: every arm is trained once per seed, and the report compares them."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,11 @@ import yaml
 
 from slicing_rllib.service.errors import ConfigError
 from slicing_rllib.service.experiments import runner as experiments
-from slicing_rllib.service.experiments.config import EXPERIMENTS, load_experiment
+from slicing_rllib.service.experiments.config import (
+    EXPERIMENTS,
+    ExperimentConfig,
+    load_experiment,
+)
 from slicing_rllib.service.experiments.report import headline, write_experiment_report
 from slicing_rllib.service.experiments.runner import arm_folder, run_experiment
 
@@ -25,8 +29,8 @@ evaluation_steps: [25, 50]
 baselines: [equal, oracle]
 arms:
   drl: {}
-  from_1: {learns_from: drl, set: ["transfer.source=next:1"]}
-  from_2: {learns_from: drl, set: ["transfer.source=next:2"]}
+  from_1: {kind: source_rotation, learns_from: drl, set: ["transfer.source=next:1"]}
+  from_2: {kind: source_rotation, learns_from: drl, set: ["transfer.source=next:2"]}
 """
 
 
@@ -39,30 +43,30 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(ray_session: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The experiment, run."""
+    """The folder of the finished experiment."""
     folder = tmp_path_factory.mktemp("tiny")
     run_experiment(load_experiment(str(tiny)), folder, lambda text: None)
     return folder
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda p: p.stem)
-def test_experiments_that_come_along_can_be_run(path: Path):
+def test_the_experiments_of_the_checkout_are_valid(path: Path):
     assert load_experiment(path.stem).arms
 
 
-def test_every_arm_leaves_a_run(done: Path):
+def test_every_arm_has_a_finished_run(done: Path):
     for arm in ("drl", "from_1", "from_2"):
         assert (arm_folder(done, 0, arm) / "summary.json").is_file()
 
 
-def test_what_is_done_is_not_done_again(done: Path, tiny: Path):
+def test_a_finished_arm_is_not_trained_again(done: Path, tiny: Path):
     before = (arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns
     run_experiment(load_experiment(str(tiny)), done, lambda text: None)
 
     assert (arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns == before
 
 
-def test_an_arm_learns_from_the_cell_it_was_told_to(done: Path):
+def test_a_rotation_learns_from_the_kth_cell_after_the_target(done: Path):
     summary = json.loads((arm_folder(done, 0, "from_2") / "summary.json").read_text())
 
     assert summary["transfers"]["cell_3"]["source"] == "library:cell_5"
@@ -85,35 +89,48 @@ def test_the_report_has_tables_gains_measures_and_figures(done: Path, tmp_path: 
     assert "slicing-rllib experiment tiny --seeds 1" in text
 
 
-def test_a_readme_gets_gains_where_ends_cannot_be_compared(done: Path, tmp_path: Path):
+def test_the_headline_shows_gains_where_the_experiment_says_so(done: Path, tmp_path: Path):
     summary = write_experiment_report(done, tmp_path).summary
     del summary["measures"]
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     kept = tmp_path / "experiment.yaml"
     kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"shows": "gains"}))
 
-    told = headline(tmp_path)
+    text = headline(tmp_path)
 
     gain = summary["gains"]["from_1"]["50"]["evaluated"]["mean"]
-    assert "| arm | 0 steps | 25 steps | 50 steps |" in told
-    assert f"| {gain:.3f}" in told
-    assert "while learning" not in told
+    assert "| arm | 0 steps | 25 steps | 50 steps |" in text
+    assert f"| {gain:.3f}" in text
+    assert "while learning" not in text
 
 
-def test_more_seeds_and_arms_continue_an_experiment():
-    there = {"name": "x", "seeds": 2, "arms": {"drl": {"set": []}}}
-    more = {"name": "x", "seeds": 5, "arms": {"drl": {"set": []}, "tl": {"set": ["seed=1"]}}}
-    changed = {"name": "x", "seeds": 5, "arms": {"drl": {"set": ["seed=1"]}}}
-
-    assert experiments._continues(there, more)
-    assert experiments._continues(more, there)
-    assert experiments._continues(there, more | {"shows": "gains"})
-    assert experiments._continues(there, {**there, "arms": {"drl": {"set": [], "title": "DRL"}}})
-    assert not experiments._continues(there, changed)
-    assert not experiments._continues(there, more | {"name": "y"})
+def make_experiment(**changes) -> ExperimentConfig:
+    return ExperimentConfig.model_validate({"name": "x", "seeds": 2, "arms": {"drl": {}}} | changes)
 
 
-def test_another_experiment_is_not_mixed_in(done: Path, tiny: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seeds": 5},
+        {"arms": {"drl": {}, "tl": {"set": ["seed=1"]}}},
+        {"shows": "gains"},
+        {"arms": {"drl": {"title": "DRL"}}},
+        {"arms": {"drl": {"kind": "source_measure"}}},
+    ],
+)
+def test_seeds_arms_and_presentation_of_an_experiment_may_change(changes: dict):
+    saved, wanted = make_experiment(), make_experiment(**changes)
+
+    assert experiments._continues(saved, wanted)
+    assert experiments._continues(wanted, saved)
+
+
+@pytest.mark.parametrize("changes", [{"arms": {"drl": {"set": ["seed=1"]}}}, {"name": "y"}])
+def test_an_arm_or_a_name_that_changes_is_another_experiment(changes: dict):
+    assert not experiments._continues(make_experiment(), make_experiment(**changes))
+
+
+def test_a_folder_of_another_experiment_is_refused(done: Path, tiny: Path, tmp_path: Path):
     other = tmp_path / "other.yaml"
     other.write_text(tiny.read_text().replace("training_steps=50", "training_steps=75"))
     with pytest.raises(ConfigError, match="holds another experiment"):
@@ -128,9 +145,10 @@ def test_another_experiment_is_not_mixed_in(done: Path, tiny: Path, tmp_path: Pa
         ("seeds: 1|seds: 2", "unknown key seds, did you mean seeds"),
         ("baselines: [equal, oracle]|baselines: [oracel]", "got 'oracel'"),
         ("exploration_steps=25|exploration_stps=25", "did you mean exploration_steps"),
+        ("transfer.source=next:1|transfer.source=cell_2", "arms.from_1: expected learns_from and"),
     ],
 )
-def test_a_mistake_is_named(tiny: Path, tmp_path: Path, wrong: str, said: str):
+def test_a_mistake_is_named_in_the_message(tiny: Path, tmp_path: Path, wrong: str, said: str):
     before, after = wrong.split("|")
     path = tmp_path / "wrong.yaml"
     path.write_text(tiny.read_text().replace(before, after, 1))
@@ -138,6 +156,6 @@ def test_a_mistake_is_named(tiny: Path, tmp_path: Path, wrong: str, said: str):
         load_experiment(str(path))
 
 
-def test_a_name_that_is_none_lists_those_there_are():
+def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match="expected a YAML file or one of ablation-messages"):
         load_experiment("papre")

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Checkpoints are complete or absent, and damage is detected."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 
 from slicing_rllib.service.errors import CheckpointError
 from slicing_rllib.service.runs.checkpoints import (
-    checkpoints,
-    newest_valid,
+    find_newest_valid,
+    list_checkpoints,
     save_checkpoint,
-    verify,
+    verify_checkpoint,
 )
 
 
@@ -18,18 +18,21 @@ def write(folder: Path) -> None:
     (folder / "inner" / "weights").write_bytes(b"0123456789")
 
 
-def test_a_checkpoint_verifies(tmp_path: Path):
-    assert verify(save_checkpoint(tmp_path, 70, write, keep=2)) == 70
+def test_a_written_checkpoint_verifies(tmp_path: Path):
+    assert verify_checkpoint(save_checkpoint(tmp_path, 70, write, keep=2)) == 70
 
 
-def test_only_the_newest_are_kept(tmp_path: Path):
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path):
     for steps in (5, 50, 500):
         save_checkpoint(tmp_path, steps, write, keep=2)
 
-    assert [path.name for path in checkpoints(tmp_path)] == ["step_000000050", "step_000000500"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == [
+        "step_000000050",
+        "step_000000500",
+    ]
 
 
-def test_a_write_that_fails_leaves_the_older_one(tmp_path: Path):
+def test_a_failed_write_leaves_the_older_checkpoint(tmp_path: Path):
     save_checkpoint(tmp_path, 1, write, keep=2)
 
     def fail(folder: Path) -> None:
@@ -39,17 +42,17 @@ def test_a_write_that_fails_leaves_the_older_one(tmp_path: Path):
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path, 2, fail, keep=2)
 
-    newest, _ = newest_valid(tmp_path)
+    newest, _ = find_newest_valid(tmp_path)
     assert newest is not None
     assert newest.name == "step_000000001"
 
 
-@pytest.mark.parametrize("harm", ["truncate", "remove", "manifest"])
-def test_a_damaged_one_is_passed_over_and_named(tmp_path: Path, harm: str):
+@pytest.mark.parametrize("damage", ["truncate", "remove", "manifest"])
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, damage: str):
     save_checkpoint(tmp_path, 1, write, keep=2)
     newest = save_checkpoint(tmp_path, 2, write, keep=2)
     victim = newest / "inner" / "weights"
-    match harm:
+    match damage:
         case "truncate":
             victim.write_bytes(b"01234")
         case "remove":
@@ -58,8 +61,8 @@ def test_a_damaged_one_is_passed_over_and_named(tmp_path: Path, harm: str):
             (newest / "manifest.json").write_text("{")
 
     with pytest.raises(CheckpointError):
-        verify(newest)
-    found, passed_over = newest_valid(tmp_path)
+        verify_checkpoint(newest)
+    found, passed_over = find_newest_valid(tmp_path)
 
     assert found is not None
     assert found.name == "step_000000001"

@@ -1,4 +1,4 @@
-"""Tables and figures of runs."""
+"""Reports of runs: their tables and files."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.report import over_runs, write_report
+from slicing_rllib.service.runs.report import summarise_runs, write_report
 from slicing_rllib.service.runs.run_directory import RunDirectory
 
 
@@ -15,9 +15,9 @@ def row(reward: float) -> dict:
             "delay_max_ms": 1.0}  # fmt: skip
 
 
-def test_a_run_is_one_seed():
-    """Rewards .2 and .4 over two runs: .3; the gap of .1 to .9 half closed at .5."""
-    table = over_runs(
+def test_each_of_several_runs_counts_as_one_seed():
+    """Rewards .4 and .6 have the mean .5, which is half of the way from .1 to .9."""
+    table = summarise_runs(
         [
             {"policies": {"equal": row(0.1), "drl": row(0.4), "oracle": row(0.9)}},
             {"policies": {"equal": row(0.1), "drl": row(0.6), "oracle": row(0.9), "odd": row(1)}},
@@ -30,7 +30,7 @@ def test_a_run_is_one_seed():
     assert table["drl"]["seeds"] == 2
 
 
-def test_a_report_has_the_summarys_numbers(finished: RunDirectory, tmp_path: Path):
+def test_a_report_has_the_numbers_of_the_summary(finished: RunDirectory, tmp_path: Path):
     report = write_report([finished], tmp_path)
 
     with (tmp_path / "report.csv").open() as file:
@@ -41,6 +41,6 @@ def test_a_report_has_the_summarys_numbers(finished: RunDirectory, tmp_path: Pat
     assert all(path.is_file() for path in report.files)
 
 
-def test_several_runs_want_a_folder(finished: RunDirectory):
+def test_a_report_of_several_runs_needs_a_folder(finished: RunDirectory):
     with pytest.raises(RunError, match="--out"):
         write_report([finished, finished], None)

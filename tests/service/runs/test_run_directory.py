@@ -1,4 +1,4 @@
-"""A run's files survive what happens to them."""
+"""The files of a run: written once, readable after a crash."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_a_run_is_never_overwritten(small: RunConfig, tmp_path: Path):
         RunDirectory.create(tmp_path / "run", small)
 
 
-def test_a_row_cut_short_is_left_out(small: RunConfig, tmp_path: Path):
+def test_a_row_that_a_crash_cut_short_is_left_out(small: RunConfig, tmp_path: Path):
     run = RunDirectory.create(tmp_path / "run", small)
     run.append_metrics({"env_steps": 1})
     with (run.path / "metrics.jsonl").open("a") as file:
@@ -26,17 +26,17 @@ def test_a_row_cut_short_is_left_out(small: RunConfig, tmp_path: Path):
     assert run.metrics() == [{"env_steps": 1}]
 
 
-def test_rows_of_steps_to_be_made_again_are_forgotten(small: RunConfig, tmp_path: Path):
+def test_rows_of_later_steps_are_dropped_on_resume(small: RunConfig, tmp_path: Path):
     run = RunDirectory.create(tmp_path / "run", small)
     for steps in (10, 20, 30):
         run.append_metrics({"env_steps": steps})
 
-    run.forget_metrics_after(20)
+    run.drop_metrics_after(20)
 
     assert [row["env_steps"] for row in run.metrics()] == [10, 20]
 
 
-def test_policies_come_back(small: RunConfig, tmp_path: Path):
+def test_policies_are_read_as_they_were_written(small: RunConfig, tmp_path: Path):
     run = RunDirectory.create(tmp_path / "run", small)
     weights = {"cell_1": {"actor.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}}
     run.write_policies(weights)
@@ -46,7 +46,7 @@ def test_policies_come_back(small: RunConfig, tmp_path: Path):
     assert np.array_equal(array, weights["cell_1"][name])
 
 
-def test_another_config_is_refused_on_resume(small: RunConfig, tmp_path: Path):
+def test_resuming_with_another_config_is_refused(small: RunConfig, tmp_path: Path):
     run = RunDirectory.create(tmp_path / "run", small)
 
     assert run.config_unless_other(None, []) == small
@@ -55,7 +55,7 @@ def test_another_config_is_refused_on_resume(small: RunConfig, tmp_path: Path):
 
 
 @pytest.mark.parametrize("ask", ["policies", "summary"])
-def test_what_is_not_there_is_said_in_one_line(small: RunConfig, tmp_path: Path, ask: str):
+def test_a_missing_file_is_reported_as_a_run_error(small: RunConfig, tmp_path: Path, ask: str):
     run = RunDirectory.create(tmp_path / "run", small)
 
     with pytest.raises(RunError, match="expected"):

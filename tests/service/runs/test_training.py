@@ -1,4 +1,4 @@
-"""A run from config to summary, stopped, killed, resumed."""
+"""A run from config to summary: finished, interrupted, killed, resumed."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from slicing_rllib.learning import TD3
 from slicing_rllib.learning.worker_health import WorkerHealth
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import Interrupted, RunError
-from slicing_rllib.service.runs import training
+from slicing_rllib.service.runs import stall_watch
 from slicing_rllib.service.runs.interruption import Interruption
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
@@ -25,24 +25,24 @@ from slicing_rllib.service.runs.training import train
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 
-class StopsAt(ProgressListener):
-    """Sends this process a signal once training has come so far."""
+class StopAt(ProgressListener):
+    """Sends this process a signal after the iteration that ends at a step."""
 
     def __init__(self, step: int, number: signal.Signals) -> None:
         self._step, self._number = step, number
 
-    def trained(self, row: dict, total_steps: int) -> None:
+    def on_iteration(self, row: dict, total_steps: int) -> None:
         if row["env_steps"] == self._step:
             os.kill(os.getpid(), self._number)
 
 
-def numbers_of(run: RunDirectory) -> dict:
-    """A summary without what time decides."""
+def read_numbers(run: RunDirectory) -> dict:
+    """A summary without its times."""
     timed = ("seconds", "seconds_by_part")
     return {key: value for key, value in run.summary().items() if key not in timed}
 
 
-def test_a_run_leaves_all_that_it_promises(finished: RunDirectory, small: RunConfig):
+def test_a_finished_run_has_all_its_files(finished: RunDirectory, small: RunConfig):
     names = {path.name for path in finished.path.iterdir()}
     summary = finished.summary()
 
@@ -53,13 +53,13 @@ def test_a_run_leaves_all_that_it_promises(finished: RunDirectory, small: RunCon
     assert set(summary["policies"]) == set(small.evaluated_policies)
     assert {*METRICS, "oracle_gap_closed", "ci95"} <= set(summary["policies"]["drl"])
     assert (summary["env_steps"], summary["seed"]) == (150, 0)
-    # An update per step once exploration is over: at the step that ends it, too.
+    # An update per step after exploration, and one at the step that ends it.
     assert summary["updates"] == 101
     assert finished.config() == small
     assert {path.suffix for path in finished.figures.iterdir()} == {".png", ".svg"}
 
 
-def test_rows_tell_of_every_cell_and_its_references(finished: RunDirectory):
+def test_rows_have_every_cell_and_the_references(finished: RunDirectory):
     rows = finished.metrics()
 
     assert [row["env_steps"] for row in rows] == [25, 50, 75, 100, 125, 150]
@@ -73,17 +73,17 @@ def test_rows_tell_of_every_cell_and_its_references(finished: RunDirectory):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [25, 75])
-def test_stopped_and_resumed_is_never_stopped(
+def test_a_stopped_and_resumed_run_equals_one_that_was_never_stopped(
     finished: RunDirectory, small: RunConfig, tmp_path: Path, step: int, number: signal.Signals
 ):
-    """Bit for bit, in exploration and after it."""
+    """Bit for bit, during exploration and after it."""
     run = RunDirectory.create(tmp_path / "run", small)
     with pytest.raises(Interrupted):
-        train(small, run, StopsAt(step, number))
+        train(small, run, StopAt(step, number))
 
     train(small, run, ProgressListener(), resume=True)
 
-    assert numbers_of(run) == numbers_of(finished)
+    assert read_numbers(run) == read_numbers(finished)
     assert [row["reward_mean"] for row in run.metrics()] == [
         row["reward_mean"] for row in finished.metrics()
     ]
@@ -92,10 +92,10 @@ def test_stopped_and_resumed_is_never_stopped(
     ]  # fmt: skip
 
 
-def test_killed_between_checkpoints_it_goes_on_from_the_last(
+def test_a_killed_run_continues_from_the_newest_valid_checkpoint(
     finished: RunDirectory, small: RunConfig, small_yaml: Path, tmp_path: Path
 ):
-    """kill -9, and the newest checkpoint cut in half."""
+    """It is killed with SIGKILL, and its newest checkpoint is truncated."""
     run_path = tmp_path / "run"
     arguments = ["train", str(small_yaml), "--out", str(run_path)]
     process = subprocess.Popen(
@@ -114,19 +114,19 @@ def test_killed_between_checkpoints_it_goes_on_from_the_last(
 
     train(small, run, ProgressListener(), resume=True)
 
-    assert numbers_of(run) == numbers_of(finished)
+    assert read_numbers(run) == read_numbers(finished)
     kinds = [event["kind"] for event in run.events()]
     assert "checkpoint_passed_over" in kinds
     assert "resumed" in kinds
 
 
-class KillsTheWorker(ProgressListener):
-    """With -9, once training has come so far."""
+class KillWorkerAt(ProgressListener):
+    """Kills the env runner after the iteration that ends at a step."""
 
     def __init__(self, step: int) -> None:
         self._step, self.killed = step, 0
 
-    def trained(self, row: dict, total_steps: int) -> None:
+    def on_iteration(self, row: dict, total_steps: int) -> None:
         if row["env_steps"] == self._step and not self.killed:
             for process in psutil.Process().children(recursive=True):
                 if "ColumnarEnvRunner" in " ".join(process.cmdline()):
@@ -134,25 +134,25 @@ class KillsTheWorker(ProgressListener):
                     self.killed += 1
 
 
-def test_a_run_waits_for_its_only_worker_to_come_back(small: RunConfig, tmp_path: Path):
-    """Ray restarts it in seconds, in which iterations make no step: no reason to end the run."""
+def test_a_run_waits_until_ray_has_restarted_its_only_env_runner(small: RunConfig, tmp_path: Path):
+    """Ray restarts it within seconds; until then iterations make no step."""
     config = small.model_copy(update={"num_env_runners": 1})
     run = RunDirectory.create(tmp_path / "run", config)
-    watcher = KillsTheWorker(step=75)
+    listener = KillWorkerAt(step=75)
 
-    summary = train(config, run, watcher)
+    summary = train(config, run, listener)
 
     kinds = [event["kind"] for event in run.events()]
-    assert watcher.killed == 1
+    assert listener.killed == 1
     assert summary["env_steps"] >= config.total_steps
     assert (kinds.count("worker_lost"), kinds.count("worker_restarted")) == (1, 1)
     assert kinds.count("stalled") == 1
     assert run.metrics()[-1]["cells"]["cell_1"]["satisfaction"] >= 0
 
 
-def test_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path: Path, monkeypatch):
-    """As when every worker is gone for longer than a run waits, and RLlib goes on in silence."""
-    monkeypatch.setattr(training, "WORKERS_BACK_WITHIN_S", 0.0)
+def test_three_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path: Path, monkeypatch):
+    """This happens when all env runners are lost for longer than a run waits."""
+    monkeypatch.setattr(stall_watch, "WORKER_RESTART_TIMEOUT_S", 0.0)
     monkeypatch.setattr(WorkerHealth, "lost", True)
     run = RunDirectory.create(tmp_path / "run", small)
     monkeypatch.setattr(TD3, "_take", lambda self, step: None)
@@ -163,28 +163,32 @@ def test_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path: Path,
     assert [event["kind"] for event in run.events()].count("stalled") == 3
 
 
-def test_nobody_waits_for_workers_for_ever(small: RunConfig, tmp_path: Path, monkeypatch):
-    """They are lost at five looks, for which there is time, and still make no step at the sixth."""
-    looks = iter(range(5))
-    monkeypatch.setattr(training, "BETWEEN_LOOKS_S", 0.0)
+def test_a_run_ends_when_env_runners_answer_but_make_no_step(
+    small: RunConfig, tmp_path: Path, monkeypatch
+):
+    """They are lost for five iterations, which the run waits for, and useless in the sixth."""
+    iterations = iter(range(5))
+    monkeypatch.setattr(stall_watch, "WORKER_POLL_S", 0.0)
     monkeypatch.setattr(TD3, "_take", lambda self, step: None)
-    monkeypatch.setattr(WorkerHealth, "lost", property(lambda self: next(looks, None) is not None))
+    monkeypatch.setattr(
+        WorkerHealth, "lost", property(lambda self: next(iterations, None) is not None)
+    )
     run = RunDirectory.create(tmp_path / "run", small)
 
     with pytest.raises(RunError, match="6 iterations without a step"):
         train(small, run, ProgressListener())
 
 
-def test_a_second_ctrl_c_does_not_wait():
+def test_a_second_ctrl_c_interrupts_at_once():
     interruption = Interruption()
-    interruption.ask(signal.SIGINT, None)
+    interruption.request(signal.SIGINT, None)
 
     assert interruption.wanted
     with pytest.raises(KeyboardInterrupt):
-        interruption.ask(signal.SIGINT, None)
+        interruption.request(signal.SIGINT, None)
 
 
-def test_the_summary_is_json_without_surprises(finished: RunDirectory):
+def test_the_summary_is_strict_json(finished: RunDirectory):
     text = (finished.path / "summary.json").read_text()
 
-    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

@@ -1,4 +1,4 @@
-"""Transfer as its user meets it: a deployment in a run, and the commands around it."""
+"""Transfer to a cell that joins a run, and the commands around transfers."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from slicing_rllib.service.cli import run
 from slicing_rllib.service.config import RunConfig, load_config
 from slicing_rllib.service.errors import ConfigError
 from slicing_rllib.service.runs.experience import read_experience
-from slicing_rllib.service.runs.no_transfer_branch import fork_step, scratch_run
+from slicing_rllib.service.runs.no_transfer_branch import find_branch_step, get_branch
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.runs.training import train
@@ -47,13 +47,13 @@ def config() -> RunConfig:
 def joined(
     ray_session: None, config: RunConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> RunDirectory:
-    """A run in which cell_12 came up and learned from another."""
+    """A finished run in which cell_12 joined and learned from another cell."""
     run = RunDirectory.create(tmp_path_factory.mktemp("runs") / "joined", config)
     train(config, run, ProgressListener())
     return run
 
 
-def test_both_ways_of_learning_are_evaluated_side_by_side(joined: RunDirectory):
+def test_policies_with_and_without_transfer_are_evaluated(joined: RunDirectory):
     summary = joined.summary()
 
     assert set(summary["policies"]) == {"drl", "tl", "equal"}
@@ -61,13 +61,13 @@ def test_both_ways_of_learning_are_evaluated_side_by_side(joined: RunDirectory):
     assert summary["transfers"]["cell_12"]["source"] in joined.config().scenario.cells
 
 
-def test_both_ways_part_where_the_decision_falls(joined: RunDirectory, config: RunConfig):
-    """Same steps before, other events after; cells that did not transfer part later."""
-    branch = scratch_run(joined)
+def test_the_branch_equals_the_run_until_the_decision(joined: RunDirectory, config: RunConfig):
+    """Its first iteration, which ends before the decision, has the same numbers."""
+    branch = get_branch(joined)
     ours, theirs = joined.metrics(), branch.metrics()
     kinds = [event["kind"] for event in branch.events()]
 
-    assert fork_step(config) == 100
+    assert find_branch_step(config) == 100
     assert theirs[0]["env_steps"] == 125
     assert "source_chosen" not in kinds
     first = {row["env_steps"]: row for row in ours}[125]
@@ -82,13 +82,13 @@ def test_every_decision_is_an_event_with_its_evidence(joined: RunDirectory):
     assert len(events["source_chosen"]["evidence"]["distances"]) == 11
 
 
-def test_pictures_of_the_transfer_are_drawn(joined: RunDirectory):
+def test_warm_start_and_similarity_are_drawn(joined: RunDirectory):
     drawn = {path.name for path in joined.figures.iterdir()}
 
     assert {"warm_start-cell_12.png", "similarity-sla_first.svg"} <= drawn
 
 
-def test_experience_is_left_for_others(joined: RunDirectory):
+def test_a_run_leaves_the_experience_of_every_cell(joined: RunDirectory):
     experience = read_experience(joined)
 
     assert set(experience) == set(joined.config().scenario.cells)
@@ -99,7 +99,7 @@ def test_experience_is_left_for_others(joined: RunDirectory):
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch, capsys) -> Callable[..., CompletedProcess[str]]:
-    """`slicing-rllib ARGUMENTS` in an empty folder, by this process."""
+    """Calls `slicing-rllib ARGUMENTS` in an empty folder, in this process."""
     monkeypatch.chdir(tmp_path)
 
     def here(*arguments: str) -> CompletedProcess[str]:
@@ -110,14 +110,13 @@ def call(tmp_path: Path, monkeypatch, capsys) -> Callable[..., CompletedProcess[
     return here
 
 
-def test_killed_between_the_two_ways_it_goes_on(
+def test_a_run_killed_before_its_branch_was_trained_continues(
     joined: RunDirectory, config: RunConfig, tmp_path: Path
 ):
-    """The main training is done, the branch is not."""
     copy = RunDirectory(tmp_path / "copy")
     shutil.copytree(joined.path, copy.path)
     (copy.path / "summary.json").unlink()
-    (scratch_run(copy).path / "policies.safetensors").unlink()
+    (get_branch(copy).path / "policies.safetensors").unlink()
     train(config, copy, ProgressListener(), resume=True)
 
     assert copy.summary()["policies"] == joined.summary()["policies"]
@@ -134,7 +133,7 @@ def test_similarity_prints_a_matrix_and_draws_it(call: Callable, joined: RunDire
     assert all(Path(path).suffix in (".png", ".svg") for path in found["figures"])
 
 
-def test_an_unknown_measure_is_one_line(call: Callable, joined: RunDirectory):
+def test_an_unknown_measure_is_reported_in_one_line(call: Callable, joined: RunDirectory):
     done = call("similarity", str(joined.path), "--measure", "closeness")
 
     assert done.returncode == 2
@@ -152,13 +151,13 @@ def test_a_target_learns_from_a_named_source(call: Callable, joined: RunDirector
     assert json.loads(done.stdout)["transfers"]["cell_5"]["source"] == "cell_2"
 
 
-def test_the_others_keep_their_policies_in_a_transfer(joined: RunDirectory, tmp_path: Path):
+def test_only_the_target_of_a_transfer_changes_its_policy(joined: RunDirectory, tmp_path: Path):
     config = transfer_config(
         joined, "cell_5", source=None, method="integrated", measure=None, library=None,
         steps=50, seed=None,
     )  # fmt: skip
     other = RunDirectory.create(tmp_path / "t", config)
-    train(config, other, ProgressListener(), draws=False)
+    train(config, other, ProgressListener(), draw_figures=False)
     before, after = joined.policies(), other.policies()
 
     for cell in config.scenario.cells:
@@ -166,7 +165,7 @@ def test_the_others_keep_their_policies_in_a_transfer(joined: RunDirectory, tmp_
         assert same == (cell != "cell_5")
 
 
-def test_a_target_that_is_no_cell_is_refused(joined: RunDirectory):
+def test_an_unknown_target_is_refused(joined: RunDirectory):
     with pytest.raises(ConfigError, match="expected one of cell_1 to cell_12, got cell_99"):
         transfer_config(
             joined, "cell_99", source=None, method="model", measure=None, library=None,
@@ -182,7 +181,9 @@ def test_an_unknown_method_is_refused(joined: RunDirectory):
         )  # fmt: skip
 
 
-def test_a_library_is_filled_listed_shown_and_emptied(call: Callable, joined: RunDirectory):
+def test_bundles_of_a_library_are_added_listed_shown_and_removed(
+    call: Callable, joined: RunDirectory
+):
     added = call("library", "add", "lib", str(joined.path), "--cell", "cell_3", "--name", "city")
     listed = call("library", "list", "lib", "--json")
     shown = call("library", "show", "lib", "city-cell_3")

@@ -1,4 +1,4 @@
-"""Sweeps: what is searched, and what survives a kill."""
+"""Sweeps: their search spaces, results, and resuming after a kill."""
 
 import json
 import subprocess
@@ -31,14 +31,14 @@ SWEEP = {
 }  # fmt: skip
 
 
-def written(folder: Path, **changes: object) -> Path:
+def write_sweep(folder: Path, **changes: object) -> Path:
     path = folder / "sweep_file.yaml"
     path.write_text(yaml.safe_dump(SWEEP | changes))
     return path
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_sweeps_that_come_along_are_valid(path: Path):
+def test_the_sweeps_of_the_checkout_are_valid(path: Path):
     assert load_sweep(path.stem).name == path.stem
 
 
@@ -57,24 +57,29 @@ def test_the_sweeps_that_come_along_are_valid(path: Path):
         ({"base": "nowhere"}, "nowhere"),
     ],
 )  # fmt: skip
-def test_a_bad_sweep_is_one_line(changes: dict, message: str, tmp_path: Path):
+def test_a_mistake_is_reported_in_one_line(changes: dict, message: str, tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
-        load_sweep(str(written(tmp_path, **changes)))
+        load_sweep(str(write_sweep(tmp_path, **changes)))
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_trial_holds_a_cpu_for_each_of_its_env_runners(tmp_path: Path):
-    """Without, Ray would never start them."""
-    sweep = load_sweep(str(written(tmp_path, set=[*SWEEP["set"], "num_env_runners=2"])))
+    """Without these CPUs, Ray would never start the env runners."""
+    sweep = load_sweep(str(write_sweep(tmp_path, set=[*SWEEP["set"], "num_env_runners=2"])))
 
-    assert sweeps._bundles(sweep) == [{"CPU": 1}, {"CPU": 1}, {"CPU": 1}]
+    assert sweeps._list_resource_bundles(sweep) == [{"CPU": 1}, {"CPU": 1}, {"CPU": 1}]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ConfigError, match="sweep 'learn': expected a YAML file or one of explor"):
+        load_sweep("learn")
 
 
 def test_every_value_of_a_grid_is_tried_once(ray_session, tmp_path: Path, capsys):
     grid = {"learning.actor_lr": {"dist": "grid", "values": [1e-3, 1e-4]}}
-    path = written(tmp_path, search_space=grid, num_samples=1, scheduler="none")
+    path = write_sweep(tmp_path, search_space=grid, num_samples=1, scheduler="none")
     folder = tmp_path / "out"
 
     assert run(["sweep", str(path), "--out", str(folder), "--json"]) == 0
@@ -88,22 +93,22 @@ def test_every_value_of_a_grid_is_tried_once(ray_session, tmp_path: Path, capsys
     assert "already is a sweep" in capsys.readouterr().err
 
 
-def test_a_sweep_outlives_a_killed_trial_and_a_killed_driver(tmp_path: Path, capsys):
-    """Eight trials; one killed with -9, then the driver: resumed, each counts once."""
+def test_a_sweep_resumes_after_its_trial_and_its_driver_were_killed(tmp_path: Path, capsys):
+    """Of eight trials one is killed with SIGKILL, then the driver: each has one row in the end."""
     folder = tmp_path / "out"
     driver = subprocess.Popen(
-        [sys.executable, "-m", "slicing_rllib", "sweep", str(written(tmp_path)),
+        [sys.executable, "-m", "slicing_rllib", "sweep", str(write_sweep(tmp_path)),
          "--out", str(folder)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    _trial_processes(driver)[0].kill()
+    _wait_for_trials(driver)[0].kill()
     deadline = time.monotonic() + 90
-    while not _finished(folder) and time.monotonic() < deadline:
+    while not _has_reported(folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     family = psutil.Process(driver.pid).children(recursive=True)
     driver.kill()
     driver.wait()
-    # What Ray started for the driver goes with it; these are ours, by their process ids.
+    # The processes that Ray started for the driver, by their process ids.
     for process in family:
         if process.is_running():
             process.kill()
@@ -117,24 +122,24 @@ def test_a_sweep_outlives_a_killed_trial_and_a_killed_driver(tmp_path: Path, cap
     assert max(row["env_steps"] for row in rows) == 120
 
 
-def _trial_processes(driver: subprocess.Popen) -> list[psutil.Process]:
+def _wait_for_trials(driver: subprocess.Popen) -> list[psutil.Process]:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         children = psutil.Process(driver.pid).children(recursive=True)
-        trials = [child for child in children if "Trial" in _title(child)]
+        trials = [child for child in children if "Trial" in _read_command_line(child)]
         if trials:
             return trials
         time.sleep(0.1)
     raise AssertionError("no trial began within 90 s")
 
 
-def _title(process: psutil.Process) -> str:
+def _read_command_line(process: psutil.Process) -> str:
     try:
         return "".join(process.cmdline())
     except psutil.Error:
         return ""
 
 
-def _finished(folder: Path) -> bool:
-    """Whether some trial has reported to the end of its first part."""
+def _has_reported(folder: Path) -> bool:
+    """Whether some trial has written its first report."""
     return any(path.stat().st_size for path in folder.glob("trials/*/result.json"))

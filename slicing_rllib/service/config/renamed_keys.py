@@ -1,4 +1,4 @@
-"""Config keys under their earlier names: they keep working, with one line that names the new one."""
+"""Config keys under their earlier names still work; a warning names the new key."""
 
 import logging
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ EXPERIMENT_KEYS: Mapping[str, str] = {"at_steps": "evaluation_steps"}
 
 
 def rename_keys(document: dict[str, Any], renamed: Mapping[str, str], where: str) -> None:
-    """Move values that stand under an earlier key to the new one, in place.
+    """Moves values from earlier keys to the new ones; changes `document`.
 
     `where` is the document's name in the warning. A new key that is set as well wins.
     """

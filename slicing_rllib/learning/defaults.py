@@ -1,0 +1,38 @@
+"""Default hyperparameters of TD3, in a module that imports neither torch nor Ray."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TD3Defaults:
+    """The only place where TD3's defaults stand: `TD3Config` and run configs read them here.
+
+    Meaning, unit and range of each field: `service.config.LearningSection`.
+    """
+
+    # The paper, Sec. V.
+    exploration_steps: int = 3000
+    actor_lr: float = 5e-4
+    critic_lr: float = 1e-3
+    gamma: float = 0.1
+    batch_size: int = 32
+    actor_hiddens: tuple[int, ...] = (48, 24)
+    critic_hiddens: tuple[int, ...] = (64, 24)
+
+    # Fujimoto et al. 2018, Sec. 6.1; their exploration noise is 0.1 of an action, ours is on logits.
+    tau: float = 0.005
+    policy_delay: int = 2
+    target_noise: float = 0.2
+    target_noise_clip: float = 0.5
+    exploration_noise: float = 0.3
+
+    # Neither of them.
+    replay_capacity: int = 10_000
+    replay_precision: Literal["float32", "float16"] = "float32"
+    updates_per_step: int = 1
+    sample_async: bool = False
+    steps_per_iteration: int = 100
+
+
+TD3_DEFAULTS = TD3Defaults()

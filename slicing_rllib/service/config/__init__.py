@@ -1,0 +1,48 @@
+"""Configs: what a training run is told, read from YAML and checked as a whole.
+
+`sections` and `run_config` say which settings there are, `loading` turns a file and `--set`
+arguments into a `RunConfig`, `documents` reads and checks any YAML document, and `run_family` does
+so for experiments and sweeps, which are many runs that start from one config.
+"""
+
+from slicing_rllib.service.config.documents import Document, read_document, validate_document
+from slicing_rllib.service.config.loading import (
+    BUILT_IN,
+    json_schema,
+    load_config,
+    resolved_yaml,
+)
+from slicing_rllib.service.config.policy_names import TRAINED_POLICIES, PolicyName
+from slicing_rllib.service.config.run_config import RunConfig
+from slicing_rllib.service.config.run_family import RunFamily, load_family
+from slicing_rllib.service.config.sections import (
+    CheckpointSection,
+    EnvSection,
+    EvaluationSection,
+    LearningSection,
+    Name,
+    NetworkSection,
+    Section,
+)
+
+__all__ = [
+    "BUILT_IN",
+    "TRAINED_POLICIES",
+    "CheckpointSection",
+    "Document",
+    "EnvSection",
+    "EvaluationSection",
+    "LearningSection",
+    "Name",
+    "NetworkSection",
+    "PolicyName",
+    "RunConfig",
+    "RunFamily",
+    "Section",
+    "json_schema",
+    "load_config",
+    "load_family",
+    "read_document",
+    "resolved_yaml",
+    "validate_document",
+]

@@ -1,0 +1,15 @@
+"""Names under which a run's own policies stand beside the baselines in tables and files."""
+
+from enum import StrEnum
+
+
+class PolicyName(StrEnum):
+    """The two kinds of trained policies. All other policies are baselines."""
+
+    DRL = "drl"
+    """Trained from scratch."""
+    TL = "tl"
+    """Warm-started from another cell (transfer learning)."""
+
+
+TRAINED_POLICIES = tuple(PolicyName)

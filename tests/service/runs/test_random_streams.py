@@ -1,0 +1,28 @@
+"""Derived seeds stay what they are, because results depend on them."""
+
+import pytest
+
+from slicing_rllib.service.runs.random_streams import (
+    Stream,
+    derive_run_seed,
+    derive_seed,
+    make_generator,
+)
+
+
+def test_a_derived_seed_never_changes():
+    """Values of the first committed results."""
+    assert derive_seed(0, Stream.EVALUATION_TRAFFIC, 0) == 728363085
+    assert derive_run_seed(0, Stream.EXPERIMENT_ARM, 1) == 1639623819
+
+
+def test_every_stream_has_numbers_of_its_own():
+    seeds = [derive_seed(7, stream) for stream in Stream]
+
+    assert len(set(seeds)) == len(Stream)
+
+
+def test_a_generator_repeats_itself():
+    first, second = (make_generator(3, Stream.CLONING).random(4) for _ in range(2))
+
+    assert first == pytest.approx(second, abs=0)
