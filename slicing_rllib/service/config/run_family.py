@@ -31,7 +31,7 @@ class RunFamily(Section):
     set: tuple[str, ...] = ()
     """KEY=VALUE settings for all runs."""
 
-    def run_config(self, settings: Sequence[str] = ()) -> RunConfig:
+    def make_run_config(self, settings: Sequence[str] = ()) -> RunConfig:
         """The config of a run with further settings of its own. Raises: ConfigError."""
         return load_config(self.base, [*self.set, *settings])
 

@@ -79,7 +79,7 @@ class ExperimentConfig(RunFamily):
     """What the headline of the report shows: the final evaluations, or, where arms stop long before
     the reference does, their gains over it after equal numbers of steps."""
 
-    def arm_config(self, name: str, seed: int, library: str | None) -> RunConfig:
+    def make_arm_config(self, name: str, seed: int, library: str | None) -> RunConfig:
         """The run of an arm on a seed. `library` is the policy library with its sources.
 
         Raises: ConfigError for settings that cannot be used.
@@ -92,7 +92,7 @@ class ExperimentConfig(RunFamily):
             f"seed={derive_run_seed(seed, Stream.EXPERIMENT_ARM, role)}",
             f"evaluation.seed={seed}",
         ]
-        plain = self.run_config(settings)
+        plain = self.make_run_config(settings)
         is_transfer = arm.learns_from is not None and plain.transfer.method != "none"
         own_policy = PolicyName.TL if is_transfer else PolicyName.DRL
         first_own_step = plain.env.default_action_steps if arm.learns_from else 0
@@ -105,7 +105,7 @@ class ExperimentConfig(RunFamily):
         if library is not None:
             derived["transfer.library"] = library
         settings += [f"{key}={json.dumps(value)}" for key, value in derived.items()]
-        return self.run_config(settings)
+        return self.make_run_config(settings)
 
     @property
     def first(self) -> str:
@@ -116,7 +116,7 @@ class ExperimentConfig(RunFamily):
     def is_on_papers_network(self) -> bool:
         """Whether every arm runs on the built-in scenario `paper`, which the paper describes."""
         paper = built_in("paper")
-        return all(self.run_config(arm.set).scenario == paper for arm in self.arms.values())
+        return all(self.make_run_config(arm.set).scenario == paper for arm in self.arms.values())
 
     @property
     def compares_measures(self) -> bool:
@@ -169,7 +169,7 @@ def _check_arms(experiment: ExperimentConfig, where: str) -> None:
             )
         sources.append(name)
         try:
-            config = experiment.arm_config(name, 0, None)
+            config = experiment.make_arm_config(name, 0, None)
         except ConfigError as error:
             raise ConfigError(f"{where}: arms.{name}: {error}") from error
         rotates = (config.transfer.source or "").startswith("next:")

@@ -15,7 +15,7 @@ from slicing_rllib.evaluation.statistics import seed_interval
 from slicing_rllib.evaluation.transfer_statistics import rank_correlation
 from slicing_rllib.service.config import TRAINED_POLICIES
 from slicing_rllib.service.experiments.results import Results, select_metrics
-from slicing_rllib.service.experiments.runner import arm_folder
+from slicing_rllib.service.experiments.runner import get_arm_folder
 from slicing_rllib.service.experiments.source_ranking import (
     compute_pair_distances,
     compute_pair_gains,
@@ -49,7 +49,7 @@ def draw_experiment(results: Results, folder: Path, out: Path) -> list[Path]:
     if len(list_source_choices(experiment)) > 1:
         drawn["gain_over_distance"] = _draw_gain_over_distance(results, folder)
     paths = [path for name, each in drawn.items() for path in figures.save(each, out, name)]
-    source_arm = RunDirectory(arm_folder(folder, 0, experiment.first))
+    source_arm = RunDirectory(get_arm_folder(folder, 0, experiment.first))
     for measure in HEAT_MAP_MEASURES:
         paths += draw_comparison(source_arm, compare_cells(source_arm, measure), out)
     return paths
@@ -108,7 +108,7 @@ def _pool_rollouts(
     delays: dict[str, list[np.ndarray]] = {}
     for seed in results.seeds:
         for arm in arms:
-            table = load_rollouts(arm_folder(folder, seed, arm) / "evaluation.npz")
+            table = load_rollouts(get_arm_folder(folder, seed, arm) / "evaluation.npz")
             for name, columns in table.items():
                 label = arm if name in TRAINED_POLICIES else name
                 satisfied.setdefault(label, []).append(columns["satisfaction"].ravel())

@@ -14,7 +14,7 @@ from slicing_rllib.evaluation.statistics import METRICS
 from slicing_rllib.service.config import TRAINED_POLICIES
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.experiments.config import ExperimentConfig, read_saved_experiment
-from slicing_rllib.service.experiments.runner import arm_folder, is_done
+from slicing_rllib.service.experiments.runner import get_arm_folder, is_done
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.telemetry.event_kinds import EventKind
 
@@ -53,7 +53,7 @@ def read_results(folder: Path) -> Results:
     if not seeds:
         raise RunError(f"{folder}: no seed is complete yet")
     runs = [
-        (seed, arm, RunDirectory(arm_folder(folder, seed, arm)))
+        (seed, arm, RunDirectory(get_arm_folder(folder, seed, arm)))
         for seed in seeds
         for arm in experiment.arms
     ]

@@ -28,14 +28,14 @@ MAX_FAILURES = 2
 """How often Tune restarts a seed whose process has failed."""
 
 
-def arm_folder(folder: Path, seed: int, arm: str) -> Path:
+def get_arm_folder(folder: Path, seed: int, arm: str) -> Path:
     """The run directory of an arm on a seed."""
     return folder / f"seed_{seed:03d}" / arm
 
 
 def is_done(folder: Path, seed: int, arm: str) -> bool:
     """Whether an arm has finished on a seed."""
-    return (arm_folder(folder, seed, arm) / "summary.json").is_file()
+    return (get_arm_folder(folder, seed, arm) / "summary.json").is_file()
 
 
 def run_experiment(experiment: ExperimentConfig, folder: Path, on_message: OnMessage) -> None:
@@ -63,11 +63,11 @@ def run_experiment(experiment: ExperimentConfig, folder: Path, on_message: OnMes
 
 def run_arm(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> dict[str, Any]:
     """The summary of an arm on a seed; trains it first, unless it is done."""
-    run = RunDirectory(arm_folder(folder, seed, arm))
+    run = RunDirectory(get_arm_folder(folder, seed, arm))
     if is_done(folder, seed, arm):
         return run.summary()
     library = _fill_source_library(experiment, folder, seed, arm)
-    config = experiment.arm_config(arm, seed, library)
+    config = experiment.make_arm_config(arm, seed, library)
     started = (run.path / "config.yaml").is_file()
     if not started:
         RunDirectory.create(run.path, config)
@@ -169,13 +169,13 @@ def _fill_source_library(
     source = experiment.arms[arm].learns_from
     if source is None:
         return None
-    where = arm_folder(folder, seed, f"{source}-library").resolve()
+    where = get_arm_folder(folder, seed, f"{source}-library").resolve()
     if not (where / "complete").is_file():
         library = PolicyLibrary(str(where))
         if source == CLONED_BASELINE:
-            add_clones(library, experiment.arm_config(experiment.first, seed, None), source)
+            add_clones(library, experiment.make_arm_config(experiment.first, seed, None), source)
         else:
-            run = RunDirectory.open(arm_folder(folder, seed, source))
+            run = RunDirectory.open(get_arm_folder(folder, seed, source))
             for cell, bundle in make_bundles(run, run.config()).items():
                 library.add(cell, bundle)
         write_atomically(where / "complete", b"")

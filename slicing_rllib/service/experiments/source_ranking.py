@@ -20,7 +20,7 @@ from slicing_rllib.evaluation.transfer_statistics import (
 )
 from slicing_rllib.service.experiments.config import ExperimentConfig
 from slicing_rllib.service.experiments.results import Results, compute_gains, read_results
-from slicing_rllib.service.experiments.runner import arm_folder
+from slicing_rllib.service.experiments.runner import get_arm_folder
 from slicing_rllib.service.runs.cell_similarity import list_sla_groups, read_cell_samples
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import MEASURES
@@ -56,11 +56,11 @@ def compute_pair_distances(folder: Path) -> pd.DataFrame:
     source_arm = str(results.experiment.arms[arms[0]].learns_from)
     rows = []
     for seed in results.seeds:
-        sources = _read_samples(arm_folder(folder, seed, source_arm))
-        targets = _read_samples(arm_folder(folder, seed, arms[0]))
+        sources = _read_samples(get_arm_folder(folder, seed, source_arm))
+        targets = _read_samples(get_arm_folder(folder, seed, arms[0]))
         cells = {f"source/{c}": s for c, s in sources.items()}
         cells |= {f"target/{c}": s for c, s in targets.items()}
-        vae = results.experiment.arm_config(source_arm, seed, None).transfer.vae
+        vae = results.experiment.make_arm_config(source_arm, seed, None).transfer.vae
         by_measure = distances_by_measure(cells, list(MEASURES), vae, seed)
         for measure, found in by_measure.items():
             matrix = found.mean[: len(sources), len(sources) :]
@@ -78,11 +78,11 @@ def compute_group_aucs(results: Results, folder: Path) -> pd.DataFrame:
     """
     first, rows = results.experiment.first, []
     for seed in results.seeds:
-        config = results.experiment.arm_config(first, seed, None)
+        config = results.experiment.make_arm_config(first, seed, None)
         groups = list_sla_groups(config)
         if len(set(groups)) < 2:
             continue
-        cells = _read_samples(arm_folder(folder, seed, first))
+        cells = _read_samples(get_arm_folder(folder, seed, first))
         by_measure = distances_by_measure(cells, list(MEASURES), config.transfer.vae, seed)
         rows += [
             {"seed": seed, "measure": measure, "auc": group_auc(found.mean, groups)}

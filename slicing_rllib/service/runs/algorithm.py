@@ -19,7 +19,7 @@ HEALTH_PROBE_TIMEOUT_S = 0.5
 """How long an iteration waits for lost env runners to say whether they are back."""
 
 
-def algorithm_config(config: RunConfig) -> TD3Config:
+def make_algorithm_config(config: RunConfig) -> TD3Config:
     """RLlib's config of a run, which plain RLlib and Tune programs can use as it is."""
     env = {
         "scenario": config.scenario,
@@ -51,7 +51,7 @@ def build(config: RunConfig) -> TD3:
     """A new algorithm. Raises: ConfigError where it is to run on a GPU and there is none."""
     if config.num_gpus_per_learner and not torch.cuda.is_available():
         raise ConfigError("num_gpus_per_learner=1: expected a GPU with CUDA, this machine has none")
-    algorithm = algorithm_config(config).build_algo()
+    algorithm = make_algorithm_config(config).build_algo()
     assert isinstance(algorithm, TD3)
     return algorithm
 

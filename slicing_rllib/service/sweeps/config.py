@@ -112,7 +112,7 @@ class SweepConfig(RunFamily):
 
     def trial_config(self, chosen: Mapping[str, Any]) -> RunConfig:
         """The run config of a trial. Raises: ConfigError naming the setting that cannot be used."""
-        return self.run_config([f"{key}={json.dumps(value)}" for key, value in chosen.items()])
+        return self.make_run_config([f"{key}={json.dumps(value)}" for key, value in chosen.items()])
 
 
 def load_sweep(source: str) -> SweepConfig:

@@ -14,7 +14,7 @@ from slicing_rllib.service.experiments.config import (
     load_experiment,
 )
 from slicing_rllib.service.experiments.report import headline, write_experiment_report
-from slicing_rllib.service.experiments.runner import arm_folder, run_experiment
+from slicing_rllib.service.experiments.runner import get_arm_folder, run_experiment
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -56,18 +56,18 @@ def test_the_experiments_of_the_checkout_are_valid(path: Path):
 
 def test_every_arm_has_a_finished_run(done: Path):
     for arm in ("drl", "from_1", "from_2"):
-        assert (arm_folder(done, 0, arm) / "summary.json").is_file()
+        assert (get_arm_folder(done, 0, arm) / "summary.json").is_file()
 
 
 def test_a_finished_arm_is_not_trained_again(done: Path, tiny: Path):
-    before = (arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns
+    before = (get_arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns
     run_experiment(load_experiment(str(tiny)), done, lambda text: None)
 
-    assert (arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns == before
+    assert (get_arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns == before
 
 
 def test_a_rotation_learns_from_the_kth_cell_after_the_target(done: Path):
-    summary = json.loads((arm_folder(done, 0, "from_2") / "summary.json").read_text())
+    summary = json.loads((get_arm_folder(done, 0, "from_2") / "summary.json").read_text())
 
     assert summary["transfers"]["cell_3"]["source"] == "library:cell_5"
     assert summary["transfers"]["cell_12"]["source"] == "library:cell_2"
