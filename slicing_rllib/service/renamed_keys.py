@@ -1,4 +1,4 @@
-"""Config keys under their earlier names: they keep working, with one line that names the new one."""
+"""Config keys under their earlier names keep working, with one line that names the new name."""
 
 import logging
 from collections.abc import Mapping

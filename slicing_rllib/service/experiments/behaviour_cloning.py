@@ -9,8 +9,8 @@ from slicing_rllib.baselines import make_policy
 from slicing_rllib.env import DecisionView
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay, Transitions
-from slicing_rllib.learning.rl_module import mlp
-from slicing_rllib.learning.stacked_td3 import forward
+from slicing_rllib.learning.rl_module import build_mlp
+from slicing_rllib.learning.stacked_mlp import forward
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.runs.evaluation import network_of
 from slicing_rllib.service.runs.experience import default_window
@@ -73,8 +73,8 @@ def _imitated(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[st
     bank = ParameterBank(len(cells), NetworkSizes(widths, (1, 1)), ("actor",))
     generator = torch.Generator().manual_seed(seed)
     for row in range(len(cells)):
-        fresh = dict(mlp(widths, generator).named_parameters())
-        for name, view in bank.rows(row):
+        fresh = dict(build_mlp(widths, generator).named_parameters())
+        for name, view in bank.iterate_row(row):
             view.copy_(fresh[name.removeprefix("actor.")].data)
     flat = bank.flat["actor"].requires_grad_()
     adam = torch.optim.Adam([flat], lr=3e-3)
@@ -85,7 +85,7 @@ def _imitated(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[st
         adam.step()
     bank.flat["actor"] = flat.detach()
     return {
-        cell: {name: view.numpy().copy() for name, view in bank.rows(row)}
+        cell: {name: view.numpy().copy() for name, view in bank.iterate_row(row)}
         for row, cell in enumerate(cells)
     }
 
@@ -99,6 +99,6 @@ def _with_critics(
     widths = (first.shape[1] + len(last), *config.learning.critic_hiddens, 1)
     weights = dict(actor)
     for critic in ("critic_1", "critic_2"):
-        for name, parameter in mlp(widths, generator).named_parameters():
+        for name, parameter in build_mlp(widths, generator).named_parameters():
             weights[f"{critic}.{name}"] = parameter.detach().numpy()
     return weights | {f"target_{name}": value for name, value in weights.items()}
