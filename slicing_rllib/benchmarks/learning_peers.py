@@ -14,8 +14,9 @@ from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay, Transitions
-from slicing_rllib.learning.rl_module import NETWORKS, mlp
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3, forward
+from slicing_rllib.learning.rl_module import NETWORKS, build_mlp
+from slicing_rllib.learning.stacked_mlp import forward
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
 from slicing_rllib.radio import Scenario
 
 BATCH = 32
@@ -251,7 +252,12 @@ def bare_loop(scenario: Scenario) -> NoRay:
             parameters.uniform_(-0.2, 0.2, generator=generator)
     stacked = StackedTD3(bank, HYPER)
     layers = bank.layers("actor")
-    return NoRay(scenario, stacked.update, lambda obs: forward(layers, obs[:, None])[0][:, 0])
+    numbers = itertools.count()
+
+    def update(batch: Batch) -> None:
+        stacked.update(batch, with_actor=HYPER.updates_actor(next(numbers)))
+
+    return NoRay(scenario, update, lambda obs: forward(layers, obs[:, None])[0][:, 0])
 
 
 def loops(scenario: Scenario) -> NoRay:
@@ -271,7 +277,9 @@ def loops(scenario: Scenario) -> NoRay:
 class _OneCell:
     def __init__(self, sizes: NetworkSizes, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.net = nn.ModuleDict({name: mlp(sizes.of(name), generator) for name in NETWORKS})
+        self.net = nn.ModuleDict(
+            {name: build_mlp(sizes.find_widths(name), generator) for name in NETWORKS}
+        )
         critics = itertools.chain(
             self.net["critic_1"].parameters(), self.net["critic_2"].parameters()
         )

@@ -113,7 +113,7 @@ def _decision_ms(algorithm: TD3) -> float:
     try:
         started = time.perf_counter()
         callback.on_train_result(algorithm=algorithm)
-        algorithm.env_runner.step(algorithm.cell_states.orders())  # type: ignore[union-attr]
+        algorithm.env_runner.step(algorithm.cell_states.sampling_settings())  # type: ignore[union-attr]
         return 1000 * (time.perf_counter() - started - sum(spent_in_vae))
     finally:
         decision.train_vae = trained

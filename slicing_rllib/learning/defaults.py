@@ -20,14 +20,15 @@ class TD3Defaults:
     actor_hiddens: tuple[int, ...] = (48, 24)
     critic_hiddens: tuple[int, ...] = (64, 24)
 
-    # Fujimoto et al. 2018, Sec. 6.1; their exploration noise is 0.1 of an action, ours is on logits.
+    # Left open by the paper; after Fujimoto et al. 2018, Sec. 6.1. Noise is on logits here, so its
+    # scale is not theirs.
     tau: float = 0.005
     policy_delay: int = 2
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
     exploration_noise: float = 0.3
 
-    # Neither of them.
+    # Of this implementation.
     replay_capacity: int = 10_000
     replay_precision: Literal["float32", "float16"] = "float32"
     updates_per_step: int = 1

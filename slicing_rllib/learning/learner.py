@@ -1,4 +1,4 @@
-"""RLlib's Learner for all cells: stacked updates instead of a loss per module."""
+"""RLlib's Learner for all cells: stacked updates instead of one loss per module."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,23 +9,25 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, indices
-from slicing_rllib.learning.stacked_td3 import Adam, Hyperparameters, Losses
+from slicing_rllib.learning.stacked_adam import Adam
+from slicing_rllib.learning.stacked_td3 import Hyperparameters, Losses
 
 
 class TD3Learner(TorchLearner):
-    """Holds the banks, their optimisers, and their updates."""
+    """Holds the parameter banks, their optimisers, and their updates."""
 
     def build(self) -> None:
+        """Build RLlib's module, move it into banks, and make the optimisers."""
         super().build()
-        self.order: tuple[str, ...] = ()
-        """Of cells in batches."""
-        self.updates = 0
+        self.cell_order: tuple[str, ...] = ()
+        """The order of cells in batches."""
         # RLlib may have moved each module to its device by itself, out of its bank.
-        self.banked.rebank()
-        self._stack()
+        self.banked.rebuild_banks()
+        self._build_updates()
 
     @property
     def hyperparameters(self) -> Hyperparameters:
+        """Those of the algorithm's config."""
         config: Any = self.config
         return Hyperparameters(
             actor_lr=config.actor_lr,
@@ -39,81 +41,85 @@ class TD3Learner(TorchLearner):
 
     @property
     def banked(self) -> BankedMultiRLModule:
+        """The module of all cells' modules."""
         module = self.module
         assert isinstance(module, BankedMultiRLModule)
         return module
 
-    def arrange(self, cells: Sequence[str]) -> None:
-        """The order of cells in batches; some may have no module."""
-        self.order = tuple(cells)
-        self._stack()
+    def set_cell_order(self, cells: Sequence[str]) -> None:
+        """Set the order of cells in batches; some of them may have no module."""
+        self.cell_order = tuple(cells)
+        self._build_updates()
 
-    def update_stacked(self, order: UpdateRequest) -> Losses:
+    def update_stacked(self, request: UpdateRequest) -> Losses:
         """One update of all cells that have a module."""
-        found = [part.update(order.of(where)) for part, where in self.parts]
-        self.updates += 1
-        return self.spread(found)
-
-    def spread(self, found: Sequence[Losses]) -> Losses:
-        """Losses of all cells in their order; 0 where there is no module."""
-        wheres = [where for _, where in self.parts]
-        if len(wheres) == 1 and isinstance(wheres[0], slice):
-            return found[0]
-        device = found[0].critic.device
-        critic, actor = torch.zeros((2, len(self.order)), device=device).unbind()
-        for losses, where in zip(found, wheres, strict=True):
-            critic[where], actor[where] = losses
-        return Losses(critic, actor)
+        losses = [part.update(request.select(where)) for part, where in self.parts]
+        return self._merge_losses(losses)
 
     def freeze(self, frozen: Mapping[str, Sequence[str]]) -> None:
-        """From now on, parameters of a cell that begin with these names stay as they are."""
+        """From now on, keep a cell's parameters whose names begin with one of these prefixes."""
         for part, _ in self.parts:
             part.freeze(frozen)
 
-    def adams_of(self, cell: str) -> tuple[int, tuple[Adam, Adam]]:
-        """A cell's row, and the optimisers of its actor and critics."""
+    def find_adams(self, cell: str) -> tuple[int, tuple[Adam, Adam]]:
+        """A cell's row, and the optimisers of its actor and its critics.
+
+        Raises: KeyError for a cell without a module.
+        """
         for part, _ in self.parts:
             if cell in part.cells:
                 stacked = part.stacked
                 return part.cells.index(cell), (stacked.actor_adam, stacked.critic_adam)
         raise KeyError(f"no module {cell!r}")
 
-    def add_module(self, **added: Any) -> Any:
-        """The others go on with the optimiser that they had."""
+    def add_module(self, **arguments: Any) -> Any:
+        """RLlib's, and the other cells keep their optimiser state."""
         kept = self._get_optimizer_state()
-        spec = super().add_module(**added)
-        self._stack()
+        spec = super().add_module(**arguments)
+        self._build_updates()
         self._set_optimizer_state(kept)
         return spec
 
-    def remove_module(self, module_id: str, **rest: Any) -> Any:
-        """The others go on with the optimiser that they had."""
+    def remove_module(self, module_id: str, **arguments: Any) -> Any:
+        """RLlib's, and the other cells keep their optimiser state."""
         kept = self._get_optimizer_state()
-        # RLlib looks each module's optimisers up by name; ours are not of its kind.
+        # RLlib looks each module's optimisers up by name and expects to find some.
         self._module_optimizers.setdefault(module_id, [])
-        spec = super().remove_module(module_id, **rest)
-        self._stack()
+        spec = super().remove_module(module_id, **arguments)
+        self._build_updates()
         self._set_optimizer_state(kept)
         return spec
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """None of RLlib's: the stacked update has its own."""
+        """Register none with RLlib: the stacked update has optimisers of its own."""
 
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
+        """Not used. Raises: NotImplementedError."""
         raise NotImplementedError("TD3Learner updates all modules at once: see update_stacked")
 
-    def _stack(self) -> None:
-        """After banks were made anew."""
+    def _merge_losses(self, losses: Sequence[Losses]) -> Losses:
+        """Losses of all cells in their order; 0 where there is no module."""
+        wheres = [where for _, where in self.parts]
+        if len(wheres) == 1 and isinstance(wheres[0], slice):
+            return losses[0]
+        device = losses[0].critic.device
+        critic, actor = torch.zeros((2, len(self.cell_order)), device=device).unbind()
+        for own, where in zip(losses, wheres, strict=True):
+            critic[where], actor[where] = own
+        return Losses(critic, actor)
+
+    def _build_updates(self) -> None:
+        """A `CellUpdate` per bank, and where its cells stand in batches."""
         self.parts = [
             (
                 CellUpdate(group.cells, group.bank, self.hyperparameters),
-                indices(group.cells, self.order or self.banked.cells),
+                indices(group.cells, self.cell_order or self.banked.cells),
             )
             for group in self.banked.groups
         ]
 
     def _get_optimizer_state(self) -> dict[str, Any]:
-        """By part; cells are found again by their names."""
+        """Optimiser tensors of each part, with the names of its cells."""
         parts = [
             {
                 "cells": list(part.cells),
@@ -122,27 +128,25 @@ class TD3Learner(TorchLearner):
             }
             for part, _ in self.parts
         ]
-        return {"updates": self.updates, "parts": parts}
+        return {"parts": parts}
 
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
-        self.updates = int(state["updates"])
         for part, _ in self.parts:
-            part.stacked.updates = self.updates
             for saved in state["parts"]:
-                _hand_over(saved, part)
+                _copy_optimiser_rows(saved, part)
 
 
-def _hand_over(saved: Mapping[str, Any], part: CellUpdate) -> None:
-    """Optimiser state of the cells that are in both, if their networks are as wide."""
+def _copy_optimiser_rows(saved: Mapping[str, Any], part: CellUpdate) -> None:
+    """Copy the rows of cells that are in both, if their networks have the same widths."""
     tensors = part.optimiser_tensors() | {"actor_loss": part.stacked.actor_loss}
     pairs = [
         (part.cells.index(cell), row)
         for row, cell in enumerate(saved["cells"])
         if cell in part.cells
     ]
-    alike = all(saved[name].shape[1:] == tensor.shape[1:] for name, tensor in tensors.items())
-    if not pairs or not alike:
+    have_same_shapes = all(saved[name].shape[1:] == t.shape[1:] for name, t in tensors.items())
+    if not pairs or not have_same_shapes:
         return
-    own, theirs = np.array(pairs).T
+    own_rows, saved_rows = np.array(pairs).T
     for name, tensor in tensors.items():
-        tensor[own] = torch.tensor(saved[name][theirs], device=tensor.device)
+        tensor[own_rows] = torch.tensor(saved[name][saved_rows], device=tensor.device)

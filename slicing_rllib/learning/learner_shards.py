@@ -1,7 +1,7 @@
-"""Updates on other cores and nodes: each learner has some of the cells, and none waits for another.
+"""Updates in further processes: each learner updates some of the cells, and none waits for another.
 
-Cells share no gradient. A learner is a Ray task: it is handed its cells' networks and a number of
-updates, and hands them back. It keeps nothing, so that one that is lost is simply done again.
+Cells share no gradient. A learner is a Ray task that receives its cells' networks and a number of
+updates, and returns the networks. It keeps no state, so a task that is lost is simply run again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, Losses
 
-HAND_OVER_BYTES = 32 * 2**20
-"""Of batches, before learners are given them."""
-TRIES = 3
+DISPATCH_BYTES = 32 * 2**20
+"""Size of the collected batches at which they are sent to the learners."""
+MAX_RETRIES = 3
 
 
 class _Shard(NamedTuple):
@@ -26,119 +26,132 @@ class _Shard(NamedTuple):
 
     part: CellUpdate
     rows: slice
-    """Of the part's bank."""
-    places: Any
-    """In the order of all cells."""
+    """Rows of the part's bank."""
+    indices: Any
+    """The same cells in the order of all cells."""
+
+
+class PackedRequests(NamedTuple):
+    """Update requests of some cells, (update, cell, ...) arrays."""
+
+    batch: tuple[np.ndarray, ...]
+    paused: np.ndarray
+    actors_held: np.ndarray
+    with_actor: np.ndarray
 
 
 class LearnerShards:
-    """Collects updates, has them made by `n_learners`, and brings the networks home again."""
+    """Collects updates, lets `n_learners` tasks make them, and takes the networks back."""
 
     def __init__(self, learner: TD3Learner, n_learners: int) -> None:
+        """`learner` owns the networks between iterations."""
         self._learner, self._n_learners = learner, n_learners
-        self._orders: list[UpdateRequest] = []
+        self._requests: list[UpdateRequest] = []
         self._bytes = 0
         self._frozen: Mapping[str, Sequence[str]] = {}
-        self._away: list[ray.ObjectRef] = []
-        """Networks of each shard while learners have them."""
-        self._losses: list[list[ray.ObjectRef]] = []
+        self._network_refs: list[ray.ObjectRef] = []
+        """Networks of each shard, while tasks have them."""
+        self._loss_refs: list[list[ray.ObjectRef]] = []
 
-    def take(self, order: UpdateRequest, frozen: Mapping[str, Sequence[str]]) -> None:
-        """One more update; learners start when there is enough to do."""
+    def submit(self, request: UpdateRequest, frozen: Mapping[str, Sequence[str]]) -> None:
+        """Add one update; tasks start once enough bytes have been collected."""
         self._frozen = frozen
-        self._orders.append(order)
-        self._bytes += sum(array.nbytes for array in order.batch)
-        if self._bytes >= HAND_OVER_BYTES:
-            self._hand_over()
+        self._requests.append(request)
+        self._bytes += sum(array.nbytes for array in request.batch)
+        if self._bytes >= DISPATCH_BYTES:
+            self._dispatch()
 
     def finish(self) -> list[Losses]:
-        """Waits until all is done. The learner is as if it had made every update itself."""
-        if self._orders:
-            self._hand_over()
-        if not self._away:
+        """Wait for all tasks; afterwards the learner holds the same as if it had made the updates.
+
+        Returns the losses of every update.
+        """
+        if self._requests:
+            self._dispatch()
+        if not self._network_refs:
             return []
-        shards = self._shards()
-        for shard, state in zip(shards, ray.get(self._away), strict=True):
+        shards = self._split_cells()
+        for shard, state in zip(shards, ray.get(self._network_refs), strict=True):
             shard.part.restore(state, shard.rows)
-        found = [
-            np.concatenate(ray.get([chunk[index] for chunk in self._losses]))
+        losses = [
+            np.concatenate(ray.get([chunk[index] for chunk in self._loss_refs]))
             for index in range(len(shards))
         ]
-        self._away, self._losses = [], []
-        for part, _ in self._learner.parts:
-            part.stacked.updates = self._learner.updates
-        return _everywhere(found, shards, len(self._learner.order))
+        self._network_refs, self._loss_refs = [], []
+        return _merge_losses(losses, shards, len(self._learner.cell_order))
 
-    def _hand_over(self) -> None:
-        shards = self._shards()
-        if not self._away:
-            self._away = [ray.put(shard.part.state(shard.rows)) for shard in shards]
+    def _dispatch(self) -> None:
+        shards = self._split_cells()
+        if not self._network_refs:
+            self._network_refs = [ray.put(shard.part.state(shard.rows)) for shard in shards]
         losses = []
         for index, shard in enumerate(shards):
-            self._away[index], lost = _learners.remote(
+            self._network_refs[index], loss_ref = _update_remotely.remote(
                 self._learner.hyperparameters,
                 shard.part.bank.sizes,
                 shard.part.cells[shard.rows],
                 self._frozen,
-                self._learner.updates,
-                self._away[index],
-                _packed(self._orders, shard.places),
+                self._network_refs[index],
+                _pack_requests(self._requests, shard.indices),
             )
-            losses.append(lost)
-        self._losses.append(losses)
-        self._learner.updates += len(self._orders)
-        self._orders, self._bytes = [], 0
+            losses.append(loss_ref)
+        self._loss_refs.append(losses)
+        self._requests, self._bytes = [], 0
 
-    def _shards(self) -> list[_Shard]:
+    def _split_cells(self) -> list[_Shard]:
         """Every part's cells, evenly over the learners."""
         shards = []
         for part, where in self._learner.parts:
-            all_places = np.arange(len(self._learner.order))[where]
+            all_indices = np.arange(len(self._learner.cell_order))[where]
             for rows in np.array_split(np.arange(len(part.cells)), self._n_learners):
                 if len(rows):
-                    some = slice(int(rows[0]), int(rows[-1]) + 1)
-                    shards.append(_Shard(part, some, all_places[some]))
+                    own = slice(int(rows[0]), int(rows[-1]) + 1)
+                    shards.append(_Shard(part, own, all_indices[own]))
         return shards
 
 
-def _packed(orders: Sequence[UpdateRequest], places: np.ndarray) -> tuple[np.ndarray, ...]:
-    """(update, cell, ...) of some cells: the batch's arrays, then who sleeps and who is held."""
-    some = [order.of(places) for order in orders]
-    columns = zip(*((*order.batch, order.paused, order.actors_held) for order in some), strict=True)
-    return tuple(np.stack(column) for column in columns)
+def _pack_requests(requests: Sequence[UpdateRequest], indices: np.ndarray) -> PackedRequests:
+    own = [request.select(indices) for request in requests]
+    return PackedRequests(
+        tuple(np.stack(column) for column in zip(*(request.batch for request in own), strict=True)),
+        np.stack([request.paused for request in own]),
+        np.stack([request.actors_held for request in own]),
+        np.array([request.with_actor for request in own]),
+    )
 
 
-def _everywhere(
-    found: Sequence[np.ndarray], shards: Sequence[_Shard], n_cells: int
+def _merge_losses(
+    losses: Sequence[np.ndarray], shards: Sequence[_Shard], n_cells: int
 ) -> list[Losses]:
     """Losses of all cells, update by update; 0 where a cell has no module."""
-    losses = torch.zeros(len(found[0]), 2, n_cells)
-    for values, shard in zip(found, shards, strict=True):
-        losses[:, :, shard.places] = torch.tensor(values)
-    return [Losses(critic, actor) for critic, actor in losses]
+    merged = torch.zeros(len(losses[0]), 2, n_cells)
+    for values, shard in zip(losses, shards, strict=True):
+        merged[:, :, shard.indices] = torch.tensor(values)
+    return [Losses(critic, actor) for critic, actor in merged]
 
 
-def learn(
+def update_cells(
     hyperparameters: Hyperparameters,
     sizes: NetworkSizes,
     cells: tuple[str, ...],
     frozen: Mapping[str, Sequence[str]],
-    updates: int,
     state: Mapping[str, np.ndarray],
-    packed: tuple[np.ndarray, ...],
+    requests: PackedRequests,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Networks after these updates, and (update, critic or actor, cell) losses."""
+    """Networks after these updates, and their losses (update, critic or actor, cell)."""
     torch.set_num_threads(1)
     update = CellUpdate(cells, ParameterBank(len(cells), sizes), hyperparameters)
     update.restore(state)
-    update.stacked.updates = updates
     update.freeze(frozen)
     losses = []
-    for *batch, paused, held in zip(*packed, strict=True):
-        order = UpdateRequest(Batch(*(torch.tensor(array) for array in batch)), paused, held)
-        losses.append(torch.stack(update.update(order)).numpy())
+    for *batch, paused, held, with_actor in zip(
+        *requests.batch, requests.paused, requests.actors_held, requests.with_actor, strict=True
+    ):
+        tensors = Batch(*(torch.tensor(array) for array in batch))
+        request = UpdateRequest(tensors, paused, held, bool(with_actor))
+        losses.append(torch.stack(update.update(request)).numpy())
     return update.state(), np.stack(losses)
 
 
-# Under a name of its own: Ray then finds the function by its module, and sends no code.
-_learners: Any = ray.remote(num_cpus=1, num_returns=2, max_retries=TRIES)(learn)
+# Ray finds the task's function by its module and name, so that no code has to travel.
+_update_remotely: Any = ray.remote(num_cpus=1, num_returns=2, max_retries=MAX_RETRIES)(update_cells)

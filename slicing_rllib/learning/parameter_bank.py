@@ -1,4 +1,4 @@
-"""All cells' parameters of a kind in one tensor; each cell's module is a view of its row."""
+"""The parameters of all cells, one tensor per network kind; a cell's module is a view of a row."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,10 @@ KINDS = {
     "target_actor": ("target_actor",),
     "target_critics": ("target_critic_1", "target_critic_2"),
 }
-"""Networks of one shape that always work together: twins share a tensor, and a matrix product."""
+"""Kinds of networks, and the networks of each. Twins share a tensor, and so a matrix product."""
 
 ALIGNMENT = 16
-"""Numbers of four bytes in a cache line."""
+"""float32 numbers in a cache line."""
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -30,22 +30,23 @@ class NetworkSizes:
     actor: tuple[int, ...]
     critic: tuple[int, ...]
 
-    def of(self, network: str) -> tuple[int, ...]:
+    def find_widths(self, network: str) -> tuple[int, ...]:
+        """Widths of the network of that name, such as `target_critic_1`."""
         return self.actor if network.endswith("actor") else self.critic
 
 
-def layer_shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """A network's parameters as an nn.Sequential names them ("0.weight"), and their shapes."""
+def list_layer_shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a network's parameters, by the names in an nn.Sequential (`0.weight`)."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-        # ReLUs stand between the linear layers of a Sequential, so these count by two.
+        # In the Sequential a ReLU stands after each linear layer, so their numbers go up by two.
         shapes[f"{2 * layer}.weight"] = (fan_out, fan_in)
         shapes[f"{2 * layer}.bias"] = (fan_out,)
     return shapes
 
 
 class ParameterBank:
-    """`flat[kind]` is (cell, twin, parameter); `layers` are the same numbers by layer."""
+    """`flat[kind]` is (cell, twin, parameter); `layers` gives views of it, layer by layer."""
 
     def __init__(
         self,
@@ -54,14 +55,13 @@ class ParameterBank:
         kinds: Sequence[str] = tuple(KINDS),
         device: torch.device | str = "cpu",
     ) -> None:
+        """Zeros. `sizes` are the widths of every cell's networks; `kinds` are those to hold."""
         self.sizes = sizes
         self.device = torch.device(device)
         self.n_cells = n_cells
-        self._spans = {kind: _spans(sizes.of(KINDS[kind][0])) for kind in kinds}
+        self._spans = {kind: _lay_out(sizes.find_widths(KINDS[kind][0])) for kind in kinds}
         self.flat = {
-            kind: torch.zeros(
-                (n_cells, len(KINDS[kind]), _aligned(spans[-1][2])), device=self.device
-            )
+            kind: torch.zeros((n_cells, len(KINDS[kind]), _align(spans[-1][2])), device=self.device)
             for kind, spans in self._spans.items()
         }
 
@@ -71,31 +71,35 @@ class ParameterBank:
         views = [rows[:, a:b].unflatten(1, shape) for _, a, b, shape in self._spans[kind]]
         return list(zip(views[::2], views[1::2], strict=True))
 
-    def rows(self, row: int) -> Iterator[tuple[str, Tensor]]:
-        """A cell's parameters by the names that its module gives them, as views."""
+    def iterate_row(self, row: int) -> Iterator[tuple[str, Tensor]]:
+        """Names and views of a cell's parameters, named as its module names them."""
         for kind, spans in self._spans.items():
             for twin, network in enumerate(KINDS[kind]):
                 for name, start, end, shape in spans:
                     yield f"{network}.{name}", self.flat[kind][row, twin, start:end].view(shape)
 
     def adopt(self, row: int, module: nn.Module) -> None:
-        """Copies a module's parameters into a row and lets the module live there from now on."""
+        """Copy a module's parameters into a row, and make them views of that row."""
         parameters = dict(module.named_parameters())
-        for name, view in self.rows(row):
+        for name, view in self.iterate_row(row):
             view.copy_(parameters[name].data)
             parameters[name].data = view
 
 
-def _spans(widths: Sequence[int]) -> list[tuple[str, int, int, tuple[int, ...]]]:
-    """Name, begin, end, shape of each parameter in a row; each begins where caches do."""
+def _lay_out(widths: Sequence[int]) -> list[tuple[str, int, int, tuple[int, ...]]]:
+    """Name, start, end and shape of each parameter in a row; each starts at a cache line."""
     spans, start = [], 0
-    for name, shape in layer_shapes(widths).items():
+    for name, shape in list_layer_shapes(widths).items():
         end = start + int(np.prod(shape))
         spans.append((name, start, end, shape))
-        start = _aligned(end)
+        start = _align(end)
     return spans
 
 
-def _aligned(place: int) -> int:
-    """Products of matrices that begin alike are summed alike, whichever row they stand in."""
-    return -(-place // ALIGNMENT) * ALIGNMENT
+def _align(offset: int) -> int:
+    """The next offset that starts a cache line.
+
+    Matrix products whose operands have equal alignment sum in equal order, whichever row they are
+    in, so that a cell's results do not depend on its row.
+    """
+    return -(-offset // ALIGNMENT) * ALIGNMENT

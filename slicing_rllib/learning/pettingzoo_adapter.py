@@ -1,4 +1,4 @@
-"""Any PettingZoo parallel environment as a columnar one."""
+"""An adapter that makes any PettingZoo parallel environment a columnar one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,18 +10,16 @@ from slicing_rllib.env import ColumnarEnv, StepColumns
 from slicing_rllib.learning.rl_module import natural_key
 
 
-def columnar(env: Any) -> ColumnarEnv:
-    """The environment itself where it is columnar, else an adapter around it."""
+def make_columnar(env: Any) -> ColumnarEnv:
+    """The environment itself if it is columnar, else an adapter around it."""
     return env if isinstance(env, ColumnarEnv) else PettingZooColumns(env)
 
 
 class PettingZooColumns:
-    """Agents in natural order, whichever order the environment has them in; they may come and go.
-
-    Raises: ValueError where agents' spaces differ.
-    """
+    """Agents in natural order, whatever the environment's own order; agents may come and go."""
 
     def __init__(self, env: ParallelEnv) -> None:
+        """Raises: ValueError where agents' spaces differ."""
         self._env = env
         self.cells = tuple(sorted(env.possible_agents, key=natural_key))
         shapes: set[Any] = {
@@ -35,11 +33,13 @@ class PettingZooColumns:
         self.outcome_size = 0
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
+        """First observations of a new episode."""
         obs, _ = self._env.reset(seed=seed)
         nothing = np.zeros((len(self.cells), self.action_size), np.float32)
         return self._columns(obs, {}, {}, {}, nothing)
 
     def step_columns(self, action: np.ndarray) -> StepColumns:
+        """One step with the actions of the agents that are there."""
         chosen = {
             cell: row
             for cell, row in zip(self.cells, action, strict=True)
@@ -49,9 +49,11 @@ class PettingZooColumns:
         return self._columns(obs, reward, terminated, truncated, action)
 
     def state(self) -> dict[str, Any]:
+        """Raises: NotImplementedError: PettingZoo knows no saved states."""
         raise NotImplementedError(f"{type(self._env).__name__} offers no state to save")
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """Raises: NotImplementedError: PettingZoo knows no saved states."""
         raise NotImplementedError(f"{type(self._env).__name__} offers no state to restore")
 
     def _columns(

@@ -14,7 +14,7 @@ BLOCK_STEPS = 128
 
 
 class Purpose(IntEnum):
-    """What numbers are drawn for; each has streams of its own."""
+    """What random numbers are drawn for; each purpose has streams of its own."""
 
     EXPLORE = 0
     NOISE = 1
@@ -28,12 +28,12 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
 def cell_key(cell: str) -> int:
-    """A number for a cell's name that is the same in every process."""
+    """A number for a cell's name that is the same in every process (Python's `hash` is not)."""
     return crc32(cell.encode())
 
 
 class CellStreams:
-    """Arrays (cell, *shape) for consecutive steps, one purpose."""
+    """Random arrays (cell, *shape) for consecutive steps, for one purpose."""
 
     def __init__(
         self, seed: int, purpose: Purpose, cells: Sequence[str], shape: tuple[int, ...], draw: Draw
@@ -44,14 +44,14 @@ class CellStreams:
         self._block = np.empty(0, np.float32)
 
     def at(self, step: int) -> np.ndarray:
-        """The numbers of a step, float32."""
+        """The float32 numbers of a step."""
         number, within = divmod(step, BLOCK_STEPS)
         if number != self._block_number:
-            self._block = np.stack([self._drawn(cell, number) for cell in self._cells], axis=1)
+            self._block = np.stack([self._draw_block(cell, number) for cell in self._cells], axis=1)
             self._block_number = number
         return self._block[within]
 
-    def _drawn(self, cell: str, number: int) -> np.ndarray:
+    def _draw_block(self, cell: str, number: int) -> np.ndarray:
         key = (int(self._purpose), cell_key(cell), number)
         rng = np.random.Generator(
             np.random.SFC64(np.random.SeedSequence(self._seed, spawn_key=key))
@@ -59,15 +59,17 @@ class CellStreams:
         return self._draw(rng, (BLOCK_STEPS, *self._shape))
 
 
-def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def draw_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal numbers."""
     return rng.standard_normal(shape, np.float32)
 
 
-def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def draw_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers uniform in [0, 1)."""
     return rng.random(shape, np.float32)
 
 
-def flat_dirichlet(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Points uniform on the simplex: exponentials over their sum."""
+def draw_simplex(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Points that are uniform on the simplex: exponential numbers over their sum."""
     drawn = rng.standard_exponential(shape, np.float32)
     return drawn / drawn.sum(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Each cell's experience in a ring of its own, all rings in one array."""
+"""Replay buffers of all cells: one ring buffer per cell, all of them in one array."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,17 +12,16 @@ Rows = Float32[np.ndarray, "*rows width"]
 
 
 class Transitions(NamedTuple):
-    """(s, a, r, s', done) with any leading axes, float32; `terminated` is 0 or 1.
-
-    `outcome` is what the reward was made from, with no columns where that is not known.
-    """
+    """(s, a, r, s', done) with any leading axes, float32."""
 
     obs: np.ndarray
     action: np.ndarray
     reward: np.ndarray
     next_obs: np.ndarray
     terminated: np.ndarray
+    """0 or 1; truncation is not termination."""
     outcome: np.ndarray
+    """What the reward was computed from; no columns where the environment does not tell."""
 
 
 def make_transitions(before: StepColumns, after: StepColumns) -> Transitions:
@@ -38,7 +37,7 @@ def make_transitions(before: StepColumns, after: StepColumns) -> Transitions:
 
 
 class Replay:
-    """Rings of equal capacity, a row per cell."""
+    """Ring buffers of equal capacity, one per cell."""
 
     def __init__(
         self,
@@ -49,9 +48,13 @@ class Replay:
         outcome_size: int = 0,
         precision: str = "float32",
     ) -> None:
-        """What is taken out is float32; kept as float16 it has three digits, in half the memory."""
+        """`capacity` counts transitions per cell.
+
+        `precision` is the type that is stored: `float32`, or `float16` with three digits in half
+        the memory. What is read is float32 in both cases.
+        """
         self.cells = tuple(cells)
-        self.capacity = capacity
+        self.capacity, self.action_size = capacity, action_size
         *self._cuts, width = np.cumsum([obs_size, action_size, 1, obs_size, 1, outcome_size])
         self._rows = np.zeros((len(self.cells), capacity, width), precision)
         self._learned_from = self._rows[..., : self._cuts[-1]]
@@ -60,8 +63,8 @@ class Replay:
         self._index = np.arange(len(self.cells))
 
     def add(self, step: Transitions, present: Bool[np.ndarray, " cell"]) -> None:
-        """One transition of each cell that is present."""
-        rows = self._packed(step)
+        """Add one transition of each cell that is present."""
+        rows = self._pack(step)
         if present.all():
             self._rows[self._index, self._next] = rows
         else:
@@ -70,33 +73,37 @@ class Replay:
         self.size = np.minimum(self.size + present, self.capacity)
 
     def sample(self, uniform: Float[np.ndarray, "cell batch"]) -> Transitions:
-        """A batch per cell, picked by numbers in [0, 1), without outcomes; zeros if empty."""
-        # float32 uniforms times a size may round up to the size itself.
+        """A batch per cell, picked by numbers in [0, 1); zeros where a buffer is empty."""
+        # A float32 below 1 times the size may round up to the size itself.
         picked = np.minimum((uniform * self.size[:, None]).astype(np.int64), self.size[:, None] - 1)
-        return self._unpacked(self._learned_from[self._index[:, None], np.maximum(picked, 0)])
+        return self._unpack(self._learned_from[self._index[:, None], np.maximum(picked, 0)])
 
     def seed(self, cell: str, transitions: Transitions) -> None:
-        """Adds transitions to a cell's ring, oldest first; only the last `capacity` stay."""
-        row = self._row(cell)
-        rows = self._packed(transitions)[-self.capacity :]
-        places = (self._next[row] + np.arange(len(rows))) % self.capacity
-        self._rows[row, places] = rows
+        """Add transitions, oldest first, to a cell's buffer; the last `capacity` of them stay.
+
+        Raises: KeyError for an unknown cell.
+        """
+        row = self._find_row(cell)
+        rows = self._pack(transitions)[-self.capacity :]
+        slots = (self._next[row] + np.arange(len(rows))) % self.capacity
+        self._rows[row, slots] = rows
         self._next[row] = (self._next[row] + len(rows)) % self.capacity
         self.size[row] = min(self.size[row] + len(rows), self.capacity)
 
     def last(self, cell: str, n: int) -> Transitions:
-        """A cell's newest transitions, oldest of them first; fewer where there are fewer."""
-        row = self._row(cell)
+        """A cell's `n` newest transitions, or all if there are fewer, the oldest of them first."""
+        row = self._find_row(cell)
         count = min(n, int(self.size[row]))
-        places = (self._next[row] - count + np.arange(count)) % self.capacity
-        return self._unpacked(self._rows[row, places])
+        slots = (self._next[row] - count + np.arange(count)) % self.capacity
+        return self._unpack(self._rows[row, slots])
 
     def clear(self, cell: str) -> None:
-        row = self._row(cell)
+        """Forget a cell's transitions."""
+        row = self._find_row(cell)
         self.size[row] = self._next[row] = 0
 
     def state(self) -> dict[str, Any]:
-        """Only what is filled."""
+        """Copies of what is filled, for a checkpoint."""
         filled = int(self.size.max(initial=0))
         return {
             "rows": self._rows[:, :filled].copy(),
@@ -105,23 +112,24 @@ class Replay:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back."""
         rows = np.asarray(state["rows"])
         self._rows[:] = 0
         self._rows[:, : rows.shape[1]] = rows
         self.size = np.array(state["size"])
         self._next = np.array(state["next"])
 
-    def _row(self, cell: str) -> int:
+    def _find_row(self, cell: str) -> int:
         if cell not in self.cells:
             raise KeyError(f"replay: no cell {cell!r}")
         return self.cells.index(cell)
 
-    def _packed(self, step: Transitions) -> Rows:
+    def _pack(self, step: Transitions) -> Rows:
         obs, action, reward, next_obs, terminated, outcome = step
         columns = [obs, action, reward[..., None], next_obs, terminated[..., None], outcome]
         return np.concatenate(columns, axis=-1, dtype=np.float32)
 
-    def _unpacked(self, rows: np.ndarray) -> Transitions:
+    def _unpack(self, rows: np.ndarray) -> Transitions:
         exact = rows.astype(np.float32, copy=False)
         obs, action, reward, next_obs, terminated, outcome = np.split(exact, self._cuts, axis=-1)
         return Transitions(obs, action, reward[..., 0], next_obs, terminated[..., 0], outcome)

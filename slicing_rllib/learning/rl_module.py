@@ -1,4 +1,4 @@
-"""One RLModule per cell, and the MultiRLModule that keeps them all in one parameter bank."""
+"""One RLModule per cell, and the MultiRLModule that keeps their parameters in banks."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,22 +19,24 @@ NETWORKS = (*TRAINED, *(f"target_{network}" for network in TRAINED))
 
 
 class TD3Module(TorchRLModule, InferenceOnlyAPI):
-    """A cell's actor, twin critics and their targets; for inference the actor alone."""
+    """A cell's actor, twin critics and the targets of all three; for inference the actor alone."""
 
     def setup(self) -> None:
-        sizes = sizes_of(self)
+        """Random weights from `model_config["init_seed"]`; targets equal to their networks."""
+        sizes = compute_sizes(self)
         generator = torch.Generator().manual_seed(int(self.model_config["init_seed"]))
-        self.actor = mlp(sizes.actor, generator)
+        self.actor = build_mlp(sizes.actor, generator)
         if not self.inference_only:
-            self.critic_1 = mlp(sizes.critic, generator)
-            self.critic_2 = mlp(sizes.critic, generator)
+            self.critic_1 = build_mlp(sizes.critic, generator)
+            self.critic_2 = build_mlp(sizes.critic, generator)
             for network in TRAINED:
-                target = mlp(sizes.of(network), generator)
+                target = build_mlp(sizes.find_widths(network), generator)
                 target.load_state_dict(getattr(self, network).state_dict())
                 target.requires_grad_(False)
                 setattr(self, f"target_{network}", target)
 
     def get_non_inference_attributes(self) -> list[str]:
+        """Networks that env runners do not need."""
         return [network for network in NETWORKS if network != "actor"]
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
@@ -43,28 +45,28 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
 
 
 class CellGroup(NamedTuple):
-    """Cells with networks of the same widths, in the order of their bank's rows."""
+    """Cells whose networks have the same widths, in the order of their bank's rows."""
 
     cells: tuple[str, ...]
     bank: ParameterBank
 
 
 class BankedMultiRLModule(MultiRLModule):
-    """RLlib's module of modules; `groups` hold them all, each in a bank of its own."""
+    """RLlib's module of modules. Each of its `groups` keeps its cells' parameters in one bank."""
 
     def setup(self) -> None:
         super().setup()
-        self.rebank()
+        self.rebuild_banks()
 
-    def rebank(self) -> None:
-        """Moves all modules into new banks: after modules were added or removed."""
+    def rebuild_banks(self) -> None:
+        """Move all modules into new banks, as after modules were added or removed."""
         self.cells = sorted(self._rl_modules, key=natural_key)
-        alike: dict[NetworkSizes, list[str]] = {}
+        by_sizes: dict[NetworkSizes, list[str]] = {}
         for cell in self.cells:
-            alike.setdefault(sizes_of(self._rl_modules[cell]), []).append(cell)
-        self.groups = tuple(self._banked(sizes, cells) for sizes, cells in alike.items())
+            by_sizes.setdefault(compute_sizes(self._rl_modules[cell]), []).append(cell)
+        self.groups = tuple(self._build_group(*item) for item in by_sizes.items())
 
-    def _banked(self, sizes: NetworkSizes, cells: Sequence[str]) -> CellGroup:
+    def _build_group(self, sizes: NetworkSizes, cells: Sequence[str]) -> CellGroup:
         kinds = ("actor",) if self.inference_only else tuple(KINDS)
         first: Any = self._rl_modules[cells[0]]
         device = next(first.parameters()).device
@@ -75,30 +77,30 @@ class BankedMultiRLModule(MultiRLModule):
 
     def add_module(self, module_id: str, module: RLModule, *, override: bool = False) -> None:
         super().add_module(module_id, module, override=override)
-        self.rebank()
+        self.rebuild_banks()
 
     def remove_module(self, module_id: str, *, raise_err_if_not_found: bool = True) -> None:
         super().remove_module(module_id, raise_err_if_not_found=raise_err_if_not_found)
-        self.rebank()
+        self.rebuild_banks()
 
 
-def indices(cells: Sequence[str], among: Sequence[str]) -> Any:
-    """Where cells stand in an order of all: a slice where they are all of it, else indexes."""
-    if tuple(cells) == tuple(among):
+def indices(cells: Sequence[str], all_cells: Sequence[str]) -> Any:
+    """Indices of `cells` among all; a full slice where they are the same, which needs no copy."""
+    if tuple(cells) == tuple(all_cells):
         return slice(None)
-    index = {cell: row for row, cell in enumerate(among)}
+    index = {cell: row for row, cell in enumerate(all_cells)}
     return np.array([index[cell] for cell in cells])
 
 
 def natural_key(cell: str) -> tuple[str, int]:
-    """Sorts cell_2 before cell_10."""
+    """A key that sorts cell_2 before cell_10."""
     stem = cell.rstrip("0123456789")
     number = cell[len(stem) :]
     return stem, int(number) if number else -1
 
 
-def sizes_of(module: RLModule) -> NetworkSizes:
-    """Widths of a cell's networks, from its spaces and hidden layers."""
+def compute_sizes(module: RLModule) -> NetworkSizes:
+    """Widths of a cell's networks, from its spaces and the hidden layers in its `model_config`."""
     spaces: list[Any] = [module.observation_space, module.action_space]
     obs, action = (space.shape[0] for space in spaces)
     hidden: Any = module.model_config
@@ -107,8 +109,8 @@ def sizes_of(module: RLModule) -> NetworkSizes:
     )
 
 
-def mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
-    """Linear layers with ReLU between, uniform within one over the root of the fan-in."""
+def build_mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+    """Linear layers with ReLU between them; weights uniform within 1 / sqrt(fan-in)."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(widths):
         linear = nn.Linear(fan_in, fan_out)

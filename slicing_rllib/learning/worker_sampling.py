@@ -1,4 +1,4 @@
-"""Steps from env runners elsewhere: asked for, and collected in the order of the runners."""
+"""Steps sampled by remote env runners: requested, and collected in the order of the runners."""
 
 import time
 from typing import Any
@@ -11,47 +11,50 @@ POLL_S = 0.5
 
 
 class WorkerSampling:
-    """At most one request is under way; what was collected early is kept for the next taker."""
+    """At most one request is under way. Steps that were collected early wait for `take`."""
 
     def __init__(self, workers: Any, timeout_s: float) -> None:
+        """`workers` is RLlib's EnvRunnerGroup; `timeout_s` bounds the wait for one request."""
         self._workers, self._timeout_s = workers, timeout_s
-        self._asked = 0
+        self._n_requested = 0
         self._kept: list[Step] | None = None
 
     @property
-    def under_way(self) -> bool:
-        return self._asked > 0 or self._kept is not None
+    def is_under_way(self) -> bool:
+        """Whether steps were requested that nobody has taken yet."""
+        return self._n_requested > 0 or self._kept is not None
 
-    def ask(self, steps: int, orders: SamplingSettings) -> None:
-        """Every runner that answers starts to sample; returns at once."""
-        self._asked = self._workers.foreach_env_runner_async(
-            lambda runner: runner.sample(num_env_steps=steps, orders=orders), tag=TAG
+    def request(self, steps: int, settings: SamplingSettings) -> None:
+        """Let every healthy env runner sample so many steps; returns at once."""
+        self._n_requested = self._workers.foreach_env_runner_async(
+            lambda runner: runner.sample(num_env_steps=steps, settings=settings), tag=TAG
         )
 
     def take(self) -> list[Step]:
-        """What was asked for, runner after runner; without those that were lost on the way."""
-        steps = self._collected() if self._kept is None else self._kept
+        """The requested steps, runner by runner, without those of runners that were lost."""
+        steps = self._collect() if self._kept is None else self._kept
         self._kept = None
         return steps
 
     def keep(self) -> list[Step]:
-        """Waits for what is under way, for a checkpoint; the next `take` gets the same."""
-        if self.under_way and self._kept is None:
-            self._kept = self._collected()
+        """Wait for steps that are under way, for a checkpoint; the next `take` returns them."""
+        if self.is_under_way and self._kept is None:
+            self._kept = self._collect()
         return list(self._kept or ())
 
     def restore(self, steps: list[Step] | None) -> None:
-        self._asked, self._kept = 0, steps or None
+        """Put steps back that were kept in a checkpoint."""
+        self._n_requested, self._kept = 0, steps or None
 
-    def _collected(self) -> list[Step]:
-        found: dict[int, list[Step]] = {}
+    def _collect(self) -> list[Step]:
+        collected: dict[int, list[Step]] = {}
         deadline = time.monotonic() + self._timeout_s
-        while len(found) < min(self._asked, self._workers.num_healthy_remote_workers()):
+        while len(collected) < min(self._n_requested, self._workers.num_healthy_remote_workers()):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            found |= dict(
+            collected |= dict(
                 self._workers.fetch_ready_async_reqs(tags=TAG, timeout_seconds=min(left, POLL_S))
             )
-        self._asked = 0
-        return [step for runner in sorted(found) for step in found[runner]]
+        self._n_requested = 0
+        return [step for runner in sorted(collected) for step in collected[runner]]

@@ -171,16 +171,17 @@ def learnt_offline(
     n, obs_size = experience.obs.shape
     action_size = experience.action.shape[1]
     bank = ParameterBank(1, _sizes(target.fresh, obs_size, action_size))
-    for name, view in bank.rows(0):
+    for name, view in bank.iterate_row(0):
         view.copy_(torch.from_numpy(np.asarray(target.fresh[name])))
     replay = Replay((target.name,), obs_size, action_size, n, experience.outcome.shape[1])
     replay.seed(target.name, experience)
-    learner, batch = StackedTD3(bank, target.hyper), (1, 32)
-    for _ in range(updates):
-        sampled = replay.sample(rng.random(batch))[:5]
-        noise = rng.standard_normal((*batch, action_size), np.float32)
-        learner.update(Batch(*map(torch.from_numpy, (*sampled, noise))))
-    return {name: view.numpy().copy() for name, view in bank.rows(0)}
+    learner, shape = StackedTD3(bank, target.hyper), (1, 32)
+    for number in range(updates):
+        sampled = replay.sample(rng.random(shape))[:5]
+        noise = rng.standard_normal((*shape, action_size), np.float32)
+        batch = Batch(*map(torch.from_numpy, (*sampled, noise)))
+        learner.update(batch, with_actor=target.hyper.updates_actor(number))
+    return {name: view.numpy().copy() for name, view in bank.iterate_row(0)}
 
 
 def _sizes(weights: PolicyWeights, obs_size: int, action_size: int) -> NetworkSizes:

@@ -22,7 +22,7 @@ def made(device="cpu"):
     return update
 
 
-def order(number, paused=NOBODY, held=NOBODY):
+def make_request(number, paused=NOBODY, held=NOBODY):
     generator = torch.Generator().manual_seed(number)
 
     def drawn(*shape):
@@ -30,7 +30,7 @@ def order(number, paused=NOBODY, held=NOBODY):
 
     action = torch.softmax(drawn(2), -1)
     batch = Batch(drawn(5), action, drawn(), drawn(5), torch.zeros(3, 16), drawn(2))
-    return UpdateRequest(batch, paused, held)
+    return UpdateRequest(batch, paused, held, Hyperparameters().updates_actor(number))
 
 
 def only(cell):
@@ -41,7 +41,7 @@ def test_who_sleeps_stays_and_the_others_learn():
     update = made()
     before = update.state()
     for number in range(4):
-        update.update(order(number, paused=only("cell_2")))
+        update.update(make_request(number, paused=only("cell_2")))
     after = update.state()
 
     for name in set(before) - {"loss"}:
@@ -53,7 +53,7 @@ def test_a_held_actor_waits_while_its_critics_learn():
     update = made()
     before = update.state()
     for number in range(4):
-        update.update(order(number, held=only("cell_1")))
+        update.update(make_request(number, held=only("cell_1")))
     after = update.state()
 
     assert np.array_equal(before["actor"][0], after["actor"][0])
@@ -64,16 +64,16 @@ def test_a_held_actor_waits_while_its_critics_learn():
 def test_frozen_parameters_stay_and_thaw():
     update = made()
     update.freeze({"cell_3": ["actor.0"]})
-    before = dict(update.bank.rows(2))["actor.0.weight"].clone()
+    before = dict(update.bank.iterate_row(2))["actor.0.weight"].clone()
     for number in range(4):
-        update.update(order(number))
-    frozen = dict(update.bank.rows(2))["actor.0.weight"].clone()
+        update.update(make_request(number))
+    frozen = dict(update.bank.iterate_row(2))["actor.0.weight"].clone()
     update.freeze({})
     for number in range(4):
-        update.update(order(number))
+        update.update(make_request(number))
 
     assert torch.equal(before, frozen)
-    assert not torch.equal(frozen, dict(update.bank.rows(2))["actor.0.weight"])
+    assert not torch.equal(frozen, dict(update.bank.iterate_row(2))["actor.0.weight"])
 
 
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(1, 3)])
@@ -82,9 +82,9 @@ def test_some_cells_apart_give_the_same_bits(rows):
     apart = CellUpdate(CELLS[rows], ParameterBank(len(CELLS[rows]), SIZES), Hyperparameters())
     apart.restore(whole.state(rows))
     for number in range(6):
-        given = order(number, paused=only("cell_1"))
+        given = make_request(number, paused=only("cell_1"))
         whole.update(given)
-        apart.update(given.of(np.arange(3)[rows]))
+        apart.update(given.select(np.arange(3)[rows]))
 
     expected = whole.state(rows)
     assert all(np.array_equal(expected[name], array) for name, array in apart.state().items())
@@ -94,8 +94,8 @@ def test_some_cells_apart_give_the_same_bits(rows):
 def test_a_gpu_gives_the_same_to_rounding():
     here, there = made(), made("cuda")
     for number in range(20):
-        here.update(order(number))
-        there.update(order(number))
+        here.update(make_request(number))
+        there.update(make_request(number))
 
     for name, array in here.state().items():
         np.testing.assert_allclose(there.state()[name], array, atol=1e-4)
@@ -105,9 +105,9 @@ def test_a_cell_alone_learns_the_same_bits_as_among_others():
     together, alone = made(), CellUpdate(CELLS[2:], ParameterBank(1, SIZES), Hyperparameters())
     alone.restore(together.state(slice(2, None)))
     for number in range(4):
-        whole = order(number)
+        whole = make_request(number)
         losses = together.update(whole)
-        own = alone.update(whole.of(slice(2, None)))
+        own = alone.update(whole.select(slice(2, None)))
         assert all(torch.equal(a[2:], b) for a, b in zip(losses, own, strict=True))
 
     ours, theirs = together.state(slice(2, None)), alone.state()

@@ -67,7 +67,7 @@ def test_a_learner_that_is_killed_is_done_again(config):
             for process in psutil.Process().children(recursive=True):
                 # Others come and go meanwhile.
                 with contextlib.suppress(psutil.Error):
-                    if "ray::learn" in " ".join(process.cmdline()):
+                    if "ray::update_cells" in " ".join(process.cmdline()):
                         process.kill()
                         killed.append(process.pid)
                         return

@@ -17,7 +17,7 @@ class Actor(nn.Module):
 def test_names_are_those_of_the_module():
     bank = ParameterBank(1, SIZES, ["actor"])
 
-    assert {name for name, _ in bank.rows(0)} == set(Actor().state_dict())
+    assert {name for name, _ in bank.iterate_row(0)} == set(Actor().state_dict())
 
 
 def test_a_module_lives_in_its_row():
@@ -29,7 +29,7 @@ def test_a_module_lives_in_its_row():
     bank.flat["actor"][1] = 0
     assert torch.equal(module.actor(torch.ones(3)), torch.zeros(2))
     module.load_state_dict({name: torch.ones_like(p) for name, p in module.state_dict().items()})
-    assert all(view.eq(1).all() for _, view in bank.rows(1))
+    assert all(view.eq(1).all() for _, view in bank.iterate_row(1))
     assert bank.flat["actor"][0].sum() == 0
 
 
@@ -37,7 +37,7 @@ def test_layers_are_views_of_the_rows():
     """Rows of layers go cell by cell, its twins together."""
     bank = ParameterBank(2, SIZES, ["critics"])
     weight, bias = bank.layers("critics")[0]
-    named = dict(bank.rows(1))
+    named = dict(bank.iterate_row(1))
     named["critic_1.0.weight"].copy_(torch.arange(5.0))
     named["critic_1.0.bias"].fill_(5)
 
@@ -51,4 +51,4 @@ def test_every_parameter_begins_a_cache_line():
     bank = ParameterBank(3, SIZES)
 
     for row in range(3):
-        assert all(view.data_ptr() % (4 * ALIGNMENT) == 0 for _, view in bank.rows(row))
+        assert all(view.data_ptr() % (4 * ALIGNMENT) == 0 for _, view in bank.iterate_row(row))

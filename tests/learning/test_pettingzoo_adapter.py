@@ -6,7 +6,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.learning.pettingzoo_adapter import columnar
+from slicing_rllib.learning.pettingzoo_adapter import make_columnar
 from slicing_rllib.radio import built_in
 
 
@@ -37,11 +37,11 @@ class Late(ParallelEnv):
 
 
 def test_agents_are_in_natural_order():
-    assert columnar(Late()).cells == ("a_1", "b_9", "b_10")
+    assert make_columnar(Late()).cells == ("a_1", "b_9", "b_10")
 
 
 def test_an_agent_joins():
-    env = columnar(Late())
+    env = make_columnar(Late())
     first = env.reset_columns(0)
     second = env.step_columns(np.full((3, 2), 0.5, np.float32))
 
@@ -54,7 +54,7 @@ def test_an_agent_joins():
 def test_a_columnar_environment_is_left_as_it_is():
     env = SlicingEnv(built_in("paper"))
 
-    assert columnar(env) is env
+    assert make_columnar(env) is env
 
 
 def test_other_spaces_for_some_are_refused():
@@ -63,4 +63,4 @@ def test_other_spaces_for_some_are_refused():
             return spaces.Box(0, 1, (len(agent),), np.float32)
 
     with pytest.raises(ValueError, match="agents: expected equal spaces for all"):
-        columnar(Uneven())
+        make_columnar(Uneven())

@@ -7,13 +7,13 @@ from slicing_rllib.learning.random_streams import (
     BLOCK_STEPS,
     CellStreams,
     Purpose,
-    flat_dirichlet,
-    normal,
+    draw_normal,
+    draw_simplex,
 )
 
 
 def stream(cells=("cell_1", "cell_2"), seed=1, purpose=Purpose.NOISE):
-    return CellStreams(seed, purpose, cells, (3,), normal)
+    return CellStreams(seed, purpose, cells, (3,), draw_normal)
 
 
 def test_steps_may_be_asked_for_in_any_order():
@@ -34,7 +34,7 @@ def test_seeds_and_purposes_differ(other):
 
 
 def test_random_splits_lie_on_the_simplex():
-    drawn = CellStreams(1, Purpose.EXPLORE, ("cell_1",), (4,), flat_dirichlet).at(0)
+    drawn = CellStreams(1, Purpose.EXPLORE, ("cell_1",), (4,), draw_simplex).at(0)
 
     assert drawn.sum() == pytest.approx(1.0, abs=1e-6)
     assert drawn.dtype == np.float32

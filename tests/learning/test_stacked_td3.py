@@ -23,7 +23,7 @@ class Networks(nn.Module):
     def __init__(self, generator):
         super().__init__()
         for network in NETWORKS:
-            widths = SIZES.of(network)
+            widths = SIZES.find_widths(network)
             layers = []
             for fan_in, fan_out in itertools.pairwise(widths):
                 linear = nn.Linear(fan_in, fan_out)
@@ -96,9 +96,9 @@ def test_twelve_cells_at_once_equal_twelve_separate_updates():
     separate = [OneCell(cell) for cell in networks]
     stacked = StackedTD3(bank, HYPER)
 
-    for _ in range(40):
+    for number in range(40):
         batch = batch_of(12, generator)
-        losses = stacked.update(batch)
+        losses = stacked.update(batch, with_actor=HYPER.updates_actor(number))
         ours = [
             cell.update(Batch(*(column[row] for column in batch)))
             for row, cell in enumerate(separate)
@@ -107,7 +107,7 @@ def test_twelve_cells_at_once_equal_twelve_separate_updates():
     assert losses.critic.tolist() == pytest.approx(ours, abs=1e-5)
     for row, cell in enumerate(networks):
         parameters = dict(cell.named_parameters())
-        for name, stacked_parameter in bank.rows(row):
+        for name, stacked_parameter in bank.iterate_row(row):
             assert torch.allclose(stacked_parameter, parameters[name], atol=1e-5), name
 
 
@@ -118,7 +118,7 @@ def test_the_target_is_that_of_the_definition():
     batch = batch_of(1, torch.Generator().manual_seed(1))
 
     ((_, block),) = StackedTD3(bank, HYPER).blocks
-    target = block.target(batch)
+    target = block.compute_target(batch)
 
     expected = batch.reward + 0.1 * (1 - batch.terminated) * 0.2
     assert torch.allclose(target, expected)
@@ -126,13 +126,16 @@ def test_the_target_is_that_of_the_definition():
 
 def test_so_many_cells_at_once_as_fit_the_caches_learn_the_bits_of_all_at_once(monkeypatch):
     def after(at_once):
-        monkeypatch.setattr(update, "CELLS_AT_ONCE", at_once)
+        monkeypatch.setattr(update, "CELLS_PER_BLOCK", at_once)
         generator = torch.Generator().manual_seed(2)
         bank = ParameterBank(11, SIZES)
         for row in range(11):
             bank.adopt(row, Networks(generator))
         stacked = update.StackedTD3(bank, HYPER)
-        losses = [stacked.update(batch_of(11, generator)) for _ in range(4)]
+        losses = [
+            stacked.update(batch_of(11, generator), with_actor=HYPER.updates_actor(number))
+            for number in range(4)
+        ]
         return [*bank.flat.values(), *itertools.chain(*losses)]
 
     # Blocks of 5, 5 and 1.

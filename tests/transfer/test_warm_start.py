@@ -28,7 +28,7 @@ def of(happened, kind):
 def everything_of(algorithm, cell):
     """A cell's weights, moments, experience and control, as bytes."""
     row = algorithm.cell_states.row(cell)
-    stacked = algorithm._td3_learner.parts[0][0].stacked
+    stacked = algorithm.td3_learner.parts[0][0].stacked
     tensors = [*stacked.actor_adam.tensors, *stacked.critic_adam.tensors]
     arrays = [
         *algorithm.policy_weights(cell).values(),

@@ -13,8 +13,8 @@ from slicing_rllib.baselines import make_policy
 from slicing_rllib.env import DecisionView, StepColumns
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay
-from slicing_rllib.learning.rl_module import mlp
-from slicing_rllib.learning.stacked_td3 import forward
+from slicing_rllib.learning.rl_module import build_mlp
+from slicing_rllib.learning.stacked_mlp import forward
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.runs.evaluation import make_network
 from slicing_rllib.service.runs.experience import record_default_action, record_transitions
@@ -83,7 +83,7 @@ def _imitate(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[str
         adam.step()
     bank.flat["actor"] = flat.detach()
     return {
-        cell: {name: view.numpy().copy() for name, view in bank.rows(row)}
+        cell: {name: view.numpy().copy() for name, view in bank.iterate_row(row)}
         for row, cell in enumerate(cells)
     }
 
@@ -93,8 +93,8 @@ def _make_actors(widths: tuple[int, ...], n_cells: int, seed: int) -> ParameterB
     bank = ParameterBank(n_cells, NetworkSizes(widths, (1, 1)), ("actor",))
     generator = torch.Generator().manual_seed(seed)
     for row in range(n_cells):
-        fresh = dict(mlp(widths, generator).named_parameters())
-        for name, view in bank.rows(row):
+        fresh = dict(build_mlp(widths, generator).named_parameters())
+        for name, view in bank.iterate_row(row):
             view.copy_(fresh[name.removeprefix("actor.")].data)
     return bank
 
@@ -108,6 +108,6 @@ def _add_critics(
     widths = (first.shape[1] + len(last), *config.learning.critic_hiddens, 1)
     weights = dict(actor)
     for critic in ("critic_1", "critic_2"):
-        for name, parameter in mlp(widths, generator).named_parameters():
+        for name, parameter in build_mlp(widths, generator).named_parameters():
             weights[f"{critic}.{name}"] = parameter.detach().numpy()
     return weights | {f"target_{name}": value for name, value in weights.items()}
