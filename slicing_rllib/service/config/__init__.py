@@ -1,4 +1,4 @@
-"""Configs: what a training run is told, read from YAML and checked as a whole.
+"""Configs of training runs, read from YAML and checked as a whole.
 
 `sections` and `run_config` say which settings there are, `loading` turns a file and `--set`
 arguments into a `RunConfig`, `documents` reads and checks any YAML document, and `run_family` does

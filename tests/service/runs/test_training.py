@@ -155,7 +155,7 @@ def test_three_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path:
     monkeypatch.setattr(stall_watch, "WORKER_RESTART_TIMEOUT_S", 0.0)
     monkeypatch.setattr(WorkerHealth, "lost", True)
     run = RunDirectory.create(tmp_path / "run", small)
-    monkeypatch.setattr(TD3, "_take", lambda self, step: None)
+    monkeypatch.setattr(TD3, "_store", lambda self, step: None)
 
     with pytest.raises(RunError, match="without a step"):
         train(small, run, ProgressListener())
@@ -169,7 +169,7 @@ def test_a_run_ends_when_env_runners_answer_but_make_no_step(
     """They are lost for five iterations, which the run waits for, and useless in the sixth."""
     iterations = iter(range(5))
     monkeypatch.setattr(stall_watch, "WORKER_POLL_S", 0.0)
-    monkeypatch.setattr(TD3, "_take", lambda self, step: None)
+    monkeypatch.setattr(TD3, "_store", lambda self, step: None)
     monkeypatch.setattr(
         WorkerHealth, "lost", property(lambda self: next(iterations, None) is not None)
     )
