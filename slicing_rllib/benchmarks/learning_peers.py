@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from slicing_rllib.env import SlicingEnv
+from slicing_rllib.env import ActorForm, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
@@ -326,7 +326,7 @@ def _descend(adam: torch.optim.Adam, loss: torch.Tensor) -> None:
 def _sizes(scenario: Scenario) -> NetworkSizes:
     env = SlicingEnv(scenario)
     obs, action = env.obs_size, env.action_size
-    return NetworkSizes((obs, 48, 24, action), (obs + action, 64, 24, 1))
+    return NetworkSizes((obs, 48, 24, action), (obs + action, 64, 24, 1), ActorForm(action))
 
 
 PEERS: Mapping[str, Callable[[Scenario], Peer]] = {

@@ -114,6 +114,7 @@ class SampledEnv:
             after.reward,
             after.obs,
             after.terminated.astype(np.float32),
+            after.feedback,
             after.outcome,
         )
         done = after.terminated | after.truncated

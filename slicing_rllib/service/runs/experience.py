@@ -85,6 +85,7 @@ def default_window(config: RunConfig, steps: int | None = None) -> Replay:
             after.reward,
             after.obs,
             after.terminated.astype(np.float32),
+            after.feedback,
             after.outcome,
         )
         replay.add(step, before.live & after.live)
