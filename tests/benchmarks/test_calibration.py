@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from slicing_rllib.benchmarks.tolerance import checked, within
 
 from slicing_rllib.benchmarks import calibration, closed_forms
-from slicing_rllib.benchmarks.tolerance import checked, within
 from slicing_rllib.radio import built_in
 from slicing_rllib.service.config import load_config
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from slicing_rllib.benchmarks.tolerance import within
 
 from slicing_rllib.benchmarks import traffic_fit
-from slicing_rllib.benchmarks.tolerance import within
 from slicing_rllib.benchmarks.traffic_fit import TrafficSettings, figures
 from slicing_rllib.radio import built_in
 
