@@ -66,7 +66,7 @@ def calibration(
         rows = drop_cdfs.compare_drop_cdfs(scenario, cdfs)
     found = _print_rows(rows, json)
     if figure is not None and cdfs is not None:
-        drop_cdfs.draw_cdfs(scenario, cdfs, figure)
+        drop_cdfs.draw_cdfs(scenario, cdfs).savefig(figure)
     if not all(is_within_tolerance(row) for row in found if "expected" in row):
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from slicing_rllib.benchmarks.rows import Row, compare_with_expected, make_row
 from slicing_rllib.radio import ColumnAntenna, Scenario
@@ -93,10 +94,8 @@ def read_reference(path: Path) -> Reference:
     return {name: np.asarray(table[name], np.float64) for name in columns}
 
 
-def draw_cdfs(scenario: Scenario, reference: Reference, path: Path) -> None:
-    """Writes a figure of both CDFs, with the reference as points, to `path`."""
-    from matplotlib.figure import Figure
-
+def draw_cdfs(scenario: Scenario, reference: Reference) -> Figure:
+    """Returns a figure of both CDFs, with the reference as points."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     panels = figure.subplots(1, 2)
     levels = np.arange(0.5, 100, 0.5)
@@ -118,7 +117,7 @@ def draw_cdfs(scenario: Scenario, reference: Reference, path: Path) -> None:
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.savefig(path)
+    return figure
 
 
 def _split_by_quantity(drop: Drop) -> dict[str, Float[np.ndarray, " ue"]]:
