@@ -56,12 +56,12 @@ class _OneCell:
             [(self.net[q](pair)[:, 0] - target).square().mean() for q in ("critic_1", "critic_2")]
         ).sum()
         _descend(self._critic_adam, loss)
-        self._updates += 1
-        if self._updates % HYPER.policy_delay == 0:
+        if HYPER.updates_actor(self._updates):
             action = torch.softmax(self.net["actor"](batch.obs), -1)
             q = self.net["critic_1"](torch.cat([batch.obs, action], -1))
             _descend(self._actor_adam, -q.mean())
             self._move_targets()
+        self._updates += 1
 
     @torch.no_grad()
     def _compute_target(self, batch: Batch) -> torch.Tensor:
