@@ -41,7 +41,8 @@ def calibration(
 ) -> None:
     """Compares the simulator with published path loss, closed forms, 3GPP's CDFs and the paper.
 
-    Prints one row per value with the expected value, and whether it is within tolerance.
+    Prints one row per value with the expected value, and whether it is within
+    tolerance.
 
     Exit code 0 if all values are within tolerance, 1 if one is not.
 
@@ -79,8 +80,8 @@ def calibrate_traffic(
 ) -> None:
     """Searches traffic settings of `paper` with which the baseline performs as in the paper.
 
-    Prints the best settings, and the results that they give beside the expected ones. It changes
-    no file.
+    Prints the best settings, and the results that they give beside the expected
+    ones. It changes no file.
 
     Exit code 0 when the search is done.
 
@@ -109,8 +110,8 @@ def simulator(
 ) -> None:
     """Measures time and memory of a simulator step in networks of 12 to 3,072 cells.
 
-    Prints four rows per network size: time per step, time per cell and step with its ratio to that
-    of 12 cells, set-up time, and peak memory.
+    Prints four rows per network size: time per step, time per cell and step
+    with its ratio to that of 12 cells, set-up time, and peak memory.
 
     Exit code 0 when all sizes are measured.
 
@@ -143,8 +144,9 @@ def coupling(
 ) -> None:
     """Measures how much cells disturb each other, and how much reward a message is worth.
 
-    Prints, for both placements of PRBs, the changes of throughput and reward when cells change
-    their splits, and the reward that messages add to a forecast, with 95 % intervals over seeds.
+    Prints, for both placements of PRBs, the changes of throughput and reward
+    when cells change their splits, and the reward that messages add to a
+    forecast, with 95 % intervals over seeds.
 
     Exit code 0 when all scenarios are measured.
 
@@ -166,7 +168,7 @@ def learning(
     turns: Turns = 5,
     seconds: Seconds = 3.0,
     cells: Annotated[
-        int, typer.Option(min=0, help="Largest network, in cells; 0 leaves out all larger ones.")
+        int, typer.Option(min=0, help="Largest network of the growth curve, in cells.")
     ] = 768,
     whole_run: Annotated[
         bool, typer.Option(help="Also run `train paper` once and time its parts.")
@@ -175,9 +177,10 @@ def learning(
 ) -> None:
     """Measures steps per second of training, compared with other ways of training.
 
-    Prints the steps per second on the paper's network with the ratio to RLlib's SAC, to TD3 of
-    Stable-Baselines3, to separate updates of each cell and to a loop without Ray; the ratio of two
-    learners to one; and the time per cell and step as networks grow.
+    Prints the steps per second on the paper's network with the ratio to RLlib's
+    SAC, to TD3 of Stable-Baselines3, to separate updates of each cell and to a
+    loop without Ray; the ratio of two learners to one; and the time per cell
+    and step as networks grow.
 
     Exit code 0 when everything is measured.
 
@@ -208,9 +211,10 @@ def transfer(
 ) -> None:
     """Measures how long a transfer takes, and how many harmful sources the guard stops.
 
-    Prints the times of VAE training, of distances (with the speed-up over the double loop of
-    eq. (7)) and of a whole decision; then the share of warm starts that the guard stops, for
-    healthy sources, for negated weights and for policies trained on inverted rewards.
+    Prints the times of VAE training, of distances (with the speed-up over the
+    double loop of eq. (7)) and of a whole decision; then the share of warm
+    starts that the guard stops, for healthy sources, for negated weights and
+    for policies trained on inverted rewards.
 
     Exit code 0 when everything is measured.
 
@@ -231,7 +235,8 @@ def transfer(
 def cluster(turns: Turns = 5, seconds: Seconds = 5.0, json: Json = False) -> None:
     """Measures steps per second with env runners on one and on two Ray nodes of this machine.
 
-    Prints the rates of whole training and of sampling alone, with their ratio to one node.
+    Prints the rates of whole training and of sampling alone, with their ratio
+    to one node.
 
     Exit code 0 when everything is measured.
 
@@ -249,8 +254,8 @@ def cluster(turns: Turns = 5, seconds: Seconds = 5.0, json: Json = False) -> Non
 def telemetry(turns: Turns = 60, seconds: Seconds = 1.0, json: Json = False) -> None:
     """Measures what metrics, run directory and an open live page cost.
 
-    Prints the steps per second of training with all of them, and the median ratio to training
-    without them, with its 95 % interval.
+    Prints the steps per second of training with all of them, and the median
+    ratio to training without them, with its 95 % interval.
 
     Exit code 0 when everything is measured.
 
