@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from slicing_rllib.env import StepColumns
+
 Rows = Float32[np.ndarray, "*rows width"]
 
 
@@ -22,6 +24,19 @@ class Transitions(NamedTuple):
     """What the step tells about every action; no columns where the environment does not say."""
     outcome: np.ndarray
     """What the reward was computed from; no columns where the environment does not tell."""
+
+
+def make_transitions(before: StepColumns, after: StepColumns) -> Transitions:
+    """The transitions of all cells from one step to the next one."""
+    return Transitions(
+        before.obs,
+        after.action,
+        after.reward,
+        after.obs,
+        after.terminated.astype(np.float32),
+        after.feedback,
+        after.outcome,
+    )
 
 
 class Replay:

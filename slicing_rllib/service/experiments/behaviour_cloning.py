@@ -57,7 +57,9 @@ def _watched(config: RunConfig, baseline: str, seed: int) -> Replay:
         view = DecisionView(before.obs, env.kpis, env.simulator)
         after = env.step_columns(policy.prb_ratio(view).astype(np.float32))
         ended = after.terminated.astype(np.float32)
-        step = Transitions(before.obs, after.action, after.reward, after.obs, ended, after.feedback, after.outcome)
+        step = Transitions(
+            before.obs, after.action, after.reward, after.obs, ended, after.feedback, after.outcome
+        )
         replay.add(step, before.live & after.live)
         before = env.reset_columns() if after.truncated.all() else after
     return replay
@@ -70,7 +72,9 @@ def _imitated(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[st
     obs = torch.from_numpy(np.stack([one.obs for one in seen]))
     shares = torch.from_numpy(np.stack([one.action for one in seen]))
     widths = (obs.shape[2], *config.learning.actor_hiddens, shares.shape[2])
-    bank = ParameterBank(len(cells), NetworkSizes(widths, (1, 1), ActorForm(shares.shape[2])), ("actor",))
+    bank = ParameterBank(
+        len(cells), NetworkSizes(widths, (1, 1), ActorForm(shares.shape[2])), ("actor",)
+    )
     generator = torch.Generator().manual_seed(seed)
     for row in range(len(cells)):
         fresh = dict(build_mlp(widths, generator).named_parameters())
