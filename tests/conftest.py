@@ -1,4 +1,4 @@
-"""What all tests share: shapes and types checked at every call, and one Ray."""
+"""What all tests share: array shapes and types are checked at every call; one Ray session."""
 
 import os
 import secrets
@@ -12,19 +12,22 @@ import ray
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-# The hook takes a checker by its importable name; an int may stand for a float.
-checker = ModuleType("checked_at_run_time")
+# The import hook takes the name of an importable checker. This one accepts an int for a float.
+checker = ModuleType("runtime_type_checker")
 checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules[checker.__name__] = checker
 install_import_hook("slicing_rllib", f"{checker.__name__}.check")
 
-# Processes of Ray's that no test needs; its nodes read this when they start.
+# Ray's nodes read this variable when they start: no test needs workers that start in advance.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 
 @pytest.fixture(scope="module")
 def unchecked():
-    """Long simulations at twice the speed: what they call is checked where it is tested itself."""
+    """Turns shape and type checks off, which makes long simulations twice as fast.
+
+    The functions that they call are checked in their own tests.
+    """
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -32,13 +35,14 @@ def unchecked():
 
 @pytest.fixture(scope="session")
 def ray_folder():
-    """For Ray's sockets, whose paths must be short."""
+    """A folder with a short path, because Ray puts its sockets there."""
     with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
 def ray_session(ray_folder):
+    """A local Ray session with two CPUs and a token of its own."""
     os.environ["RAY_TMPDIR"] = ray_folder
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(

@@ -1,4 +1,4 @@
-"""Style, types and the direction of dependencies, held like any other behaviour."""
+"""The code passes the linter, the formatter, the type checker and the import contracts."""
 
 import subprocess
 import sys
@@ -11,12 +11,12 @@ CHECKS = {
     "lint": ["ruff", "check", "."],
     "format": ["ruff", "format", "--check", "."],
     "types": ["pyright", "--pythonpath", sys.executable],
-    "layers": ["lint-imports"],
+    "imports": ["lint-imports"],
 }
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_the_code_passes(check):
+def test_the_code_base_passes(check):
     tool = Path(sys.executable).parent / CHECKS[check][0]
     result = subprocess.run(
         [tool, *CHECKS[check][1:]], cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,1 +1,4 @@
-"""What `slicing-rllib bench` runs. Nothing here is imported by the packages it measures."""
+"""The benchmarks of `slicing-rllib bench`. README.md beside this file explains each of them.
+
+No other part of the package imports this one, because benchmarks also start the command line.
+"""

@@ -1,86 +1,119 @@
-"""`slicing-rllib bench`"""
+"""`slicing-rllib bench`: one subcommand per benchmark."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from slicing_rllib.benchmarks.rows import Row
 from slicing_rllib.service.commands.options import Json
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Benchmarks: a table, or with --json a JSON line per figure.",
+    help="Runs a benchmark and prints its results as a table, or with --json as JSON lines.",
 )
+
+Turns = Annotated[
+    int, typer.Option(min=1, help="Number of interleaved turns. The median over turns counts.")
+]
+Seconds = Annotated[float, typer.Option(min=0.1, help="Least duration of a turn, in seconds.")]
 
 
 @app.command()
 def calibration(
     reference: Annotated[
-        Path | None, typer.Option(help="CSV of TR 36.873's phase-1 CDFs to hold the drops against.")
+        Path | None,
+        typer.Option(help="CSV file of TR 36.873's phase-1 CDFs to compare the simulator with."),
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option(help="Config with another TR 36.873 setup as its scenario; only its CDFs."),
+        typer.Option(
+            help="Config whose scenario replaces TR 36.873's 3D-UMa. Only its CDFs are computed."
+        ),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="PNG of both CDFs over the reference; needs --reference.")
+        Path | None,
+        typer.Option(help="PNG file for a figure of the CDFs. It needs --reference."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """The simulator against published path loss, closed forms, 3GPP's CDFs and the paper.
+    """Compares the simulator with published path loss, closed forms, 3GPP's CDFs and the paper.
 
-    Exit code 1 where a figure is out of tolerance.
+    Prints one row per value with the expected value, and whether it is within
+    tolerance.
+
+    Exit code 0 if all values are within tolerance, 1 if one is not.
 
     Example: slicing-rllib bench calibration --reference tr36873_phase1_uma.csv
     """
     from slicing_rllib.benchmarks import calibration as benchmark
-    from slicing_rllib.benchmarks.tolerance import within
+    from slicing_rllib.benchmarks import drop_cdfs
+    from slicing_rllib.benchmarks.rows import is_within_tolerance
     from slicing_rllib.radio import built_in
     from slicing_rllib.service.config import load_config
     from slicing_rllib.service.console import err
 
     if figure is not None and reference is None:
         raise typer.BadParameter("--figure needs --reference")
+    cdfs = None if reference is None else drop_cdfs.read_reference(reference)
     scenario = built_in("tr36873_uma") if config is None else load_config(config).scenario
-    rows = benchmark.setup_rows(scenario, reference)
     if config is None:
-        rows = benchmark.rows(reference_csv=reference, progress=err.print)
-    found = _shown(rows, json)
-    if figure is not None and reference is not None:
-        benchmark.draw(scenario, benchmark.read_reference(reference), figure)
-    if not all(within(row) for row in found if "expected" in row):
+        rows = benchmark.run(reference=cdfs, on_message=err.print)
+    elif cdfs is None:
+        rows = drop_cdfs.measure_drop_cdfs(scenario)
+    else:
+        rows = drop_cdfs.compare_drop_cdfs(scenario, cdfs)
+    found = _print_rows(rows, json)
+    if figure is not None and cdfs is not None:
+        drop_cdfs.draw_cdfs(scenario, cdfs).savefig(figure)
+    if not all(is_within_tolerance(row) for row in found if "expected" in row):
         raise typer.Exit(1)
 
 
 @app.command("calibrate-traffic")
 def calibrate_traffic(
-    candidates: Annotated[int, typer.Option(min=1, help="Settings to try.")] = 200,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    candidates: Annotated[int, typer.Option(min=1, help="Number of settings to try.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random search.")] = 0,
     json: Json = False,
 ) -> None:
-    """Fits the traffic of `paper` to the paper's baseline figures; prints what it found.
+    """Searches traffic settings of `paper` with which the baseline performs as in the paper.
+
+    Prints the best settings, and the results that they give beside the expected
+    ones. It changes no file.
+
+    Exit code 0 when the search is done.
 
     Example: slicing-rllib bench calibrate-traffic --candidates 50
     """
     from slicing_rllib.benchmarks import traffic_fit
     from slicing_rllib.service.console import err
 
-    _shown(traffic_fit.rows(candidates=candidates, seed=seed, progress=err.print), json)
+    _print_rows(traffic_fit.run(candidates=candidates, seed=seed, on_message=err.print), json)
 
 
 @app.command()
 def simulator(
     turns: Annotated[
-        int, typer.Option(min=1, max=20, help="Interleaved turns; medians count.")
+        int,
+        typer.Option(
+            min=1, max=20, help="Number of interleaved turns. The median over turns counts."
+        ),
     ] = 5,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each size.")] = 2.0,
-    cells: Annotated[int, typer.Option(min=12, help="Largest network of the growth curve.")] = 3072,
-    out: Annotated[Path | None, typer.Option(help="Folder for the growth curve.")] = None,
+    seconds: Seconds = 2.0,
+    cells: Annotated[int, typer.Option(min=12, help="Largest network, in cells.")] = 3072,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a figure of time and memory over cells.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Time and memory of a step on the paper's network, and as networks grow to 1,024 sites.
+    """Measures time and memory of a simulator step in networks of 12 to 3,072 cells.
+
+    Prints four rows per network size: time per step, time per cell and step
+    with its ratio to that of 12 cells, set-up time, and peak memory.
+
+    Exit code 0 when all sizes are measured.
 
     Example: slicing-rllib bench simulator --cells 192
     """
@@ -88,8 +121,10 @@ def simulator(
     from slicing_rllib.evaluation import figures
     from slicing_rllib.service.console import err
 
-    costs = benchmark.measure(turns=turns, seconds=seconds, cells=cells, progress=err.print)
-    _shown(benchmark.rows(costs), json)
+    costs = benchmark.measure_costs(
+        turns=turns, seconds=seconds, max_cells=cells, on_message=err.print
+    )
+    _print_rows(benchmark.make_rows(costs), json)
     if out is not None:
         sizes, step_ms, _, peak_gib = zip(*costs, strict=True)
         figures.save(figures.growth(sizes, step_ms, peak_gib), out, "growth")
@@ -97,61 +132,91 @@ def simulator(
 
 @app.command()
 def coupling(
-    seeds: Annotated[int, typer.Option(min=2, help="Seeds of movement and traffic.")] = 10,
+    seeds: Annotated[
+        int, typer.Option(min=2, help="Number of seeds of movement and traffic.")
+    ] = 10,
     scenario: Annotated[
-        list[str] | None, typer.Option(help="Built-in scenario; may be given more than once.")
+        list[str] | None,
+        typer.Option(help="Built-in scenario; may be repeated. Default: paper and mixed."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the figure.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a figure of the results.")] = None,
     json: Json = False,
 ) -> None:
-    """How cells disturb each other under both placements, and what messages are worth.
+    """Measures how much cells disturb each other, and how much reward a message is worth.
+
+    Prints, for both placements of PRBs, the changes of throughput and reward
+    when cells change their splits, and the reward that messages add to a
+    forecast, with 95 % intervals over seeds.
+
+    Exit code 0 when all scenarios are measured.
 
     Example: slicing-rllib bench coupling --seeds 3 --scenario paper
     """
-    from slicing_rllib.benchmarks import coupling as benchmark
+    from slicing_rllib.benchmarks.coupling import benchmark
     from slicing_rllib.evaluation import figures
     from slicing_rllib.service.console import err
 
-    names = tuple(scenario or ("paper", "mixed"))
-    found = _shown(benchmark.rows(scenarios=names, seeds=seeds, progress=err.print), json)
+    scenarios = scenario or ["paper", "mixed"]
+    rows = benchmark.run(scenarios=scenarios, seeds=seeds, on_message=err.print)
+    found = _print_rows(rows, json)
     if out is not None:
         figures.save(figures.coupling(found), out, "coupling")
 
 
 @app.command()
 def learning(
-    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn of each peer.")] = 3.0,
-    cells: Annotated[int, typer.Option(min=0, help="Largest network of the growth curve.")] = 768,
-    whole_run: Annotated[bool, typer.Option(help="Time the paper's run from the shell.")] = True,
+    turns: Turns = 5,
+    seconds: Seconds = 3.0,
+    cells: Annotated[
+        int, typer.Option(min=0, help="Largest network of the growth curve, in cells.")
+    ] = 768,
+    whole_run: Annotated[
+        bool, typer.Option(help="Also run `train paper` once and time its parts.")
+    ] = True,
     json: Json = False,
 ) -> None:
-    """Steps per second of training beside stock RLlib SAC, SB3's TD3, loops, and no Ray at all.
+    """Measures steps per second of training, compared with other ways of training.
+
+    Prints the steps per second on the paper's network with the ratio to RLlib's
+    SAC, to TD3 of Stable-Baselines3, to separate updates of each cell and to a
+    loop without Ray; the ratio of two learners to one; and the time per cell
+    and step as networks grow.
+
+    Exit code 0 when everything is measured.
 
     Example: slicing-rllib bench learning --turns 5
     """
     from slicing_rllib.benchmarks import learning as benchmark
+    from slicing_rllib.benchmarks import paper_run
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
-    found = list(benchmark.whole_run(progress=err.print)) if whole_run else []
+    # The whole run starts Ray by itself, so it ends before this process starts Ray.
+    found = list(paper_run.run(on_message=err.print)) if whole_run else []
     with ray_session(3):
-        rows = benchmark.rows(turns=turns, seconds=seconds, cells=cells, progress=err.print)
-        _shown(chain(found, rows), json)
+        rows = benchmark.run(turns=turns, seconds=seconds, max_cells=cells, on_message=err.print)
+        _print_rows(chain(found, rows), json)
 
 
 @app.command()
 def transfer(
-    decisions: Annotated[int, typer.Option(min=1, help="In a live run; the median counts.")] = 20,
-    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
+    decisions: Annotated[
+        int, typer.Option(min=1, help="Number of decisions in a live run. Their median counts.")
+    ] = 20,
+    turns: Turns = 5,
     warm_starts: Annotated[
-        int, typer.Option(min=0, help="Healthy and poisoned ones that the guard judges.")
+        int, typer.Option(min=0, help="Warm starts of each kind that the guard judges.")
     ] = 60,
     json: Json = False,
 ) -> None:
-    """How long a transfer takes: VAE, distances beside the double loop, decision to first action.
+    """Measures how long a transfer takes, and how many harmful sources the guard stops.
 
-    And what the guard makes of healthy and of poisoned sources, over many warm starts.
+    Prints the times of VAE training, of distances (with the speed-up over the
+    double loop of eq. (7)) and of a whole decision; then the share of warm
+    starts that the guard stops, for healthy sources, for negated weights and
+    for policies trained on inverted rewards.
+
+    Exit code 0 when everything is measured.
 
     Example: slicing-rllib bench transfer --decisions 20
     """
@@ -161,18 +226,19 @@ def transfer(
     from slicing_rllib.service.ray_session import ray_session
 
     with ray_session(2):
-        timings = benchmark.rows(decisions=decisions, turns=turns, progress=err.print)
-        guard = transfer_guard.rows(warm_starts=warm_starts, progress=err.print)
-        _shown(chain(timings, guard if warm_starts else ()), json)
+        times = benchmark.run(decisions=decisions, turns=turns, on_message=err.print)
+        guard = transfer_guard.run(warm_starts=warm_starts, on_message=err.print)
+        _print_rows(chain(times, guard), json)
 
 
 @app.command()
-def cluster(
-    turns: Annotated[int, typer.Option(min=1, help="Interleaved turns; medians count.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 5.0,
-    json: Json = False,
-) -> None:
-    """Steps per second with env runners on one and on two nodes, all on this machine.
+def cluster(turns: Turns = 5, seconds: Seconds = 5.0, json: Json = False) -> None:
+    """Measures steps per second with env runners on one and on two Ray nodes of this machine.
+
+    Prints the rates of whole training and of sampling alone, with their ratio
+    to one node.
+
+    Exit code 0 when everything is measured.
 
     Example: slicing-rllib bench cluster --turns 5
     """
@@ -181,16 +247,17 @@ def cluster(
     from slicing_rllib.service.ray_session import quieten
 
     quieten()
-    _shown(benchmark.rows(turns=turns, seconds=seconds, progress=err.print), json)
+    _print_rows(benchmark.run(turns=turns, seconds=seconds, on_message=err.print), json)
 
 
 @app.command()
-def telemetry(
-    turns: Annotated[int, typer.Option(min=1, help="Turn about; the median ratio counts.")] = 60,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each turn.")] = 1.0,
-    json: Json = False,
-) -> None:
-    """What metrics, run directory and an open live page cost, beside training alone.
+def telemetry(turns: Turns = 60, seconds: Seconds = 1.0, json: Json = False) -> None:
+    """Measures what metrics, run directory and an open live page cost.
+
+    Prints the steps per second of training with all of them, and the median
+    ratio to training without them, with its 95 % interval.
+
+    Exit code 0 when everything is measured.
 
     Example: slicing-rllib bench telemetry
     """
@@ -199,21 +266,22 @@ def telemetry(
     from slicing_rllib.service.ray_session import ray_session
 
     with ray_session(2):
-        _shown(benchmark.rows(turns=turns, seconds=seconds, progress=err.print), json)
+        _print_rows(benchmark.run(turns=turns, seconds=seconds, on_message=err.print), json)
 
 
-def _shown(rows: Iterable[dict], json: bool) -> list[dict]:
-    """Prints rows as they come, or as one table at the end; returns them."""
-    from slicing_rllib.benchmarks.table import benchmark_table
+def _print_rows(rows: Iterable[Row], json: bool) -> list[Row]:
+    """Prints rows and returns them: as JSON lines while they come, or as one table at the end."""
+    from slicing_rllib.benchmarks.table import make_benchmark_table
     from slicing_rllib.service.console import out, print_json_line
 
-    found = list(_each(rows, print_json_line) if json else rows)
-    if not json:
-        out.print(benchmark_table(found))
+    if json:
+        return list(_call_with_each(rows, print_json_line))
+    found = list(rows)
+    out.print(make_benchmark_table(found))
     return found
 
 
-def _each(rows: Iterable[dict], heard) -> Iterator[dict]:
+def _call_with_each(rows: Iterable[Row], print_row: Callable[[Row], None]) -> Iterator[Row]:
     for row in rows:
-        heard(row)
+        print_row(row)
         yield row

@@ -1,162 +1,150 @@
-"""How fast cells learn: beside other ways to do it, and as networks grow."""
+"""How fast cells learn: compared with other ways of training, and as networks grow."""
 
-import json
 import resource
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 
-from slicing_rllib.benchmarks.learning_peers import PEERS, Ours, Peer, medians
-from slicing_rllib.radio import built_in, hexagonal
+from slicing_rllib.benchmarks.interleaving import measure_medians
+from slicing_rllib.benchmarks.learning_peers.bare_loop import make_bare_loop
+from slicing_rllib.benchmarks.learning_peers.own_td3 import OwnTD3, configure_td3
+from slicing_rllib.benchmarks.learning_peers.peer import Peer
+from slicing_rllib.benchmarks.learning_peers.rllib_sac import StockSAC
+from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
+from slicing_rllib.benchmarks.learning_peers.separate_updates import make_separate_updates
+from slicing_rllib.benchmarks.networks import NetworkSize, list_sizes
+from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.radio import Scenario, built_in
 
-OVERLAPPED = "one env runner, overlapping"
-SHARED_SITES = (8, 8)
-SHARED_UPDATES_PER_STEP = 4
-"""Learners have most of the work, the env runner little."""
-
-Row = dict[str, float | str | int]
-OURS = "slicing_rllib"
-GROWTH_SITES = ((2, 2), (4, 4), (8, 8), (16, 16), (32, 32))
-"""12, 48, 192, 768, 3,072 cells."""
+REFERENCES: Mapping[str, Callable[[Scenario], Peer]] = {
+    "stock_sac": StockSAC,
+    "sb3_td3": Sb3TD3,
+    "loops": make_separate_updates,
+    "bare_loop": make_bare_loop,
+}
+OWN = "own"
+OWN_ASYNC = "own, one env runner that samples asynchronously"
 GROWTH_CAPACITY = 1_000
-"""Transitions per cell in the growth curve, so that replay does not fill the machine."""
+"""Replay transitions per cell in large networks, so that replay fits into the memory."""
+LEARNERS_SIZE = NetworkSize(8, 8)
+LEARNERS_UPDATES_PER_STEP = 4
+"""With several updates per step, the time goes into the learners and not into the env runner."""
 
 
-def rows(
-    *,
-    turns: int,
-    seconds: float,
-    cells: int,
-    progress: Callable[[str], None] = lambda message: None,
+def run(
+    *, turns: int, seconds: float, max_cells: int, on_message: Callable[[str], None]
 ) -> Iterator[Row]:
-    """The paper's network against peers; then the growth curve up to `cells` cells."""
+    """Yields the comparison with all references, the gain of a second learner, and the growth.
+
+    Args:
+        turns: Interleaved turns of which the median counts.
+        seconds: Least duration of each turn of each peer.
+        max_cells: Largest network, in cells, that is trained.
+        on_message: Receives one line of text before each part.
+    """
     torch.set_num_threads(1)
-    yield from against_peers(turns, seconds, progress)
-    yield from learners(turns, seconds, cells, progress)
-    yield from growth(turns, seconds, cells, progress)
+    yield from compare_with_references(turns, seconds, on_message)
+    yield from compare_learners(turns, seconds, max_cells, on_message)
+    yield from measure_growth(turns, seconds, max_cells, on_message)
 
 
-def against_peers(turns: int, seconds: float, progress: Callable[[str], None]) -> Iterator[Row]:
-    """One row per reference, all measured in this call."""
-    scenario = built_in("paper")
-    peers: dict[str, Peer] = {}
-    for name, build in {OURS: Ours, **PEERS}.items():
-        progress(f"preparing {name}")
-        peers[name] = build(scenario)
-    progress(f"preparing {OVERLAPPED}")
-    peers[OVERLAPPED] = Ours(scenario, env_runners=1, sample_async=True)
-    progress(f"measuring {turns} interleaved turns of {seconds:g} s each")
-    rates = dict(medians(peers, turns, seconds))
-    for peer in peers.values():
-        peer.close()
-    for name in PEERS:
-        yield {
-            "name": "learning.steps_per_s",
-            "value": rates[OURS],
-            "unit": "steps/s",
-            "reference": name,
-            "ratio": rates[OURS] / rates[name],
-            "reference_value": rates[name],
-        }
-    yield {
-        "name": "learning.overlapped_steps_per_s",
-        "value": rates[OVERLAPPED],
-        "unit": "steps/s",
-        "reference": "bare_loop",
-        "ratio": rates[OVERLAPPED] / rates["bare_loop"],
-        "reference_value": rates["bare_loop"],
-    }
-    yield {
-        "name": "learning.peak_memory",
-        "value": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "unit": "GiB",
-        "reference": "",
-        "ratio": 1.0,
-    }
-
-
-def learners(
-    turns: int, seconds: float, cells: int, progress: Callable[[str], None]
+def compare_with_references(
+    turns: int, seconds: float, on_message: Callable[[str], None]
 ) -> Iterator[Row]:
-    """Two learners beside one, both fed by an env runner; cores are what limits them here."""
-    n_cells = 3 * SHARED_SITES[0] * SHARED_SITES[1]
-    if n_cells > cells:
+    """Yields one row per reference, all measured in this call on the paper's network."""
+    rates = _measure_rates(_build_peers(built_in("paper"), on_message), turns, seconds, on_message)
+    for name in REFERENCES:
+        yield _make_rate_row("learning.steps_per_s", rates[OWN], name, rates[name])
+    yield _make_rate_row(
+        "learning.overlapped_steps_per_s", rates[OWN_ASYNC], "bare_loop", rates["bare_loop"]
+    )
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield make_row("learning.peak_memory", peak_kib / 2**20, "GiB")
+
+
+def compare_learners(
+    turns: int, seconds: float, max_cells: int, on_message: Callable[[str], None]
+) -> Iterator[Row]:
+    """Yields the steps per second with two learners over those with one.
+
+    One env runner samples for both. Nothing is yielded if the network has more than `max_cells`.
+    """
+    n_cells = LEARNERS_SIZE.n_cells
+    if n_cells > max_cells:
         return
-    progress(f"learners that share {n_cells} cells")
-    scenario = hexagonal(*SHARED_SITES, like=built_in("paper"))
-    settings = {
-        "env_runners": 1,
-        "replay_capacity": GROWTH_CAPACITY,
-        "updates_per_step": SHARED_UPDATES_PER_STEP,
-    }
-    peers: dict[str, Peer] = {str(n): Ours(scenario, learners=n, **settings) for n in (1, 2)}
-    rates = dict(medians(peers, turns, seconds))
+    scenario = LEARNERS_SIZE.make_scenario()
+    on_message(f"preparing one and two learners of {n_cells} cells")
+    peers: dict[str, Peer] = {}
+    for n_learners in (1, 2):
+        config = configure_td3(scenario).env_runners(num_env_runners=1)
+        config = config.learners(num_learners=n_learners).training(
+            replay_capacity=GROWTH_CAPACITY, updates_per_step=LEARNERS_UPDATES_PER_STEP
+        )
+        peers[str(n_learners)] = OwnTD3(config)
+    rates = _measure_rates(peers, turns, seconds, on_message)
+    yield make_row(
+        "learning.two_learners_steps_per_s",
+        rates["2"],
+        "steps/s",
+        reference="one learner",
+        ratio=rates["2"] / rates["1"],
+        cells=n_cells,
+    )
+
+
+def measure_growth(
+    turns: int, seconds: float, max_cells: int, on_message: Callable[[str], None]
+) -> Iterator[Row]:
+    """Yields the time per cell and network step, simulator and update together, by network size."""
+    smallest_us = None
+    for size in list_sizes(max_cells):
+        n_cells = size.n_cells
+        on_message(f"preparing {n_cells} cells")
+        config = configure_td3(size.make_scenario()).training(replay_capacity=GROWTH_CAPACITY)
+        rates = _measure_rates({OWN: OwnTD3(config)}, turns, seconds, on_message)
+        us = 1e6 / rates[OWN] / n_cells
+        smallest_us = smallest_us or us
+        yield make_row(
+            "learning.us_per_cell_step",
+            us,
+            "us",
+            reference="12_cells",
+            ratio=us / smallest_us,
+            cells=n_cells,
+        )
+
+
+def _build_peers(scenario: Scenario, on_message: Callable[[str], None]) -> dict[str, Peer]:
+    peers: dict[str, Peer] = {}
+    on_message(f"preparing {OWN}")
+    peers[OWN] = OwnTD3(configure_td3(scenario))
+    for name, build in REFERENCES.items():
+        on_message(f"preparing {name}")
+        peers[name] = build(scenario)
+    on_message(f"preparing {OWN_ASYNC}")
+    config = configure_td3(scenario).env_runners(num_env_runners=1).training(sample_async=True)
+    peers[OWN_ASYNC] = OwnTD3(config)
+    return peers
+
+
+def _measure_rates(
+    peers: Mapping[str, Peer], turns: int, seconds: float, on_message: Callable[[str], None]
+) -> dict[str, float]:
+    """Returns the median steps per second of each peer, and closes the peers."""
+    on_message(f"measuring {turns} turns of {seconds:g} s each")
+    rates = measure_medians({name: partial(p.run, seconds) for name, p in peers.items()}, turns)
     for peer in peers.values():
         peer.close()
-    yield {
-        "name": "learning.two_learners_steps_per_s",
-        "value": rates["2"],
-        "unit": "steps/s",
-        "reference": "one learner",
-        "ratio": rates["2"] / rates["1"],
-        "cells": n_cells,
-    }
+    return rates
 
 
-def whole_run(progress: Callable[[str], None]) -> Iterator[Row]:
-    """`train paper` as its user runs it, from the shell and back: where its seconds go."""
-    with tempfile.TemporaryDirectory() as folder:
-        progress("the paper's run: 8,500 network steps and the evaluation")
-        command = [sys.executable, "-m", "slicing_rllib"]
-        command += ["train", "paper", "--out", f"{folder}/paper"]
-        began, started = time.time(), time.monotonic()
-        subprocess.run(command, check=True, capture_output=True)
-        total = time.monotonic() - started
-        run = Path(folder) / "paper"
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    events = [json.loads(line) for line in lines]
-    ready = next(event for event in events if event["kind"] == "started")
-    start_up = ready["time"] - began
-    parts = {"start_up": start_up, **summary["seconds_by_part"]}
-    parts["training_beside"] = summary["seconds"] - sum(summary["seconds_by_part"].values())
-    parts["evaluation_and_pictures"] = total - start_up - summary["seconds"]
-    for part, value in {"total": total, **parts}.items():
-        yield {
-            "name": f"learning.paper_run.{part}",
-            "value": value,
-            "unit": "s",
-            "reference": "total",
-            "ratio": value / total,
-        }
-
-
-def growth(
-    turns: int, seconds: float, cells: int, progress: Callable[[str], None]
-) -> Iterator[Row]:
-    """Microseconds per cell and network step, simulator and update together, by network size."""
-    smallest = None
-    for n_rows, n_columns in GROWTH_SITES:
-        n_cells = 3 * n_rows * n_columns
-        if n_cells > cells:
-            return
-        progress(f"growth: {n_cells} cells")
-        scenario = hexagonal(n_rows, n_columns, like=built_in("paper"))
-        peer = Ours(scenario, replay_capacity=GROWTH_CAPACITY)
-        ((_, rate),) = medians({OURS: peer}, turns, seconds)
-        peer.close()
-        value = 1e6 / rate / n_cells
-        smallest = smallest or value
-        yield {
-            "name": "learning.us_per_cell_step",
-            "value": value,
-            "unit": "us",
-            "reference": "12_cells",
-            "ratio": value / smallest,
-            "cells": n_cells,
-        }
+def _make_rate_row(name: str, rate: float, reference: str, reference_rate: float) -> Row:
+    return make_row(
+        name,
+        rate,
+        "steps/s",
+        reference=reference,
+        ratio=rate / reference_rate,
+        reference_value=reference_rate,
+    )

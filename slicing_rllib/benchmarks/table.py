@@ -5,40 +5,42 @@ from typing import Any
 
 from rich.table import Table
 
-from slicing_rllib.benchmarks.tolerance import within
+from slicing_rllib.benchmarks.rows import is_within_tolerance
 from slicing_rllib.service.console import format_number, format_value
 
-BENCHMARK_COLUMNS = {"name", "value", "unit", "reference", "ratio", "expected", "tolerance"}
+STANDARD_COLUMNS = {"name", "value", "unit", "reference", "ratio", "expected", "tolerance"}
 
 
-def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Figures of a benchmark; what was expected where somebody says so."""
+def make_benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a table with one line per row.
+
+    It has a column for each key that any row has. Expected values, and whether the measured ones
+    are within tolerance of them, are shown if at least one row has an expected value.
+    """
     table = Table()
-    expects = any("expected" in row for row in rows)
-    more = sorted({key for row in rows for key in row} - BENCHMARK_COLUMNS)
-    for heading in ("name", *more, "value", "unit", "reference", "ratio"):
+    has_expected = any("expected" in row for row in rows)
+    extra_columns = sorted({key for row in rows for key in row} - STANDARD_COLUMNS)
+    for heading in ("name", *extra_columns, "value", "unit", "reference", "ratio"):
         table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
-    if expects:
+    if has_expected:
         table.add_column("expected", justify="right")
         table.add_column("within", justify="right")
     for row in rows:
-        shown = [
+        line = [
             str(row["name"]),
-            *(format_value(row.get(key, "")) for key in more),
+            *(format_value(row.get(key, "")) for key in extra_columns),
             format_number(row["value"]),
-        ]
-        shown += [
             str(row["unit"]),
             str(row.get("reference") or ""),
             format_number(row.get("ratio")),
         ]
-        if expects:
-            shown += [format_number(row.get("expected")), _whether_within(row)]
-        table.add_row(*shown)
+        if has_expected:
+            line += [format_number(row.get("expected")), _format_verdict(row)]
+        table.add_row(*line)
     return table
 
 
-def _whether_within(row: Mapping[str, Any]) -> str:
+def _format_verdict(row: Mapping[str, Any]) -> str:
     if "expected" not in row:
         return ""
-    return "yes" if within(row) else "NO"
+    return "yes" if is_within_tolerance(row) else "NO"

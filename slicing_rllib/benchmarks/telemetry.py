@@ -1,21 +1,18 @@
-"""What watching costs: training with metrics, run directory and live page, and without."""
+"""What observation costs: training with metrics, run directory and live page, and without."""
 
 import math
-import socket
 import statistics
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from slicing_rllib.benchmarks.interleaving import run_interleaved
+from slicing_rllib.benchmarks.live_page import read_live_page, serve_live_page
+from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.learning import TD3
 from slicing_rllib.service.config import RunConfig, load_config
 from slicing_rllib.service.runs.algorithm import build, network_now
@@ -23,170 +20,116 @@ from slicing_rllib.service.runs.metrics_row import metrics_row
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.telemetry.metrics import Telemetry
 
-Row = dict[str, float | str | int]
 WARM_UP_STEPS = 200
-PAGE_UP_WITHIN_S = 30
-CLI = "slicing_rllib"
+RUN_NAME = "run"
+SETTINGS = ["learning.exploration_steps=100", "env.deployments=[]"]
 
 
-def rows(
-    *, turns: int, seconds: float, progress: Callable[[str], None] = lambda text: None
-) -> Iterator[Row]:
-    """Steps per second of both, turn about; the median of the turns' ratios."""
-    config = load_config("quick", ["learning.exploration_steps=100", "env.deployments=[]"])
-    progress("preparing two trainings of the same network")
-    alone, watched = _warm(config), _warm(config)
+def run(*, turns: int, seconds: float, on_message: Callable[[str], None]) -> Iterator[Row]:
+    """Yields steps per second with observation, and the median of the turns' ratios to without.
+
+    `ratio_low` and `ratio_high` are the 95 % interval of that median.
+
+    Args:
+        turns: Interleaved turns of both.
+        seconds: Least duration of each turn.
+        on_message: Receives one line of text before each part.
+    """
+    config = load_config("quick", SETTINGS)
+    on_message("preparing two trainings of the same network")
+    plain, observed = _train_warm_up(config), _train_warm_up(config)
     with TemporaryDirectory() as folder:
-        run, telemetry = RunDirectory.create(Path(folder) / "run", config), _telemetry(config)
-        run.append_metrics(_row(watched, config))
-        progress(f"measuring {turns} turns of {seconds:g} s each")
-        with _page(Path(folder)) as port:
-            on, off = _rates(
-                turns,
-                lambda: _watched_rate(watched, seconds, port, config, run, telemetry),
-                lambda: _rate(alone, seconds, lambda: None),
-            )
-        telemetry.close()
-    for algorithm in (alone, watched):
+        observation = _Observation(config, Path(folder) / RUN_NAME)
+        # The page shows a run only from its first row on.
+        observation.publish(observed)
+        on_message(f"measuring {turns} turns of {seconds:g} s each")
+        with serve_live_page(Path(folder)) as port:
+
+            def measure_observed() -> float:
+                with read_live_page(port, RUN_NAME):
+                    return _measure_rate(observed, seconds, observation.publish)
+
+            def measure_plain() -> float:
+                return _measure_rate(plain, seconds, _publish_nothing)
+
+            rates = run_interleaved({"off": measure_plain, "on": measure_observed}, turns)
+        observation.close()
+    for algorithm in (plain, observed):
         algorithm.stop()
-    ratios = sorted(np.divide(on, off).tolist())
-    low, high = _interval_of_median(turns)
-    yield {
-        "name": "telemetry.steps_per_s",
-        "value": statistics.median(on),
-        "unit": "steps/s",
-        "reference": "off",
-        "ratio": statistics.median(ratios),
-        "reference_value": statistics.median(off),
-        "ratio_low": ratios[low],
-        "ratio_high": ratios[high],
-    }
+    yield _make_rate_row(rates["on"], rates["off"])
 
 
-def _warm(config: RunConfig) -> TD3:
+class _Observation:
+    """Run directory and metrics of a training."""
+
+    def __init__(self, config: RunConfig, run_folder: Path) -> None:
+        scenario = config.scenario
+        names = [spec.name for spec in scenario.slices]
+        self._config = config
+        self._run = RunDirectory.create(run_folder, config)
+        self._telemetry = Telemetry(
+            "cost", scenario.cells, names, scenario.sla_throughput_mbps, scenario.sla_delay_ms
+        )
+
+    def publish(self, algorithm: TD3) -> None:
+        """Writes the row of the last iteration to the run directory and to Ray's metrics."""
+        row = self._make_metrics_row(algorithm)
+        self._run.append_metrics(row)
+        self._telemetry.publish(row)
+
+    def close(self) -> None:
+        self._telemetry.close()
+
+    def _make_metrics_row(self, algorithm: TD3) -> dict[str, Any]:
+        return metrics_row(
+            algorithm,
+            self._config.scenario,
+            network_now(algorithm),
+            time_s=time.monotonic(),
+            evaluated=None,
+            references={},
+        )
+
+
+def _publish_nothing(algorithm: TD3) -> None:
+    """Does nothing: training without observation."""
+
+
+def _train_warm_up(config: RunConfig) -> TD3:
     algorithm = build(config)
     while algorithm.env_steps < WARM_UP_STEPS:
         algorithm.train()
     return algorithm
 
 
-def _rates(
-    turns: int, on: Callable[[], float], off: Callable[[], float]
-) -> tuple[list[float], list[float]]:
-    """Both as often first: a machine that slows down would favour the first."""
-    found: tuple[list[float], list[float]] = [], []
-    for turn in range(turns):
-        for which in (0, 1) if turn % 2 else (1, 0):
-            found[which].append((on, off)[which]())
-    return found
+def _measure_rate(algorithm: TD3, seconds: float, publish: Callable[[TD3], None]) -> float:
+    """Returns network steps per second of whole iterations, with `publish` after each of them."""
+    started, steps = time.perf_counter(), algorithm.env_steps
+    while time.perf_counter() - started < seconds:
+        algorithm.train()
+        publish(algorithm)
+    return (algorithm.env_steps - steps) / (time.perf_counter() - started)
 
 
-def _watched_rate(
-    algorithm: TD3,
-    seconds: float,
-    port: int,
-    config: RunConfig,
-    run: RunDirectory,
-    telemetry: Telemetry,
-) -> float:
-    with _browser(port):
-        return _rate(algorithm, seconds, lambda: _tell(algorithm, config, run, telemetry))
+def _make_rate_row(on: list[float], off: list[float]) -> Row:
+    ratios = sorted(np.divide(on, off).tolist())
+    low, high = _find_median_interval(len(ratios))
+    return make_row(
+        "telemetry.steps_per_s",
+        statistics.median(on),
+        "steps/s",
+        reference="off",
+        ratio=statistics.median(ratios),
+        reference_value=statistics.median(off),
+        ratio_low=ratios[low],
+        ratio_high=ratios[high],
+    )
 
 
-def _interval_of_median(n: int) -> tuple[int, int]:
-    """Places, among n sorted values, of the ends of the median's 95 % interval.
+def _find_median_interval(n: int) -> tuple[int, int]:
+    """Returns the indices, among n sorted values, that enclose the median's 95 % interval.
 
-    The normal approximation to the binomial: n/2 -+ 1.96 sqrt(n)/2.
+    Normal approximation to the binomial distribution: n/2 -+ 1.96 sqrt(n)/2.
     """
     half = 0.98 * math.sqrt(n)
     return max(0, math.floor(n / 2 - half)), min(n - 1, math.ceil(n / 2 + half))
-
-
-def _rate(algorithm: TD3, seconds: float, after_each: Callable[[], None]) -> float:
-    """Network steps per second of whole iterations."""
-    begun, steps = time.perf_counter(), algorithm.env_steps
-    while time.perf_counter() - begun < seconds:
-        algorithm.train()
-        after_each()
-    return (algorithm.env_steps - steps) / (time.perf_counter() - begun)
-
-
-def _tell(algorithm: TD3, config: RunConfig, run: RunDirectory, telemetry: Telemetry) -> None:
-    row = _row(algorithm, config)
-    run.append_metrics(row)
-    telemetry.publish(row)
-
-
-def _row(algorithm: TD3, config: RunConfig) -> dict[str, Any]:
-    return metrics_row(
-        algorithm,
-        config.scenario,
-        network_now(algorithm),
-        time_s=time.monotonic(),
-        evaluated=None,
-        references={},
-    )
-
-
-def _telemetry(config: RunConfig) -> Telemetry:
-    scenario = config.scenario
-    names = [spec.name for spec in scenario.slices]
-    return Telemetry(
-        "cost", scenario.cells, names, scenario.sla_throughput_mbps, scenario.sla_delay_ms
-    )
-
-
-@contextmanager
-def _page(folder: Path) -> Iterator[int]:
-    """The monitor, by its port. Until a browser comes, it does nothing."""
-    port = _free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", CLI, "monitor", str(folder), "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-
-
-@contextmanager
-def _browser(port: int) -> Iterator[None]:
-    """Somebody who watches: reads the page's event stream as it comes."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=PAGE_UP_WITHIN_S)
-    connection.request("GET", "/api/stream?run=run")
-    line, stream = connection.sock, connection.getresponse()
-    reader = threading.Thread(target=_read, args=(stream,), daemon=True)
-    reader.start()
-    try:
-        yield
-    finally:
-        line.shutdown(socket.SHUT_RDWR)
-        reader.join()
-        connection.close()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + PAGE_UP_WITHIN_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
-def _read(stream: HTTPResponse) -> None:
-    with suppress(OSError, ValueError, HTTPException):
-        while stream.read1(4096):
-            pass
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

@@ -1,12 +1,16 @@
-"""How long a transfer takes: the model, the distances, the decision."""
+"""How long the parts of a transfer take: VAE, distances between cells, and the whole decision."""
 
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 
+from slicing_rllib.benchmarks.interleaving import measure_medians, time_call
+from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.warm_start_records import start_collecting
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import built_in
@@ -15,31 +19,36 @@ from slicing_rllib.transfer.settings import VaeSettings
 from slicing_rllib.transfer.similarity import MEASURES, Population
 from slicing_rllib.transfer.vae import train_vae
 
-Row = dict[str, float | str | int]
-Says = Callable[[str], None]
-CELLS, SAMPLES, FEATURES, LATENT = 12, 500, 17, 4
+N_CELLS, N_SAMPLES, N_FEATURES, N_LATENT = 12, 500, 17, 4
+"""Size of the VAE's training set, and of its latent space, in the paper's network."""
 PAIR_SAMPLES = 1_000
+"""Samples per cell where distances are measured."""
 MANY_CELLS = 1_000
+MANY_CELLS_MEASURES = ("kl_paper", "lemma1", "mean_shift")
+EXPLORATION_STEPS, ITERATION_STEPS = 50, 100
 
 
-def rows(*, decisions: int, turns: int, progress: Says) -> Iterator[Row]:
-    """VAE, eq. (7) beside the double loop, all pairs of a city, and decisions in a live run."""
+def run(*, decisions: int, turns: int, on_message: Callable[[str], None]) -> Iterator[Row]:
+    """Yields the times of VAE training, of eq. (7), of all pairs of 1,000 cells, and of decisions.
+
+    Args:
+        decisions: Decisions in a live run of which the median counts.
+        turns: Interleaved turns of which the median counts, for everything else.
+        on_message: Receives one line of text before each part.
+    """
     torch.set_num_threads(1)
-    progress("training a VAE")
-    yield _row("transfer.vae_s", statistics.median(_vae_seconds() for _ in range(turns)), "s")
-    progress("eq. (7) in linear time and by the double loop, interleaved")
-    yield _pairs_row(turns)
-    progress(f"all pairs of {MANY_CELLS} cells")
-    cells = [_population(np.random.default_rng(i), PAIR_SAMPLES) for i in range(MANY_CELLS)]
-    for measure in ("kl_paper", "lemma1", "mean_shift"):
-        seconds = statistics.median(_seconds(MEASURES[measure], cells) for _ in range(turns))
-        yield _row("transfer.all_pairs_s", seconds, "s") | {"measure": measure}
-    progress(f"{decisions} decisions in a live run")
-    yield _decision_row(decisions)
+    on_message("training a VAE")
+    yield make_row("transfer.vae_s", measure_medians({"vae": _train_vae_s}, turns)["vae"], "s")
+    on_message("comparing eq. (7) in linear time with the double loop")
+    yield _compare_kl_pairs(turns)
+    on_message(f"computing the distances of all pairs of {MANY_CELLS} cells")
+    yield from _measure_all_pairs(turns)
+    on_message(f"measuring {decisions} decisions in a live run")
+    yield _measure_decisions(decisions)
 
 
-def double_loop(source: Population, target: Population) -> float:
-    """Eq. (7) as it is written: a KL divergence for every pair of samples."""
+def compute_kl_by_double_loop(source: Population, target: Population) -> float:
+    """Returns eq. (7) as it is written: the mean KL divergence over all pairs of samples."""
     total = 0.0
     for m, v in zip(source.mean, source.variance, strict=True):
         for n, w in zip(target.mean, target.variance, strict=True):
@@ -47,88 +56,91 @@ def double_loop(source: Population, target: Population) -> float:
     return total / (len(source.mean) * len(target.mean))
 
 
-def _vae_seconds() -> float:
-    """On as many samples as twelve cells bring."""
-    samples = np.random.default_rng(0).standard_normal((CELLS * SAMPLES, FEATURES))
-    return _seconds(lambda x: train_vae(x, VaeSettings(), 0), samples)
+def _train_vae_s() -> float:
+    """Seconds to train on as many samples as the cells of the paper's network collect."""
+    samples = np.random.default_rng(0).standard_normal((N_CELLS * N_SAMPLES, N_FEATURES))
+    return time_call(train_vae, samples, VaeSettings(), 0)
 
 
-def _pairs_row(turns: int) -> Row:
+def _compare_kl_pairs(turns: int) -> Row:
     rng = np.random.default_rng(0)
-    one, other = _population(rng, PAIR_SAMPLES), _population(rng, PAIR_SAMPLES)
-    linear, naive = [], []
-    for _ in range(turns):
-        naive.append(_seconds(lambda pair: double_loop(*pair), (one, other)))
-        linear.append(_seconds(MEASURES["kl_paper"], [one, other]))
-    value, reference = statistics.median(linear), statistics.median(naive)
-    return {
-        "name": "transfer.kl_pairs",
-        "value": 1000 * value,
-        "unit": "ms",
-        "reference": "double_loop",
-        "ratio": reference / value,
-        "reference_value": 1000 * reference,
-    }
+    source, target = _draw_population(rng, PAIR_SAMPLES), _draw_population(rng, PAIR_SAMPLES)
+    seconds = measure_medians(
+        {
+            "double_loop": lambda: time_call(compute_kl_by_double_loop, source, target),
+            "linear": lambda: time_call(MEASURES["kl_paper"], [source, target]),
+        },
+        turns,
+    )
+    return make_row(
+        "transfer.kl_pairs",
+        1000 * seconds["linear"],
+        "ms",
+        reference="double_loop",
+        ratio=seconds["double_loop"] / seconds["linear"],
+        reference_value=1000 * seconds["double_loop"],
+    )
 
 
-def _decision_row(decisions: int) -> Row:
-    """From the end of an iteration to the first action of the new policy, without VAE training."""
-    algorithm = _trained()
-    spent = [_decision_ms(algorithm) for _ in range(decisions)]
+def _measure_all_pairs(turns: int) -> Iterator[Row]:
+    cells = [_draw_population(np.random.default_rng(i), PAIR_SAMPLES) for i in range(MANY_CELLS)]
+    for measure in MANY_CELLS_MEASURES:
+        measurement = partial(time_call, MEASURES[measure], cells)
+        seconds = measure_medians({measure: measurement}, turns)[measure]
+        yield make_row("transfer.all_pairs_s", seconds, "s", measure=measure)
+
+
+def _measure_decisions(decisions: int) -> Row:
+    """Times from the end of an iteration to the new policy's first action, without VAE training."""
+    algorithm = _train_sources()
+    spent_ms = [_measure_decision_ms(algorithm) for _ in range(decisions)]
     algorithm.stop()
-    return _row("transfer.decision_ms", statistics.median(spent), "ms") | {"decisions": decisions}
+    median_ms = statistics.median(spent_ms)
+    return make_row("transfer.decision_ms", median_ms, "ms", decisions=decisions)
 
 
-def _trained() -> TD3:
-    """The paper's network, its sources trained for a moment, samples under the default action."""
+def _train_sources() -> TD3:
+    """Trains the paper's network briefly; all cells have samples under the default action."""
     scenario = built_in("paper")
-    seen = [
-        Deployment(cell=cell, off_until=0, default_action_until=SAMPLES) for cell in scenario.cells
+    deployments = [
+        Deployment(cell=cell, off_until=0, default_action_until=N_SAMPLES)
+        for cell in scenario.cells
     ]
     config = (
         TD3Config()
-        .environment(SlicingEnv, env_config={"scenario": scenario, "deployments": seen})
-        .training(exploration_steps=50, steps_per_iteration=100)
+        .environment(SlicingEnv, env_config={"scenario": scenario, "deployments": deployments})
+        .training(exploration_steps=EXPLORATION_STEPS, steps_per_iteration=ITERATION_STEPS)
     )
     algorithm = config.build_algo()
     assert isinstance(algorithm, TD3)
-    while algorithm.env_steps < SAMPLES + 100:
+    while algorithm.env_steps < N_SAMPLES + ITERATION_STEPS:
         algorithm.train()
     return algorithm
 
 
-def _decision_ms(algorithm: TD3) -> float:
-    """Of the last cell, asked for by hand."""
+def _measure_decision_ms(algorithm: TD3) -> float:
+    """Time of one decision for the last cell, and of the network step that follows it."""
     cell, callback = algorithm.cells[-1], WarmStartCallback(TransferSettings())
-    algorithm.callback_state["transfer"] = {cell: {"stage": "collecting", "until": 0}}
-    trained, spent_in_vae = decision.train_vae, []
+    start_collecting(algorithm, cell)
+    vae_seconds: list[float] = []
 
-    def timed(samples: np.ndarray, settings: VaeSettings, seed: int):
+    def train_vae_timed(samples: np.ndarray, settings: VaeSettings, seed: int):
         started = time.perf_counter()
-        vae = trained(samples, settings, seed)
-        spent_in_vae.append(time.perf_counter() - started)
+        vae = train_vae(samples, settings, seed)
+        vae_seconds.append(time.perf_counter() - started)
         return vae
 
-    decision.train_vae = timed
+    # VAE training has a row of its own, so its time is measured here in order to be subtracted.
+    decision.train_vae = train_vae_timed
     try:
         started = time.perf_counter()
         callback.on_train_result(algorithm=algorithm)
         algorithm.env_runner.step(algorithm.cell_states.sampling_settings())  # type: ignore[union-attr]
-        return 1000 * (time.perf_counter() - started - sum(spent_in_vae))
+        return 1000 * (time.perf_counter() - started - sum(vae_seconds))
     finally:
-        decision.train_vae = trained
+        decision.train_vae = train_vae
 
 
-def _population(rng: np.random.Generator, samples: int) -> Population:
-    mean = rng.standard_normal((samples, LATENT))
+def _draw_population(rng: np.random.Generator, n_samples: int) -> Population:
+    mean = rng.standard_normal((n_samples, N_LATENT))
     return Population(mean, mean, np.exp(rng.uniform(-6, 0, mean.shape)), np.ones(1))
-
-
-def _seconds(work: Callable, argument: object) -> float:
-    started = time.perf_counter()
-    work(argument)
-    return time.perf_counter() - started
-
-
-def _row(name: str, value: float, unit: str) -> Row:
-    return {"name": name, "value": value, "unit": unit, "reference": "", "ratio": 1.0}

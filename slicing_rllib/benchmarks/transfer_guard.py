@@ -1,75 +1,95 @@
-"""Does the guard catch what does harm, and let pass what does not? Counted in live runs."""
+"""How many harmful and how many harmless warm starts the guard stops, counted in live runs."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from slicing_rllib.baselines import make_policy
+from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.warm_start_records import start_guarding
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.radio import Phase, built_in
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.guard import HarmTest
 from slicing_rllib.transfer.settings import GuardSettings
 from slicing_rllib.transfer.strategies import Target, learnt_offline
 
-Row = dict[str, float | str | int]
-Says = Callable[[str], None]
-Weights = dict[str, dict[str, np.ndarray]]
+Weights = Mapping[str, np.ndarray]
+"""A policy's parameters by name."""
+
 EXPLORATION_STEPS, TRAINING_STEPS = 400, 1600
+ITERATION_STEPS = 20
 INVERTED_UPDATES = 1000
-NEVER = 10**9
-HARM = 0.01
+"""Updates from inverted rewards, which make a harmful policy."""
+NEVER_STEPS = 10**9
+"""A cool-down that outlasts the benchmark: a cell that fell back gets no second source."""
+HARMFUL_LOSS = 0.01
+"""Mean reward below that of the default action from which on a policy counts as harmful."""
 TRUTH_STEPS, TRUTH_SEED = 400, 987
 
 
-def rows(*, warm_starts: int, progress: Says) -> Iterator[Row]:
-    """Every cell takes another's policy, round after round.
+class WarmStart(NamedTuple):
+    """How one warm start went."""
 
-    As it is; with negated weights; and one that learned from inverted rewards. Harmful is what,
-    without any fine-tuning, gets less than the default action by more than HARM on other traffic.
+    is_harmful: bool
+    """The policy, without fine-tuning, earns less than the default action on other traffic."""
+    steps_to_alarm: int | None
+    """Steps until the guard fell back; None if the guard let the policy pass."""
+
+
+def run(*, warm_starts: int, on_message: Callable[[str], None]) -> Iterator[Row]:
+    """Yields the share of warm starts that the guard stops: healthy, negated and inverted sources.
+
+    Every cell receives the policy of another cell, in round after round: as it is (healthy), with
+    negated weights, or a policy that learned from inverted rewards. Harmful and harmless warm
+    starts are counted apart.
+
+    Args:
+        warm_starts: Number of warm starts of each kind; with 0, nothing is run.
+        on_message: Receives one line of text before each part.
     """
-    progress(f"training sources for {EXPLORATION_STEPS + TRAINING_STEPS} steps")
-    algorithm = _trained()
-    weights = {cell: algorithm.policy_weights(cell) for cell in algorithm.cells}
-    progress("learning from inverted rewards")
+    if warm_starts == 0:
+        return
+    on_message(f"training sources for {EXPLORATION_STEPS + TRAINING_STEPS} steps")
+    algorithm = _train_sources()
+    healthy = {cell: algorithm.policy_weights(cell) for cell in algorithm.cells}
+    on_message("training on inverted rewards")
     kinds = {
-        "healthy": weights,
-        "negated": {cell: _negated(own) for cell, own in weights.items()},
-        "inverted": {cell: _inverted(algorithm, cell) for cell in algorithm.cells},
+        "healthy": healthy,
+        "negated": {cell: _negate(weights) for cell, weights in healthy.items()},
+        "inverted": {cell: _learn_inverted(algorithm, cell) for cell in algorithm.cells},
     }
     for name, sources in kinds.items():
-        progress(f"{warm_starts} warm starts, {name}")
-        judged = _judged(algorithm, sources, weights, warm_starts)
-        for truth, harmful in (("harmful", True), ("harmless", False)):
-            steps = [alarm for harm, alarm in judged if harm == harmful]
-            if steps:
-                yield _row(f"transfer.guard_alarms.{name}.{truth}", steps)
+        on_message(f"running {warm_starts} warm starts, {name}")
+        results = _run_warm_starts(algorithm, sources, healthy, warm_starts)
+        for truth, is_harmful in (("harmful", True), ("harmless", False)):
+            alarms = [found.steps_to_alarm for found in results if found.is_harmful == is_harmful]
+            if alarms:
+                yield _make_alarm_row(f"transfer.guard_alarms.{name}.{truth}", alarms)
     algorithm.stop()
 
 
-def _row(name: str, alarms: list[int | None]) -> Row:
-    caught = [alarm for alarm in alarms if alarm is not None]
-    return {
-        "name": name,
-        "value": len(caught) / len(alarms),
-        "unit": "share",
-        "reference": "",
-        "ratio": 1.0,
-        "warm_starts": len(alarms),
-        "steps_to_alarm": statistics.median(caught) if caught else 0,
-    }
+def _make_alarm_row(name: str, alarms: list[int | None]) -> Row:
+    stopped = [steps for steps in alarms if steps is not None]
+    return make_row(
+        name,
+        len(stopped) / len(alarms),
+        "share",
+        warm_starts=len(alarms),
+        steps_to_alarm=statistics.median(stopped) if stopped else 0,
+    )
 
 
-def _trained() -> TD3:
-    settings = TransferSettings(guard=GuardSettings(cool_down_steps=NEVER))
+def _train_sources() -> TD3:
+    settings = TransferSettings(guard=GuardSettings(cool_down_steps=NEVER_STEPS))
     config = (
         TD3Config()
         .environment(SlicingEnv, env_config={"scenario": built_in("paper")})
-        .training(exploration_steps=EXPLORATION_STEPS, steps_per_iteration=20)
+        .training(exploration_steps=EXPLORATION_STEPS, steps_per_iteration=ITERATION_STEPS)
         .callbacks(WarmStartCallback.configured(settings))
     )
     algorithm = config.build_algo()
@@ -79,29 +99,31 @@ def _trained() -> TD3:
     return algorithm
 
 
-def _judged(
-    algorithm: TD3, sources: Weights, own: Weights, warm_starts: int
-) -> list[tuple[bool, int | None]]:
-    """Per warm start: whether it is harmful, and the steps to the alarm; None without one."""
-    judged: list[tuple[bool, int | None]] = []
+def _run_warm_starts(
+    algorithm: TD3, sources: Mapping[str, Weights], own: Mapping[str, Weights], warm_starts: int
+) -> list[WarmStart]:
+    """Gives each cell the source `shift` places further on, with another shift in each round."""
+    results: list[WarmStart] = []
     cells = algorithm.cells
     shift = 0
-    while len(judged) < warm_starts:
+    while len(results) < warm_starts:
         shift = shift % (len(cells) - 1) + 1
-        taken = {c: sources[cells[(p + shift) % len(cells)]] for p, c in enumerate(cells)}
+        given = {c: sources[cells[(p + shift) % len(cells)]] for p, c in enumerate(cells)}
         for cell in cells:
-            _begin(algorithm, cell, taken[cell])
-        alarms = _round(algorithm)
-        harmful = _harmful(taken)
-        judged += [(bool(harmful[row]), alarms[cell]) for row, cell in enumerate(cells)]
+            _warm_start(algorithm, cell, given[cell])
+        alarms = _train_until_judged(algorithm)
+        is_harmful = _find_harmful(given)
+        results += [
+            WarmStart(bool(is_harmful[row]), alarms[cell]) for row, cell in enumerate(cells)
+        ]
         for cell in cells:
             algorithm.set_policy_weights(cell, own[cell])
             algorithm.set_phase(cell, Phase.CONTROLLED)
-    return judged[:warm_starts]
+    return results[:warm_starts]
 
 
-def _harmful(weights: Weights) -> np.ndarray:
-    """By cell, on whole periods of traffic that no training saw."""
+def _find_harmful(weights: Mapping[str, Weights]) -> np.ndarray:
+    """By cell, whether its policy is harmful on traffic periods that were never trained on."""
     env = SlicingEnv(built_in("paper"))
     rng = np.random.default_rng(0)
     policies = [
@@ -109,47 +131,37 @@ def _harmful(weights: Weights) -> np.ndarray:
         make_policy("equal", env.scenario, rng, map_seed=0),
     ]
     ours, default = (rollout(env, policy, TRUTH_STEPS, TRUTH_SEED) for policy in policies)
-    return (ours.reward - default.reward).mean(axis=0) < -HARM
+    return (ours.reward - default.reward).mean(axis=0) < -HARMFUL_LOSS
 
 
-def _begin(algorithm: TD3, cell: str, weights: Mapping[str, np.ndarray]) -> None:
+def _warm_start(algorithm: TD3, cell: str, weights: Weights) -> None:
     algorithm.set_policy_weights(cell, weights)
     algorithm.reset_optimizer(cell)
     algorithm.resume_updates(cell)
-    algorithm.cell_states.set_guarded(cell)
-    algorithm.callback_state.setdefault("transfer", {})[cell] = {
-        "stage": "guarded",
-        "source": "another",
-        "attempt": 1,
-        "ranking": [],
-        "log_wealth": list(HarmTest(0.0, 0.5).log_wealth),
-        "watched": 0,
-        "lost": 0.0,
-        "until": 0,
-    }
+    start_guarding(algorithm, cell)
 
 
-def _round(algorithm: TD3) -> dict[str, int | None]:
-    """Until every cell was let pass or fell back."""
+def _train_until_judged(algorithm: TD3) -> dict[str, int | None]:
+    """Trains until the guard stopped or passed every cell; returns the steps to each alarm."""
     algorithm.take_events()
-    found: dict[str, int | None] = {}
-    while len(found) < len(algorithm.cells):
+    alarms: dict[str, int | None] = {}
+    while len(alarms) < len(algorithm.cells):
         algorithm.train()
-        for told in algorithm.take_events():
-            if told.cell is not None and told.kind == "negative_transfer":
-                found.setdefault(told.cell, int(told.evidence["steps"]))
-            if told.cell is not None and told.kind == "guard_passed":
-                found.setdefault(told.cell, None)
-    return found
+        for event in algorithm.take_events():
+            if event.cell is not None and event.kind == "negative_transfer":
+                alarms.setdefault(event.cell, int(event.evidence["steps"]))
+            if event.cell is not None and event.kind == "guard_passed":
+                alarms.setdefault(event.cell, None)
+    return alarms
 
 
-def _inverted(algorithm: TD3, cell: str) -> dict[str, np.ndarray]:
-    """What the cell would have learned had it been rewarded for serving badly."""
+def _learn_inverted(algorithm: TD3, cell: str) -> Weights:
+    """Returns the weights that a cell learns from its experience with rewards 1 - r."""
     experience = algorithm.replay.last(cell, EXPLORATION_STEPS + TRAINING_STEPS)
     inverted = experience._replace(reward=1.0 - experience.reward)
     target = Target(cell, algorithm.fresh_weights(cell, 1), None, algorithm.hyperparameters)
     return learnt_offline(target, inverted, INVERTED_UPDATES, np.random.default_rng(0))
 
 
-def _negated(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _negate(weights: Weights) -> Weights:
     return {name: -value for name, value in weights.items()}

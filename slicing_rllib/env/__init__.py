@@ -1,22 +1,46 @@
 """The network as an environment for learning agents: one agent per cell."""
 
+from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy
 from slicing_rllib.env.columns import ColumnarEnv, Counterfactual, StepColumns
+from slicing_rllib.env.counterfactual import (
+    CounterfactualReward,
+    NumericalGradient,
+    SplitReward,
+    needed_share,
+    offered_share,
+)
 from slicing_rllib.env.deployment import Deployment
+from slicing_rllib.env.max_min_split import max_min_split
+from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import MESSAGES, ObservationLayout
 from slicing_rllib.env.policy import DecisionView, Policy
 from slicing_rllib.env.reward import satisfaction, slice_reward
 from slicing_rllib.env.slicing_env import SlicingEnv
+from slicing_rllib.env.widened_observation import OBSERVATIONS
 
 __all__ = [
     "MESSAGES",
+    "OBSERVATIONS",
+    "ActorForm",
+    "ActorKind",
+    "BasePolicy",
     "ColumnarEnv",
     "Counterfactual",
+    "CounterfactualReward",
     "DecisionView",
     "Deployment",
+    "Measured",
+    "Measurement",
+    "MeasurementError",
+    "NumericalGradient",
     "ObservationLayout",
     "Policy",
     "SlicingEnv",
+    "SplitReward",
     "StepColumns",
+    "max_min_split",
+    "needed_share",
+    "offered_share",
     "satisfaction",
     "slice_reward",
 ]

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from slicing_rllib.env.counterfactual import CounterfactualReward
+
 
 class StepColumns(NamedTuple):
     """What one network step showed, for every cell that may ever be there."""
@@ -21,6 +23,8 @@ class StepColumns(NamedTuple):
     """The cell took part in this step: its obs and reward are real."""
     controlled: Bool[np.ndarray, " cell"]
     """The cell's own policy decides its next action."""
+    feedback: Float32[np.ndarray, "cell feedback"]
+    """What the step tells about every action, for `counterfactual`; perhaps no columns."""
     outcome: Float32[np.ndarray, "cell outcome"]
     """What the reward was made from, so that it can be made again for another SLA."""
 
@@ -44,6 +48,10 @@ class ColumnarEnv(Protocol):
     """Every cell that may ever be there, in natural order (cell_2 before cell_10)."""
     obs_size: int
     action_size: int
+    feedback_size: int
+    """Zero where `counterfactual` is None."""
+    counterfactual: CounterfactualReward | None
+    """The reward of any action in a measured step, if the environment can tell it."""
     outcome_size: int
     """Zero where rewards cannot be made again."""
 

@@ -10,9 +10,12 @@ from jaxtyping import Bool, Float, Float32
 from pettingzoo import ParallelEnv
 
 from slicing_rllib.env.columns import StepColumns
+from slicing_rllib.env.counterfactual import SplitReward
 from slicing_rllib.env.deployment import Deployment
-from slicing_rllib.env.observation import Observer, make_message
+from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
+from slicing_rllib.env.observation import make_message
 from slicing_rllib.env.reward import satisfaction, slice_reward
+from slicing_rllib.env.widened_observation import find_bounds, make_observer
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
 
 
@@ -42,6 +45,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         scenario: Scenario,
         *,
         message: str = "mean_load",
+        observation: str = "paper",
+        measurement_error: MeasurementError | None = None,
         episode_steps: int = 500,
         map_seed: int = 0,
         default_seed: int | None = None,
@@ -60,11 +65,14 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.deployments = tuple(deployments)
         self.message = message
         self.map_seed = map_seed
-        self._observer = Observer(scenario, make_message(message, scenario))
+        self.observation = observation
+        self._observer = make_observer(observation, scenario, make_message(message, scenario))
+        self._measurement = Measurement(scenario, measurement_error)
+        self.counterfactual = SplitReward()
         self.layout = self._observer.layout
         self.obs_size = self.layout.size
         self.action_size = scenario.n_slices
-        self.outcome_size = 2 * scenario.n_slices
+        self.feedback_size = self.outcome_size = 2 * scenario.n_slices
         self.observation_space = cache(self._observation_space)
         self.action_space = cache(self._action_space)
         self.network_step = 0
@@ -227,20 +235,27 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         )
         return np.where(live, reward, 0.0)
 
+    @property
+    def measured(self) -> Measured:
+        """What the cells measured of the last step."""
+        return self._measurement(self.kpis, self.network_step)
+
     def _satisfaction(self) -> Float[np.ndarray, " cell"]:
         return satisfaction(self.kpis.throughput_mbps, self.scenario.sla_throughput_mbps)
 
     def _columns(
         self, reward: Float32[np.ndarray, " cell"], truncated: Bool[np.ndarray, " cell"]
     ) -> StepColumns:
+        measured = self._measurement(self.kpis, self.network_step)
         return StepColumns(
-            obs=self._observer(self.kpis, self._live),
+            obs=self._observer(measured, self._live),
             reward=reward,
             action=self.kpis.prb_ratio.astype(np.float32),
             terminated=np.zeros(len(self.cells), bool),
             truncated=truncated.copy(),
             live=self._live.copy(),
             controlled=self.controlled,
+            feedback=measured.feedback,
             outcome=np.concatenate(
                 [self.kpis.throughput_mbps, self.kpis.delay_ms], axis=1, dtype=np.float32
             ),
@@ -274,11 +289,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def _observation_space(self, agent: str) -> spaces.Box:
         _known(agent, self.cells, "observation_space")
-        high = np.ones(self.obs_size, np.float32)
-        # Every UE of the network may crowd into one cell.
-        high[self.layout.users] = len(self.cells)
-        high[self.layout.load] = high[self.layout.message] = self.action_size
-        return spaces.Box(np.zeros_like(high), high)
+        return spaces.Box(*find_bounds(self.layout, len(self.cells)))
 
     def _action_space(self, agent: str) -> spaces.Box:
         _known(agent, self.cells, "action_space")

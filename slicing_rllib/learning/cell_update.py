@@ -7,8 +7,15 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.parameter_bank import ParameterBank
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, Losses, StackedTD3
+from slicing_rllib.learning.stacked_td3 import (
+    Batch,
+    Hyperparameters,
+    Losses,
+    StackedTD3,
+    UpdateParts,
+)
 
 
 class UpdateRequest(NamedTuple):
@@ -19,8 +26,8 @@ class UpdateRequest(NamedTuple):
     """Cells whose networks and optimisers stay as they are."""
     actors_held: Bool[np.ndarray, " cell"]
     """Cells whose actor stays as it is while their critics learn."""
-    with_actor: bool
-    """Whether this update moves actors and target networks too (TD3's delayed policy update)."""
+    parts: UpdateParts
+    """Which networks this update moves."""
 
     def select(self, indices: Any) -> "UpdateRequest":
         """The same request for some of the cells: a slice or an array of indices."""
@@ -37,11 +44,15 @@ class CellUpdate:
     """A parameter bank, its optimisers, and the update of both."""
 
     def __init__(
-        self, cells: Sequence[str], bank: ParameterBank, hyperparameters: Hyperparameters
+        self,
+        cells: Sequence[str],
+        bank: ParameterBank,
+        hyperparameters: Hyperparameters,
+        counterfactual: CounterfactualReward | None = None,
     ) -> None:
-        """`cells` name the bank's rows."""
+        """`cells` name the bank's rows; `counterfactual` is the environment's, if it has one."""
         self.cells, self.bank = tuple(cells), bank
-        self.stacked = StackedTD3(bank, hyperparameters)
+        self.stacked = StackedTD3(bank, hyperparameters, counterfactual)
         self.freeze({})
 
     def update(self, request: UpdateRequest) -> Losses:
@@ -51,7 +62,7 @@ class CellUpdate:
         """
         batch = Batch(*(tensor.to(self.bank.device) for tensor in request.batch))
         kept = [(t, index, t[index].clone()) for t, index in self._find_unchanged(request)]
-        losses = self.stacked.update(batch, with_actor=request.with_actor)
+        losses = self.stacked.update(batch, request.parts)
         for tensor, index, values in kept:
             tensor[index] = values
         return losses
@@ -91,7 +102,12 @@ class CellUpdate:
             tensor[indices] = torch.tensor(state[name], device=tensor.device)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return {**self.bank.flat, **self.optimiser_tensors(), "loss": self.stacked.actor_loss}
+        return {
+            **self.bank.flat,
+            **self.optimiser_tensors(),
+            "actor_loss": self.stacked.actor_loss,
+            "critic_loss": self.stacked.critic_loss,
+        }
 
     def _find_unchanged(self, request: UpdateRequest) -> Iterator[tuple[torch.Tensor, Any]]:
         """Tensors, and the index in each that the update must leave as it is."""

@@ -20,7 +20,7 @@ from slicing_rllib.learning.cell_state import SamplingSettings
 from slicing_rllib.learning.pettingzoo_adapter import make_columnar
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, CellGroup, indices
 from slicing_rllib.learning.sampled_env import ColumnarEpisode, SampledEnv, Step
-from slicing_rllib.learning.stacked_mlp import forward
+from slicing_rllib.learning.stacked_actor import compute_logits
 
 HOOKS = ("on_episode_start", "on_episode_step", "on_episode_end", "on_sample_end")
 
@@ -152,8 +152,11 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         if settings.explores.all():
             return [sampled.random_action() for sampled in self.sampled], None
         obs = np.stack([sampled.columns.obs for sampled in self.sampled], axis=1)
-        noise = np.stack([sampled.noise(settings) for sampled in self.sampled], axis=1)
-        noisy = self._compute_actions(obs, torch.from_numpy(noise)).swapaxes(0, 1)
+        noise = None
+        if settings.noise_sigma.any():
+            drawn = np.stack([sampled.noise(settings) for sampled in self.sampled], axis=1)
+            noise = torch.from_numpy(drawn)
+        noisy = self._compute_actions(obs, noise).swapaxes(0, 1)
         actions = [
             sampled.add_exploration(np.ascontiguousarray(noisy[index]), settings)
             for index, sampled in enumerate(self.sampled)
@@ -174,13 +177,17 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         if self._actor_groups is not self.module.groups:
             self._actor_groups = self.module.groups
             self._actors = [
-                (indices(group.cells, self.env.cells), group.bank.layers("actor"))
+                (
+                    indices(group.cells, self.env.cells),
+                    group.bank.sizes.form,
+                    group.bank.layers("actor"),
+                )
                 for group in self._actor_groups
             ]
         device = self._actor_groups[0].bank.device
         by_group = [
-            (where, forward(layers, obs[where].to(device))[0].cpu())
-            for where, layers in self._actors
+            (where, compute_logits(form, layers, obs[where].to(device))[0].cpu())
+            for where, form, layers in self._actors
         ]
         if isinstance(by_group[0][0], slice):
             return by_group[0][1]

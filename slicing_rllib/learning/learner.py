@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
+from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, indices
 from slicing_rllib.learning.stacked_adam import Adam
@@ -19,11 +20,14 @@ class TD3Learner(TorchLearner):
     def build(self) -> None:
         """Build RLlib's module, move it into banks, and make the optimisers."""
         super().build()
+        self.counterfactual: CounterfactualReward | None = None
+        """The environment's counterfactual reward, if it offers one."""
         self.cell_order: tuple[str, ...] = ()
         """The order of cells in batches."""
         # RLlib may have moved each module to its device by itself, out of its bank.
         self.banked.rebuild_banks()
-        self._build_updates()
+        self.parts: list[tuple[CellUpdate, Any]] = []
+        """A `CellUpdate` per bank, and the indices of its cells in batches; made by `prepare`."""
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -37,6 +41,8 @@ class TD3Learner(TorchLearner):
             policy_delay=config.policy_delay,
             target_noise=config.target_noise,
             target_noise_clip=config.target_noise_clip,
+            actor_gradient=config.actor_gradient,
+            blend_critic_weight=config.blend_critic_weight,
         )
 
     @property
@@ -46,9 +52,14 @@ class TD3Learner(TorchLearner):
         assert isinstance(module, BankedMultiRLModule)
         return module
 
-    def set_cell_order(self, cells: Sequence[str]) -> None:
-        """Set the order of cells in batches; some of them may have no module."""
-        self.cell_order = tuple(cells)
+    def prepare(
+        self, cells: Sequence[str], counterfactual: CounterfactualReward | None = None
+    ) -> None:
+        """Set the order of cells in batches (some may have no module), and what they may climb.
+
+        Raises: ValueError where `actor_gradient` needs a counterfactual reward and there is none.
+        """
+        self.cell_order, self.counterfactual = tuple(cells), counterfactual
         self._build_updates()
 
     def update_stacked(self, request: UpdateRequest) -> Losses:
@@ -112,7 +123,7 @@ class TD3Learner(TorchLearner):
         """A `CellUpdate` per bank, and where its cells stand in batches."""
         self.parts = [
             (
-                CellUpdate(group.cells, group.bank, self.hyperparameters),
+                CellUpdate(group.cells, group.bank, self.hyperparameters, self.counterfactual),
                 indices(group.cells, self.cell_order or self.banked.cells),
             )
             for group in self.banked.groups
@@ -125,6 +136,7 @@ class TD3Learner(TorchLearner):
                 "cells": list(part.cells),
                 **{name: t.cpu().numpy().copy() for name, t in part.optimiser_tensors().items()},
                 "actor_loss": part.stacked.actor_loss.cpu().numpy().copy(),
+                "critic_loss": part.stacked.critic_loss.cpu().numpy().copy(),
             }
             for part, _ in self.parts
         ]
@@ -138,7 +150,8 @@ class TD3Learner(TorchLearner):
 
 def _copy_optimiser_rows(saved: Mapping[str, Any], part: CellUpdate) -> None:
     """Copy the rows of cells that are in both, if their networks have the same widths."""
-    tensors = part.optimiser_tensors() | {"actor_loss": part.stacked.actor_loss}
+    losses = {"actor_loss": part.stacked.actor_loss, "critic_loss": part.stacked.critic_loss}
+    tensors = part.optimiser_tensors() | losses
     pairs = [
         (part.cells.index(cell), row)
         for row, cell in enumerate(saved["cells"])

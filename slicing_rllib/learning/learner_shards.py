@@ -11,10 +11,11 @@ import numpy as np
 import ray
 import torch
 
+from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, Losses
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, Losses, UpdateParts
 
 DISPATCH_BYTES = 32 * 2**20
 """Size of the collected batches at which they are sent to the learners."""
@@ -37,7 +38,8 @@ class PackedRequests(NamedTuple):
     batch: tuple[np.ndarray, ...]
     paused: np.ndarray
     actors_held: np.ndarray
-    with_actor: np.ndarray
+    parts: np.ndarray
+    """(update, 2) booleans of `UpdateParts`."""
 
 
 class LearnerShards:
@@ -88,6 +90,7 @@ class LearnerShards:
         for index, shard in enumerate(shards):
             self._network_refs[index], loss_ref = _update_remotely.remote(
                 self._learner.hyperparameters,
+                self._learner.counterfactual,
                 shard.part.bank.sizes,
                 shard.part.cells[shard.rows],
                 self._frozen,
@@ -116,7 +119,7 @@ def _pack_requests(requests: Sequence[UpdateRequest], indices: np.ndarray) -> Pa
         tuple(np.stack(column) for column in zip(*(request.batch for request in own), strict=True)),
         np.stack([request.paused for request in own]),
         np.stack([request.actors_held for request in own]),
-        np.array([request.with_actor for request in own]),
+        np.array([request.parts for request in own]),
     )
 
 
@@ -132,6 +135,7 @@ def _merge_losses(
 
 def update_cells(
     hyperparameters: Hyperparameters,
+    counterfactual: CounterfactualReward | None,
     sizes: NetworkSizes,
     cells: tuple[str, ...],
     frozen: Mapping[str, Sequence[str]],
@@ -140,15 +144,15 @@ def update_cells(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Networks after these updates, and their losses (update, critic or actor, cell)."""
     torch.set_num_threads(1)
-    update = CellUpdate(cells, ParameterBank(len(cells), sizes), hyperparameters)
+    update = CellUpdate(cells, ParameterBank(len(cells), sizes), hyperparameters, counterfactual)
     update.restore(state)
     update.freeze(frozen)
     losses = []
-    for *batch, paused, held, with_actor in zip(
-        *requests.batch, requests.paused, requests.actors_held, requests.with_actor, strict=True
+    for *batch, paused, held, parts in zip(
+        *requests.batch, requests.paused, requests.actors_held, requests.parts, strict=True
     ):
         tensors = Batch(*(torch.tensor(array) for array in batch))
-        request = UpdateRequest(tensors, paused, held, bool(with_actor))
+        request = UpdateRequest(tensors, paused, held, UpdateParts(*parts.tolist()))
         losses.append(torch.stack(update.update(request)).numpy())
     return update.state(), np.stack(losses)
 

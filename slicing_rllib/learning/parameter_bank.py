@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from slicing_rllib.env import ActorForm
+from slicing_rllib.learning.stacked_mlp import Layers
+
 TRAINED = ("actor", "critic_1", "critic_2")
 KINDS = {
     "actor": ("actor",),
@@ -20,15 +23,14 @@ KINDS = {
 ALIGNMENT = 16
 """float32 numbers in a cache line."""
 
-Layers = list[tuple[Tensor, Tensor]]
-
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """Widths of a cell's networks, input and output included."""
+    """Widths of a cell's networks, input and output included, and the form of its actor."""
 
     actor: tuple[int, ...]
     critic: tuple[int, ...]
+    form: ActorForm
 
     def find_widths(self, network: str) -> tuple[int, ...]:
         """Widths of the network of that name, such as `target_critic_1`."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from slicing_rllib.env import ColumnarEnv, StepColumns
+from slicing_rllib.env import ColumnarEnv, CounterfactualReward, StepColumns
 from slicing_rllib.learning.rl_module import natural_key
 
 
@@ -30,7 +30,8 @@ class PettingZooColumns:
         ((obs,), (action,)) = next(iter(shapes))
         self.obs_size: int = obs
         self.action_size: int = action
-        self.outcome_size = 0
+        self.feedback_size = self.outcome_size = 0
+        self.counterfactual: CounterfactualReward | None = None
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
         """First observations of a new episode."""
@@ -78,5 +79,6 @@ class PettingZooColumns:
             truncated=np.array([bool(truncated.get(cell, False)) for cell in self.cells]),
             live=live,
             controlled=live & np.array([cell in agents for cell in self.cells]),
+            feedback=np.empty((len(self.cells), 0), np.float32),
             outcome=np.empty((len(self.cells), 0), np.float32),
         )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from slicing_rllib.env.columns import StepColumns
+from slicing_rllib.env import StepColumns
 
 Rows = Float32[np.ndarray, "*rows width"]
 
@@ -20,18 +20,21 @@ class Transitions(NamedTuple):
     next_obs: np.ndarray
     terminated: np.ndarray
     """0 or 1; truncation is not termination."""
+    feedback: np.ndarray
+    """What the step tells about every action; no columns where the environment does not say."""
     outcome: np.ndarray
     """What the reward was computed from; no columns where the environment does not tell."""
 
 
 def make_transitions(before: StepColumns, after: StepColumns) -> Transitions:
-    """One transition of each cell, from two successive steps of a columnar environment."""
+    """The transitions of all cells from one step to the next one."""
     return Transitions(
         before.obs,
         after.action,
         after.reward,
         after.obs,
         after.terminated.astype(np.float32),
+        after.feedback,
         after.outcome,
     )
 
@@ -47,6 +50,7 @@ class Replay:
         capacity: int,
         outcome_size: int = 0,
         precision: str = "float32",
+        feedback_size: int = 0,
     ) -> None:
         """`capacity` counts transitions per cell.
 
@@ -55,7 +59,8 @@ class Replay:
         """
         self.cells = tuple(cells)
         self.capacity, self.action_size = capacity, action_size
-        *self._cuts, width = np.cumsum([obs_size, action_size, 1, obs_size, 1, outcome_size])
+        sizes = [obs_size, action_size, 1, obs_size, 1, feedback_size, outcome_size]
+        *self._cuts, width = np.cumsum(sizes)
         self._rows = np.zeros((len(self.cells), capacity, width), precision)
         self._learned_from = self._rows[..., : self._cuts[-1]]
         self.size = np.zeros(len(self.cells), np.int64)
@@ -125,11 +130,18 @@ class Replay:
         return self.cells.index(cell)
 
     def _pack(self, step: Transitions) -> Rows:
-        obs, action, reward, next_obs, terminated, outcome = step
-        columns = [obs, action, reward[..., None], next_obs, terminated[..., None], outcome]
+        columns = [
+            step.obs,
+            step.action,
+            step.reward[..., None],
+            step.next_obs,
+            step.terminated[..., None],
+            step.feedback,
+            step.outcome,
+        ]
         return np.concatenate(columns, axis=-1, dtype=np.float32)
 
     def _unpack(self, rows: np.ndarray) -> Transitions:
         exact = rows.astype(np.float32, copy=False)
-        obs, action, reward, next_obs, terminated, outcome = np.split(exact, self._cuts, axis=-1)
-        return Transitions(obs, action, reward[..., 0], next_obs, terminated[..., 0], outcome)
+        obs, action, reward, next_obs, terminated, *rest = np.split(exact, self._cuts, axis=-1)
+        return Transitions(obs, action, reward[..., 0], next_obs, terminated[..., 0], *rest)

@@ -13,7 +13,9 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import nn
 
+from slicing_rllib.env import ActorForm
 from slicing_rllib.learning.parameter_bank import KINDS, TRAINED, NetworkSizes, ParameterBank
+from slicing_rllib.learning.stacked_actor import compute_logits
 
 NETWORKS = (*TRAINED, *(f"target_{network}" for network in TRAINED))
 
@@ -25,7 +27,12 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
         """Random weights from `model_config["init_seed"]`; targets equal to their networks."""
         sizes = compute_sizes(self)
         generator = torch.Generator().manual_seed(int(self.model_config["init_seed"]))
+        self._form = sizes.form
         self.actor = build_mlp(sizes.actor, generator)
+        if self._form.base_policy != "none":
+            # Zero output: a new actor answers with the base policy's split.
+            for parameter in self.actor[-1].parameters():
+                nn.init.zeros_(parameter)
         if not self.inference_only:
             self.critic_1 = build_mlp(sizes.critic, generator)
             self.critic_2 = build_mlp(sizes.critic, generator)
@@ -41,7 +48,11 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
         """Shares of the carrier for a batch of observations."""
-        return {Columns.ACTIONS: torch.softmax(self.actor(batch[Columns.OBS]), dim=-1)}
+        linear = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
+        layers = [(layer.weight[None], layer.bias[None]) for layer in linear]
+        obs = batch[Columns.OBS]
+        logits, _ = compute_logits(self._form, layers, obs.flatten(0, -2)[None])
+        return {Columns.ACTIONS: torch.softmax(logits[0], dim=-1).view(*obs.shape[:-1], -1)}
 
 
 class CellGroup(NamedTuple):
@@ -103,9 +114,12 @@ def compute_sizes(module: RLModule) -> NetworkSizes:
     """Widths of a cell's networks, from its spaces and the hidden layers in its `model_config`."""
     spaces: list[Any] = [module.observation_space, module.action_space]
     obs, action = (space.shape[0] for space in spaces)
-    hidden: Any = module.model_config
+    config: Any = module.model_config
+    form = ActorForm(action, config.get("actor", "mlp"), config.get("base_policy", "none"))
     return NetworkSizes(
-        (obs, *hidden["actor_hiddens"], action), (obs + action, *hidden["critic_hiddens"], 1)
+        form.compute_widths(obs, tuple(config["actor_hiddens"])),
+        (obs + action, *config["critic_hiddens"], 1),
+        form,
     )
 
 

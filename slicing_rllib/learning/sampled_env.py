@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32
 from slicing_rllib.env import ColumnarEnv, Counterfactual, StepColumns
 from slicing_rllib.learning.cell_state import SamplingSettings
 from slicing_rllib.learning.random_streams import CellStreams, Purpose, draw_normal, draw_simplex
-from slicing_rllib.learning.replay import Transitions
+from slicing_rllib.learning.replay import Transitions, make_transitions
 
 
 class Step(NamedTuple):
@@ -108,14 +108,7 @@ class SampledEnv:
         after = self.env.step_columns(action)
         self.steps += 1
         present = before.live & after.live
-        transitions = Transitions(
-            before.obs,
-            after.action,
-            after.reward,
-            after.obs,
-            after.terminated.astype(np.float32),
-            after.outcome,
-        )
+        transitions = make_transitions(before, after)
         done = after.terminated | after.truncated
         self.over = bool(done[after.live].all())
         self.episodes += self.over

@@ -7,7 +7,8 @@ the autograd graph costs more than the products themselves.
 import torch
 from torch import Tensor
 
-from slicing_rllib.learning.parameter_bank import Layers
+Layers = list[tuple[Tensor, Tensor]]
+"""Weight (network, out, in) and bias (network, out) of each layer."""
 
 # The gradient of ReLU in one pass, instead of a comparison, a conversion and a product.
 relu_gradient = torch.ops.aten.threshold_backward

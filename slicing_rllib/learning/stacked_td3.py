@@ -7,8 +7,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from slicing_rllib.env import CounterfactualReward
+from slicing_rllib.learning.actor_gradient import (
+    ActionGradient,
+    ActorGradientName,
+    Gradient,
+    blend_gradients,
+    counterfactual_gradient,
+)
 from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import KINDS, ParameterBank
+from slicing_rllib.learning.stacked_actor import backpropagate_logits, compute_logits
 from slicing_rllib.learning.stacked_adam import Adam
 from slicing_rllib.learning.stacked_mlp import (
     backward,
@@ -44,9 +53,33 @@ class Hyperparameters:
     target_noise_clip: float = 0.5
     """Largest absolute value of that noise."""
 
-    def updates_actor(self, update: int) -> bool:
-        """Whether the update of that number (from 0) is one that moves actor and targets too."""
-        return (update + 1) % self.policy_delay == 0
+    actor_gradient: ActorGradientName = "critic"
+    """What the actor climbs: its first critic (TD3), the counterfactual reward, or a blend."""
+    blend_critic_weight: float = 0.5
+    """Share of the critic's gradient in a blend, from 0 to 1."""
+
+    def plan_update(self, number: int) -> "UpdateParts":
+        """What the update of that number, from 0, moves.
+
+        TD3 moves the actor with every `policy_delay`-th update of the critics, on which it depends.
+        The counterfactual reward does not depend on the critics: there the actor moves with every
+        update, and the critics with every `policy_delay`-th.
+        """
+        is_delayed_update = (number + 1) % self.policy_delay == 0
+        match self.actor_gradient:
+            case "critic":
+                return UpdateParts(critics=True, actor=is_delayed_update)
+            case "counterfactual":
+                return UpdateParts(critics=is_delayed_update, actor=True)
+            case "blend":
+                return UpdateParts(critics=True, actor=True)
+
+
+class UpdateParts(NamedTuple):
+    """Which networks an update moves; target networks move when both do."""
+
+    critics: bool
+    actor: bool
 
 
 class Batch(NamedTuple):
@@ -57,11 +90,13 @@ class Batch(NamedTuple):
     reward: Tensor
     next_obs: Tensor
     terminated: Tensor
+    feedback: Tensor
+    """What the environment measured in the step; no columns where it measures nothing."""
     noise: Tensor
 
 
 class Losses(NamedTuple):
-    """Losses per cell; the actor's is that of its last update."""
+    """Losses per cell, each of the last update that moved the network."""
 
     critic: Tensor
     actor: Tensor
@@ -70,8 +105,21 @@ class Losses(NamedTuple):
 class StackedTD3:
     """Updates all rows of a bank; on a CPU in blocks that fit into a core's caches."""
 
-    def __init__(self, bank: ParameterBank, hyper: Hyperparameters) -> None:
-        """`bank` is updated in place."""
+    def __init__(
+        self,
+        bank: ParameterBank,
+        hyper: Hyperparameters,
+        counterfactual: CounterfactualReward | None = None,
+    ) -> None:
+        """`bank` is updated in place; `counterfactual` is needed unless the actor climbs a critic.
+
+        Raises: ValueError where it is needed and missing.
+        """
+        if counterfactual is None and hyper.actor_gradient != "critic":
+            raise ValueError(
+                f"actor_gradient {hyper.actor_gradient}: expected an environment that offers a "
+                "counterfactual reward; actor_gradient critic works with any"
+            )
         self.actor_adam = Adam(bank.flat["actor"])
         self.critic_adam = Adam(bank.flat["critics"])
         per_block = CELLS_PER_BLOCK if bank.device.type == "cpu" else bank.n_cells
@@ -79,20 +127,24 @@ class StackedTD3:
         grads = {kind: torch.zeros_like(bank.flat[kind][:per_block]) for kind in adams}
         starts = range(0, bank.n_cells, per_block)
         blocks = [slice(start, min(start + per_block, bank.n_cells)) for start in starts]
-        self.blocks = [(rows, _Block(bank, rows, adams, grads, hyper)) for rows in blocks]
+        self.blocks = [
+            (rows, _Block(bank, rows, adams, grads, hyper, counterfactual)) for rows in blocks
+        ]
+        self.critic_loss = torch.zeros(bank.n_cells, device=bank.device)
         self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
 
     @torch.no_grad()
-    def update(self, batch: Batch, *, with_actor: bool) -> Losses:
-        """One update of every cell's critics and, if asked for, of its actor and targets."""
-        critic_loss = torch.empty_like(self.actor_loss)
+    def update(self, batch: Batch, parts: UpdateParts) -> Losses:
+        """One update of those networks of every cell that `parts` names."""
         for rows, block in self.blocks:
             own = Batch(*(tensor[rows] for tensor in batch))
-            critic_loss[rows] = block.update_critics(own)
-            if with_actor:
+            if parts.critics:
+                self.critic_loss[rows] = block.update_critics(own)
+            if parts.actor:
                 self.actor_loss[rows] = block.update_actors(own)
+            if parts.critics and parts.actor:
                 block.update_targets()
-        return Losses(critic_loss, self.actor_loss.clone())
+        return Losses(self.critic_loss.clone(), self.actor_loss.clone())
 
 
 class _Block:
@@ -105,9 +157,10 @@ class _Block:
         adams: Mapping[str, Adam],
         grads: Mapping[str, Tensor],
         hyper: Hyperparameters,
+        counterfactual: CounterfactualReward | None,
     ) -> None:
         """Gradients are written into `grads`, which all blocks share: none outlives an update."""
-        self._hyper = hyper
+        self._hyper, self._form, self._counterfactual = hyper, bank.sizes.form, counterfactual
         flat = {kind: bank.flat[kind][rows] for kind in KINDS}
         self._layers = {kind: bank.layers(kind, part) for kind, part in flat.items()}
         self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
@@ -116,10 +169,12 @@ class _Block:
         self._adam_step = {kind: adams[kind].bind(rows, flat[kind], grad[kind]) for kind in adams}
         self._target_pairs = [(flat[f"target_{kind}"], flat[kind]) for kind in adams]
 
+        self._action_gradient = self._choose_gradient()
+
     def compute_target(self, batch: Batch) -> Tensor:
         """The value that both critics regress on, (cell, batch)."""
         hyper = self._hyper
-        logits, _ = forward(self._layers["target_actor"], batch.next_obs)
+        logits, _ = compute_logits(self._form, self._layers["target_actor"], batch.next_obs)
         noise = smoothing_noise(batch.noise, hyper.target_noise, hyper.target_noise_clip)
         action = softmax_shares(logits + noise)
         pairs = _repeat_for_twins(torch.cat([batch.next_obs, action], dim=-1))
@@ -129,6 +184,8 @@ class _Block:
 
     def update_critics(self, batch: Batch) -> Tensor:
         """One Adam step of the twin critics; returns the sum of their losses per cell."""
+        if self._hyper.actor_gradient != "critic" and self._counterfactual is not None:
+            batch = add_counterfactual_splits(batch, self._counterfactual)
         target = self.compute_target(batch).repeat_interleave(2, dim=0)[..., None]
         pairs = _repeat_for_twins(torch.cat([batch.obs, batch.action], dim=-1))
         q, inputs = forward(self._layers["critics"], pairs)
@@ -139,22 +196,51 @@ class _Block:
         return error.square().mean(dim=(1, 2)).view(-1, 2).sum(dim=1)
 
     def update_actors(self, batch: Batch) -> Tensor:
-        """One Adam step of the actor along the first critic's gradient; returns its loss."""
-        logits, actor_inputs = forward(self._layers["actor"], batch.obs)
+        """One Adam step of the actor up its objective; returns the objective's negative."""
+        logits, inputs = compute_logits(self._form, self._layers["actor"], batch.obs)
         action = softmax_shares(logits)
-        pairs = torch.cat([batch.obs, action], dim=-1)
-        q, critic_inputs = forward(self._first_critic, pairs)
-        grad = torch.full_like(q, -1.0 / q.shape[1])
-        grad = input_gradient(self._first_critic, critic_inputs, grad)
-        grad = softmax_gradient(action, grad[..., batch.obs.shape[-1] :])
-        backward(self._layers["actor"], actor_inputs, grad, self._grads["actor"])
+        objective, gradient = self._action_gradient(batch.obs, action, batch.feedback)
+        grad = softmax_gradient(action, -gradient)
+        backpropagate_logits(self._form, self._layers["actor"], inputs, grad, self._grads["actor"])
         self._adam_step["actor"](self._hyper.actor_lr)
-        return -q.mean(dim=(1, 2))
+        return -objective
 
     def update_targets(self) -> None:
         """Move every target network towards its online network by `tau`."""
         for target, online in self._target_pairs:
             target.lerp_(online, self._hyper.tau)
+
+    def _choose_gradient(self) -> Gradient:
+        if self._counterfactual is None or self._hyper.actor_gradient == "critic":
+            return self._climb_critic
+        climb = counterfactual_gradient(self._counterfactual)
+        if self._hyper.actor_gradient == "counterfactual":
+            return climb
+        return blend_gradients(climb, self._climb_critic, self._hyper.blend_critic_weight)
+
+    def _climb_critic(self, obs: Tensor, action: Tensor, feedback: Tensor) -> ActionGradient:
+        """The first critic's value and its gradient."""
+        q, inputs = forward(self._first_critic, torch.cat([obs, action], dim=-1))
+        grad = torch.full_like(q, 1.0 / q.shape[1])
+        grad = input_gradient(self._first_critic, inputs, grad)
+        return ActionGradient(q.mean(dim=(1, 2)), grad[..., obs.shape[-1] :])
+
+
+def add_counterfactual_splits(batch: Batch, counterfactual: CounterfactualReward) -> Batch:
+    """The second half of each cell's batch with other actions, and the rewards of those actions.
+
+    The other action is the one that was applied in the batch's previous transition. Without it, a
+    policy that explores nothing would show its critics only its own actions.
+    """
+    half = batch.action.shape[1] // 2
+    other = batch.action.roll(1, dims=1)[:, half:].contiguous()
+    reward = counterfactual.reward(batch.feedback[:, half:].cpu().numpy(), other.cpu().numpy())
+    return batch._replace(
+        action=torch.cat([batch.action[:, :half], other], dim=1),
+        reward=torch.cat(
+            [batch.reward[:, :half], torch.from_numpy(reward).to(batch.reward)], dim=1
+        ),
+    )
 
 
 def _repeat_for_twins(pairs: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class TD3(Algorithm):
         """Network steps so far, of all env runners together."""
         self.seconds_spent: defaultdict[str, float] = defaultdict(float)
         """Seconds spent on `sampling` and on `update` since the algorithm was built."""
-        self.td3_learner.set_cell_order(self.cells)
+        self.td3_learner.prepare(self.cells, env.counterfactual)
         self._update_loop = UpdateLoop(
             config, self.cells, self.replay, self.source_replay, self.cell_states, self.td3_learner
         )
@@ -92,13 +92,12 @@ class TD3(Algorithm):
 
     def _build_buffers(self, env: Any) -> None:
         config, sizes = self.config, (env.obs_size, env.action_size)
-        stored = (config.replay_capacity, env.outcome_size, config.replay_precision)
-        self.replay = Replay(self.cells, *sizes, *stored)
-        self.default_action_replay = Replay(
-            self.cells, *sizes, config.default_capacity, env.outcome_size
-        )
+        measured = {"outcome_size": env.outcome_size, "feedback_size": env.feedback_size}
+        stored = {"capacity": config.replay_capacity, "precision": config.replay_precision}
+        self.replay = Replay(self.cells, *sizes, **stored, **measured)
+        self.default_action_replay = Replay(self.cells, *sizes, config.default_capacity, **measured)
         """Transitions under the default action, by which cells are compared."""
-        self.source_replay = Replay(self.cells, *sizes, *stored)
+        self.source_replay = Replay(self.cells, *sizes, **stored, **measured)
         """Other cells' experience, where a cell keeps it apart from its own."""
 
     @property

@@ -13,16 +13,24 @@ from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.random_streams import Purpose, cell_key
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, TD3Module
 
-NOT_A_CELL = "__env__"
+ENV_SPACE_KEY = "__env__"
 
 
 class TD3Config(AlgorithmConfig):
-    """Defaults are the paper's; what it leaves open is Fujimoto et al.'s."""
+    """Settings of TD3 for many cells; `training` documents them.
+
+    Defaults are the paper's; what it leaves open is from Fujimoto et al. 2018.
+    """
 
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or _td3())
+        """`algo_class` is for subclasses of TD3."""
+        super().__init__(algo_class=algo_class or _import_td3())
         self.seed = 0
         self.gamma = 0.1
+        self.actor_gradient = "critic"
+        self.blend_critic_weight = 0.5
+        self.base_policy = "none"
+        self.actor = "mlp"
         self.actor_lr = 5e-4
         self.critic_lr = 1e-3
         self.tau = 0.005
@@ -34,12 +42,10 @@ class TD3Config(AlgorithmConfig):
         self.batch_size = 32
         self.replay_capacity = 10_000
         self.replay_precision = "float32"
-        """Or float16, where many cells need much memory."""
         self.default_capacity = 500
         self.actor_hiddens = (48, 24)
         self.critic_hiddens = (64, 24)
         self.networks: Mapping[str, Mapping[str, Any]] = {}
-        """Of single cells: `actor_hiddens`, `critic_hiddens` of their own."""
         self.steps_per_iteration = 100
         self.updates_per_step = 1
         self.sample_async = False
@@ -57,6 +63,10 @@ class TD3Config(AlgorithmConfig):
     def training(  # type: ignore[override]
         self,
         *,
+        actor_gradient: str | None = None,
+        blend_critic_weight: float | None = None,
+        base_policy: str | None = None,
+        actor: str | None = None,
         actor_lr: float | None = None,
         critic_lr: float | None = None,
         tau: float | None = None,
@@ -77,8 +87,42 @@ class TD3Config(AlgorithmConfig):
         sample_async: bool | None = None,
         **rllib: Any,
     ) -> "TD3Config":
-        """TD3's own settings; the others are RLlib's (gamma ...)."""
+        """TD3's own settings; all others are those of RLlib's `training`, such as `gamma`.
+
+        Args:
+            actor_gradient: What actors climb: `critic` (TD3), `counterfactual` (the reward that
+                the measured step would have given another action; the environment must offer it),
+                or `blend`.
+            blend_critic_weight: Share of the critic's gradient in a blend, 0 to 1.
+            base_policy: `persistence` adds the last columns of an observation, log shares of a
+                base policy, to the actor's output; `none` does not.
+            actor: `mlp`, or `equivariant` for one MLP that is applied to every slice.
+            actor_lr: Adam's learning rate of actors.
+            critic_lr: Adam's learning rate of critics.
+            tau: Share of the online networks that target networks take over per update, 0 to 1.
+            policy_delay: Updates of the critics per update of actor and targets; with a
+                counterfactual gradient, updates of the actor per update of critics and targets.
+            target_noise: Standard deviation of the noise on the target actor's logits.
+            target_noise_clip: Largest absolute value of that noise.
+            exploration_steps: Steps that each cell decides at random before it starts to learn.
+            exploration_noise: Standard deviation of the noise on acting policies' logits.
+            batch_size: Transitions per cell and update.
+            replay_capacity: Transitions that each cell's replay buffer keeps.
+            replay_precision: Type of stored transitions, `float32` or `float16`.
+            default_capacity: Transitions under the default action kept per cell, for transfer.
+            actor_hiddens: Widths of the actor's hidden layers.
+            critic_hiddens: Widths of the critics' hidden layers.
+            networks: By cell, `actor_hiddens` and `critic_hiddens` that differ from the others'.
+            steps_per_iteration: Network steps per call of `train`, of all env runners together.
+            updates_per_step: Updates of every cell per network step.
+            sample_async: Whether env runners sample the next iteration during this one's updates.
+            **rllib: RLlib's own arguments.
+        """
         ours = {
+            "actor_gradient": actor_gradient,
+            "blend_critic_weight": blend_critic_weight,
+            "base_policy": base_policy,
+            "actor": actor,
             "actor_lr": actor_lr,
             "critic_lr": critic_lr,
             "tau": tau,
@@ -106,28 +150,31 @@ class TD3Config(AlgorithmConfig):
 
     @property
     def is_multi_agent(self) -> bool:
+        """Always: one policy per cell."""
         return True
 
     def get_default_learner_class(self) -> type:
+        """`TD3Learner`."""
         return TD3Learner
 
-    def build_learner_group(self, **built: Any) -> Any:
-        """One learner here; `num_learners` others take cells off it (`learner_shards`)."""
+    def build_learner_group(self, **arguments: Any) -> Any:
+        """One local learner; the processes of `num_learners` are those of `learner_shards`."""
         config = self.copy(copy_frozen=False)
         config.num_learners = 0
-        return super(TD3Config, config).build_learner_group(**built)
+        return super(TD3Config, config).build_learner_group(**arguments)
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        return RLModuleSpec(module_class=TD3Module, model_config=self._networks_of(""))
+        """A spec without spaces, for RLlib's checks."""
+        return RLModuleSpec(module_class=TD3Module, model_config=self._make_model_config(""))
 
     def get_multi_rl_module_spec(
         self, *, spaces: Mapping[str, Any] | None = None, inference_only: bool = False, **_: Any
     ) -> MultiRLModuleSpec:
-        """A module for every cell that the environment may ever have."""
+        """A module for every cell of the environment, also those that are off at the start."""
         specs = {
             cell: self.module_spec(cell, *of_cell, inference_only=inference_only)
             for cell, of_cell in (spaces or {}).items()
-            if cell != NOT_A_CELL
+            if cell != ENV_SPACE_KEY
         }
         return MultiRLModuleSpec(
             multi_rl_module_class=BankedMultiRLModule,
@@ -138,28 +185,30 @@ class TD3Config(AlgorithmConfig):
     def module_spec(
         self, cell: str, obs: Any, action: Any, *, inference_only: bool = False
     ) -> RLModuleSpec:
-        """Of a cell's networks, from its spaces; its first weights depend on seed and name."""
+        """The module of a cell with these spaces; its weights depend on seed and cell name."""
         return RLModuleSpec(
             module_class=TD3Module,
             observation_space=obs,
             action_space=action,
             inference_only=inference_only,
-            model_config=self._networks_of(cell),
+            model_config=self._make_model_config(cell),
         )
 
-    def _networks_of(self, cell: str) -> dict[str, Any]:
+    def _make_model_config(self, cell: str) -> dict[str, Any]:
         key = (int(Purpose.INITIAL_WEIGHTS), cell_key(cell))
         seed = np.random.SeedSequence(self.seed or 0, spawn_key=key)
         own = {"actor_hiddens": self.actor_hiddens, "critic_hiddens": self.critic_hiddens}
         own |= self.networks.get(cell, {})
         return {
             **{name: tuple(widths) for name, widths in own.items()},
+            "actor": self.actor,
+            "base_policy": self.base_policy,
             "init_seed": int(seed.generate_state(1)[0]),
         }
 
 
-def _td3() -> type:
-    # The algorithm names its config, and the config its algorithm.
+def _import_td3() -> type:
+    # Imported late: the algorithm names its config class, and the config its algorithm class.
     from slicing_rllib.learning.td3 import TD3
 
     return TD3

@@ -51,7 +51,7 @@ class UpdateLoop:
             batch=self._sample_batch(),
             paused=~ready,
             actors_held=ready & (self._cell_states.actor_delay_updates > 0),
-            with_actor=self._learner.hyperparameters.updates_actor(self.updates),
+            parts=self._learner.hyperparameters.plan_update(self.updates),
         )
         self.updates += 1
         self._cell_states.count_update()
@@ -66,7 +66,7 @@ class UpdateLoop:
 
     def _sample_batch(self) -> Batch:
         """A batch per cell: its own experience, mixed with that of sources where asked for."""
-        columns = list(self._replay.sample(self._batch_picks.at(self.updates))[:5])
+        columns = list(self._replay.sample(self._batch_picks.at(self.updates))[:-1])
         share = np.where(self._source_replay.size > 0, self._cell_states.source_share, 0.0)
         if share.any():
             columns = self._mix_sources(columns, share)
@@ -80,5 +80,5 @@ class UpdateLoop:
         chosen = mixed < share[:, None]
         return [
             np.where(chosen if a.ndim == 2 else chosen[..., None], b, a)
-            for a, b in zip(own, from_sources[:5], strict=True)
+            for a, b in zip(own, from_sources[:-1], strict=True)
         ]

@@ -15,7 +15,9 @@ _TINY = 1e-30
 PerSlice = Float[np.ndarray, "cell slice"]
 
 
-def served_share(share: PerSlice, required: PerSlice) -> PerSlice:
+def served_share(
+    share: Float[np.ndarray, "*rows slice"], required: Float[np.ndarray, "*rows slice"]
+) -> Float[np.ndarray, "*rows slice"]:
     """a g(S/a): the share that a newly arrived packet sees, given what the offered traffic takes.
 
     g(rho) = 1 - rho up to saturation; beyond, 0.0196 / rho, so that it is continuous, and stays

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from slicing_rllib.env import slice_reward
+from slicing_rllib.env import ActorForm, slice_reward
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
@@ -180,7 +180,7 @@ def learnt_offline(
         sampled = replay.sample(rng.random(shape))[:5]
         noise = rng.standard_normal((*shape, action_size), np.float32)
         batch = Batch(*map(torch.from_numpy, (*sampled, noise)))
-        learner.update(batch, with_actor=target.hyper.updates_actor(number))
+        learner.update(batch, target.hyper.plan_update(number))
     return {name: view.numpy().copy() for name, view in bank.iterate_row(0)}
 
 
@@ -193,7 +193,11 @@ def _sizes(weights: PolicyWeights, obs_size: int, action_size: int) -> NetworkSi
         )
         return (fan_in, *(len(weights[f"{network}.{layer}.weight"]) for layer in layers))
 
-    return NetworkSizes(widths("actor", obs_size), widths("critic_1", obs_size + action_size))
+    return NetworkSizes(
+        widths("actor", obs_size),
+        widths("critic_1", obs_size + action_size),
+        ActorForm(action_size),
+    )
 
 
 def _newest(

@@ -1,18 +1,18 @@
-"""The growth curve's rows and picture; what they show is for `slicing-rllib bench simulator`."""
+"""The growth of the simulator's costs: measurement, rows and figure."""
 
 from itertools import starmap
 
 import pytest
 
-from slicing_rllib.benchmarks.simulator import GROWTH_SITES, Cost, rows
-from slicing_rllib.evaluation.figures import growth, save
+from slicing_rllib.benchmarks.simulator import Cost, make_rows, measure_costs
+from slicing_rllib.evaluation.figures import growth
 
 COSTS = list(starmap(Cost, [(12, 0.3, 0.1, 0.07), (48, 1.8, 1.0, 0.10), (192, 4.8, 4.0, 0.16)]))
 
 
-def test_a_step_is_held_against_twelve_cells_cell_by_cell():
-    """0.3 ms for 12 cells is 25 us a cell; 1.8 ms for 48 is 37.5 us, half as much again."""
-    found = {(row["name"], row["cells"]): row for row in rows(COSTS)}
+def test_the_time_per_cell_is_compared_with_that_of_twelve_cells():
+    """0.3 ms for 12 cells is 25 us per cell; 1.8 ms for 48 is 37.5 us, which is 1.5 times that."""
+    found = {(row["name"], row["cells"]): row for row in make_rows(COSTS)}
     assert found["simulator.step_ms", 12]["value"] == 0.3
     per_cell = found["simulator.us_per_cell_step", 48]
     assert (per_cell["value"], per_cell["ratio"]) == pytest.approx((37.5, 1.5))
@@ -21,11 +21,19 @@ def test_a_step_is_held_against_twelve_cells_cell_by_cell():
     assert found["simulator.peak_memory", 48]["unit"] == "GiB"
 
 
-def test_the_curve_reaches_from_4_to_1024_sites():
-    assert [rows * columns for rows, columns in GROWTH_SITES] == [4, 16, 64, 256, 1024]
+def test_sizes_up_to_the_largest_are_measured_in_processes_of_their_own():
+    messages = []
+    costs = measure_costs(turns=2, seconds=0.0, max_cells=50, on_message=messages.append)
+    small, large = costs
+    assert (small.cells, large.cells) == (12, 48)
+    assert 0 < small.step_ms < large.step_ms
+    assert 0 < small.peak_gib < 1
+    assert messages[:2] == ["preparing 12 cells", "preparing 48 cells"]
 
 
-def test_the_curve_is_drawn(tmp_path):
+def test_the_figure_shows_time_and_memory_over_cells():
     cells, step_ms, _, peak_gib = zip(*COSTS, strict=True)
-    paths = save(growth(cells, step_ms, peak_gib), tmp_path, "growth")
-    assert [path.name for path in paths] == ["growth.png", "growth.svg"]
+    time_axes, memory_axes = growth(cells, step_ms, peak_gib).axes
+    assert tuple(time_axes.lines[0].get_xdata()) == cells
+    assert tuple(time_axes.lines[0].get_ydata()) == step_ms
+    assert tuple(memory_axes.lines[0].get_ydata()) == peak_gib

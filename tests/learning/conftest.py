@@ -15,7 +15,8 @@ class KnownOptimum:
     cells = ("cell_1", "cell_2", "cell_10")
     obs_size = 3
     action_size = 2
-    outcome_size = 0
+    feedback_size = outcome_size = 0
+    counterfactual = None
 
     def __init__(self, episode_steps=50):
         self._episode_steps = episode_steps
@@ -44,6 +45,7 @@ class KnownOptimum:
             truncated=over,
             live=everywhere,
             controlled=everywhere,
+            feedback=np.empty((3, 0), np.float32),
             outcome=np.empty((3, 0), np.float32),
         )
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from slicing_rllib.env import ActorForm
 from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters
 
 CELLS = ("cell_1", "cell_2", "cell_3")
-SIZES = NetworkSizes((5, 8, 2), (7, 8, 1))
+SIZES = NetworkSizes((5, 8, 2), (7, 8, 1), ActorForm(2))
 NOBODY = np.zeros(3, bool)
 
 
@@ -29,8 +30,10 @@ def make_request(number, paused=NOBODY, held=NOBODY):
         return torch.randn(3, 16, *shape, generator=generator)
 
     action = torch.softmax(drawn(2), -1)
-    batch = Batch(drawn(5), action, drawn(), drawn(5), torch.zeros(3, 16), drawn(2))
-    return UpdateRequest(batch, paused, held, Hyperparameters().updates_actor(number))
+    batch = Batch(
+        drawn(5), action, drawn(), drawn(5), torch.zeros(3, 16), torch.zeros(3, 16, 0), drawn(2)
+    )
+    return UpdateRequest(batch, paused, held, Hyperparameters().plan_update(number))
 
 
 def only(cell):

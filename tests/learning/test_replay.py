@@ -19,12 +19,13 @@ def numbered(numbers, cells=None):
         numbers,
         ones,
         np.zeros(shape, np.float32),
+        -numbers[..., None],
         10 * numbers[..., None],
     )
 
 
 def filled(capacity=3, steps=0):
-    replay = Replay(("cell_1", "cell_2"), 2, 1, capacity, outcome_size=1)
+    replay = Replay(("cell_1", "cell_2"), 2, 1, capacity, outcome_size=1, feedback_size=1)
     for step in range(steps):
         replay.add(numbered([step, 10 + step]), np.array([True, True]))
     return replay
@@ -74,7 +75,7 @@ def test_an_unknown_cell_is_named():
 
 @given(st.integers(1, 5), st.integers(0, 12), st.integers(0, 12))
 def test_a_ring_holds_what_a_list_would(capacity, first, second):
-    replay = Replay(("cell_1",), 2, 1, capacity, outcome_size=1)
+    replay = Replay(("cell_1",), 2, 1, capacity, outcome_size=1, feedback_size=1)
     for number in range(first):
         replay.add(numbered([number]), np.array([True]))
     replay.seed("cell_1", numbered(100 + np.arange(second)))
@@ -97,7 +98,7 @@ def test_restored_it_is_the_same():
 def test_half_precision_takes_half_the_memory_and_gives_single_back():
     numbers = np.linspace(0, 1, 7, dtype=np.float32)
     single, half = (
-        Replay(("cell_1",), 2, 1, 10, outcome_size=1, precision=precision)
+        Replay(("cell_1",), 2, 1, 10, outcome_size=1, feedback_size=1, precision=precision)
         for precision in ("float32", "float16")
     )
     for replay in (single, half):

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from slicing_rllib.env import ActorForm
 from slicing_rllib.learning import stacked_td3 as update
 from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.rl_module import NETWORKS
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
 
-SIZES = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1))
+SIZES = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3))
 HYPER = Hyperparameters()
 
 
@@ -82,6 +83,7 @@ def batch_of(n_cells, generator, size=16):
         draw(),
         draw(5),
         (draw() < 0.1).float(),
+        draw(6),
         torch.randn((n_cells, size, 3), generator=generator),
     )
 
@@ -98,7 +100,7 @@ def test_twelve_cells_at_once_equal_twelve_separate_updates():
 
     for number in range(40):
         batch = batch_of(12, generator)
-        losses = stacked.update(batch, with_actor=HYPER.updates_actor(number))
+        losses = stacked.update(batch, HYPER.plan_update(number))
         ours = [
             cell.update(Batch(*(column[row] for column in batch)))
             for row, cell in enumerate(separate)
@@ -133,7 +135,7 @@ def test_so_many_cells_at_once_as_fit_the_caches_learn_the_bits_of_all_at_once(m
             bank.adopt(row, Networks(generator))
         stacked = update.StackedTD3(bank, HYPER)
         losses = [
-            stacked.update(batch_of(11, generator), with_actor=HYPER.updates_actor(number))
+            stacked.update(batch_of(11, generator), HYPER.plan_update(number))
             for number in range(4)
         ]
         return [*bank.flat.values(), *itertools.chain(*losses)]

@@ -16,6 +16,7 @@ def transitions(n):
         reward=np.arange(n, dtype=np.float32),
         next_obs=np.ones((n, 3), np.float32),
         terminated=np.zeros(n, np.float32),
+        feedback=np.zeros((n, 4), np.float32),
         outcome=np.ones((n, 4), np.float32),
     )
 

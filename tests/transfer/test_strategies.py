@@ -39,6 +39,7 @@ def experience(n, level):
         reward=np.zeros(n, np.float32),
         next_obs=np.zeros((n, 3), np.float32),
         terminated=np.zeros(n, np.float32),
+        feedback=np.zeros((n, 0), np.float32),
         outcome=np.full((n, 4), level, np.float32),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from slicing_rllib.baselines import make_policy
-from slicing_rllib.env import DecisionView, StepColumns
+from slicing_rllib.env import ActorForm, DecisionView, StepColumns
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import build_mlp
@@ -90,7 +90,8 @@ def _imitate(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[str
 
 def _make_actors(widths: tuple[int, ...], n_cells: int, seed: int) -> ParameterBank:
     """Untrained actors, drawn cell by cell from one generator."""
-    bank = ParameterBank(n_cells, NetworkSizes(widths, (1, 1)), ("actor",))
+    sizes = NetworkSizes(widths, (1, 1), ActorForm(widths[-1]))
+    bank = ParameterBank(n_cells, sizes, ("actor",))
     generator = torch.Generator().manual_seed(seed)
     for row in range(n_cells):
         fresh = dict(build_mlp(widths, generator).named_parameters())

@@ -85,7 +85,8 @@ def record_transitions(
     env: SlicingEnv, act: Callable[[StepColumns], np.ndarray], steps: int, seed: int
 ) -> Replay:
     """What all cells experience in `steps` network steps with the actions of `act`."""
-    replay = Replay(env.cells, env.obs_size, env.action_size, steps, env.outcome_size)
+    measured = {"outcome_size": env.outcome_size, "feedback_size": env.feedback_size}
+    replay = Replay(env.cells, env.obs_size, env.action_size, steps, **measured)
     before = env.reset_columns(seed)
     for _ in range(steps):
         after = env.step_columns(act(before))

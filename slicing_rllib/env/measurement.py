@@ -1,0 +1,100 @@
+"""What a cell measures of its last step, with or without measurement errors."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from slicing_rllib.env.counterfactual import needed_share, offered_share
+from slicing_rllib.env.max_min_split import max_min_split
+from slicing_rllib.radio import Scenario, StepKpis
+
+PerSlice = Float[np.ndarray, "cell slice"]
+
+NOISY_KPIS = ("throughput_mbps", "delay_ms", "load", "demand_mbps", "mean_inverse_rate")
+_SPAWN_FIXED, _SPAWN_STEP = 31, 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementError:
+    """Errors of what cells measure; rewards stay those of the network.
+
+    Raises: ValueError for a negative number.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    needed_share: float = 0.0
+    """Fixed relative error of each cell's and slice's needed share: log-normal, this sigma."""
+    kpi_noise: float = 0.0
+    """Relative error of throughput, delay, load, offered traffic and inverse rate, drawn anew in
+    every step: log-normal, this sigma."""
+    seed: int = 0
+    """What errors are drawn from."""
+
+    def __post_init__(self) -> None:
+        for name in ("needed_share", "kpi_noise", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"measurement_error.{name}: expected at least 0, got {getattr(self, name)}"
+                )
+
+
+class Measured(NamedTuple):
+    """KPIs of a step as the cells measured them, and what follows from them."""
+
+    kpis: StepKpis
+    offered: PerSlice
+    """S: share of the carrier that the offered traffic takes."""
+    needed: PerSlice
+    """m: served share at which a slice just meets both requirements."""
+
+    @property
+    def feedback(self) -> Float32[np.ndarray, "cell feedback"]:
+        """[S of all slices, m of all slices], for `SplitReward`."""
+        return np.concatenate([self.offered, self.needed], axis=1, dtype=np.float32)
+
+    @property
+    def base_split(self) -> PerSlice:
+        """The split that was best in the measured step: the persistence policy's answer."""
+        return max_min_split(self.offered, self.needed)
+
+
+class Measurement:
+    """Derives offered and needed shares from a step's KPIs."""
+
+    def __init__(self, scenario: Scenario, error: MeasurementError | None = None) -> None:
+        """`error` is for studies of robustness; without it KPIs are exact."""
+        self._scenario = scenario
+        self._error = error or MeasurementError()
+        shape = len(scenario.cells), scenario.n_slices
+        sequence = np.random.SeedSequence(self._error.seed, spawn_key=(_SPAWN_FIXED,))
+        normal = np.random.default_rng(sequence).standard_normal(shape)
+        self._needed_factor = np.exp(self._error.needed_share * normal)
+
+    def __call__(self, kpis: StepKpis, step: int) -> Measured:
+        """What the cells measure of network step `step`."""
+        if self._error.kpi_noise:
+            kpis = self._add_noise(kpis, step)
+        offered = offered_share(kpis.demand_mbps, kpis.mean_inverse_rate)
+        needed = needed_share(
+            kpis.prb_ratio,
+            offered,
+            kpis.throughput_mbps,
+            kpis.delay_ms,
+            self._scenario.sla_throughput_mbps,
+            self._scenario.sla_delay_ms,
+        )
+        return Measured(kpis, offered, needed * self._needed_factor)
+
+    def _add_noise(self, kpis: StepKpis, step: int) -> StepKpis:
+        # A function of the step alone, so that a restored environment draws the same errors.
+        key = (_SPAWN_STEP, step)
+        rng = np.random.default_rng(np.random.SeedSequence(self._error.seed, spawn_key=key))
+        noisy = {
+            name: getattr(kpis, name)
+            * np.exp(self._error.kpi_noise * rng.standard_normal(kpis.load.shape))
+            for name in NOISY_KPIS
+        }
+        return kpis._replace(**noisy)

@@ -1,0 +1,46 @@
+"""The ways of training that the benchmark compares this project with really train."""
+
+import numpy as np
+import pytest
+import torch
+
+from slicing_rllib.benchmarks.learning_peers.bare_loop import make_bare_loop
+from slicing_rllib.benchmarks.learning_peers.peer import Peer, get_network_sizes
+from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
+from slicing_rllib.benchmarks.learning_peers.separate_updates import (
+    _OneCell,
+    make_separate_updates,
+)
+from slicing_rllib.env import SlicingEnv
+from slicing_rllib.learning.stacked_td3 import Batch
+from slicing_rllib.radio import built_in
+
+
+@pytest.mark.parametrize("build", [make_bare_loop, make_separate_updates, Sb3TD3])
+def test_a_peer_makes_steps(build):
+    peer = build(built_in("paper"))
+
+    assert isinstance(peer, Peer)
+    assert peer.run(0.01) > 0
+
+
+def test_separate_updates_move_actor_critics_and_targets():
+    """Two updates: critics move in both, actor and targets in the second (policy delay 2)."""
+    cell = _OneCell(get_network_sizes(SlicingEnv(built_in("paper"))), seed=0)
+    before = {name: p.detach().clone() for name, p in cell.net.named_parameters()}
+    rng = np.random.default_rng(0)
+    obs_size, action_size = cell.net["actor"][0].in_features, cell.net["actor"][-1].out_features
+    columns = [(32, obs_size), (32, action_size), (32,), (32, obs_size)]
+    obs, action, reward, next_obs = (
+        torch.tensor(rng.random(shape), dtype=torch.float32) for shape in columns
+    )
+    batch = Batch(obs, action, reward, next_obs, torch.zeros(32), torch.zeros(32, action_size))
+
+    def list_moved():
+        after = dict(cell.net.named_parameters())
+        return {name.split(".")[0] for name in before if not after[name].equal(before[name])}
+
+    cell.update(batch)
+    assert list_moved() == {"critic_1", "critic_2"}
+    cell.update(batch)
+    assert len(list_moved()) == 6
