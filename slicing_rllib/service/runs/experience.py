@@ -85,8 +85,14 @@ def record_transitions(
     env: SlicingEnv, act: Callable[[StepColumns], np.ndarray], steps: int, seed: int
 ) -> Replay:
     """What all cells experience in `steps` network steps with the actions of `act`."""
-    measured = {"outcome_size": env.outcome_size, "feedback_size": env.feedback_size}
-    replay = Replay(env.cells, env.obs_size, env.action_size, steps, **measured)
+    replay = Replay(
+        env.cells,
+        env.obs_size,
+        env.action_size,
+        steps,
+        outcome_size=env.outcome_size,
+        feedback_size=env.feedback_size,
+    )
     before = env.reset_columns(seed)
     for _ in range(steps):
         after = env.step_columns(act(before))
