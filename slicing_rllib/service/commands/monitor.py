@@ -34,7 +34,7 @@ def monitor(
 
     Example: slicing-rllib monitor runs --port 8080
     """
-    from slicing_rllib.monitor import MonitorServer, monitor_app
+    from slicing_rllib.monitor import MonitorServer, make_monitor_app
     from slicing_rllib.service.console import out, print_json_line
     from slicing_rllib.service.errors import ConfigError, RunError
 
@@ -50,4 +50,4 @@ def monitor(
     with listener:
         url = f"http://{host}:{listener.getsockname()[1]}/"
         print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
-        MonitorServer(monitor_app(directory, allowed_hosts=allow_host or ())).run([listener])
+        MonitorServer(make_monitor_app(directory, allowed_hosts=allow_host or ())).run([listener])
