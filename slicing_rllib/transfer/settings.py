@@ -90,7 +90,8 @@ class DriftSettings:
 
     window_steps: int = 0
     """Environment steps in each of the two windows that are compared, the newest and the one
-    before it; at least 0. It should cover whole periods of the traffic. 0 disables the test."""
+    before it; at least 0. It should cover whole periods of the traffic. Below 150, two windows
+    have too few blocks for a p-value under 0.01. 0 disables the test."""
     alpha: float = 0.01
     """Significance level of the permutation test on [s, r], between 0 and 1. Two significant
     tests in a row are a detection."""
