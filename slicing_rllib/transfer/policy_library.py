@@ -203,7 +203,7 @@ def explain_refusal(
         message: kind of message in the cell's observation.
     """
     if len(bundle.slices) != slices:
-        return f"{len(bundle.slices)} slices, expected {slices}"
+        return f"has {len(bundle.slices)} slices, expected {slices}"
     if bundle.message != message:
         return f"observes the message {bundle.message!r}, expected {message!r}"
     return explain_mismatch(bundle.weights, like)

@@ -4,8 +4,11 @@ A stage is a frozen dataclass. `StageRecords` stores the stages of all cells as 
 algorithm's checkpointed `callback_state`, so that a run can stop and resume between any two
 iterations.
 
-    Collecting -> (Probing ->) Guarded -> Settled
-                               Guarded -> CoolingDown -> Guarded or Settled
+    Collecting  -> Probing, Guarded or Settled
+    Probing     -> Probing, Guarded or Settled
+    Guarded     -> CoolingDown or Settled
+    CoolingDown -> Guarded or Settled
+    Settled     -> Collecting, on drift or on request
 """
 
 from collections.abc import Mapping, MutableMapping

@@ -50,7 +50,7 @@ class WarmStartCallback(RLlibCallback):
         """Advance every cell that is being warm-started, and begin new warm starts."""
         records = StageRecords(algorithm.callback_state)
         for cell in algorithm.callback_state.pop(REQUESTS_KEY, []):
-            self.begin(algorithm, cell, "asked for")
+            self.begin(algorithm, cell, "requested")
         self._begin_deployed_cells(algorithm, records)
         for cell in records.list_unsettled():
             warm_start = CellWarmStart(algorithm, cell, self.settings, records)

@@ -6,6 +6,7 @@ import pytest
 
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.learning.td3 import Event
 from slicing_rllib.radio import built_in, hexagonal
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
 from slicing_rllib.transfer.settings import GuardSettings, VaeSettings
@@ -15,6 +16,18 @@ COLLECTED, JOINED, TOOK_OVER = 60, 100, 160
 """Steps at which the sources' default action ends, the target joins, and its policy acts."""
 QUICK_VAE = VaeSettings(updates=60, members=2)
 QUICK_GUARD = GuardSettings(window_steps=60, cool_down_steps=10)
+
+
+class Events(list):
+    """Reported events, the oldest first."""
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self]
+
+    def find(self, kind: str) -> Event:
+        """The first event of a kind."""
+        return next(event for event in self if event.kind == kind)
 
 
 @pytest.fixture
@@ -69,11 +82,11 @@ def build(ray_session: None, network: dict):
 
 
 @pytest.fixture
-def train_until() -> Callable[[TD3, int], list]:
+def train_until() -> Callable[[TD3, int], Events]:
     """A function that trains up to a step of each network and returns the reported events."""
 
-    def train(algorithm: TD3, steps: int) -> list:
-        events: list = []
+    def train(algorithm: TD3, steps: int) -> Events:
+        events = Events()
         workers = max(algorithm.config.num_env_runners or 0, 1)
         while algorithm.env_steps < steps * workers:
             algorithm.train()
