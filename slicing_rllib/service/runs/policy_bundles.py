@@ -44,7 +44,7 @@ def bundles_of(
         bundles[cell] = Bundle(
             weights=weights[cell],
             experience=experience[cell].learned_from,
-            default_experience=experience[cell].default,
+            default_action_experience=experience[cell].default,
             slices=tuple(spec.name for spec in config.scenario.slices),
             sla_throughput_mbps=tuple(config.scenario.sla_throughput_mbps[row].tolist()),
             sla_delay_ms=tuple(config.scenario.sla_delay_ms[row].tolist()),
