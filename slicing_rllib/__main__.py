@@ -1,6 +1,7 @@
-"""The command `slicing-rllib`, also as `python -m slicing_rllib`: every command, `bench` included.
+"""The command `slicing-rllib`, also callable as `python -m slicing_rllib`, with all its commands.
 
-`bench` stands above the service layer because it runs other commands; it is added here.
+`bench` is added here and not in `service.cli`: it runs other commands, so its package stands above
+the service layer.
 """
 
 import sys
@@ -9,7 +10,6 @@ from slicing_rllib.benchmarks import command as bench
 from slicing_rllib.service import cli
 
 cli.app.add_typer(bench.app, name="bench")
-
 
 run = cli.run
 

@@ -159,7 +159,13 @@ def _learn_inverted(algorithm: TD3, cell: str) -> Weights:
     """Returns the weights that a cell learns from its experience with rewards 1 - r."""
     experience = algorithm.replay.last(cell, EXPLORATION_STEPS + TRAINING_STEPS)
     inverted = experience._replace(reward=1.0 - experience.reward)
-    target = Target(cell, algorithm.fresh_weights(cell, 1), None, algorithm.hyperparameters)
+    target = Target(
+        cell,
+        algorithm.fresh_weights(cell, 1),
+        None,
+        algorithm.network_sizes(cell),
+        algorithm.hyperparameters,
+    )
     return learnt_offline(target, inverted, INVERTED_UPDATES, np.random.default_rng(0))
 
 

@@ -24,9 +24,10 @@ from slicing_rllib.learning.cell_state import CellStates
 from slicing_rllib.learning.events import Event
 from slicing_rllib.learning.iteration_stats import IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.learner import TD3Learner
+from slicing_rllib.learning.parameter_bank import NetworkSizes
 from slicing_rllib.learning.random_streams import Purpose, cell_key
 from slicing_rllib.learning.replay import Replay
-from slicing_rllib.learning.rl_module import NETWORKS, TD3Module
+from slicing_rllib.learning.rl_module import NETWORKS, TD3Module, compute_sizes
 from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.learning.stacked_td3 import Hyperparameters
 from slicing_rllib.learning.td3_config import TD3Config
@@ -290,6 +291,10 @@ class TD3(Algorithm):
     def hyperparameters(self) -> Hyperparameters:
         """Those of the update."""
         return self.td3_learner.hyperparameters
+
+    def network_sizes(self, module_id: str) -> NetworkSizes:
+        """Widths of a cell's networks, and the form of its actor."""
+        return compute_sizes(self.td3_learner.banked[module_id])
 
     def fresh_weights(self, module_id: str, attempt: int) -> dict[str, np.ndarray]:
         """Random initial weights for a cell; every `attempt` gives others."""

@@ -1,5 +1,5 @@
-"""The live page of a run: reads run directories, writes nothing, needs no Ray."""
+"""The live web page of a run: reads run directories, writes nothing, needs no Ray."""
 
-from slicing_rllib.monitor.server import MonitorServer, monitor_app
+from slicing_rllib.monitor.server import MonitorServer, make_monitor_app
 
-__all__ = ["MonitorServer", "monitor_app"]
+__all__ = ["MonitorServer", "make_monitor_app"]

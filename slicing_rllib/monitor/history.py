@@ -1,34 +1,50 @@
-"""What a run reported so far, in bounded memory: old iterations thin out, the newest stays."""
+"""The rows of metrics.jsonl as arrays of bounded size.
+
+If they become too large, every second of the older iterations is dropped.
+"""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
-from slicing_rllib.monitor.untrusted import mapping, number, numbers, text
+from slicing_rllib.monitor.untrusted import to_mapping, to_number, to_numbers, to_text
+from slicing_rllib.radio import Phase
 
 SCALARS = ("reward", "satisfaction", "phase", "critic_loss", "actor_loss", "replay_size")
 PER_SLICE = ("throughput_mbps", "delay_ms", "prb_ratio", "load")
-PROGRESS = ("iteration", "env_steps", "updates", "time_s", "reward_mean")
-PHASES = {"off": 0.0, "default": 1.0, "controlled": 2.0}
-SATISFIED = 0.95
+RUN_SCALARS = ("iteration", "env_steps", "updates", "time_s", "reward_mean")
+PHASES = {phase.name.lower(): float(phase) for phase in Phase}
+SATISFIED_RATIO = 0.95
 MAX_CELLS = 20_000
 MAX_SLICES = 16
+MAX_NAME_LENGTH = 200
+MAX_REFERENCES = 8
 MAX_POINTS = 600
 MAX_NUMBERS = 12_000_000
-"""Of all cells, fields and iterations together: 48 MB."""
+"""Numbers kept for all cells, fields and iterations together, which take 48 MB."""
 
 
 class Point(NamedTuple):
     """One iteration."""
 
     serial: int
+    """Number of the row among all rows read, from 1."""
     progress: dict[str, Any]
+    """Values of the whole run and means over its cells."""
     frame: Float32[np.ndarray, "cell field"]
+    """Values of each cell, NaN where the row has none."""
 
 
 class History:
-    """Rows of metrics.jsonl as arrays, NaN where a row says nothing."""
+    """The iterations of a run.
+
+    Attributes:
+        cells: index of each cell in the frames, by its name.
+        n_slices: number of slices of a cell.
+        points: the iterations that are kept, oldest first.
+        rows_seen: number of all rows added.
+    """
 
     def __init__(self) -> None:
         self.cells: dict[str, int] = {}
@@ -38,96 +54,104 @@ class History:
 
     @property
     def fields(self) -> list[str]:
+        """Names of the columns of a frame, such as `reward` and `delay_ms/0`."""
         per_slice = [f"{name}/{i}" for name in PER_SLICE for i in range(self.n_slices)]
         return [*SCALARS, *per_slice]
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Takes one row of metrics.jsonl."""
-        per_cell = mapping(row.get("cells"))
-        self._meet(per_cell)
-        frame = self._frame(per_cell)
+    def add_row(self, row: dict[str, Any]) -> None:
+        """Adds a row of metrics.jsonl."""
+        per_cell = to_mapping(row.get("cells"))
+        self._register(per_cell)
+        frame = self._make_frame(per_cell)
         self.rows_seen += 1
-        self.points.append(Point(self.rows_seen, _progress(row, frame), frame))
-        if len(self.points) > MAX_POINTS or self._n_numbers() > MAX_NUMBERS:
+        self.points.append(Point(self.rows_seen, _summarise(row, frame), frame))
+        if len(self.points) > MAX_POINTS or self._count_numbers() > MAX_NUMBERS:
             self.points = [*self.points[:-1:2], self.points[-1]]
 
-    def column(self, field: str, index: int) -> list[float | None]:
-        """One field of one cell over the iterations kept."""
+    def read_series(self, field: str, index: int) -> list[float | None]:
+        """One field of one cell over the iterations that are kept."""
         if field not in self.fields:
             return [None] * len(self.points)
-        at = self.fields.index(field)
-        return [_entry(point.frame, index, at) for point in self.points]
+        column = self.fields.index(field)
+        return [_read_entry(point.frame, index, column) for point in self.points]
 
-    def latest(self, field: str) -> list[float | None]:
-        """One field of all cells, as last reported."""
+    def read_latest(self, field: str) -> list[float | None]:
+        """One field of all cells in the newest iteration."""
         if not self.points or field not in self.fields:
             return [None] * len(self.cells)
-        at, frame = self.fields.index(field), self.points[-1].frame
-        return [_entry(frame, index, at) for index in range(len(self.cells))]
+        column, frame = self.fields.index(field), self.points[-1].frame
+        return [_read_entry(frame, index, column) for index in range(len(self.cells))]
 
-    def _meet(self, per_cell: dict[str, Any]) -> None:
+    def _register(self, per_cell: dict[str, Any]) -> None:
         for name in per_cell:
-            if name not in self.cells and len(self.cells) < MAX_CELLS and len(name) <= 200:
+            if (
+                name not in self.cells
+                and len(self.cells) < MAX_CELLS
+                and len(name) <= MAX_NAME_LENGTH
+            ):
                 self.cells[name] = len(self.cells)
         if self.n_slices == 0:
-            self.n_slices = _slices_in(per_cell)
+            self.n_slices = _count_slices(per_cell)
 
-    def _frame(self, per_cell: dict[str, Any]) -> Float32[np.ndarray, "cell field"]:
+    def _make_frame(self, per_cell: dict[str, Any]) -> Float32[np.ndarray, "cell field"]:
         frame = np.full((len(self.cells), len(self.fields)), np.nan, np.float32)
         for name, kpis in per_cell.items():
             if name in self.cells:
-                frame[self.cells[name]] = self._values(mapping(kpis))
+                frame[self.cells[name]] = self._read_values(to_mapping(kpis))
         return frame
 
-    def _values(self, kpis: dict[str, Any]) -> Float32[np.ndarray, " field"]:
-        values = [_phase(kpis.get(key)) if key == "phase" else number(kpis.get(key))
+    def _read_values(self, kpis: dict[str, Any]) -> Float32[np.ndarray, " field"]:
+        values = [_read_phase(kpis.get(key)) if key == "phase" else to_number(kpis.get(key))
                   for key in SCALARS]  # fmt: skip
         for name in PER_SLICE:
-            values += numbers(kpis.get(name), self.n_slices)
+            values += to_numbers(kpis.get(name), self.n_slices)
         with np.errstate(over="ignore"):
             return np.array(values, np.float32)
 
-    def _n_numbers(self) -> int:
+    def _count_numbers(self) -> int:
         return len(self.points) * self.points[-1].frame.size
 
 
-def _slices_in(per_cell: dict[str, Any]) -> int:
-    lists = [mapping(kpis).get(name) for kpis in per_cell.values() for name in PER_SLICE]
+def _count_slices(per_cell: dict[str, Any]) -> int:
+    lists = [to_mapping(kpis).get(name) for kpis in per_cell.values() for name in PER_SLICE]
     return min(max((len(x) for x in lists if isinstance(x, list)), default=0), MAX_SLICES)
 
 
-def _phase(value: Any) -> float | None:
-    return PHASES.get(value.lower()) if isinstance(value, str) else number(value)
+def _read_phase(value: Any) -> float | None:
+    return PHASES.get(value.lower()) if isinstance(value, str) else to_number(value)
 
 
-def _entry(frame: Float32[np.ndarray, "cell field"], cell: int, field: int) -> float | None:
+def _read_entry(frame: Float32[np.ndarray, "cell field"], cell: int, field: int) -> float | None:
     if cell >= frame.shape[0] or field >= frame.shape[1]:
         return None
-    return rounded(float(frame[cell, field]))
+    return round_to_five_digits(float(frame[cell, field]))
 
 
-def rounded(value: float) -> float | None:
-    """Five significant digits: a page needs no more, and a line is short."""
+def round_to_five_digits(value: float) -> float | None:
+    """The value with five significant digits, which keeps the messages small; None for NaN."""
     return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
-def _progress(row: dict[str, Any], frame: Float32[np.ndarray, "cell field"]) -> dict[str, Any]:
-    progress: dict[str, Any] = {name: number(row.get(name)) for name in PROGRESS}
-    reward, satisfaction = (_finite(frame[:, SCALARS.index(name)]) for name in
+def _summarise(row: dict[str, Any], frame: Float32[np.ndarray, "cell field"]) -> dict[str, Any]:
+    progress: dict[str, Any] = {name: to_number(row.get(name)) for name in RUN_SCALARS}
+    reward, satisfaction = (_select_finite(frame[:, SCALARS.index(name)]) for name in
                             ("reward", "satisfaction"))  # fmt: skip
     if progress["reward_mean"] is None and reward.size:
-        progress["reward_mean"] = rounded(float(reward.mean()))
+        progress["reward_mean"] = round_to_five_digits(float(reward.mean()))
     if satisfaction.size:
-        progress["satisfaction_mean"] = rounded(float(satisfaction.mean()))
-        progress["cells_below"] = int((satisfaction < SATISFIED).sum())
+        progress["satisfaction_mean"] = round_to_five_digits(float(satisfaction.mean()))
+        progress["cells_below"] = int((satisfaction < SATISFIED_RATIO).sum())
         progress["cells_live"] = int(satisfaction.size)
-    progress["references"] = _references(row.get("references"))
+    progress["references"] = _read_references(row.get("references"))
     return progress
 
 
-def _references(value: Any) -> dict[str, float | None]:
-    return {text(key, at_most=60): number(level) for key, level in list(mapping(value).items())[:8]}
+def _read_references(value: Any) -> dict[str, float | None]:
+    return {
+        to_text(key, max_length=60): to_number(level)
+        for key, level in list(to_mapping(value).items())[:MAX_REFERENCES]
+    }
 
 
-def _finite(values: Float32[np.ndarray, " cell"]) -> Float32[np.ndarray, " live"]:
+def _select_finite(values: Float32[np.ndarray, " cell"]) -> Float32[np.ndarray, " live"]:
     return values[np.isfinite(values)]

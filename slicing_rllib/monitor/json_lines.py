@@ -1,4 +1,4 @@
-"""Follows a file of JSON lines while somebody else writes it; believes nothing that it reads."""
+"""Reads a file of JSON lines while another process writes it, and tolerates any content."""
 
 import json
 import os
@@ -9,59 +9,59 @@ from typing import Any, BinaryIO, NamedTuple
 
 MAX_LINE_BYTES = 16 * 2**20
 MAX_READ_BYTES = 64 * 2**20
-"""Most that one call reads; the next call goes on there."""
+"""Limit of one call of `read`; the next call continues from there."""
 
 
-class News(NamedTuple):
-    """What was written since the last look."""
+class NewRows(NamedTuple):
+    """What was written since the previous call."""
 
     rows: list[dict[str, Any]]
     restarted: bool
-    """The file is another one, or shorter: what was read before is void."""
+    """The file was replaced or has become shorter, so rows read earlier are no longer valid."""
 
 
 class JsonLinesTail:
-    """Complete lines of a growing file, each once; lines that are not JSON objects are counted."""
+    """Reads each complete line of a growing file once and counts lines that are no JSON objects."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.unreadable_lines = 0
-        self._forget()
+        self._reset()
 
-    def read(self) -> News:
-        """Objects of the lines completed since the last call; none while there is no file."""
+    def read(self) -> NewRows:
+        """Objects of the lines that were completed since the previous call; none without a file."""
         try:
             with open_regular(self.path) as file:
-                restarted = self._is_another(file)
-                return News(list(self._rows(file)), restarted)
+                restarted = self._detect_restart(file)
+                return NewRows(list(self._read_rows(file)), restarted)
         except OSError:
-            return News([], False)
+            return NewRows([], False)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._identity: tuple[int, int] | None = None
         self._offset = 0
         self._rest = b""
         self._skipping = False
 
-    def _is_another(self, file: BinaryIO) -> bool:
+    def _detect_restart(self, file: BinaryIO) -> bool:
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
-        void = self._identity is not None and (
+        restarted = self._identity is not None and (
             self._identity != identity or status.st_size < self._offset
         )
-        if void:
-            self._forget()
+        if restarted:
+            self._reset()
             self.unreadable_lines = 0
         self._identity = identity
-        return void
+        return restarted
 
-    def _rows(self, file: BinaryIO) -> Iterator[dict[str, Any]]:
+    def _read_rows(self, file: BinaryIO) -> Iterator[dict[str, Any]]:
         file.seek(self._offset)
         data = file.read(MAX_READ_BYTES)
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            row = None if self._skipping else parsed(line)
+            row = None if self._skipping else parse_line(line)
             self._skipping = False
             if row is not None:
                 yield row
@@ -71,8 +71,8 @@ class JsonLinesTail:
             self._rest, self._skipping = b"?", True
 
 
-def parsed(line: bytes) -> dict[str, Any] | None:
-    """The JSON object of a line, NaN and infinities as None; None for anything else."""
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object of a line, with None for NaN and infinity; None for anything else."""
     if len(line) > MAX_LINE_BYTES:
         return None
     try:
@@ -83,7 +83,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """The file, unless it is a link, a pipe or a device. Raises: OSError."""
+    """Opens a file. Raises: OSError if it is missing, a link, a pipe or a device."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -91,10 +91,10 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_whole(path: Path, *, at_most: int) -> bytes:
-    """Content of a small regular file. Raises: OSError, also for one that is larger."""
+def read_small(path: Path, *, max_bytes: int) -> bytes:
+    """The content of a regular file. Raises: OSError, also if it is larger than `max_bytes`."""
     with open_regular(path) as file:
-        data = file.read(at_most + 1)
-    if len(data) > at_most:
-        raise OSError(f"{path}: expected at most {at_most} bytes")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(f"{path}: expected at most {max_bytes} bytes")
     return data

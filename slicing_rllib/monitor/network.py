@@ -1,4 +1,4 @@
-"""Where the sites of a run stand, from its config; a plain grid where the config can't say."""
+"""The network of a run as the page draws it, read from the run's config."""
 
 import re
 from pathlib import Path
@@ -8,46 +8,49 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from slicing_rllib.monitor.json_lines import read_whole
-from slicing_rllib.monitor.untrusted import mapping, number
+from slicing_rllib.monitor.json_lines import read_small
+from slicing_rllib.monitor.untrusted import to_mapping, to_number
 from slicing_rllib.radio import Scenario, built_in
 
 MAX_CONFIG_BYTES = 2**18
 MAX_NESTING = 40
 MAX_CELLS = 20_000
 MAX_CELLS_WITH_NEIGHBOURS = 240
-"""Beyond, the neighbour graph takes longer than a page should wait; the page says so."""
+"""For more cells, computing the neighbours takes too long for a page; it then shows none."""
 
 
-def network_of(run_directory: Path) -> dict[str, Any]:
-    """Sites, sectors, slices, SLAs and neighbours; `problem` says why some of it is missing."""
+def read_network(run_directory: Path) -> dict[str, Any]:
+    """Sites, sectors, slices, SLAs and neighbours of a run.
+
+    If the config cannot be read, there are no cells, and `problem` is the reason in one line.
+    """
     try:
         scenario = read_scenario(run_directory / "config.yaml")
     except (OSError, ValueError, ValidationError, yaml.YAMLError, RecursionError) as error:
-        return {"cells": [], "slices": [], "problem": _one_line(error)}
-    return described(scenario)
+        return {"cells": [], "slices": [], "problem": _format_error(error)}
+    return describe_network(scenario)
 
 
 def read_scenario(path: Path) -> Scenario:
     """The scenario of a resolved config. Raises: OSError, ValueError, yaml.YAMLError."""
-    document = read_whole(path, at_most=MAX_CONFIG_BYTES)
+    document = read_small(path, max_bytes=MAX_CONFIG_BYTES)
     _refuse_deep(document)
     _refuse_aliases(document)
-    spec = mapping(yaml.safe_load(document)).get("scenario")
+    spec = to_mapping(yaml.safe_load(document)).get("scenario")
     if isinstance(spec, str):
         return built_in(spec)
-    _refuse_huge(mapping(mapping(spec).get("layout")))
+    _refuse_huge(to_mapping(to_mapping(spec).get("layout")))
     return TypeAdapter(Scenario).validate_python(spec)
 
 
-def described(scenario: Scenario) -> dict[str, Any]:
-    """The network as the page draws it; lengths in m, angles anticlockwise from east."""
+def describe_network(scenario: Scenario) -> dict[str, Any]:
+    """The network as JSON. Lengths are in m, angles in degrees anticlockwise from east."""
     cells = [
         {"site": site, "azimuth_deg": azimuth, "half_width_deg": 180 / len(spec.mast.azimuths_deg)}
         for site, spec in enumerate(scenario.sites)
         for azimuth in spec.mast.azimuths_deg
     ]
-    neighbours = _neighbours(scenario)
+    neighbours = _list_neighbours(scenario)
     for index, cell in enumerate(cells):
         cell |= {
             "id": scenario.cells[index],
@@ -59,21 +62,21 @@ def described(scenario: Scenario) -> dict[str, Any]:
     return {
         "name": scenario.name,
         "sites_m": sites,
-        "reach_m": _reach_m(np.array(sites)),
+        "reach_m": _compute_reach_m(np.array(sites)),
         "cells": cells,
         "slices": [spec.name for spec in scenario.slices],
         "problem": None,
     }
 
 
-def _neighbours(scenario: Scenario) -> list[list[str]] | None:
+def _list_neighbours(scenario: Scenario) -> list[list[str]] | None:
     if len(scenario.cells) > MAX_CELLS_WITH_NEIGHBOURS:
         return None
     return [[scenario.cells[i] for i in row if i >= 0] for row in scenario.neighbours]
 
 
-def _reach_m(sites_m: np.ndarray) -> list[float]:
-    """Per site, how far its sectors are drawn: they tile the plane if the sites are hexagonal."""
+def _compute_reach_m(sites_m: np.ndarray) -> list[float]:
+    """For each site, the radius of its sectors. On a hexagonal grid they cover the plane."""
     if len(sites_m) < 2:
         return [250.0] * len(sites_m)
     reach = []
@@ -84,7 +87,7 @@ def _reach_m(sites_m: np.ndarray) -> list[float]:
 
 
 def _refuse_deep(document: bytes) -> None:
-    """YAML's parser takes quadratic time on deep nesting, so it does not get to see any."""
+    """Raises: ValueError for deep nesting, on which YAML's parser takes quadratic time."""
     depth = deepest = 0
     for sign in re.findall(rb"[\[\]{}]", document):
         depth += 1 if sign in b"[{" else -1
@@ -96,23 +99,26 @@ def _refuse_deep(document: bytes) -> None:
 
 
 def _refuse_aliases(document: bytes) -> None:
-    """A few aliases can stand for billions of values; a resolved config has none."""
+    """Raises: ValueError for aliases: a few of them can expand to billions of values.
+
+    A resolved config has none.
+    """
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(document)):
         raise ValueError("config.yaml: expected no YAML aliases")
 
 
 def _refuse_huge(layout: dict[str, Any]) -> None:
-    """A few numbers can describe a network that no memory holds."""
-    rows, columns = (number(layout.get(key)) or 0 for key in ("rows", "columns"))
-    rings = number(layout.get("rings")) or 0
+    """Raises: ValueError for a layout whose network would not fit into memory."""
+    rows, columns = (to_number(layout.get(key)) or 0 for key in ("rows", "columns"))
+    rings = to_number(layout.get("rings")) or 0
     n_sites = max(rows * columns, 3 * rings * (rings + 1) + 1)
-    azimuths = mapping(layout.get("mast")).get("azimuths_deg")
+    azimuths = to_mapping(layout.get("mast")).get("azimuths_deg")
     n_cells = n_sites * (len(azimuths) if isinstance(azimuths, list) else 3)
     if n_cells > MAX_CELLS:
         raise ValueError(f"config.yaml: expected at most {MAX_CELLS} cells, got {n_cells:.0f}")
 
 
-def _one_line(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,4 +1,4 @@
-"""Finds run directories below a root, and nothing outside it."""
+"""Finds the run directories in a folder, and nothing outside of it."""
 
 import os
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ MAX_FOLDERS = 5_000
 
 
 def find_runs(root: Path) -> dict[str, Path]:
-    """Run id (path below the root) -> directory; the root itself is "." if it is a run."""
+    """Run directories by their ID, the path relative to the root; "." is the root itself."""
     runs: dict[str, Path] = {}
-    for number, folder in enumerate(_folders(root, MAX_DEPTH)):
+    for number, folder in enumerate(_iterate_folders(root, MAX_DEPTH)):
         if len(runs) >= MAX_RUNS or number >= MAX_FOLDERS:
             break
         if any((folder / name).is_file() for name in RUN_FILES):
@@ -22,41 +22,41 @@ def find_runs(root: Path) -> dict[str, Path]:
     return runs
 
 
-def newest_first(runs: dict[str, Path]) -> list[dict[str, Any]]:
-    """What the run picker lists."""
-    listed = [
-        {"id": run_id, "name": folder.name or run_id, "changed_s": changed_s(folder)}
+def list_newest_first(runs: dict[str, Path]) -> list[dict[str, Any]]:
+    """ID, name and time of the last change of each run, for the page's list of runs."""
+    rows = [
+        {"id": run_id, "name": folder.name or run_id, "changed_s": read_change_time_s(folder)}
         for run_id, folder in runs.items()
     ]
-    return sorted(listed, key=lambda run: -run["changed_s"])
+    return sorted(rows, key=lambda run: -run["changed_s"])
 
 
-def changed_s(folder: Path) -> float:
-    """When a run last wrote, seconds since the epoch; 0 for one that has not."""
-    return max(modified_s(folder / name) for name in RUN_FILES)
+def read_change_time_s(folder: Path) -> float:
+    """When a run last wrote, in seconds since the epoch; 0 if it has not written yet."""
+    return max(read_modification_time_s(folder / name) for name in RUN_FILES)
 
 
-def modified_s(path: Path) -> float:
-    """When a file was last written, seconds since the epoch; 0 if there is none."""
+def read_modification_time_s(path: Path) -> float:
+    """When a file was last written, in seconds since the epoch; 0 if it does not exist."""
     try:
         return path.lstat().st_mtime
     except OSError:
         return 0.0
 
 
-def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """The folder and those below it; links are not followed."""
+def _iterate_folders(folder: Path, depth: int) -> Iterator[Path]:
+    """The folder and its subfolders up to a depth. Links are not followed."""
     yield folder
     if depth == 0:
         return
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _is_folder(entry))
+            names = sorted(entry.name for entry in entries if _may_hold_runs(entry))
     except OSError:
         return
     for name in names[:MAX_FOLDERS]:
-        yield from _folders(folder / name, depth - 1)
+        yield from _iterate_folders(folder / name, depth - 1)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _may_hold_runs(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False) and entry.name not in ("checkpoints", "figures")

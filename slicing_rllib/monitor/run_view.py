@@ -1,4 +1,4 @@
-"""One run as a page sees it: followed while it is written, told as snapshots and changes."""
+"""A run as the page shows it: snapshots, and changes while the run is written."""
 
 import json
 import threading
@@ -8,57 +8,66 @@ from pathlib import Path
 from typing import Any
 
 from slicing_rllib.monitor.history import PER_SLICE, SCALARS, History, Point
-from slicing_rllib.monitor.json_lines import JsonLinesTail, read_whole
-from slicing_rllib.monitor.network import network_of
-from slicing_rllib.monitor.run_files import changed_s, modified_s
-from slicing_rllib.monitor.untrusted import mapping, number, plain, text
+from slicing_rllib.monitor.json_lines import JsonLinesTail, read_small
+from slicing_rllib.monitor.network import read_network
+from slicing_rllib.monitor.run_files import read_change_time_s, read_modification_time_s
+from slicing_rllib.monitor.untrusted import to_mapping, to_number, to_plain, to_text
 
 MAX_EVENTS = 2_000
 MAX_SUMMARY_BYTES = 4 * 2**20
 MIN_REFRESH_S = 0.3
-ANEW_WITHOUT = ("epoch", "cells", "config")
-"""A reader whose cursor differs in one of these begins anew."""
+SNAPSHOT_KEYS = ("epoch", "cells", "config")
+"""If one of these keys of a reader's cursor has changed, the reader gets a new snapshot."""
 MAP_FIELDS = ("satisfaction", "reward", "phase")
 
 
 class RunView:
-    """Reads a run directory for any number of readers, each from its own thread."""
+    """Reads a run directory for any number of readers in different threads.
+
+    Args:
+        folder: the run directory.
+        run_id: the run's ID on the page.
+    """
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self.folder = folder
         self.run_id = run_id
         self._lock = threading.Lock()
         self._network: dict[str, Any] | None = None
-        self._network_of_s = -1.0
+        self._network_time_s = -1.0
         self._read_at_s = 0.0
-        self._begin()
+        self._reset()
 
-    def snapshot(self) -> dict[str, Any]:
-        """All that a page needs to begin."""
+    def make_snapshot(self) -> dict[str, Any]:
+        """The whole state of the run."""
         with self._lock:
             self._refresh()
             return {
                 "run": self.run_id,
                 "network": self._network,
                 "cells": list(self._history.cells),
-                "progress": [_told(point) for point in self._history.points],
-                "latest": self._latest(),
+                "progress": [_format_point(point) for point in self._history.points],
+                "latest": self._read_latest(),
                 "events": list(self._events),
-                **self._standing(),
+                **self._read_state(),
             }
 
-    def changes(self, since: dict[str, Any]) -> dict[str, Any] | None:
-        """What is new since a cursor; a whole snapshot if that is not enough; None if nothing."""
+    def read_changes(self, since: dict[str, Any]) -> dict[str, Any] | None:
+        """What has changed since a cursor: the changes, a snapshot, or None if nothing has.
+
+        Args:
+            since: the `cursor` of the reader's last snapshot or changes; {} at first.
+        """
         with self._lock:
             self._refresh()
-            if self._cursor() == since:
+            if self._make_cursor() == since:
                 return None
-            same = all(self._cursor()[key] == since.get(key) for key in ANEW_WITHOUT)
-            news = self._news(since) if same else None
-        return news or self.snapshot()
+            same = all(self._make_cursor()[key] == since.get(key) for key in SNAPSHOT_KEYS)
+            changes = self._collect_changes(since) if same else None
+        return changes or self.make_snapshot()
 
-    def cell(self, name: str) -> dict[str, Any] | None:
-        """History of a cell, or None for one that the run doesn't know."""
+    def read_cell(self, name: str) -> dict[str, Any] | None:
+        """The history of a cell; None if the run has no such cell."""
         with self._lock:
             self._refresh()
             index = self._history.cells.get(name)
@@ -69,12 +78,12 @@ class RunView:
                 "cell": name,
                 "iteration": [point.progress["iteration"] for point in points],
                 "env_steps": [point.progress["env_steps"] for point in points],
-                **{field: self._history.column(field, index) for field in SCALARS},
-                **{field: self._per_slice(field, index) for field in PER_SLICE},
-                "neighbours": self._neighbours(name),
+                **{field: self._history.read_series(field, index) for field in SCALARS},
+                **{field: self._read_slices(field, index) for field in PER_SLICE},
+                "neighbours": self._read_neighbours(name),
             }
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._metrics = JsonLinesTail(self.folder / "metrics.jsonl")
         self._event_lines = JsonLinesTail(self.folder / "events.jsonl")
         self._history = History()
@@ -88,90 +97,90 @@ class RunView:
         self._read_network()
         metrics, events = self._metrics.read(), self._event_lines.read()
         if metrics.restarted or events.restarted:
-            self._begin()
+            self._reset()
             metrics, events = self._metrics.read(), self._event_lines.read()
         for row in metrics.rows:
-            self._history.add(row)
+            self._history.add_row(row)
         for event in events.rows:
             self._events_seen += 1
-            self._events.append({"serial": self._events_seen, **_event(event)})
+            self._events.append({"serial": self._events_seen, **_read_event(event)})
         self._read_at_s = time.monotonic()
 
     def _read_network(self) -> None:
-        written_s = modified_s(self.folder / "config.yaml")
-        if self._network is None or written_s != self._network_of_s:
-            self._network, self._network_of_s = network_of(self.folder), written_s
+        written_s = read_modification_time_s(self.folder / "config.yaml")
+        if self._network is None or written_s != self._network_time_s:
+            self._network, self._network_time_s = read_network(self.folder), written_s
 
-    def _cursor(self) -> dict[str, Any]:
+    def _make_cursor(self) -> dict[str, Any]:
         return {
             "epoch": self._epoch,
-            "config": self._network_of_s,
+            "config": self._network_time_s,
             "cells": len(self._history.cells),
             "row": self._history.rows_seen,
             "event": self._events_seen,
-            "summary_s": modified_s(self.folder / "summary.json"),
+            "summary_s": read_modification_time_s(self.folder / "summary.json"),
         }
 
-    def _news(self, since: dict[str, Any]) -> dict[str, Any]:
+    def _collect_changes(self, since: dict[str, Any]) -> dict[str, Any]:
         points = [point for point in self._history.points if point.serial > since["row"]]
         return {
-            "progress": [_told(point) for point in points],
-            "latest": self._latest(),
+            "progress": [_format_point(point) for point in points],
+            "latest": self._read_latest(),
             "events": [event for event in self._events if event["serial"] > since["event"]],
-            **self._standing(),
+            **self._read_state(),
         }
 
-    def _standing(self) -> dict[str, Any]:
-        finished_s = modified_s(self.folder / "summary.json")
-        wrote_s = changed_s(self.folder)
+    def _read_state(self) -> dict[str, Any]:
+        finished_s = read_modification_time_s(self.folder / "summary.json")
+        changed_s = read_change_time_s(self.folder)
         return {
-            "cursor": self._cursor(),
-            "summary": _summary(self.folder / "summary.json"),
-            "finished": finished_s >= modified_s(self.folder / "metrics.jsonl") > 0,
-            "quiet_s": round(max(0.0, time.time() - wrote_s), 1) if wrote_s else None,
+            "cursor": self._make_cursor(),
+            "summary": _read_summary(self.folder / "summary.json"),
+            "finished": finished_s >= read_modification_time_s(self.folder / "metrics.jsonl") > 0,
+            "quiet_s": round(max(0.0, time.time() - changed_s), 1) if changed_s else None,
             "unreadable_lines": self._metrics.unreadable_lines + self._event_lines.unreadable_lines,
         }
 
-    def _latest(self) -> dict[str, list[float | None]]:
-        return {field: self._history.latest(field) for field in MAP_FIELDS}
+    def _read_latest(self) -> dict[str, list[float | None]]:
+        return {field: self._history.read_latest(field) for field in MAP_FIELDS}
 
-    def _per_slice(self, field: str, index: int) -> list[list[float | None]]:
+    def _read_slices(self, field: str, index: int) -> list[list[float | None]]:
         slices = range(self._history.n_slices)
-        return [self._history.column(f"{field}/{i}", index) for i in slices]
+        return [self._history.read_series(f"{field}/{i}", index) for i in slices]
 
-    def _neighbours(self, name: str) -> list[dict[str, Any]] | None:
+    def _read_neighbours(self, name: str) -> list[dict[str, Any]] | None:
         cells = {cell["id"]: cell for cell in (self._network or {}).get("cells", [])}
         names = cells.get(name, {}).get("neighbours")
         if names is None:
             return None
-        return [{"cell": other, "load": self._total_load(other)} for other in names]
+        return [{"cell": other, "load": self._compute_load(other)} for other in names]
 
-    def _total_load(self, name: str) -> float | None:
+    def _compute_load(self, name: str) -> float | None:
         index = self._history.cells.get(name)
         if index is None or not self._history.points:
             return None
-        loads = [series[-1] for series in self._per_slice("load", index)]
+        loads = [series[-1] for series in self._read_slices("load", index)]
         known = [load for load in loads if load is not None]
         return round(sum(known), 4) if known else None
 
 
-def _told(point: Point) -> dict[str, Any]:
+def _format_point(point: Point) -> dict[str, Any]:
     return {"serial": point.serial, **point.progress}
 
 
-def _event(row: dict[str, Any]) -> dict[str, Any]:
+def _read_event(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "time": number(row.get("time")) or text(row.get("time"), at_most=60) or None,
-        "env_step": number(row.get("env_step")),
-        "kind": text(row.get("kind"), at_most=60) or "event",
-        "cell": text(row.get("cell"), at_most=200) or None,
-        "message": text(row.get("message")),
-        "evidence": plain(mapping(row.get("evidence"))),
+        "time": to_number(row.get("time")) or to_text(row.get("time"), max_length=60) or None,
+        "env_step": to_number(row.get("env_step")),
+        "kind": to_text(row.get("kind"), max_length=60) or "event",
+        "cell": to_text(row.get("cell"), max_length=200) or None,
+        "message": to_text(row.get("message")),
+        "evidence": to_plain(to_mapping(row.get("evidence"))),
     }
 
 
-def _summary(path: Path) -> dict[str, Any] | None:
+def _read_summary(path: Path) -> dict[str, Any] | None:
     try:
-        return plain(mapping(json.loads(read_whole(path, at_most=MAX_SUMMARY_BYTES))))
+        return to_plain(to_mapping(json.loads(read_small(path, max_bytes=MAX_SUMMARY_BYTES))))
     except (OSError, ValueError, RecursionError):
         return None

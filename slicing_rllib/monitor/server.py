@@ -1,4 +1,4 @@
-"""The monitor's HTTP face: static files, snapshots, and a stream of changes."""
+"""The monitor's HTTP server: the page's files, snapshots of runs, and streams of their changes."""
 
 import asyncio
 import json
@@ -13,46 +13,58 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
-from slicing_rllib.monitor.hosts import HostGuard
-from slicing_rllib.monitor.run_files import find_runs, newest_first
+from slicing_rllib.monitor.run_files import find_runs, list_newest_first
 from slicing_rllib.monitor.run_view import RunView
+from slicing_rllib.monitor.security_headers import SecurityHeadersMiddleware
 
 PAGE = Path(__file__).parent / "page"
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript",
-               ".svg": "image/svg+xml"}  # fmt: skip
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 POLL_S = 1.0
 HEARTBEAT_POLLS = 15
+"""After so many polls without a change, a comment is sent so that proxies keep the stream open."""
 MAX_VIEWS = 8
 MAX_STREAMS = 32
 
 
-def monitor_app(root: Path, *, allowed_hosts: Collection[str] = ()) -> Starlette:
-    """The application that shows the run `root`, or the runs below it."""
-    pages = _Pages(root.resolve())
+def make_monitor_app(root: Path, *, allowed_hosts: Collection[str] = ()) -> Starlette:
+    """The web application that shows a run, or all runs in a folder.
+
+    Requests for other host names are refused: a page of another site can make a browser resolve
+    that site's name to 127.0.0.1 (DNS rebinding), and only the Host header reveals this.
+
+    Args:
+        root: a run directory or a folder of them.
+        allowed_hosts: host names, without ports, that are served besides the loopback names.
+    """
+    handlers = _Handlers(root.resolve())
+    hosts = [*LOOPBACK_NAMES, *allowed_hosts]
     app = Starlette(
         routes=[
-            Route("/", pages.index),
-            Route("/page/{name}", pages.file),
-            Route("/api/runs", pages.runs),
-            Route("/api/run", pages.run),
-            Route("/api/cell", pages.cell),
-            Route("/api/stream", pages.stream),
+            Route("/", handlers.send_index),
+            Mount("/page", StaticFiles(directory=PAGE)),
+            Route("/api/runs", handlers.send_runs),
+            Route("/api/run", handlers.send_run),
+            Route("/api/cell", handlers.send_cell),
+            Route("/api/stream", handlers.send_stream),
         ],
         middleware=[
-            Middleware(HostGuard, allowed=allowed_hosts),
+            Middleware(SecurityHeadersMiddleware),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
             Middleware(GZipMiddleware, minimum_size=2_000),
         ],
     )
-    app.state.closing = pages.closing
+    app.state.closing = handlers.closing
     return app
 
 
 class MonitorServer(uvicorn.Server):
-    """Serves a `monitor_app`; ends the open streams first, so that Ctrl-C ends at once."""
+    """Serves an app of `make_monitor_app`. Open streams end first, so that Ctrl-C acts at once."""
 
     def __init__(self, app: Starlette) -> None:
         config = uvicorn.Config(
@@ -70,54 +82,47 @@ class MonitorServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class _Pages:
-    """Request handlers; run ids and file names are looked up, never joined to a path."""
+class _Handlers:
+    """Request handlers. A run's ID is looked up among the runs found, never joined to a path."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir())}
         self._views: OrderedDict[str, RunView] = OrderedDict()
         self._n_streams = 0
         self.closing = asyncio.Event()
 
-    async def index(self, request: Request) -> Response:
-        return _static("index.html", self._files["index.html"])
+    async def send_index(self, request: Request) -> Response:
+        return FileResponse(PAGE / "index.html")
 
-    async def file(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in self._files:
-            return _refusal(404, "no such file")
-        return _static(name, self._files[name])
+    async def send_runs(self, request: Request) -> Response:
+        runs = await asyncio.to_thread(lambda: list_newest_first(find_runs(self._root)))
+        return JSONResponse({"root": self._root.name, "runs": runs})
 
-    async def runs(self, request: Request) -> Response:
-        listed = await asyncio.to_thread(lambda: newest_first(find_runs(self._root)))
-        return JSONResponse({"root": self._root.name, "runs": listed})
-
-    async def run(self, request: Request) -> Response:
-        view = await self._view(request)
+    async def send_run(self, request: Request) -> Response:
+        view = await self._find_view(request)
         if view is None:
-            return _refusal(404, "no such run")
-        return JSONResponse(await asyncio.to_thread(view.snapshot))
+            return _refuse(404, "no such run")
+        return JSONResponse(await asyncio.to_thread(view.make_snapshot))
 
-    async def cell(self, request: Request) -> Response:
-        view = await self._view(request)
+    async def send_cell(self, request: Request) -> Response:
+        view = await self._find_view(request)
         name = request.query_params.get("cell", "")
-        history = await asyncio.to_thread(view.cell, name) if view else None
-        return JSONResponse(history) if history else _refusal(404, "no such cell")
+        history = await asyncio.to_thread(view.read_cell, name) if view else None
+        return JSONResponse(history) if history else _refuse(404, "no such cell")
 
-    async def stream(self, request: Request) -> Response:
-        view = await self._view(request)
+    async def send_stream(self, request: Request) -> Response:
+        view = await self._find_view(request)
         if view is None:
-            return _refusal(404, "no such run")
+            return _refuse(404, "no such run")
         if self._n_streams >= MAX_STREAMS:
-            return _refusal(503, "too many pages are open")
+            return _refuse(503, "too many pages are open")
         return StreamingResponse(
-            self._counted(changes_of(view, self.closing)),
+            self._count_stream(stream_changes(view, self.closing)),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store"},
         )
 
-    async def _counted(self, messages: AsyncIterator[str]) -> AsyncIterator[str]:
+    async def _count_stream(self, messages: AsyncIterator[str]) -> AsyncIterator[str]:
         self._n_streams += 1
         try:
             async for message in messages:
@@ -125,7 +130,7 @@ class _Pages:
         finally:
             self._n_streams -= 1
 
-    async def _view(self, request: Request) -> RunView | None:
+    async def _find_view(self, request: Request) -> RunView | None:
         run_id = request.query_params.get("run", ".")
         if run_id not in self._views:
             runs = await asyncio.to_thread(find_runs, self._root)
@@ -138,26 +143,21 @@ class _Pages:
         return self._views[run_id]
 
 
-async def changes_of(view: RunView, closing: asyncio.Event) -> AsyncIterator[str]:
-    """Server-sent events: a snapshot, then whatever changes; comments keep the line open."""
+async def stream_changes(view: RunView, closing: asyncio.Event) -> AsyncIterator[str]:
+    """Server-sent events until `closing` is set: a snapshot first, then every change."""
     cursor: dict[str, Any] = {}
-    silent_polls = 0
+    n_silent_polls = 0
     while not closing.is_set():
-        news = await asyncio.to_thread(view.changes, cursor)
-        if news is not None:
-            cursor, silent_polls = news["cursor"], 0
-            kind = "snapshot" if "network" in news else "change"
-            yield f"event: {kind}\ndata: {json.dumps(news, allow_nan=False)}\n\n"
-        elif (silent_polls := silent_polls + 1) % HEARTBEAT_POLLS == 0:
-            yield ": still here\n\n"
+        changes = await asyncio.to_thread(view.read_changes, cursor)
+        if changes is not None:
+            cursor, n_silent_polls = changes["cursor"], 0
+            kind = "snapshot" if "network" in changes else "change"
+            yield f"event: {kind}\ndata: {json.dumps(changes, allow_nan=False)}\n\n"
+        elif (n_silent_polls := n_silent_polls + 1) % HEARTBEAT_POLLS == 0:
+            yield ": no change\n\n"
         with suppress(TimeoutError):
             await asyncio.wait_for(closing.wait(), POLL_S)
 
 
-def _static(name: str, content: bytes) -> Response:
-    media_type = MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream")
-    return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
-
-
-def _refusal(status: int, why: str) -> Response:
-    return JSONResponse({"detail": why}, status)
+def _refuse(status: int, reason: str) -> Response:
+    return JSONResponse({"detail": reason}, status)

@@ -1,8 +1,8 @@
-"""The command line: finds the command, and turns failures into one line and an exit code."""
+"""The command line without `bench`: runs a command and turns errors into one line and a code."""
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,17 +22,18 @@ from slicing_rllib.service.commands import (
     transfer,
 )
 
-# Typer brings its own Click, under a private name.
-UsageError: Any = typer.BadParameter.__mro__[1]
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+PROGRAM = "slicing-rllib"
 
 app = typer.Typer(
-    name="slicing-rllib",
+    name=PROGRAM,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="One TD3 policy per cell for network slicing, on Ray RLlib, with transfer between cells.",
+    help="Trains one TD3 policy per cell for network slicing, on Ray RLlib, with transfer between "
+    "cells. Exit codes: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted. "
+    "Example: slicing-rllib train quick",
 )
 app.command()(train.train)
 app.command()(evaluate.evaluate)
@@ -49,43 +50,67 @@ app.add_typer(config.app, name="config")
 app.add_typer(cluster.app, name="cluster")
 
 
-def _version(wanted: bool) -> bool:
-    if wanted:
+def _print_version(is_requested: bool) -> bool:
+    if is_requested:
         from importlib.metadata import version
 
-        typer.echo(f"slicing-rllib {version('slicing-rllib')}")
+        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
         raise typer.Exit
-    return wanted
+    return is_requested
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Prints it, ends.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Prints the version and exits.",
+        ),
     ] = False,
 ) -> None:
-    """Common to all commands."""
+    """Declares the options that stand before the name of a command."""
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted."""
+    """Runs a command and returns its exit code.
+
+    0 done, 1 failed, 2 wrong usage or config, 130 interrupted. An error is one line on stderr.
+
+    Args:
+        arguments: the command line without the program's name.
+    """
     try:
-        code = typer.main.get_command(app).main(arguments, standalone_mode=False)
-    except UsageError as error:
-        where = f" ({error.ctx.command_path} --help says more)" if error.ctx else ""
-        return _failed(f"{error.format_message()}{where}", USAGE)
+        command = typer.main.get_command(app)
+        code = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        return _report_usage_error(error)
     except (typer.Abort, KeyboardInterrupt):
-        return _failed("interrupted", INTERRUPTED)
+        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
+        # Python flushes stdout at exit, which would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        return _failed(*_line_of(error))
+        # The outermost caller: whatever went wrong, the user gets one line and not a traceback.
+        return _fail(*_describe_error(error))
     return code if isinstance(code, int) else DONE
 
 
-def _line_of(error: Exception) -> tuple[str, int]:
-    """What a user reads, and the exit code."""
+def _report_usage_error(error: typer.TyperException) -> int:
+    # Usage errors know the command that they belong to, but Typer exports no name of their class.
+    context: typer.Context | None = getattr(error, "ctx", None)
+    message = error.format_message()
+    if not message:  # A group without a command has printed its help.
+        return error.exit_code
+    hint = f" ({context.command_path} --help explains the usage)" if context else ""
+    return _fail(f"{message}{hint}", error.exit_code)
+
+
+def _describe_error(error: Exception) -> tuple[str, int]:
+    """The line for the user and the exit code. Raises: the error itself when debugging."""
     from slicing_rllib.service.errors import ConfigError, Interrupted, RunError
     from slicing_rllib.transfer import LibraryError
 
@@ -98,9 +123,9 @@ def _line_of(error: Exception) -> tuple[str, int]:
     if os.environ.get("SLICING_RLLIB_DEBUG"):
         raise error
     kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
-    return f"{kind}{error} (SLICING_RLLIB_DEBUG=1 shows where)", FAILED
+    return f"{kind}{error} (SLICING_RLLIB_DEBUG=1 shows the traceback)", FAILED
 
 
-def _failed(message: str, code: int) -> int:
-    typer.echo(f"slicing-rllib: {' '.join(message.split())}", err=True)
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
     return code

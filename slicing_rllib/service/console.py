@@ -1,4 +1,4 @@
-"""What people see in a terminal: progress on stderr, tables on stdout."""
+"""Output in a terminal: progress on stderr, tables and JSON on stdout."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 HEADINGS = ("reward", "95 % interval", "satisfaction", "below 0.95", "max delay", "gap closed")
 LINE_EVERY_STEPS = 500
-"""Where no terminal shows a moving bar, a line now and then."""
+"""Without a terminal there is no progress bar; a line is printed after so many steps instead."""
 
 
 class ProgressBar(ProgressListener):
@@ -68,8 +68,12 @@ class ProgressBar(ProgressListener):
         return self._rate
 
 
-def policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The result table, best reward last."""
+def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The result table: one row per policy, best reward last.
+
+    Args:
+        policies: the `policies` of a `summary.json`.
+    """
     seeds = {row["seeds"] for row in policies.values()}
     table = Table(title=f"evaluation on unseen traffic, {'/'.join(map(str, seeds))} seeds")
     table.add_column("policy", no_wrap=True)
@@ -90,8 +94,8 @@ def policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Trials, best first."""
+def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The table of a sweep's trials, in the given order, which is best first."""
     table = Table(title=f"{len(rows)} trials")
     keys = list(rows[0]["settings"]) if rows else []
     for heading in ("trial", *keys, "value", "env steps", ""):
@@ -108,8 +112,8 @@ def sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def checks_table(checks: Sequence[Any]) -> Table:
-    """A row per check."""
+def make_checks_table(checks: Sequence[Any]) -> Table:
+    """The table of a cluster's checks, one row per check."""
     table = Table()
     for heading in ("check", "ok"):
         table.add_column(heading, no_wrap=True)
@@ -119,16 +123,16 @@ def checks_table(checks: Sequence[Any]) -> Table:
     return table
 
 
-def distances_table(found: Mapping[str, Any]) -> Table:
-    """A row per source, a column per target; the nearest source of each target in bold."""
-    auc = "" if found["auc"] is None else f", AUC of SLA groups {found['auc']:.2f}"
-    table = Table(title=f"{found['measure']} distance of source (row) from target (column){auc}")
-    cells = found["cells"]
+def make_distances_table(result: Mapping[str, Any]) -> Table:
+    """Distances with one row per source and one column per target, the nearest source in bold."""
+    auc = "" if result["auc"] is None else f", AUC of SLA groups {result['auc']:.2f}"
+    table = Table(title=f"{result['measure']} distance of source (row) from target (column){auc}")
+    cells = result["cells"]
     table.add_column("", no_wrap=True)
     for cell in cells:
         table.add_column(cell.removeprefix("cell_"), justify="right", no_wrap=True)
-    for source, row in zip(cells, found["distances"], strict=True):
-        nearest = [found["nearest"][target] == source for target in cells]
+    for source, row in zip(cells, result["distances"], strict=True):
+        nearest = [result["nearest"][target] == source for target in cells]
         figures = [
             f"[bold]{d:.2g}[/]" if n else f"{d:.2g}" for d, n in zip(row, nearest, strict=True)
         ]
@@ -136,8 +140,8 @@ def distances_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per bundle."""
+def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The table of a policy library, one row per bundle."""
     table = Table(title=f"{len(rows)} bundles")
     for heading in ("bundle", "versions", "reward", "slices", "transitions", "run", "cell"):
         table.add_column(heading, no_wrap=True)
@@ -156,22 +160,23 @@ def library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def print_json(result: Any) -> None:
-    """A whole result, indented."""
+    """Prints a result as indented JSON on stdout."""
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
 def print_json_line(row: Mapping[str, Any]) -> None:
+    """Prints one line of JSON on stdout at once, for readers that wait for it."""
     sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
 
 
 def format_value(value: Any) -> str:
-    """A setting or figure as a table shows it: floats with four significant digits."""
+    """A setting or result for a table; floats get four significant digits."""
     return format_number(value) if isinstance(value, float) else str(value)
 
 
 def format_number(value: float | None) -> str:
-    """Four significant digits; an empty string for None and NaN."""
+    """The number with four significant digits; an empty string for None and NaN."""
     return "" if value is None or value != value else f"{value:.4g}"
 
 

@@ -1,12 +1,12 @@
-"""A Ray to run on: the cluster that the environment names, else one of our own."""
+"""Ray for the duration of a command: the cluster that RAY_ADDRESS names, else a local node."""
 
+import functools
 import importlib
 import logging
 import os
 import secrets
-import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any
@@ -15,73 +15,99 @@ import ray
 
 from slicing_rllib.service.errors import RunError
 
-_QUIET = {
-    # Several Ray heads on one machine must not fight over ports and files.
-    "RAY_DEDUP_LOGS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "OMP_NUM_THREADS": "1",
-    # Workers that nobody may ever need cost seconds at the start.
-    "RAY_prestart_worker_first_driver": "0",
-}
-
 
 @contextmanager
 def ray_session(cpus: int) -> Iterator[None]:
-    """Ray for as long as the block lasts, with at least as many cores; what was running stays.
+    """Starts Ray for the block, or uses the Ray that this process is connected to already.
 
-    Raises: RunError where a named cluster cannot be reached.
+    The environment variables of a local node are set for the block and then restored.
+
+    Args:
+        cpus: number of CPUs that a local node offers at least. Ray counts processes by them, so
+            they may be more than the machine has.
+
+    Raises: RunError if Ray cannot be started or the named cluster cannot be reached.
     """
     quieten()
     if ray.is_initialized():
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
-    try:
-        ray.init(**(_named(address) if address else _own(cpus)))
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise RunError(f"Ray at {address or 'this machine'}: cannot start ({first})") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with _set_environment({} if address else make_local_environment()):
+        try:
+            ray.init(**(_cluster_arguments(address) if address else _local_arguments(cpus)))
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise RunError(f"Ray at {address or 'this machine'}: cannot start ({first})") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
-def imported_beside(module: str) -> Iterator[None]:
-    """A module that takes seconds to import, meanwhile: Ray's start is mostly waiting."""
+def import_in_background(module: str) -> Iterator[None]:
+    """Imports a module in a thread during the block, which mostly waits for Ray to start."""
 
-    def start() -> None:
-        # Whoever needs it imports it again and is told.
-        with suppress(Exception):
+    def import_it() -> None:
+        # Whoever needs the module imports it again and then gets the error.
+        with suppress(ImportError):
             importlib.import_module(module)
 
-    importing = Thread(target=start, name=f"import {module}")
-    importing.start()
+    thread = Thread(target=import_it, name=f"import {module}")
+    thread.start()
     try:
         yield
     finally:
-        importing.join()
+        thread.join()
 
 
 def quieten() -> None:
-    """Keeps RLlib's news of its own migration off the user's terminal."""
+    """Hides warnings of Ray that no user of ours can act on, for the rest of the process.
+
+    Among them are RLlib's deprecation warnings about its own migration to a new API.
+    """
     for name in ("ray", "ray.rllib", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
 
 
-def _named(address: str) -> dict[str, Any]:
+def make_local_environment() -> dict[str, str]:
+    """Environment variables that a local Ray node is started with, unless the user has set them."""
+    return {
+        # Each process computes with one thread: the processes share the cores.
+        "OMP_NUM_THREADS": "1",
+        # Workers that are started in advance and never used would cost seconds.
+        "RAY_prestart_worker_first_driver": "0",
+        # With a token of our own, no other user of this machine can submit work to the node.
+        "RAY_AUTH_TOKEN": _make_process_token(),
+    }
+
+
+@functools.cache
+def _make_process_token() -> str:
+    """The same for all sessions of this process, because Ray's client reads the token only once."""
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _set_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets the variables that are not set yet, for the block."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _cluster_arguments(address: str) -> dict[str, Any]:
     return {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
 
 
-def _own(cpus: int) -> dict[str, Any]:
-    """A node of our own. Its token stays with us, so nobody else can submit to it."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+def _local_arguments(cpus: int) -> dict[str, Any]:
     return {
         "address": "local",
         "include_dashboard": False,

@@ -1,15 +1,17 @@
-"""From whom, what and how: a cell that comes up learns from one that has learned.
+"""Transfer between cells: a cell that joins a running training starts from a trained one.
 
-What needs torch and Ray is imported when it is asked for: settings are read by programs that need
-neither.
+Names that need torch and Ray are imported on first access, because programs that need neither
+read the settings.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from slicing_rllib.transfer.errors import LibraryError
+from slicing_rllib.transfer.events import EventKind
 from slicing_rllib.transfer.settings import CHOICES, METHODS, TransferSettings
 from slicing_rllib.transfer.similarity import MEASURES
+from slicing_rllib.transfer.source_setting import SourceName, SourceRotation, parse_source
 
 if TYPE_CHECKING:
     from slicing_rllib.transfer.decision import TransferDecision
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from slicing_rllib.transfer.strategies import PolicyWeights, TransitionBatch
     from slicing_rllib.transfer.warm_start import WarmStartCallback
 
-_WHERE = {
+_MODULES = {
     "Bundle": "policy_library",
     "PolicyLibrary": "policy_library",
     "PolicyWeights": "strategies",
@@ -25,23 +27,28 @@ _WHERE = {
     "TransitionBatch": "strategies",
     "WarmStartCallback": "warm_start",
 }
+"""Module of each name that is imported on first access."""
 
 __all__ = [
     "CHOICES",
     "MEASURES",
     "METHODS",
     "Bundle",
+    "EventKind",
     "LibraryError",
     "PolicyLibrary",
     "PolicyWeights",
+    "SourceName",
+    "SourceRotation",
     "TransferDecision",
     "TransferSettings",
     "TransitionBatch",
     "WarmStartCallback",
+    "parse_source",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

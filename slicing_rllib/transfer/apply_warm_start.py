@@ -1,4 +1,4 @@
-"""Puts a warm start into a running algorithm; the other cells do not notice."""
+"""Puts a warm start into a running algorithm without touching any other cell."""
 
 import numpy as np
 
@@ -7,40 +7,49 @@ from slicing_rllib.transfer.settings import TransferSettings
 from slicing_rllib.transfer.strategies import WarmStart
 
 
-def apply(
-    algorithm: TD3, cell: str, start: WarmStart, settings: TransferSettings, moments_of: str | None
+def apply_warm_start(
+    algorithm: TD3,
+    cell: str,
+    start: WarmStart,
+    settings: TransferSettings,
+    optimiser_source: str | None,
 ) -> None:
-    """Weights, optimiser, experience, and how the cell learns from here on.
+    """Set the cell's weights, optimiser, exploration and experience.
 
-    `moments_of` is the cell of this run whose Adam moments go with its weights, if any.
+    Args:
+        algorithm: the running algorithm; only the state of `cell` changes.
+        cell: the target.
+        start: what the target takes over.
+        settings: how the target learns from here on.
+        optimiser_source: cell of the run whose weights `start` contains; its Adam moments can be
+            copied with them. None: the moments start from zero.
     """
-    control, row = algorithm.cell_states, algorithm.cell_states.row(cell)
+    states, row = algorithm.cell_states, algorithm.cell_states.row(cell)
     algorithm.set_policy_weights(cell, start.weights)
-    if moments_of is None or settings.reset_optimiser or not start.trained:
+    if optimiser_source is None or settings.reset_optimiser or not start.is_trained:
         algorithm.reset_optimizer(cell)
     else:
-        algorithm.copy_optimizer(moments_of, cell)
+        algorithm.copy_optimizer(optimiser_source, cell)
     algorithm.freeze(cell, start.frozen)
     algorithm.explore(cell, algorithm.config.exploration_steps if start.explores else 0)
     algorithm.resume_updates(cell)
-    control.actor_delay_updates[row] = settings.actor_delay_updates
+    states.actor_delay_updates[row] = settings.actor_delay_updates
     if settings.exploration_noise is not None:
-        control.noise_sigma[row] = settings.exploration_noise
-    _seed_experience(algorithm, cell, start, settings)
+        states.noise_sigma[row] = settings.exploration_noise
+    _fill_replay(algorithm, cell, start, settings)
 
 
-def _seed_experience(
-    algorithm: TD3, cell: str, start: WarmStart, settings: TransferSettings
-) -> None:
-    control, row = algorithm.cell_states, algorithm.cell_states.row(cell)
+def _fill_replay(algorithm: TD3, cell: str, start: WarmStart, settings: TransferSettings) -> None:
+    """Add the transferred transitions to the cell's own replay, or keep them apart from it."""
+    states, row = algorithm.cell_states, algorithm.cell_states.row(cell)
     algorithm.source_replay.clear(cell)
-    control.source_share[row] = 0.0
+    states.source_share[row] = 0.0
     if start.experience is None:
         return
     if settings.source_share is None:
         algorithm.replay.seed(cell, start.experience)
         return
     algorithm.source_replay.seed(cell, start.experience)
-    control.source_share[row] = settings.source_share
+    states.source_share[row] = settings.source_share
     half_life = settings.source_share_half_life_updates
-    control.source_share_decay[row] = 1.0 if half_life is None else float(np.exp2(-1.0 / half_life))
+    states.source_share_decay[row] = 1.0 if half_life is None else float(np.exp2(-1.0 / half_life))

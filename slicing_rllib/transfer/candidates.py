@@ -1,6 +1,6 @@
-"""Who a target may learn from: trained cells of the run itself, and bundles of a library."""
+"""Sources that a target can use: trained cells of the run, and bundles of a policy library."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,57 +9,74 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.td3 import TD3
 from slicing_rllib.transfer.decision import CellSamples
-from slicing_rllib.transfer.policy_library import PolicyLibrary, misfit, refusal
+from slicing_rllib.transfer.policy_library import (
+    Bundle,
+    PolicyLibrary,
+    explain_mismatch,
+    explain_refusal,
+    identify_cell,
+)
 from slicing_rllib.transfer.settings import TransferSettings
+from slicing_rllib.transfer.source_setting import label_bundle
 from slicing_rllib.transfer.strategies import PolicyWeights, Sla
-
-FEWEST_SAMPLES = 20
 
 
 class Candidate(NamedTuple):
-    """Something to learn from. `samples` are under the default action, maybe none."""
+    """A source that the target can use."""
 
     weights: PolicyWeights
     experience: Transitions
+    """Newest transitions, oldest of them first."""
     samples: CellSamples
-    in_this_run: bool
+    """[s, r] under the default action; possibly empty."""
+    is_in_run: bool
+    """True for a cell of this run, False for a bundle of a library."""
 
 
-def candidates(
-    algorithm: TD3, target: str, settings: TransferSettings, untrained: Collection[str]
-) -> tuple[dict[str, Candidate], dict[str, str]]:
-    """By name; and why others were refused."""
-    found, refused = {}, {}
+class Candidates(NamedTuple):
+    """Every potential source of a target, by name."""
+
+    usable: dict[str, Candidate]
+    refused: dict[str, str]
+    """Why a source cannot be used."""
+
+
+def find_candidates(
+    algorithm: TD3, target: str, settings: TransferSettings, unsettled: Collection[str]
+) -> Candidates:
+    """Look for sources in the run and in the library.
+
+    Args:
+        algorithm: the running algorithm.
+        target: the cell that is to be warm-started.
+        settings: number of samples and transitions per source, and the library.
+        unsettled: cells that are being warm-started themselves and cannot be sources.
+
+    Raises: LibraryError where the library cannot be read.
+    """
+    found = Candidates({}, {})
     for cell in algorithm.cells:
         if cell == target:
             continue
-        why = _not_usable(algorithm, cell, target, untrained)
-        if why:
-            refused[cell] = why
+        reason = _explain_unusable(algorithm, cell, target, unsettled)
+        if reason:
+            found.refused[cell] = reason
         else:
-            found[cell] = own(algorithm, cell, settings)
-    if settings.library is not None:
-        _add_from_library(algorithm, target, settings, found, refused)
-    return found, refused
+            found.usable[cell] = _read_own_candidate(algorithm, cell, settings)
+    if settings.library is None:
+        return found
+    in_library = _find_in_library(algorithm, target, settings, settings.library)
+    return Candidates(found.usable | in_library.usable, found.refused | in_library.refused)
 
 
-def own(algorithm: TD3, cell: str, settings: TransferSettings) -> Candidate:
-    """A cell of this run, as it is now."""
-    return Candidate(
-        algorithm.policy_weights(cell),
-        algorithm.replay.last(cell, settings.transferred_transitions),
-        samples_of(algorithm, cell, settings.samples),
-        in_this_run=True,
-    )
+def read_samples(algorithm: TD3, cell: str, count: int) -> CellSamples:
+    """[s, r] of a cell's `count` newest steps under the default action, and its SLA."""
+    recent = algorithm.default_action_replay.last(cell, count)
+    return _join_samples(recent, read_sla(algorithm, cell))
 
 
-def samples_of(algorithm: TD3, cell: str, count: int) -> CellSamples:
-    """[s, r] of a cell's newest steps under the default action."""
-    return _joint(algorithm.default_action_replay.last(cell, count), sla_of(algorithm, cell))
-
-
-def sla_of(algorithm: TD3, cell: str) -> Sla | None:
-    """What a cell promises; None in an environment that knows no SLA."""
+def read_sla(algorithm: TD3, cell: str) -> Sla | None:
+    """A cell's SLA; None in an environment other than `SlicingEnv`."""
     env: Any = algorithm.env
     if not isinstance(env, SlicingEnv):
         return None
@@ -68,55 +85,60 @@ def sla_of(algorithm: TD3, cell: str) -> Sla | None:
     return Sla(scenario.sla_throughput_mbps[row], scenario.sla_delay_ms[row])
 
 
-def network_name(env: Any, cell: str) -> str:
-    """A cell's place in the world: scenario, radio map, cell."""
-    return f"{env.scenario.name}/{env.map_seed}/{cell}"
+def _read_own_candidate(algorithm: TD3, cell: str, settings: TransferSettings) -> Candidate:
+    return Candidate(
+        algorithm.policy_weights(cell),
+        algorithm.replay.last(cell, settings.transferred_transitions),
+        read_samples(algorithm, cell, settings.samples),
+        is_in_run=True,
+    )
 
 
-def comparable(found: dict[str, Candidate]) -> dict[str, Candidate]:
-    """Those with enough samples to be compared by."""
-    return {name: c for name, c in found.items() if len(c.samples.joint) >= FEWEST_SAMPLES}
-
-
-def _not_usable(algorithm: TD3, cell: str, target: str, untrained: Collection[str]) -> str:
+def _explain_unusable(algorithm: TD3, cell: str, target: str, unsettled: Collection[str]) -> str:
     row = algorithm.cell_states.row(cell)
     if cell not in algorithm.module_ids:
         return "has no policy"
-    if cell in untrained:
-        return "is being brought up itself"
+    if cell in unsettled:
+        return "is being warm-started itself"
     if algorithm.cell_states.exploration_left[row] > 0:
         return "still explores"
     if not algorithm.replay.size[row]:
         return "has no experience"
-    return misfit(algorithm.policy_weights(cell), algorithm.policy_weights(target))
+    return explain_mismatch(algorithm.policy_weights(cell), algorithm.policy_weights(target))
 
 
-def _add_from_library(
-    algorithm: TD3,
-    target: str,
-    settings: TransferSettings,
-    found: dict[str, Candidate],
-    refused: dict[str, str],
-) -> None:
-    env: Any = algorithm.env
-    library = PolicyLibrary(str(settings.library))
-    like = algorithm.policy_weights(target)
+def _find_in_library(
+    algorithm: TD3, target: str, settings: TransferSettings, library_uri: str
+) -> Candidates:
+    library = PolicyLibrary(library_uri)
+    own_weights = algorithm.policy_weights(target)
+    found = Candidates({}, {})
     for name in library.names():
         bundle = library.load(name)
-        label = f"library:{name}"
-        why = refusal(bundle, like=like, slices=env.action_size, message=env.message)
-        if bundle.provenance.get("network") == network_name(env, target):
-            why = "is the target's own earlier self"
-        if why:
-            refused[label] = why
-            continue
-        sla = Sla(np.array(bundle.sla_throughput_mbps), np.array(bundle.sla_delay_ms))
-        recent = Transitions(*(c[-settings.samples :] for c in bundle.default_experience))
-        samples = _joint(recent, sla)
-        found[label] = Candidate(bundle.weights, bundle.experience, samples, in_this_run=False)
+        reason = _explain_unusable_bundle(algorithm.env, target, bundle, own_weights)
+        if reason:
+            found.refused[label_bundle(name)] = reason
+        else:
+            found.usable[label_bundle(name)] = _read_bundle_candidate(bundle, settings)
+    return found
 
 
-def _joint(experience: Transitions, sla: Sla | None) -> CellSamples:
+def _explain_unusable_bundle(
+    env: Any, target: str, bundle: Bundle, own_weights: Mapping[str, np.ndarray]
+) -> str:
+    target_origin = identify_cell(env.scenario.name, env.map_seed, target)
+    if bundle.provenance.get("network") == target_origin:
+        return "comes from the target itself in an earlier run"
+    return explain_refusal(bundle, like=own_weights, slices=env.action_size, message=env.message)
+
+
+def _read_bundle_candidate(bundle: Bundle, settings: TransferSettings) -> Candidate:
+    sla = Sla(np.array(bundle.sla_throughput_mbps), np.array(bundle.sla_delay_ms))
+    recent = Transitions(*(c[-settings.samples :] for c in bundle.default_action_experience))
+    samples = _join_samples(recent, sla)
+    return Candidate(bundle.weights, bundle.experience, samples, is_in_run=False)
+
+
+def _join_samples(experience: Transitions, sla: Sla | None) -> CellSamples:
     joint = np.concatenate([experience.obs, experience.reward[:, None]], axis=1, dtype=np.float64)
-    promised = np.ones(1) if sla is None else np.concatenate(sla)
-    return CellSamples(joint, promised)
+    return CellSamples(joint, np.ones(1) if sla is None else np.concatenate(sla))

@@ -1,5 +1,5 @@
-"""What goes wrong with what was learned elsewhere."""
+"""Errors of the policy library."""
 
 
 class LibraryError(ValueError):
-    """A library or bundle that cannot be used, in one line."""
+    """A library or a bundle cannot be used; the message is one line for the user."""

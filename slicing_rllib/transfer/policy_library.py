@@ -1,7 +1,8 @@
-"""Trained policies kept for other runs and networks: versioned bundles without any pickle.
+"""Library of trained policies for other runs and networks: versioned bundles without pickle.
 
-`LIBRARY/NAME/0001/{weights,experience}.safetensors, manifest.json`, in a directory or an object
-store. The manifest is written last: a bundle without one is not there.
+A bundle consists of the files `weights.safetensors`, `experience.safetensors` and `manifest.json`
+in `LIBRARY/NAME/0001/`, in a directory or an object store. The manifest is written last; a folder
+without a manifest is not a bundle.
 """
 
 import hashlib
@@ -22,33 +23,50 @@ from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.transfer.errors import LibraryError
 
 FORMAT = 1
+"""Version of the manifest's layout."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MANIFEST, WEIGHTS, EXPERIENCE = "manifest.json", "weights.safetensors", "experience.safetensors"
+OWN, DEFAULT_ACTION = "experience", "default_experience"
+"""Prefixes of the tensors' names in the experience file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A trained cell, all that another may learn from."""
+    """Everything that another cell can take over from a trained cell."""
 
     weights: Mapping[str, np.ndarray]
+    """Arrays by parameter name: actor, both critics, and their targets."""
     experience: Transitions
-    default_experience: Transitions
-    """Steps under the default action, to be compared by."""
+    """Newest transitions of the training, oldest of them first."""
+    default_action_experience: Transitions
+    """Transitions under the default action, for the comparison of cells."""
     slices: tuple[str, ...]
+    """Names of the slices in the order of the action."""
     sla_throughput_mbps: tuple[float, ...]
+    """Required throughput per slice."""
     sla_delay_ms: tuple[float, ...]
+    """Largest permitted delay per slice."""
     message: str
-    """What neighbours tell: part of the observation."""
+    """Kind of message from the neighbours that the observation contains, as in `env.message`."""
     returns: Mapping[str, float]
-    """What it was worth where it learned."""
+    """Results of the policy in the run that it was trained in, by name."""
     provenance: Mapping[str, Any]
-    """Run, cell, seed, config digest, versions."""
+    """Run, cell, network, seed, digest of the config, package version."""
+
+
+def identify_cell(scenario: str, map_seed: int, cell: str) -> str:
+    """What `provenance` calls a bundle's `network`: the same cell has the same name in any run."""
+    return f"{scenario}/{map_seed}/{cell}"
 
 
 class PolicyLibrary:
-    """Bundles under a path, or a URI such as s3://bucket/policies.
+    """The bundles below a path or a URI.
 
-    Raises: LibraryError where the place cannot be read or written, or a bundle is damaged.
+    Args:
+        where: a folder, or a URI that pyarrow can open, such as `s3://bucket/policies`.
+
+    Raises: LibraryError, from every method, where the library cannot be read or written or a
+        bundle is damaged.
     """
 
     def __init__(self, where: str) -> None:
@@ -62,24 +80,27 @@ class PolicyLibrary:
             raise LibraryError(f"{where}: expected a folder or a URI that can be read") from error
 
     def names(self) -> dict[str, list[int]]:
-        """Bundles and their versions, oldest first."""
+        """Versions of every bundle by its name, oldest first."""
         found: dict[str, list[int]] = {}
-        for info in self._below(self._root, recursive=True):
+        for info in self._list_files():
             parts = info.path.split("/")[-3:]
             if len(parts) == 3 and parts[2] == MANIFEST and parts[1].isdigit():
                 found.setdefault(parts[0], []).append(int(parts[1]))
         return {name: sorted(versions) for name, versions in sorted(found.items())}
 
     def add(self, name: str, bundle: Bundle) -> int:
-        """Writes the next version of that name. Raises: LibraryError for a name that is none."""
+        """Write the bundle as the next version of that name and return the version.
+
+        Raises: LibraryError for a name with other characters than letters, digits, `.`, `_`, `-`.
+        """
         if not NAME.fullmatch(name):
             raise LibraryError(f"bundle {name!r}: expected letters, digits, dots, dashes")
         version = self.names().get(name, [0])[-1] + 1
         files = {
             WEIGHTS: save_tensors({n: np.ascontiguousarray(w) for n, w in bundle.weights.items()}),
-            EXPERIENCE: save_tensors(_flat(bundle)),
+            EXPERIENCE: save_tensors(_pack_experience(bundle)),
         }
-        manifest = _manifest(name, version, bundle) | {
+        manifest = _make_manifest(name, version, bundle) | {
             "sha256": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
         }
         folder = self._folder(name, version)
@@ -93,8 +114,8 @@ class PolicyLibrary:
         return version
 
     def manifest(self, name: str, version: int | None = None) -> dict[str, Any]:
-        """What is known of a bundle; its newest version unless another is asked for."""
-        path = f"{self._folder(name, self._known(name, version))}/{MANIFEST}"
+        """A bundle's manifest; `version` None: of the newest version."""
+        path = f"{self._folder(name, self._find_version(name, version))}/{MANIFEST}"
         try:
             manifest = json.loads(self._read(path))
         except ValueError as error:
@@ -104,19 +125,22 @@ class PolicyLibrary:
         return manifest
 
     def load(self, name: str, version: int | None = None) -> Bundle:
-        """A bundle whose files are what they were when written."""
-        version = self._known(name, version)
+        """Read a bundle; `version` None: the newest version.
+
+        Raises: LibraryError where a file has changed since it was written.
+        """
+        version = self._find_version(name, version)
         manifest, folder = self.manifest(name, version), self._folder(name, version)
         files = {}
         for file, digest in manifest["sha256"].items():
             data = self._read(f"{folder}/{file}")
             if hashlib.sha256(data).hexdigest() != digest:
                 raise LibraryError(f"{folder}/{file}: has changed since it was written")
-            files[file] = _tensors(f"{folder}/{file}", data)
+            files[file] = _parse_tensors(f"{folder}/{file}", data)
         return Bundle(
             weights=files[WEIGHTS],
-            experience=_unflat(files[EXPERIENCE], "experience"),
-            default_experience=_unflat(files[EXPERIENCE], "default_experience"),
+            experience=_unpack_transitions(files[EXPERIENCE], OWN),
+            default_action_experience=_unpack_transitions(files[EXPERIENCE], DEFAULT_ACTION),
             slices=tuple(manifest["slices"]),
             sla_throughput_mbps=tuple(manifest["sla"]["throughput_mbps"]),
             sla_delay_ms=tuple(manifest["sla"]["delay_ms"]),
@@ -126,23 +150,22 @@ class PolicyLibrary:
         )
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
-        """Deletes a version, or all of that name; what was deleted."""
-        versions = self.names().get(name, []) if version is None else [self._known(name, version)]
-        if not versions:
-            self._known(name, None)
+        """Delete a version, or with `version` None all of that name; the deleted versions."""
+        found = self._find_version(name, version)
+        versions = self.names()[name] if version is None else [found]
         for number in versions:
-            # Without its manifest a bundle is gone, whatever happens to the rest.
+            # Manifest first: if the deletion is interrupted, the rest is no longer a bundle.
             self._fs.delete_file(f"{self._folder(name, number)}/{MANIFEST}")
             self._fs.delete_dir(self._folder(name, number))
         if name not in self.names():
             self._fs.delete_dir(f"{self._root}/{name}")
         return versions
 
-    def _known(self, name: str, version: int | None) -> int:
+    def _find_version(self, name: str, version: int | None) -> int:
         names = self.names()
         if name not in names:
-            there = ", ".join(names) or "nothing"
-            raise LibraryError(f"{self.where}: no bundle {name!r}, there is {there}")
+            present = ", ".join(names) or "nothing"
+            raise LibraryError(f"{self.where}: no bundle {name!r}, there is {present}")
         if version is None:
             return names[name][-1]
         if version not in names[name]:
@@ -154,8 +177,8 @@ class PolicyLibrary:
     def _folder(self, name: str, version: int) -> str:
         return f"{self._root}/{name}/{version:04d}"
 
-    def _below(self, path: str, *, recursive: bool) -> list[filesystems.FileInfo]:
-        selector = filesystems.FileSelector(path, allow_not_found=True, recursive=recursive)
+    def _list_files(self) -> list[filesystems.FileInfo]:
+        selector = filesystems.FileSelector(self._root, allow_not_found=True, recursive=True)
         try:
             return self._fs.get_file_info(selector)
         except (ArrowException, OSError) as error:
@@ -173,17 +196,26 @@ class PolicyLibrary:
             stream.write(data)
 
 
-def refusal(bundle: Bundle, *, like: Mapping[str, np.ndarray], slices: int, message: str) -> str:
-    """Why a policy cannot be used by a cell whose own weights are `like`; empty if it can."""
+def explain_refusal(
+    bundle: Bundle, *, like: Mapping[str, np.ndarray], slices: int, message: str
+) -> str:
+    """Why a cell cannot use a bundle's policy; empty if it can.
+
+    Args:
+        bundle: the policy in question.
+        like: the cell's own weights, for their shapes.
+        slices: number of the cell's slices.
+        message: kind of message in the cell's observation.
+    """
     if len(bundle.slices) != slices:
-        return f"{len(bundle.slices)} slices, expected {slices}"
+        return f"has {len(bundle.slices)} slices, expected {slices}"
     if bundle.message != message:
         return f"observes the message {bundle.message!r}, expected {message!r}"
-    return misfit(bundle.weights, like)
+    return explain_mismatch(bundle.weights, like)
 
 
-def misfit(weights: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> str:
-    """Which parameter of a policy has another shape than a cell's own; empty if none has."""
+def explain_mismatch(weights: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> str:
+    """The first parameter whose shape differs from that in `like`; empty if all shapes agree."""
     for name, own in like.items():
         got = weights[name].shape if name in weights else "nothing"
         if got != own.shape:
@@ -191,7 +223,7 @@ def misfit(weights: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) ->
     return ""
 
 
-def _manifest(name: str, version: int, bundle: Bundle) -> dict[str, Any]:
+def _make_manifest(name: str, version: int, bundle: Bundle) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": name,
@@ -205,25 +237,26 @@ def _manifest(name: str, version: int, bundle: Bundle) -> dict[str, Any]:
         "obs_size": int(bundle.experience.obs.shape[1]),
         "action_size": int(bundle.experience.action.shape[1]),
         "transitions": len(bundle.experience.reward),
-        "default_transitions": len(bundle.default_experience.reward),
+        "default_transitions": len(bundle.default_action_experience.reward),
         "returns": dict(bundle.returns),
         "provenance": dict(bundle.provenance),
     }
 
 
-def _flat(bundle: Bundle) -> dict[str, np.ndarray]:
+def _pack_experience(bundle: Bundle) -> dict[str, np.ndarray]:
+    experience = {OWN: bundle.experience, DEFAULT_ACTION: bundle.default_action_experience}
     return {
-        f"{kind}/{field}": np.ascontiguousarray(column)
-        for kind in ("experience", "default_experience")
-        for field, column in getattr(bundle, kind)._asdict().items()
+        f"{prefix}/{field}": np.ascontiguousarray(column)
+        for prefix, transitions in experience.items()
+        for field, column in transitions._asdict().items()
     }
 
 
-def _unflat(tensors: Mapping[str, np.ndarray], kind: str) -> Transitions:
-    return Transitions(*(tensors[f"{kind}/{field}"] for field in Transitions._fields))
+def _unpack_transitions(tensors: Mapping[str, np.ndarray], prefix: str) -> Transitions:
+    return Transitions(*(tensors[f"{prefix}/{field}"] for field in Transitions._fields))
 
 
-def _tensors(path: str, data: bytes) -> dict[str, np.ndarray]:
+def _parse_tensors(path: str, data: bytes) -> dict[str, np.ndarray]:
     try:
         return load_tensors(data)
     except SafetensorError as error:

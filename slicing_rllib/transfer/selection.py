@@ -1,102 +1,120 @@
-"""Turns candidates and settings into a decision: by a measure, by name, by trial, or a control."""
+"""Selects a source for one target: by a measure, by name, by trial, or by a control."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-import numpy as np
-
-from slicing_rllib.transfer.candidates import FEWEST_SAMPLES, Candidate, comparable
+from slicing_rllib.transfer.candidates import Candidate
 from slicing_rllib.transfer.decision import (
     CellSamples,
     TransferDecision,
-    choose,
+    choose_source,
     from_distances,
 )
 from slicing_rllib.transfer.settings import TransferSettings
+from slicing_rllib.transfer.spawn_keys import SpawnKey, make_rng
 
+FEWEST_SAMPLES = 20
+"""Samples under the default action below which a cell is not compared."""
 REFERENCE_MEASURE = "mean_shift"
-"""What `worst` is the farthest by, and what stands beside a choice that no measure made."""
+"""Measure of the control `worst`, and of the distances that are reported beside a source that no
+measure has chosen."""
+REASONS_SHOWN = 4
 
 
-def select(
-    target: str,
-    samples: CellSamples,
-    found: Mapping[str, Candidate],
-    settings: TransferSettings,
-    seed: int,
-    refused: Mapping[str, str],
-    returns: Mapping[str, float] | None = None,
+@dataclass(frozen=True, kw_only=True)
+class SelectionProblem:
+    """All that a selection depends on."""
+
+    target: str
+    samples: CellSamples
+    """Samples of the target."""
+    candidates: Mapping[str, Candidate]
+    """Sources that can be used, by name."""
+    refused: Mapping[str, str]
+    """Other potential sources, by name, with the reason why they cannot be used."""
+    prescribed_source: str | None
+    """Name of the source that the settings prescribe; None: the measure decides."""
+    settings: TransferSettings
+    seed: int
+    """Seed of this decision."""
+
+
+def select_source(problem: SelectionProblem) -> TransferDecision:
+    """Select a source; the decision's source is None where no candidate can be used."""
+    if problem.prescribed_source is not None:
+        return _take_prescribed(problem, problem.prescribed_source)
+    if not problem.candidates:
+        return _decide_none(problem.target, problem.settings.measure, problem.refused)
+    if problem.settings.measure in ("random", "worst"):
+        return _select_control(problem)
+    return _select_nearest(problem, problem.settings.measure)
+
+
+def select_by_return(
+    target: str, returns: Mapping[str, float], refused: Mapping[str, str]
 ) -> TransferDecision:
-    """Whom the target learns from; nobody where nobody can be compared."""
-    if settings.source is not None:
-        return _named(target, samples, found, settings, seed, refused)
-    if returns is not None:
-        distances = {name: -reward for name, reward in returns.items()}
-        return from_distances(target, distances, "zero_shot")
-    if not found:
-        return _nobody(target, settings.measure, refused)
-    if settings.measure in ("random", "worst"):
-        return _control(target, samples, found, settings, seed, refused)
-    return _measured(target, samples, found, settings.measure, settings, seed, refused)
+    """Select the source with the highest return in the target; its distance is minus the return.
+
+    Args:
+        target: the cell in which the sources were tried.
+        returns: mean reward per step by source.
+        refused: reasons why other sources were not tried.
+    """
+    if not returns:
+        return _decide_none(target, "zero_shot", refused)
+    distances = {name: -reward for name, reward in returns.items()}
+    return from_distances(target, distances, "zero_shot")
 
 
-def _measured(
-    target: str,
-    samples: CellSamples,
-    found: Mapping[str, Candidate],
-    measure: str,
-    settings: TransferSettings,
-    seed: int,
-    refused: Mapping[str, str],
-) -> TransferDecision:
-    kept = dict(found) if measure == "sla" else comparable(dict(found))
-    if measure != "sla" and len(samples.joint) < FEWEST_SAMPLES:
+def _select_nearest(problem: SelectionProblem, measure: str) -> TransferDecision:
+    target, samples, settings = problem.target, problem.samples, problem.settings
+    needs_samples = measure != "sla"
+    if needs_samples and len(samples.joint) < FEWEST_SAMPLES:
         few = f"{len(samples.joint)} samples under the default action, expected {FEWEST_SAMPLES}"
-        return _nobody(target, measure, {target: few})
-    if not kept:
-        few = dict.fromkeys(found, "has too few samples under the default action")
-        return _nobody(target, measure, {**refused, **few})
-    cells = {name: candidate.samples for name, candidate in kept.items()} | {target: samples}
-    return choose(
-        target, cells, measure, settings.vae, seed, max_distance_ratio=settings.max_distance_ratio
+        return _decide_none(target, measure, {target: few})
+    compared = {
+        name: candidate.samples
+        for name, candidate in problem.candidates.items()
+        if not needs_samples or len(candidate.samples.joint) >= FEWEST_SAMPLES
+    }
+    if not compared:
+        few = dict.fromkeys(problem.candidates, "has too few samples under the default action")
+        return _decide_none(target, measure, {**problem.refused, **few})
+    return choose_source(
+        target,
+        compared | {target: samples},
+        measure,
+        settings.vae,
+        problem.seed,
+        max_distance_ratio=settings.max_distance_ratio,
     )
 
 
-def _control(
-    target: str,
-    samples: CellSamples,
-    found: Mapping[str, Candidate],
-    settings: TransferSettings,
-    seed: int,
-    refused: Mapping[str, str],
-) -> TransferDecision:
-    """Not meant to be good: what a measure has to beat."""
-    by = _measured(target, samples, found, REFERENCE_MEASURE, settings, seed, refused)
-    names = sorted(by.distances or found)
-    if settings.measure == "worst" and by.distances:
-        name, why = by.ranking[-1], f"control: the farthest by {REFERENCE_MEASURE}"
+def _select_control(problem: SelectionProblem) -> TransferDecision:
+    """A choice that is not meant to be good: every measure should do better."""
+    nearest = _select_nearest(problem, REFERENCE_MEASURE)
+    if problem.settings.measure == "worst" and nearest.distances:
+        name, why = nearest.ranking[-1], f"control: the farthest by {REFERENCE_MEASURE}"
     else:
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
+        names = sorted(nearest.distances or problem.candidates)
+        rng = make_rng(problem.seed, SpawnKey.RANDOM_CONTROL)
         name, why = names[int(rng.integers(len(names)))], "control: drawn at random"
-    return _forced(target, name, settings.measure, by.distances, why)
+    return _decide_for(problem.target, name, problem.settings.measure, nearest.distances, why)
 
 
-def _named(
-    target: str,
-    samples: CellSamples,
-    found: Mapping[str, Candidate],
-    settings: TransferSettings,
-    seed: int,
-    refused: Mapping[str, str],
-) -> TransferDecision:
-    name = str(settings.source)
-    if name not in found:
-        return _nobody(target, "named", {name: refused.get(name, "is not there")})
-    measure = settings.measure if settings.measure not in ("random", "worst", "zero_shot") else None
-    by = _measured(target, samples, found, measure or REFERENCE_MEASURE, settings, seed, refused)
-    return _forced(target, name, by.measure, by.distances, "named in the settings")
+def _take_prescribed(problem: SelectionProblem, name: str) -> TransferDecision:
+    if name not in problem.candidates:
+        reason = problem.refused.get(name, "is not there")
+        return _decide_none(problem.target, "named", {name: reason})
+    measure = problem.settings.measure
+    if measure in ("random", "worst", "zero_shot"):
+        measure = REFERENCE_MEASURE
+    nearest = _select_nearest(problem, measure)
+    why = "named in the settings"
+    return _decide_for(problem.target, name, nearest.measure, nearest.distances, why)
 
 
-def _forced(
+def _decide_for(
     target: str, name: str, measure: str, distances: Mapping[str, float], why: str
 ) -> TransferDecision:
     others = sorted((n for n in distances if n != name), key=distances.__getitem__)
@@ -112,8 +130,8 @@ def _forced(
     )
 
 
-def _nobody(target: str, measure: str, reasons: Mapping[str, str]) -> TransferDecision:
-    said = "; ".join(f"{name} {why}" for name, why in list(reasons.items())[:4])
+def _decide_none(target: str, measure: str, reasons: Mapping[str, str]) -> TransferDecision:
+    shown = "; ".join(f"{name} {why}" for name, why in list(reasons.items())[:REASONS_SHOWN])
     return TransferDecision(
         target=target,
         source=None,
@@ -121,6 +139,6 @@ def _nobody(target: str, measure: str, reasons: Mapping[str, str]) -> TransferDe
         distance=None,
         runner_up=None,
         confidence=None,
-        why=f"no source to choose from{': ' + said if said else ''}",
+        why=f"no source to choose from{': ' + shown if shown else ''}",
         distances={},
     )

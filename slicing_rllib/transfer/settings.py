@@ -1,4 +1,4 @@
-"""What can be chosen about a transfer."""
+"""Settings of a transfer: from whom a cell learns, what it takes over, and how it is guarded."""
 
 from dataclasses import dataclass, field
 
@@ -13,28 +13,37 @@ METHODS = (
     "generalist",
     "multi_source",
 )
+"""Values of `transfer.method`."""
 CHOICES = (*MEASURES, "zero_shot", "random", "worst")
-"""Measures of distance, a trial of each source in the target, and two controls."""
+"""Values of `transfer.measure`: distances, a trial of each source in the target, two controls."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VaeSettings:
-    """Widths are the paper's; the rest it leaves open.
+    """The variational autoencoder that measures compare cells with.
 
-    Raises: ValueError for a number that makes no sense.
+    The paper gives `hiddens` and `latent`; it does not state the others.
+
+    Raises: ValueError for a number outside its range.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     hiddens: tuple[int, ...] = (64, 24)
+    """Widths of the encoder's hidden layers; the decoder has the same in reverse order."""
     latent: int = 4
+    """Dimension of the latent space; at least 1."""
     kl_weight: float = 1e-3
-    """alpha of eq. (6). Small, so that posteriors become narrow, as the paper saw them."""
+    """alpha of eq. (6), at least 0. A small weight gives the narrow posteriors of the paper."""
     members: int = 3
-    """Models that differ in their seed alone: how far they agree is how far they can be trusted."""
+    """Models of the ensemble, at least 1. They differ in their seed alone, so the agreement of
+    their decisions measures how reliable a decision is."""
     updates: int = 600
+    """Gradient steps of the training; at least 1."""
     batch: int = 128
+    """Samples per gradient step and model; at least 1."""
     lr: float = 3e-3
+    """Adam's initial learning rate, more than 0. It decays to 0 along a cosine."""
 
     def __post_init__(self) -> None:
         for name in ("latent", "members", "updates", "batch", "lr"):
@@ -46,21 +55,22 @@ class VaeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardSettings:
-    """When a policy that came from elsewhere is taken to do harm.
+    """The test that ends a harmful transfer.
 
-    Raises: ValueError for a number that makes no sense.
+    Raises: ValueError for a number outside its range.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     window_steps: int = 400
-    """Steps under its own policy for which a cell is watched; 0: not at all."""
+    """Network steps after the warm start in which the cell's policy is compared with the default
+    action; at least 0. 0 disables the guard."""
     margin: float = 0.0
-    """Mean reward below the default action's that is put up with."""
+    """Tolerated loss of reward per step against the default action; at least 0."""
     alpha: float = 0.01
-    """Chance of a false alarm over the whole window, whatever its length."""
+    """Probability of a false alarm over the whole window, whatever its length; between 0 and 1."""
     cool_down_steps: int = 50
-    """Under the default action before the next source is tried."""
+    """Network steps under the default action before the next source is tried; at least 0."""
 
     def __post_init__(self) -> None:
         if self.window_steps < 0 or self.cool_down_steps < 0 or self.margin < 0:
@@ -71,19 +81,23 @@ class GuardSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftSettings:
-    """When a cell that has its policy is taken to have changed.
+    """The test that finds a change in the environment of a cell with a settled policy.
 
-    Raises: ValueError for a number that makes no sense.
+    Raises: ValueError for a number outside its range.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     window_steps: int = 0
-    """Newest steps compared with as many before them; whole periods of traffic. 0: never."""
+    """Environment steps in each of the two windows that are compared, the newest and the one
+    before it; at least 0. It should cover whole periods of the traffic. Below 150, two windows
+    have too few blocks for a p-value under 0.01. 0 disables the test."""
     alpha: float = 0.01
-    """Significance of the permutation test on [s, r], twice in a row."""
+    """Significance level of the permutation test on [s, r], between 0 and 1. Two significant
+    tests in a row are a detection."""
     default_action_steps: int = 200
-    """Under the default action, once a change is found, to choose a source by."""
+    """Network steps under the default action after a detection, in which samples for the choice
+    of a source are collected; at least 1."""
 
     def __post_init__(self) -> None:
         if self.window_steps < 0 or self.default_action_steps < 1:
@@ -94,70 +108,78 @@ class DriftSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferSettings:
-    """From whom, what, and how.
+    """From whom a cell learns, what it takes over, and how it continues.
 
-    Raises: ValueError for a name or number that makes no sense.
+    Raises: ValueError for an unknown name or a number outside its range.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     method: str = "integrated"
+    """What the target takes over; one of `METHODS`. `strategies.py` defines them."""
     measure: str = "sla_first"
-    """By measurement: of all measures it chose best, on every pair of `mixed` over five seeds."""
+    """How a source is chosen; one of `CHOICES`. The default chose best of all measures on every
+    (source, target) pair of the scenario `mixed` over five seeds."""
     targets: tuple[str, ...] = ()
-    """Cells to be brought up although they were on the air from the start."""
+    """Cells that are warm-started although they were on the air from the first step. Each needs
+    a deployment with a period under the default action."""
     source: str | None = None
-    """A source by name, whatever the distances say; `next:3`: the third cell after
-    the target."""
+    """Prescribes the source, whatever the distances are. `cell_3` names a cell of the run,
+    `library:NAME` a bundle, `next:3` the third cell after the target (`source_setting.py`).
+    None: the measure decides."""
     library: str | None = None
-    """A policy library whose bundles are candidates as well."""
+    """Folder or URI of a policy library whose bundles are candidates too. None: no library."""
     samples: int = 500
-    """N_k: newest samples under the default action that a cell is compared by."""
+    """N_k of the paper: newest samples under the default action that represent a cell in a
+    comparison; at least 1."""
     max_distance_ratio: float | None = None
-    """Nearest source's distance, over the median distance among sources, beyond which none is
-    good enough. Nothing: the nearest is always taken."""
+    """No source is chosen if the nearest one's distance exceeds this multiple of the median
+    distance among sources. None: the nearest source is always chosen."""
     transferred_transitions: int = 2000
-    """Newest transitions of the source that the target learns from."""
+    """Newest transitions of the source that the target learns from; at least 0."""
     relabel: bool = True
-    """Rewards of foreign experience are made again for the target's own SLA."""
+    """True: rewards of transferred transitions are recomputed for the target's SLA, eq. (2)."""
     source_share: float | None = None
-    """Share of each batch that is foreign. Nothing: both kinds in one buffer, as in the paper."""
+    """Fraction of each batch that is drawn from transferred transitions, 0 to 1. None: they are
+    put into the target's own replay buffer, as in the paper."""
     source_share_half_life_updates: int | None = None
-    """Updates in which that share halves. Nothing: it stays."""
+    """Updates after which `source_share` has halved; at least 1. None: it stays constant."""
     n_sources: int = 3
-    """How many `multi_source` takes."""
+    """Sources that the method `multi_source` takes transitions from; at least 1."""
     frozen_layers: int = 1
-    """Lower layers that `feature` takes and freezes; the others start afresh."""
+    """Lower layers that the method `feature` copies and freezes; at least 1."""
     reset_optimiser: bool = True
+    """True: Adam's moments start from zero. False: they are copied with the weights where the
+    source is a cell of the run."""
     actor_delay_updates: int = 0
-    """Updates of the critics before the actor's first."""
+    """Updates of the critics alone before the actor's first update; at least 0."""
     exploration_noise: float | None = None
-    """Of the logits after the transfer. Nothing: that of learning."""
+    """Standard deviation of the noise on the actor's logits after the warm start,
+    dimensionless. None: it is not changed."""
     generalist_updates: int = 2000
+    """Offline updates of the method `generalist`; at least 1."""
     vae: VaeSettings = field(default_factory=VaeSettings)
     guard: GuardSettings = field(default_factory=GuardSettings)
     drift: DriftSettings = field(default_factory=DriftSettings)
 
     def __post_init__(self) -> None:
-        _one_of("method", self.method, METHODS)
-        _one_of("measure", self.measure, CHOICES)
-        for name in ("samples", "n_sources", "frozen_layers", "generalist_updates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"transfer.{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("transferred_transitions", "actor_delay_updates"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"transfer.{name}: expected at least 0, got {getattr(self, name)}")
-        if self.source_share is not None and not 0 <= self.source_share <= 1:
-            raise ValueError(
-                f"transfer.source_share: expected from 0 to 1, got {self.source_share}"
-            )
-        if (
-            self.source_share_half_life_updates is not None
-            and self.source_share_half_life_updates < 1
-        ):
+        _require_known("method", self.method, METHODS)
+        _require_known("measure", self.measure, CHOICES)
+        self._require_at_least(1, "samples", "n_sources", "frozen_layers", "generalist_updates")
+        self._require_at_least(0, "transferred_transitions", "actor_delay_updates")
+        share, half_life = self.source_share, self.source_share_half_life_updates
+        if share is not None and not 0 <= share <= 1:
+            raise ValueError(f"transfer.source_share: expected from 0 to 1, got {share}")
+        if half_life is not None and half_life < 1:
             raise ValueError("transfer.source_share_half_life_updates: expected at least 1")
 
+    def _require_at_least(self, least: int, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"transfer.{name}: expected at least {least}, got {value}")
 
-def _one_of(key: str, value: str, known: tuple[str, ...]) -> None:
+
+def _require_known(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"transfer.{key}: expected one of {', '.join(known)}, got {value!r}")

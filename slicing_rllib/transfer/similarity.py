@@ -1,7 +1,8 @@
-"""How far cells are from each other, by what they experienced under one default action.
+"""Distances between cells, computed from what they experienced under the same default action.
 
-A measure takes one population per cell and answers (source, target) distances. None needs a loop
-over pairs of samples except `mmd` and `energy`, whose definition is one.
+A measure takes one population per cell and returns a matrix of (source, target) distances. Only
+`mmd` and `energy` evaluate all pairs of samples, because they are defined by these; the time of
+the other measures is linear in the number of samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,22 +16,32 @@ PerPair = Float[np.ndarray, "source target"]
 Points = Float[np.ndarray, "sample feature"]
 
 PROJECTIONS = 64
+"""Directions of `sliced_w2`."""
 QUANTILES = 100
+"""Quantiles per direction of `sliced_w2`."""
 TIE_BREAK = 1e-3
-"""What the largest mean shift counts beside promises: a difference of 3 % in one of them."""
+"""Weight of the largest mean shift in `sla_first`; it equals a difference of about 3 % in one
+required throughput or delay."""
 RIDGE = 1e-6
-"""Added to covariances, so that a feature that never changes does not divide by zero."""
+"""Added to the diagonal of covariances, so that a constant feature leaves them invertible."""
+BLOCK_STEPS = 25
+"""Length of the blocks that resampling and permutation tests draw, in samples. Samples of a cell
+are autocorrelated, so single samples must not be drawn independently."""
+THINNED_SAMPLES = 100
+"""Samples per cell, at least, that the kernel width of `mmd` is estimated from."""
 
 
 class Population(NamedTuple):
-    """What is known of a cell. `mean` and `variance` are of its samples' latent posteriors."""
+    """A cell's samples, for measures."""
 
     raw: Points
     """[s, r] as measured."""
     mean: Float[np.ndarray, "sample latent"]
+    """Mean of each sample's latent posterior."""
     variance: Float[np.ndarray, "sample latent"]
+    """Variance of each sample's latent posterior, per latent dimension."""
     sla: Float[np.ndarray, " sla"]
-    """Required throughput and delay of every slice."""
+    """Required throughput of every slice in Mbit/s, then every slice's delay bound in ms."""
 
 
 Measure = Callable[[Sequence[Population]], PerPair]
@@ -40,7 +51,9 @@ def kl_paper(cells: Sequence[Population]) -> PerPair:
     """Mean KL divergence over all pairs of samples, in time linear in the samples.
 
     D_ik = 1/2 sum_l { E_k[ln v] - E_i[ln v] - 1 + E_i[v + mu^2] E_k[1/v] - 2 E_i[mu] E_k[mu/v]
-    + E_k[mu^2/v] }. Not zero for a cell and itself. Source: the paper, eq. (7) and (8).
+    + E_k[mu^2/v] }. The distance of a cell from itself is not zero.
+
+    Source: the paper, eq. (7) and (8).
     """
     centre = np.mean([cell.mean.mean(axis=0) for cell in cells], axis=0)
     sums = [_kl_moments(cell.mean - centre, cell.variance) for cell in cells]
@@ -53,7 +66,9 @@ def kl_paper(cells: Sequence[Population]) -> PerPair:
 def lemma1(cells: Sequence[Population]) -> PerPair:
     """(|m_i - m_k|^2 + tr C_i + tr C_k) / (2 sigma^2), sigma^2 the mean posterior variance.
 
-    Not zero for a cell and itself, and smallest for the source that varies least: a flaw.
+    The distance of a cell from itself is not zero. The measure has a flaw: the term tr C_i makes
+    it favour the source whose samples vary least.
+
     Source: the paper, eq. (9).
     """
     spread = np.array([cell.mean.var(axis=0).sum() for cell in cells])
@@ -62,35 +77,35 @@ def lemma1(cells: Sequence[Population]) -> PerPair:
 
 
 def mean_shift(cells: Sequence[Population]) -> PerPair:
-    """|m_i - m_k|^2 of the posterior means: Lemma 1 without its bias."""
+    """|m_i - m_k|^2 of the posterior means: Lemma 1 without the traces that bias it."""
     return _squared_distances(np.stack([cell.mean.mean(axis=0) for cell in cells]))
 
 
 def frechet(cells: Sequence[Population]) -> PerPair:
     """Squared Frechet distance of Gaussians fitted to the posterior means."""
-    return frechet_of([cell.mean for cell in cells])
+    return frechet_distances([cell.mean for cell in cells])
 
 
 def raw(cells: Sequence[Population]) -> PerPair:
-    """Frechet distance of the standardised samples themselves: no VAE in it."""
-    return frechet_of(standardised([cell.raw for cell in cells]))
+    """Squared Frechet distance of Gaussians fitted to the standardised samples; needs no VAE."""
+    return frechet_distances(standardise([cell.raw for cell in cells]))
 
 
 def jeffreys(cells: Sequence[Population]) -> PerPair:
-    """KL divergence both ways between Gaussians fitted to the posterior means."""
-    means, covariances = _gaussians([cell.mean for cell in cells])
+    """KL divergence in both directions, summed, of Gaussians fitted to the posterior means."""
+    means, covariances = _fit_gaussians([cell.mean for cell in cells])
     inverse = np.linalg.inv(covariances)
     traces = np.einsum("iab,kba->ik", covariances, inverse)
     shift = means[:, None] - means[None, :]
     precision = inverse[:, None] + inverse[None, :]
-    bent = np.einsum("ika,ikab,ikb->ik", shift, precision, shift)
-    return np.maximum(0.5 * (traces + traces.T + bent) - means.shape[1], 0.0)
+    mahalanobis = np.einsum("ika,ikab,ikb->ik", shift, precision, shift)
+    return np.maximum(0.5 * (traces + traces.T + mahalanobis) - means.shape[1], 0.0)
 
 
 def mmd(cells: Sequence[Population]) -> PerPair:
-    """Squared maximum mean discrepancy, RBF kernel as wide as the median distance.
+    """Squared maximum mean discrepancy with an RBF kernel as wide as the median distance.
 
-    Source: Gretton et al. 2012, biased statistic.
+    Source: Gretton et al. 2012, the biased statistic.
     """
     means = [cell.mean for cell in cells]
     width = _median_distance(means)
@@ -98,12 +113,12 @@ def mmd(cells: Sequence[Population]) -> PerPair:
 
 
 def energy(cells: Sequence[Population]) -> PerPair:
-    """2 E|x - y| - E|x - x'| - E|y - y'|. Source: Szekely & Rizzo 2013."""
+    """Energy distance 2 E|x - y| - E|x - x'| - E|y - y'|. Source: Szekely & Rizzo 2013."""
     return _discrepancy([cell.mean for cell in cells], lambda a, b: -cdist(a, b))
 
 
 def sliced_w2(cells: Sequence[Population]) -> PerPair:
-    """Squared 2-Wasserstein distance, mean over fixed directions, by quantiles.
+    """Squared 2-Wasserstein distance of quantiles, averaged over fixed random directions.
 
     Source: Bonneel et al. 2015.
     """
@@ -117,12 +132,12 @@ def sliced_w2(cells: Sequence[Population]) -> PerPair:
 
 
 def sla(cells: Sequence[Population]) -> PerPair:
-    """Squared distance of the logarithms of what is promised: needs no sample at all."""
+    """Squared distance of the logarithms of the SLAs; needs no samples."""
     return _squared_distances(np.log(np.stack([cell.sla for cell in cells])))
 
 
 def sla_first(cells: Sequence[Population]) -> PerPair:
-    """Distance of promises; where these are equal, the mean shift decides."""
+    """Distance of the SLAs; among sources with equal SLAs the mean shift decides."""
     shift = mean_shift(cells)
     return sla(cells) + TIE_BREAK * shift / (shift.max() or 1.0)
 
@@ -140,53 +155,74 @@ MEASURES: dict[str, Measure] = {
     "raw": raw,
     "sla_first": sla_first,
 }
+"""Measure by its name in `transfer.measure`."""
 WITHOUT_VAE = ("sla", "raw")
+"""Measures that do not read `Population.mean` and `Population.variance`."""
 
 
 def permutation_p_value(
-    one: Points, other: Points, rng: np.random.Generator, *, block: int = 25, rounds: int = 499
+    one: Points,
+    other: Points,
+    rng: np.random.Generator,
+    *,
+    block: int = BLOCK_STEPS,
+    rounds: int = 499,
 ) -> float:
-    """How often chance alone sets two series this far apart, by energy distance.
+    """p-value of the hypothesis that two series have the same distribution, by energy distance.
 
-    Blocks of consecutive samples are dealt out anew, since samples of one cell hang together in
-    time. Small: they differ. Source: Szekely & Rizzo 2013; blocks as in Kuensch 1989.
+    Blocks of consecutive samples are permuted, because the samples are autocorrelated.
+
+    Source: Szekely & Rizzo 2013; blocks as in Kuensch 1989.
+
+    Args:
+        one: samples of the first series in the order of time.
+        other: samples of the second series in the order of time.
+        rng: draws the permutations.
+        block: samples per block, at least 1.
+        rounds: number of permutations; the least p-value is 1 / (1 + rounds).
     """
     joint = np.concatenate([one, other])
     kernel = -cdist(joint, joint)
     starts = np.arange(0, len(joint), block)
     first = np.arange(len(joint)) < len(one)
-    observed = _two_sample(kernel, first)
-    above = 0
+    observed = _two_sample_statistic(kernel, first)
+    as_extreme = 0
     for _ in range(rounds):
         order = np.concatenate(
             [np.arange(start, min(start + block, len(joint))) for start in rng.permutation(starts)]
         )
         shuffled = np.zeros(len(joint), bool)
         shuffled[order[: len(one)]] = True
-        above += _two_sample(kernel, shuffled) >= observed
-    return (1 + above) / (1 + rounds)
+        as_extreme += _two_sample_statistic(kernel, shuffled) >= observed
+    return (1 + as_extreme) / (1 + rounds)
 
 
-def standardised(samples: Sequence[Points]) -> list[Points]:
-    """By the pooled mean and deviation; a feature that never changes stays zero."""
+def standardise(samples: Sequence[Points]) -> list[Points]:
+    """Samples minus the pooled mean over the pooled deviation; a constant feature becomes zero."""
     joint = np.concatenate(samples)
     scale = joint.std(axis=0)
     scale[scale == 0] = 1.0
     return [(cell - joint.mean(axis=0)) / scale for cell in samples]
 
 
-def frechet_of(samples: Sequence[Points]) -> PerPair:
-    """|m_i - m_k|^2 + tr(C_i + C_k - 2 (C_i^1/2 C_k C_i^1/2)^1/2). Source: Dowson & Landau 1982."""
-    means, covariances = _gaussians(samples)
+def frechet_distances(samples: Sequence[Points]) -> PerPair:
+    """Squared Frechet distance of Gaussians that are fitted to each cell's samples.
+
+    |m_i - m_k|^2 + tr(C_i + C_k - 2 (C_i^1/2 C_k C_i^1/2)^1/2). Source: Dowson & Landau 1982.
+    """
+    means, covariances = _fit_gaussians(samples)
     values, vectors = np.linalg.eigh(covariances)
     roots = (vectors * np.sqrt(values)[:, None, :]) @ vectors.swapaxes(1, 2)
     traces = np.trace(covariances, axis1=1, axis2=2)
     shift = _squared_distances(means)
-    overlap = np.stack([_root_traces(root, covariances) for root in roots])
-    return np.maximum(shift + traces[:, None] + traces[None, :] - 2 * overlap, 0.0)
+    cross_traces = np.stack([_root_traces(root, covariances) for root in roots])
+    return np.maximum(shift + traces[:, None] + traces[None, :] - 2 * cross_traces, 0.0)
 
 
-def _root_traces(root: Float[np.ndarray, "f f"], covariances: Float[np.ndarray, "cell f f"]):
+def _root_traces(
+    root: Float[np.ndarray, "f f"], covariances: Float[np.ndarray, "cell f f"]
+) -> Float[np.ndarray, " cell"]:
+    """tr (R C R)^1/2 for every covariance C."""
     values = np.linalg.eigvalsh(root @ covariances @ root)
     return np.sqrt(np.maximum(values, 0.0)).sum(axis=1)
 
@@ -204,7 +240,7 @@ def _kl_moments(mean: Points, variance: Points) -> tuple[np.ndarray, ...]:
     return tuple(column.mean(axis=0) for column in columns)
 
 
-def _gaussians(samples: Sequence[Points]) -> tuple[np.ndarray, np.ndarray]:
+def _fit_gaussians(samples: Sequence[Points]) -> tuple[np.ndarray, np.ndarray]:
     means = np.stack([cell.mean(axis=0) for cell in samples])
     covariances = [
         (centred := cell - mean).T @ centred / len(cell)
@@ -217,9 +253,9 @@ def _squared_distances(points: Float[np.ndarray, "cell feature"]) -> PerPair:
     return cdist(points, points, "sqeuclidean")
 
 
-def _median_distance(samples: Sequence[Points], some: int = 100) -> float:
-    """Over a thinned-out union; 1 where all samples are one."""
-    thinned = np.concatenate([cell[:: max(len(cell) // some, 1)] for cell in samples])
+def _median_distance(samples: Sequence[Points]) -> float:
+    """Median distance within a thinned-out union of all samples; 1 where it would be 0."""
+    thinned = np.concatenate([cell[:: max(len(cell) // THINNED_SAMPLES, 1)] for cell in samples])
     return float(np.median(cdist(thinned, thinned))) or 1.0
 
 
@@ -231,10 +267,11 @@ def _discrepancy(
     for i, one in enumerate(samples):
         for k in range(i + 1):
             means[i, k] = means[k, i] = kernel(one, samples[k]).mean()
-    own = np.diag(means)
-    return np.maximum(own[:, None] + own[None, :] - 2 * means, 0.0)
+    within = np.diag(means)
+    return np.maximum(within[:, None] + within[None, :] - 2 * means, 0.0)
 
 
-def _two_sample(kernel: np.ndarray, first: np.ndarray) -> float:
+def _two_sample_statistic(kernel: np.ndarray, first: np.ndarray) -> float:
+    """K_11 + K_22 - 2 K_12 for the samples in `first` (a mask) and all others."""
     weights = np.where(first, 1.0 / first.sum(), -1.0 / (~first).sum())
     return float(weights @ kernel @ weights)

@@ -1,6 +1,7 @@
-"""What a target takes over from its sources: pi_k^(0) = Lambda(pi_i), and instances Gamma: eq. (4).
+"""What a target takes over from its sources: weights, eq. (4), experience, or both.
 
-Every strategy has one interface: sources, nearest first, in; a `WarmStart` out.
+Every strategy has the same signature. It takes the target, the sources (the nearest first), the
+settings and a random generator, and returns a `WarmStart`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,21 +11,27 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from slicing_rllib.env import ActorForm, slice_reward
+from slicing_rllib.env import CounterfactualReward, needed_share, slice_reward
 from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
 from slicing_rllib.transfer.settings import TransferSettings
 
+OFFLINE_BATCH = 32
+"""Transitions per update of offline training."""
+
 PolicyWeights = Mapping[str, np.ndarray]
+"""Arrays by parameter name: actor, both critics, and their targets."""
 TransitionBatch = Transitions
 
 
 class Sla(NamedTuple):
-    """What a cell promises, per slice."""
+    """A cell's service level agreement."""
 
     throughput_mbps: Float[np.ndarray, " slice"]
+    """Required throughput."""
     delay_ms: Float[np.ndarray, " slice"]
+    """Largest permitted delay."""
 
 
 class Source(NamedTuple):
@@ -33,53 +40,63 @@ class Source(NamedTuple):
     name: str
     weights: PolicyWeights
     experience: TransitionBatch
+    """Newest transitions, oldest of them first."""
     distance: float
+    """Distance from the target by the chosen measure."""
 
 
 class Target(NamedTuple):
-    """A cell that is to learn."""
+    """A cell that is to be warm-started."""
 
     name: str
     fresh: PolicyWeights
-    """Random weights, as it would start with by itself."""
+    """Random weights that it would start from without a source."""
     sla: Sla | None
+    """None in an environment without SLAs; rewards are then not recomputed."""
+    sizes: NetworkSizes
+    """Widths of its networks and the form of its actor."""
     hyper: Hyperparameters
+    """Of offline training."""
+    counterfactual: CounterfactualReward | None = None
+    """The environment's counterfactual reward, if it offers one."""
 
 
 class WarmStart(NamedTuple):
-    """What the target begins with."""
+    """What the target starts with."""
 
     weights: PolicyWeights
     experience: TransitionBatch | None = None
+    """Transitions for its replay buffer."""
     frozen: tuple[str, ...] = ()
-    """Beginnings of the names of parameters that stay as they are."""
+    """Prefixes of the names of parameters that are not updated."""
     explores: bool = False
-    """It has nothing to learn from yet, and acts at random first."""
-    trained: bool = True
-    """Its weights are meant to serve well from the first step, and are held to it."""
+    """True: the target first acts at random for the configured number of steps."""
+    is_trained: bool = True
+    """True: the weights are a complete policy, which the guard compares with the default."""
 
 
 Strategy = Callable[[Target, Sequence[Source], TransferSettings, np.random.Generator], WarmStart]
 
 
-def none(
+def start_from_scratch(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
-    """Learning from scratch."""
-    return WarmStart(target.fresh, explores=True, trained=False)
+    """`none`: random weights and no experience."""
+    return WarmStart(target.fresh, explores=True, is_trained=False)
 
 
-def model(
+def copy_weights(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
-    """All weights of the nearest source."""
+    """`model`: all weights of the nearest source."""
     return WarmStart(sources[0].weights)
 
 
-def feature(
+def copy_lower_layers(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
-    """Its lower layers, which then stay as they are; the others afresh."""
+    """`feature`: the nearest source's lower layers, which are frozen; random upper layers."""
+    # Activations take the odd places in each network, layers with parameters the even ones.
     layers = range(0, 2 * settings.frozen_layers, 2)
     networks = {name.split(".")[0] for name in target.fresh}
     frozen = tuple(f"{network}.{layer}." for network in sorted(networks) for layer in layers)
@@ -87,63 +104,64 @@ def feature(
         name: sources[0].weights[name] if name.startswith(frozen) else fresh
         for name, fresh in target.fresh.items()
     }
-    return WarmStart(weights, frozen=frozen, explores=True, trained=False)
+    return WarmStart(weights, frozen=frozen, explores=True, is_trained=False)
 
 
-def instance(
+def copy_experience(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
-    """Its experience alone, under fresh weights."""
-    experience = _newest(sources[0], target, settings)
-    return WarmStart(target.fresh, experience, trained=False)
+    """`instance`: the nearest source's experience; random weights."""
+    experience = _take_newest(sources[0], target, settings)
+    return WarmStart(target.fresh, experience, is_trained=False)
 
 
-def integrated(
+def copy_weights_and_experience(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
-    """Weights and experience of the nearest source. Source: the paper, sec. IV-C."""
-    return WarmStart(sources[0].weights, _newest(sources[0], target, settings))
+    """`integrated`: the nearest source's weights and experience. Source: the paper, sec. IV-C."""
+    return WarmStart(sources[0].weights, _take_newest(sources[0], target, settings))
 
 
-def multi_source(
+def copy_experience_of_several(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
-    """Weights of the nearest, experience of several: the nearer, the more."""
+    """`multi_source`: the nearest source's weights; experience of several, more of nearer ones."""
     taken = sources[: settings.n_sources]
-    shares = closeness([source.distance for source in taken])
+    shares = compute_source_shares([source.distance for source in taken])
     counts = np.floor(settings.transferred_transitions * shares).astype(int).tolist()
     parts = [
-        _newest(source, target, settings, count)
+        _take_newest(source, target, settings, count)
         for source, count in zip(taken, counts, strict=True)
     ]
-    return WarmStart(sources[0].weights, _joined(parts))
+    return WarmStart(sources[0].weights, _concatenate(parts))
 
 
-def generalist(
+def train_generalist(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
-    """One policy for all, learnt from everybody's experience as if it were the target's."""
+    """`generalist`: a policy trained offline on equal parts of every source's experience."""
     each = max(settings.transferred_transitions // len(sources), 1)
-    joined = _joined([_newest(source, target, settings, each) for source in sources])
+    joined = _concatenate([_take_newest(source, target, settings, each) for source in sources])
     weights = learnt_offline(target, joined, settings.generalist_updates, rng)
     return WarmStart(weights, joined)
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "none": none,
-    "model": model,
-    "feature": feature,
-    "instance": instance,
-    "integrated": integrated,
-    "generalist": generalist,
-    "multi_source": multi_source,
+    "none": start_from_scratch,
+    "model": copy_weights,
+    "feature": copy_lower_layers,
+    "instance": copy_experience,
+    "integrated": copy_weights_and_experience,
+    "generalist": train_generalist,
+    "multi_source": copy_experience_of_several,
 }
+"""Strategy by the value of `transfer.method`."""
 
 
-def relabelled(experience: TransitionBatch, sla: Sla) -> TransitionBatch:
-    """The same steps, rewarded by another cell's SLA: eq. (2) again.
+def relabel_rewards(experience: TransitionBatch, sla: Sla) -> TransitionBatch:
+    """The same transitions with rewards of another SLA, by eq. (2).
 
-    Raises: ValueError where the experience does not say what its rewards were made of.
+    Raises: ValueError where the transitions do not contain each slice's throughput and delay.
     """
     n_slices = len(sla.delay_ms)
     if experience.outcome.shape[-1] != 2 * n_slices:
@@ -153,11 +171,30 @@ def relabelled(experience: TransitionBatch, sla: Sla) -> TransitionBatch:
         )
     throughput_mbps, delay_ms = np.split(experience.outcome.astype(np.float64), 2, axis=-1)
     reward = slice_reward(throughput_mbps, delay_ms, sla.throughput_mbps, sla.delay_ms)
-    return experience._replace(reward=reward.astype(np.float32))
+    return experience._replace(
+        reward=reward.astype(np.float32), feedback=_relabel_feedback(experience, sla)
+    )
 
 
-def closeness(distances: Sequence[float]) -> Float[np.ndarray, " source"]:
-    """Shares that sum to one, each in proportion to 1 / distance; all of it to those at zero."""
+def _relabel_feedback(experience: TransitionBatch, sla: Sla) -> np.ndarray:
+    """Offered shares as they were, needed shares for another SLA; nothing where there are none."""
+    if not experience.feedback.shape[-1]:
+        return experience.feedback
+    throughput_mbps, delay_ms = np.split(experience.outcome.astype(np.float64), 2, axis=-1)
+    offered, _ = np.split(experience.feedback.astype(np.float64), 2, axis=-1)
+    action = experience.action.astype(np.float64)
+    needed = needed_share(
+        action, offered, throughput_mbps, delay_ms, sla.throughput_mbps, sla.delay_ms
+    )
+    return np.concatenate([offered, needed], axis=-1, dtype=np.float32)
+
+
+def compute_source_shares(distances: Sequence[float]) -> Float[np.ndarray, " source"]:
+    """Shares proportional to 1 / distance that sum to one.
+
+    Sources at distance 0 share everything equally. Negative distances (minus a return) are first
+    shifted so that the least is 0.
+    """
     d = np.asarray(distances, np.float64)
     d = d - min(d.min(), 0.0)
     weight = (d == 0).astype(float) if (d == 0).any() else 1.0 / d
@@ -167,49 +204,50 @@ def closeness(distances: Sequence[float]) -> Float[np.ndarray, " source"]:
 def learnt_offline(
     target: Target, experience: TransitionBatch, updates: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """TD3 on experience alone, from fresh weights."""
+    """Weights after TD3 updates on given experience alone.
+
+    Args:
+        target: its random weights are the starting point.
+        experience: transitions that batches are drawn from.
+        updates: number of TD3 updates.
+        rng: draws batches and the noise of the target policy.
+    """
     n, obs_size = experience.obs.shape
     action_size = experience.action.shape[1]
-    bank = ParameterBank(1, _sizes(target.fresh, obs_size, action_size))
+    bank = ParameterBank(1, target.sizes)
     for name, view in bank.iterate_row(0):
         view.copy_(torch.from_numpy(np.asarray(target.fresh[name])))
-    replay = Replay((target.name,), obs_size, action_size, n, experience.outcome.shape[1])
+    replay = Replay(
+        (target.name,),
+        obs_size,
+        action_size,
+        n,
+        outcome_size=experience.outcome.shape[1],
+        feedback_size=experience.feedback.shape[1],
+    )
     replay.seed(target.name, experience)
-    learner, shape = StackedTD3(bank, target.hyper), (1, 32)
+    learner = StackedTD3(bank, target.hyper, target.counterfactual)
+    shape = (1, OFFLINE_BATCH)
     for number in range(updates):
-        sampled = replay.sample(rng.random(shape))[:5]
+        sampled = replay.sample(rng.random(shape))[:-1]
         noise = rng.standard_normal((*shape, action_size), np.float32)
         batch = Batch(*map(torch.from_numpy, (*sampled, noise)))
         learner.update(batch, target.hyper.plan_update(number))
     return {name: view.numpy().copy() for name, view in bank.iterate_row(0)}
 
 
-def _sizes(weights: PolicyWeights, obs_size: int, action_size: int) -> NetworkSizes:
-    def widths(network: str, fan_in: int) -> tuple[int, ...]:
-        layers = sorted(
-            int(name.split(".")[1])
-            for name in weights
-            if name.startswith(f"{network}.") and name.endswith("weight")
-        )
-        return (fan_in, *(len(weights[f"{network}.{layer}.weight"]) for layer in layers))
-
-    return NetworkSizes(
-        widths("actor", obs_size),
-        widths("critic_1", obs_size + action_size),
-        ActorForm(action_size),
-    )
-
-
-def _newest(
+def _take_newest(
     source: Source, target: Target, settings: TransferSettings, count: int | None = None
 ) -> TransitionBatch:
-    """The source's newest transitions, with the target's rewards where these can be known."""
+    """The source's newest transitions; where possible with rewards of the target's SLA."""
     n = settings.transferred_transitions if count is None else count
     begin = max(len(source.experience.reward) - n, 0)
     taken = Transitions(*(column[begin:] for column in source.experience))
-    known = taken.outcome.shape[-1] > 0 and target.sla is not None
-    return relabelled(taken, target.sla) if settings.relabel and known and target.sla else taken
+    has_outcomes = taken.outcome.shape[-1] > 0
+    if settings.relabel and has_outcomes and target.sla is not None:
+        return relabel_rewards(taken, target.sla)
+    return taken
 
 
-def _joined(parts: Sequence[TransitionBatch]) -> TransitionBatch:
+def _concatenate(parts: Sequence[TransitionBatch]) -> TransitionBatch:
     return Transitions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

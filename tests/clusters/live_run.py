@@ -1,4 +1,7 @@
-"""A real Ray with a run that reports to it; says its metrics port, ends with its stdin."""
+"""Starts Ray and publishes the metrics of a made-up run until stdin is closed.
+
+Prints the metrics port of the Ray node.
+"""
 
 import select
 import sys
@@ -9,10 +12,10 @@ import ray
 from slicing_rllib.service.telemetry.metrics import Telemetry
 
 SLICES = ("embb", "urllc")
-HAPPENED = ("cell_joined", "source_chosen", "warm_started", "worker_lost", "checkpoint_written")
+EVENTS = ("cell_joined", "source_chosen", "warm_started", "worker_lost", "checkpoint_written")
 
 
-def cell(satisfaction: float) -> dict:
+def make_cell(satisfaction: float) -> dict:
     return {
         "reward": 0.5,
         "satisfaction": satisfaction,
@@ -27,7 +30,7 @@ def cell(satisfaction: float) -> dict:
     }
 
 
-def row(iteration: int) -> dict:
+def make_row(iteration: int) -> dict:
     return {
         "iteration": iteration,
         "env_steps": 100 * iteration,
@@ -36,22 +39,22 @@ def row(iteration: int) -> dict:
         "reward_mean": 0.5,
         "evaluation_reward_mean": 0.6,
         "references": {"equal": 0.4, "oracle": 0.8},
-        "cells": {"cell_1": cell(1.0), "cell_2": cell(0.6)},
+        "cells": {"cell_1": make_cell(1.0), "cell_2": make_cell(0.6)},
     }
 
 
 def main() -> None:
     ray.init(address="local", include_dashboard=False, num_cpus=1, logging_level="ERROR")
     slas = np.array([[2.0, 1.0], [2.0, 1.0]])
-    told = Telemetry("live", ("cell_1", "cell_2"), SLICES, slas, 5 * slas, refresh_s=1.0)
-    for kind in HAPPENED:
-        told.event(kind, "cell_2", {"distance": 0.25} if kind == "source_chosen" else None)
+    telemetry = Telemetry("live", ("cell_1", "cell_2"), SLICES, slas, 5 * slas, refresh_s=1.0)
+    for kind in EVENTS:
+        telemetry.event(kind, "cell_2", {"distance": 0.25} if kind == "source_chosen" else None)
     print(ray.nodes()[0]["MetricsExportPort"], flush=True)
     iteration = 0
     while not select.select([sys.stdin], [], [], 1.0)[0]:
         iteration += 1
-        told.publish(row(iteration))
-    told.close()
+        telemetry.publish(make_row(iteration))
+    telemetry.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Cluster files as their readers take them: Ray's launcher, KubeRay, Kubernetes, Docker."""
+"""The cluster files are valid for Ray's launcher, KubeRay, Kubernetes and Docker."""
 
 import ast
 import copy
@@ -26,33 +26,33 @@ PLAIN_KINDS = ("networkpolicy", "storage")
 KUBERNETES = "1.31"
 RAY = "2.60.0"
 needs_schemas = pytest.mark.skipif(
-    not SCHEMAS.is_dir(), reason="needs the schemas of KubeRay in ../shared/data/kuberay"
+    not SCHEMAS.is_dir(), reason="needs KubeRay's schemas in ../shared/data/kuberay"
 )
 
 
-def documents(name):
+def load_documents(name):
     return list(yaml.safe_load_all((KUBERAY / f"{name}.yaml").read_text()))
 
 
-def document(name):
-    (only,) = documents(name)
+def load_document(name):
+    (only,) = load_documents(name)
     return only
 
 
-def found(value, key):
-    """Every value under that key, however deep."""
+def find_values(value, key):
+    """All values of a key, at any depth."""
     if isinstance(value, dict):
-        for name, below in value.items():
+        for name, child in value.items():
             if name == key:
-                yield below
-            yield from found(below, key)
+                yield child
+            yield from find_values(child, key)
     elif isinstance(value, list):
-        for below in value:
-            yield from found(below, key)
+        for child in value:
+            yield from find_values(child, key)
 
 
-def pod_templates(manifest):
-    return [*found(manifest, "template"), *found(manifest, "submitterPodTemplate")]
+def find_pod_templates(manifest):
+    return [*find_values(manifest, "template"), *find_values(manifest, "submitterPodTemplate")]
 
 
 def check_ray_object(manifest):
@@ -66,7 +66,7 @@ def check_pod(template):
     kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
-def launcher(name):
+def load_launcher(name):
     return yaml.safe_load((CLUSTERS / f"{name}.yaml").read_text())
 
 
@@ -75,13 +75,13 @@ def check_launcher(config):
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_ray_takes_the_launcher_file(name):
-    check_launcher(launcher(name))
+def test_a_launcher_file_is_valid_for_ray(name):
+    check_launcher(load_launcher(name))
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_typo_in_a_launcher_file_is_caught(name):
-    config = launcher(name)
+def test_a_misspelt_key_of_a_launcher_file_is_detected(name):
+    config = load_launcher(name)
     config["idle_timeout_minuts"] = config.pop("idle_timeout_minutes")
 
     with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minuts"):
@@ -90,15 +90,15 @@ def test_a_typo_in_a_launcher_file_is_caught(name):
 
 @needs_schemas
 @pytest.mark.parametrize("name", RAY_KINDS)
-def test_kuberay_takes_the_manifest(name):
-    check_ray_object(document(name))
+def test_a_manifest_is_valid_for_kuberay(name):
+    check_ray_object(load_document(name))
 
 
 @needs_schemas
 @pytest.mark.parametrize("name", RAY_KINDS)
-def test_a_typo_in_a_ray_object_is_caught(name):
-    manifest = document(name)
-    (cluster,) = _clusters(manifest)
+def test_a_misspelt_key_of_a_ray_object_is_detected(name):
+    manifest = load_document(name)
+    (cluster,) = _find_cluster_specs(manifest)
     cluster["rayVersoin"] = cluster.pop("rayVersion")
 
     with pytest.raises(jsonschema.ValidationError, match="rayVersoin"):
@@ -106,8 +106,8 @@ def test_a_typo_in_a_ray_object_is_caught(name):
 
 
 @pytest.mark.parametrize("name", RAY_KINDS)
-def test_kubernetes_takes_every_pod(name):
-    templates = pod_templates(document(name))
+def test_every_pod_is_valid_for_kubernetes(name):
+    templates = find_pod_templates(load_document(name))
 
     assert len(templates) >= 2
     for template in templates:
@@ -115,8 +115,8 @@ def test_kubernetes_takes_every_pod(name):
 
 
 @pytest.mark.parametrize("name", RAY_KINDS)
-def test_a_typo_in_a_pod_is_caught(name):
-    for template in pod_templates(document(name)):
+def test_a_misspelt_key_of_a_pod_is_detected(name):
+    for template in find_pod_templates(load_document(name)):
         container = template["spec"]["containers"][0]
         container["resuorces"] = container.pop("resources")
         with pytest.raises(kubernetes_validate.ValidationError, match="resuorces"):
@@ -124,14 +124,14 @@ def test_a_typo_in_a_pod_is_caught(name):
 
 
 @pytest.mark.parametrize("name", PLAIN_KINDS)
-def test_kubernetes_takes_what_stands_beside_the_cluster(name):
-    for manifest in documents(name):
+def test_the_other_manifests_are_valid_for_kubernetes(name):
+    for manifest in load_documents(name):
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
 @pytest.mark.parametrize("name", PLAIN_KINDS)
-def test_a_typo_beside_the_cluster_is_caught(name):
-    for manifest in documents(name):
+def test_a_misspelt_key_of_the_other_manifests_is_detected(name):
+    for manifest in load_documents(name):
         manifest["spce"] = manifest.pop("spec")
         with pytest.raises(kubernetes_validate.ValidationError, match="spce"):
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
@@ -139,8 +139,8 @@ def test_a_typo_beside_the_cluster_is_caught(name):
 
 @pytest.mark.parametrize("name", RAY_KINDS)
 def test_every_pod_is_secure_by_default(name):
-    """No root, no privileges to gain, limits on everything."""
-    for template in pod_templates(document(name)):
+    """It does not run as root, cannot gain privileges, and has limits on all resources."""
+    for template in find_pod_templates(load_document(name)):
         spec = template["spec"]
         assert spec["securityContext"]["runAsNonRoot"] is True
         for container in spec["containers"]:
@@ -152,8 +152,8 @@ def test_every_pod_is_secure_by_default(name):
 
 
 @pytest.mark.parametrize("name", RAY_KINDS)
-def test_ray_asks_for_a_token_and_its_head_does_no_work(name):
-    for cluster in _clusters(document(name)):
+def test_ray_asks_for_a_token_and_its_head_runs_no_tasks(name):
+    for cluster in _find_cluster_specs(load_document(name)):
         group = cluster["headGroupSpec"]
         assert cluster["authOptions"] == {"mode": "token"}
         assert cluster["networkPolicy"]["mode"] == "DenyAllIngress"
@@ -166,8 +166,8 @@ def test_ray_asks_for_a_token_and_its_head_does_no_work(name):
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_launched_clusters_ask_for_a_token_and_keep_the_dashboard_on_the_loopback(name):
-    config = launcher(name)
+def test_launched_clusters_ask_for_a_token_and_their_dashboard_listens_on_loopback(name):
+    config = load_launcher(name)
     head, worker = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
 
     assert "RAY_AUTH_MODE=token" in head
@@ -176,21 +176,21 @@ def test_launched_clusters_ask_for_a_token_and_keep_the_dashboard_on_the_loopbac
 
 
 @pytest.mark.parametrize("name", ["rayjob", "raycronjob"])
-def test_a_job_that_is_tried_again_goes_on(name):
-    (entrypoint,) = found(document(name), "entrypoint")
+def test_a_job_that_is_retried_resumes(name):
+    (entrypoint,) = find_values(load_document(name), "entrypoint")
 
     assert "--resume" in entrypoint
-    assert all(count > 0 for count in found(document(name), "backoffLimit"))
+    assert all(count > 0 for count in find_values(load_document(name), "backoffLimit"))
 
 
-def test_the_service_names_an_application_that_there_is():
-    """As Ray Serve reads it; `tests/service/test_serving.py` starts the application."""
-    config = yaml.safe_load(document("rayservice")["spec"]["serveConfigV2"])
+def test_the_service_names_an_existing_application():
+    """`tests/service/serving/test_application.py` starts the application."""
+    config = yaml.safe_load(load_document("rayservice")["spec"]["serveConfigV2"])
     (named,) = config["applications"]
     module, name = named["import_path"].split(":")
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
     with warnings.catch_warnings():
-        # Ray Serve's own, while it is imported.
+        # Importing Ray Serve causes warnings of its own.
         warnings.simplefilter("ignore")
         schema = import_module("ray.serve.schema")
 
@@ -198,31 +198,38 @@ def test_the_service_names_an_application_that_there_is():
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_prometheus_finds_the_port_that_pods_name():
-    monitored = {e["port"] for e in document("podmonitor")["spec"]["podMetricsEndpoints"]}
-    named = {p["name"] for ports in found(document("raycluster"), "ports") for p in ports}
+def test_the_pod_monitor_uses_a_port_name_of_the_pods():
+    monitored = {e["port"] for e in load_document("podmonitor")["spec"]["podMetricsEndpoints"]}
+    named = {
+        p["name"] for ports in find_values(load_document("raycluster"), "ports") for p in ports
+    }
 
     assert monitored <= named
 
 
-def test_ray_is_one_version_everywhere():
-    """The pin, constraints, image, KubeRay's rayVersion and every tag; else nodes refuse."""
+def test_all_files_name_the_same_version_of_ray():
+    """The pin, constraints, image, KubeRay's rayVersion and every tag. Ray refuses other nodes."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (pinned,) = (d for d in project["dependencies"] if d.startswith("ray["))
     constraints = (CLUSTERS / "constraints.txt").read_text().splitlines()
     dockerfile = (CLUSTERS / "Dockerfile").read_text()
-    manifests = [document(name) for name in RAY_KINDS] + [launcher(name) for name in LAUNCHERS]
-    tags = {image.split(":")[1] for m in manifests for image in found(m, "image")}
+    manifests = [load_document(name) for name in RAY_KINDS] + [
+        load_launcher(name) for name in LAUNCHERS
+    ]
+    tags = {image.split(":")[1] for m in manifests for image in find_values(m, "image")}
 
     assert pinned.endswith("==" + RAY.rsplit(".", 1)[0] + ".*")
     assert f"ray=={RAY}" in constraints
     assert re.findall(r"^FROM rayproject/ray:([\d.]+)-py311$", dockerfile, re.M) == [RAY]
     assert (
-        {v for m in manifests for v in found(m, "rayVersion")} == tags == {RAY} == {ray.__version__}
+        {v for m in manifests for v in find_values(m, "rayVersion")}
+        == tags
+        == {RAY}
+        == {ray.__version__}
     )
 
 
-def test_constraints_cover_the_dependencies_and_name_no_accelerator():
+def test_constraints_cover_all_dependencies_except_those_of_an_accelerator():
     lines = (CLUSTERS / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -232,7 +239,7 @@ def test_constraints_cover_the_dependencies_and_name_no_accelerator():
     assert not any(name.startswith(("torch", "nvidia", "triton")) for name in pins)
 
 
-def test_the_image_is_not_root_and_is_asked_for_its_health():
+def test_the_image_does_not_run_as_root_and_has_a_health_check():
     lines = (CLUSTERS / "Dockerfile").read_text().splitlines()
     users = [line.split()[1] for line in lines if line.startswith("USER")]
 
@@ -241,9 +248,9 @@ def test_the_image_is_not_root_and_is_asked_for_its_health():
     assert any("-c /opt/slicing-rllib/constraints.txt" in line for line in lines)
 
 
-def _clusters(manifest):
-    """Specs of Ray clusters in it."""
+def _find_cluster_specs(manifest):
+    """The specs of all Ray clusters in a manifest."""
     if manifest["kind"] == "RayCluster":
         yield manifest["spec"]
-    yield from found(manifest, "rayClusterSpec")
-    yield from found(manifest, "rayClusterConfig")
+    yield from find_values(manifest, "rayClusterSpec")
+    yield from find_values(manifest, "rayClusterConfig")

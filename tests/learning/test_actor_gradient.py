@@ -29,7 +29,9 @@ def draw_batch(generator, cells=2, size=8):
         return torch.rand((cells, size, *shape), generator=generator)
 
     split = torch.softmax(draw(3), -1)
-    return Batch(draw(5), split, draw(), draw(5), 0 * draw(), 0.1 + 0.5 * draw(6), 0 * draw(3))
+    # Offered shares from .05 to .15, needed shares from .2 to .5.
+    feedback = torch.cat([0.05 + 0.1 * draw(3), 0.2 + 0.3 * draw(3)], dim=-1)
+    return Batch(draw(5), split, draw(), draw(5), 0 * draw(), feedback, 0 * draw(3))
 
 
 def test_the_objective_is_the_mean_counterfactual_reward():

@@ -1,10 +1,10 @@
-"""A run directory in the making, and a monitor that serves it."""
+"""A run directory that a test writes step by step, and a monitor that serves it."""
 
 import http.client
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 import yaml
 
-from slicing_rllib.monitor import MonitorServer, monitor_app
+from slicing_rllib.monitor import MonitorServer, make_monitor_app
 
 CONFIG = {"scenario": "paper"}
 
 
 class RunWriter:
-    """Writes what a training writes, one iteration at a time."""
+    """Writes the files of a training, one iteration at a time.
+
+    Args:
+        folder: the run directory.
+        n_cells: number of cells in the rows.
+    """
 
     def __init__(self, folder: Path, n_cells: int = 12) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,23 +31,23 @@ class RunWriter:
         self.n_cells = n_cells
         self.iterations = 0
         self._rng = np.random.default_rng(n_cells)
-        self.config(CONFIG)
+        self.write_config(CONFIG)
 
-    def config(self, content: dict[str, Any]) -> None:
+    def write_config(self, content: dict[str, Any]) -> None:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(content))
 
-    def line(self, name: str, text: str) -> None:
+    def append_line(self, name: str, text: str) -> None:
         with (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 
-    def iterate(self, count: int = 1) -> None:
+    def add_iterations(self, count: int = 1) -> None:
         for _ in range(count):
             self.iterations += 1
-            self.line("metrics.jsonl", json.dumps(self.row()))
+            self.append_line("metrics.jsonl", json.dumps(self.make_row()))
 
-    def row(self) -> dict[str, Any]:
-        learnt = 1 - np.exp(-self.iterations / 15)
-        cells = {f"cell_{k}": self._cell(k, learnt) for k in range(1, self.n_cells + 1)}
+    def make_row(self) -> dict[str, Any]:
+        progress = 1 - np.exp(-self.iterations / 15)
+        cells = {f"cell_{k}": self._make_cell(k, progress) for k in range(1, self.n_cells + 1)}
         rewards = [cell["reward"] for cell in cells.values() if "reward" in cell]
         return {
             "iteration": self.iterations,
@@ -53,35 +58,35 @@ class RunWriter:
             "cells": cells,
         }
 
-    def event(self, kind: str, cell: str | None, message: str, **evidence: Any) -> None:
+    def add_event(self, kind: str, cell: str | None, message: str, **evidence: Any) -> None:
         row = {"time": 1.7e9 + self.iterations, "env_step": 100 * self.iterations, "kind": kind,
                "cell": cell, "message": message, "evidence": evidence}  # fmt: skip
-        self.line("events.jsonl", json.dumps(row))
+        self.append_line("events.jsonl", json.dumps(row))
 
-    def newcomer(self) -> None:
-        """cell_12 comes up, chooses cell_5 and is warm-started."""
+    def add_transfer(self) -> None:
+        """cell_12 joins, cell_5 is chosen as its source, and it is warm-started."""
         distances = {f"cell_{k}": round(0.1 + abs(k - 5) * 0.3, 2) for k in range(1, 12)}
-        self.event("cell_joined", "cell_12", "cell_12 came up under the default action")
-        self.event("source_chosen", "cell_12", "cell_12 learns from cell_5", target="cell_12",
+        self.add_event("cell_joined", "cell_12", "cell_12 joined under the default action")
+        self.add_event("source_chosen", "cell_12", "cell_12 learns from cell_5", target="cell_12",
                    source="cell_5", runner_up="cell_6", measure="mean_shift", distance=0.1,
                    confidence=0.8, distances=distances)  # fmt: skip
-        self.event("warm_started", "cell_12", "policy and 500 transitions copied")
+        self.add_event("warm_started", "cell_12", "policy and 500 transitions copied")
 
-    def finish(self) -> None:
-        def policy(reward: float) -> dict[str, Any]:
+    def write_summary(self) -> None:
+        def make_policy(reward: float) -> dict[str, Any]:
             return {"reward_mean": reward, "satisfaction_mean": reward, "fail_rate_95": 1 - reward,
                     "delay_max_ms": 2 - reward, "oracle_gap_closed": (reward - 0.8) / 0.15,
                     "ci95": {"reward_mean": [reward - 0.01, reward + 0.01]}}  # fmt: skip
 
         policies = {"equal": 0.8, "traffic_aware": 0.84, "drl": 0.9, "tl": 0.92, "oracle": 0.95}
-        summary = {"policies": {name: policy(level) for name, level in policies.items()},
+        summary = {"policies": {name: make_policy(level) for name, level in policies.items()},
                    "env_steps": 100 * self.iterations, "seed": 1}  # fmt: skip
         (self.folder / "summary.json").write_text(json.dumps(summary))
 
-    def _cell(self, k: int, learnt: float) -> dict[str, Any]:
+    def _make_cell(self, k: int, progress: float) -> dict[str, Any]:
         if k == 12 and self.iterations < 5:
             return {"phase": "off"}
-        level = min(1.0, 0.6 + 0.35 * learnt + 0.05 * np.sin(k) + self._rng.normal(0, 0.02))
+        level = min(1.0, 0.6 + 0.35 * progress + 0.05 * np.sin(k) + self._rng.normal(0, 0.02))
         shares = self._rng.dirichlet([8, 6, 4, 2])
         return {
             "reward": level,
@@ -98,18 +103,23 @@ class RunWriter:
 
 
 class Server:
-    """A monitor on a free loopback port, in a thread."""
+    """A monitor on a free loopback port, in a thread.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the run directory, or the folder of run directories, that it serves.
+        allowed_hosts: host names that are served besides the loopback names.
+    """
+
+    def __init__(self, root: Path, allowed_hosts: Collection[str] = ()) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = MonitorServer(monitor_app(root))
+        self._server = MonitorServer(make_monitor_app(root, allowed_hosts=allowed_hosts))
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
         self._thread.start()
 
     def get(self, target: str, host: str | None = None) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers, body; `target` goes out as it is, dots and all."""
+        """Status, headers and body. The target is sent unchanged, so it may contain `..`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.putrequest("GET", target, skip_host=True)
@@ -120,13 +130,13 @@ class Server:
         finally:
             connection.close()
 
-    def json(self, target: str) -> Any:
+    def get_json(self, target: str) -> Any:
         status, _, body = self.get(target)
         assert status == 200, body
         return json.loads(body)
 
-    def stream(self, run: str = ".") -> Iterator[tuple[str, dict[str, Any]]]:
-        """Kind and content of each server-sent event."""
+    def open_stream(self, run: str = ".") -> Iterator[tuple[str, dict[str, Any]]]:
+        """Kind and content of each server-sent event, as they arrive."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request("GET", f"/api/stream?run={run}")
@@ -149,7 +159,7 @@ class Server:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunWriter:
-    """An empty run with the paper's network."""
+    """A run of the paper's network that has written nothing but its config."""
     return RunWriter(tmp_path / "runs" / "first")
 
 
@@ -159,12 +169,12 @@ def write_run() -> type[RunWriter]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], Server]]:
-    """Starts monitors; stops them at the end."""
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts a monitor of a folder; all monitors are stopped after the test."""
     servers: list[Server] = []
 
-    def start(root: Path) -> Server:
-        servers.append(Server(root))
+    def start(root: Path, **settings: Any) -> Server:
+        servers.append(Server(root, **settings))
         return servers[-1]
 
     yield start

@@ -1,4 +1,4 @@
-"""Lines come out once, complete, and only if they are JSON objects."""
+"""A growing file is read line by line: each complete JSON object once."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "metrics.jsonl"
 
 
-def test_a_file_that_is_not_there_yet_has_no_rows(path: Path):
+def test_a_missing_file_has_no_rows(path: Path):
     assert JsonLinesTail(path).read().rows == []
 
 
@@ -28,7 +28,7 @@ def test_each_line_is_read_once(path: Path):
     assert (first.rows, tail.read().rows, tail.read().rows) == ([{"a": 1}], [{"a": 2}], [])
 
 
-def test_a_line_counts_when_it_is_complete(path: Path):
+def test_a_line_is_read_when_it_is_complete(path: Path):
     tail = JsonLinesTail(path)
     path.write_text('{"a":')
     half = tail.read().rows
@@ -39,7 +39,7 @@ def test_a_line_counts_when_it_is_complete(path: Path):
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", '"text"', "7", "\x00\xff", "[" * 100_000])
-def test_what_is_no_object_is_passed_over_and_counted(path: Path, line: str):
+def test_a_line_that_is_no_object_is_skipped_and_counted(path: Path, line: str):
     tail = JsonLinesTail(path)
     path.write_text(line + '\n{"a": 1}\n', encoding="latin-1")
 
@@ -47,13 +47,13 @@ def test_what_is_no_object_is_passed_over_and_counted(path: Path, line: str):
     assert tail.unreadable_lines == 1
 
 
-def test_nan_and_infinity_are_nothing(path: Path):
+def test_nan_and_infinity_become_none(path: Path):
     path.write_text('{"a": NaN, "b": -Infinity}\n')
 
     assert JsonLinesTail(path).read().rows == [{"a": None, "b": None}]
 
 
-def test_a_huge_line_is_passed_over_in_bounded_memory(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_line_that_is_too_long_is_skipped(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 100)
     monkeypatch.setattr(json_lines, "MAX_READ_BYTES", 50)
     tail = JsonLinesTail(path)
@@ -65,14 +65,14 @@ def test_a_huge_line_is_passed_over_in_bounded_memory(path: Path, monkeypatch: p
     assert tail.unreadable_lines == 1
 
 
-def test_a_file_cut_short_is_read_again_from_its_start(path: Path):
+def test_a_file_that_became_shorter_is_read_from_its_start(path: Path):
     tail = JsonLinesTail(path)
     path.write_text('{"a": 1}\n{"a": 2}\n')
     tail.read()
     path.write_text('{"a": 3}\n')
-    news = tail.read()
+    read = tail.read()
 
-    assert (news.rows, news.restarted) == ([{"a": 3}], True)
+    assert (read.rows, read.restarted) == ([{"a": 3}], True)
 
 
 def test_links_and_pipes_are_not_opened(path: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The command line as people and scripts meet it."""
+"""The command line: results, messages and exit codes, as users and scripts see them."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,13 @@ WITH_EXAMPLES = [
     "train", "evaluate", "similarity", "transfer", "experiment", "report", "sweep", "submit",
     "monitor", "serve",
 ]  # fmt: skip
-COMMANDS = [*WITH_EXAMPLES, "library", "config", "bench", "cluster"]
+GROUPS = {
+    "library": ("list", "show", "add", "remove"),
+    "config": ("show", "check", "schema"),
+    "cluster": ("check",),
+}
+COMMANDS = [*([name] for name in WITH_EXAMPLES), *([name] for name in GROUPS), ["bench"]]
+SUBCOMMANDS = [[group, name] for group, names in GROUPS.items() for name in names]
 
 
 @pytest.mark.parametrize(
@@ -30,35 +36,45 @@ COMMANDS = [*WITH_EXAMPLES, "library", "config", "bench", "cluster"]
         (["report", "nowhere"], 1, "nowhere: expected a run directory"),
         (["monitor", "nowhere"], 1, "nowhere: expected a run directory or a folder of them"),
         (["train", "--resume"], 1, "expected a run named quick-*"),
+        (["monitor", ".", "--allow-host", "*"], 2, "expected a host name without '*'"),
     ],
 )
-def test_bad_input_is_one_line_and_a_code(
+def test_bad_input_gives_one_line_and_an_exit_code(
     arguments: list[str], code: int, line: str, capsys, tmp_path: Path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
 
     assert run(arguments) == code
-    said = capsys.readouterr()
-    assert line in said.err
-    assert said.err.count("\n") == 1
-    assert said.out == ""
+    printed = capsys.readouterr()
+    assert line in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(name: str, capsys):
-    assert run([name, "--help"]) == 0
-    assert "Usage" in capsys.readouterr().out
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_a_help_text(words: list[str], capsys):
+    assert run([*words, "--help"]) == 0
+    assert f"Usage: slicing-rllib {' '.join(words)}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_help_has_an_example(name: str, capsys):
-    run([name, "--help"])
+@pytest.mark.parametrize("words", [*([name] for name in WITH_EXAMPLES), *SUBCOMMANDS], ids=" ".join)
+def test_help_has_an_example(words: list[str], capsys):
+    """The command of the example is one that the command line knows."""
+    run([*words, "--help"])
 
-    assert f"slicing-rllib {name} " in capsys.readouterr().out
+    _, _, examples = capsys.readouterr().out.partition("Example")
+    assert f"slicing-rllib {' '.join(words)}" in examples
 
 
-def test_a_run_that_is_there_is_not_overwritten(finished: RunDirectory, small_yaml, capsys):
+def test_a_group_without_a_command_prints_its_help_and_nothing_else(capfd):
+    assert run(["config"]) == 2
+    printed = capfd.readouterr()
+    assert "Usage: slicing-rllib config" in printed.out + printed.err
+    assert "slicing-rllib: " not in printed.err
+
+
+def test_an_existing_run_is_not_overwritten(finished: RunDirectory, small_yaml, capsys):
     before = (finished.path / "summary.json").read_bytes()
 
     assert run(["train", str(small_yaml), "--out", str(finished.path)]) == 1
@@ -66,22 +82,22 @@ def test_a_run_that_is_there_is_not_overwritten(finished: RunDirectory, small_ya
     assert (finished.path / "summary.json").read_bytes() == before
 
 
-def test_json_is_alone_on_stdout(command: Command, small_yaml: Path):
+def test_json_is_the_only_output_on_stdout(command: Command, small_yaml: Path):
     result = command("train", str(small_yaml), "--out", "run", "--json")
 
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["env_steps"] == 150
 
 
-def test_evaluate_finds_what_the_run_found(finished: RunDirectory, capsys):
+def test_evaluate_reproduces_the_evaluation_of_the_run(finished: RunDirectory, capsys):
     assert run(["evaluate", str(finished.path), "--policies", "drl,equal", "--json"]) == 0
 
-    again = json.loads(capsys.readouterr().out)["policies"]
-    assert again["drl"]["reward_mean"] == finished.summary()["policies"]["drl"]["reward_mean"]
-    assert list(again) == ["drl", "equal"]
+    evaluated = json.loads(capsys.readouterr().out)["policies"]
+    assert evaluated["drl"]["reward_mean"] == finished.summary()["policies"]["drl"]["reward_mean"]
+    assert list(evaluated) == ["drl", "equal"]
 
 
-def test_evaluate_meets_other_traffic(finished: RunDirectory, tmp_path: Path, capsys):
+def test_evaluate_uses_the_traffic_of_a_file(finished: RunDirectory, tmp_path: Path, capsys):
     names = [spec.name for spec in finished.config().scenario.slices]
     (tmp_path / "quiet.csv").write_text(",".join(names) + "\n" + ",".join(["0.05"] * 4) + "\n")
     arguments = ["evaluate", str(finished.path), "--policies", "equal", "--json", "--traffic"]
@@ -93,17 +109,17 @@ def test_evaluate_meets_other_traffic(finished: RunDirectory, tmp_path: Path, ca
     assert "nowhere.csv" in capsys.readouterr().err
 
 
-def test_evaluate_refuses_a_policy_that_nobody_knows(finished: RunDirectory, capsys):
+def test_evaluate_refuses_an_unknown_policy(finished: RunDirectory, capsys):
     assert run(["evaluate", str(finished.path), "--policies", "best"]) == 2
     assert "got 'best'" in capsys.readouterr().err
 
 
-def test_config_check_says_valid_or_why_not(capsys):
+def test_config_check_prints_cells_and_steps(capsys):
     assert run(["config", "check", "quick"]) == 0
     assert capsys.readouterr().out == "quick: valid, 12 cells, 5000 steps\n"
 
 
-def test_config_show_can_be_run_again(capsys, tmp_path: Path):
+def test_the_output_of_config_show_is_a_valid_config(capsys, tmp_path: Path):
     run(["config", "show", "paper"])
     (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
 

@@ -1,4 +1,4 @@
-"""A small network in which a cell comes up after a hundred steps."""
+"""A small network in which a cell joins after a hundred steps."""
 
 from collections.abc import Callable
 
@@ -6,23 +6,37 @@ import pytest
 
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.learning.td3 import Event
 from slicing_rllib.radio import built_in, hexagonal
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
 from slicing_rllib.transfer.settings import GuardSettings, VaeSettings
 
 TARGET = "cell_6"
-WINDOW, CAME_UP, TOOK_OVER = 60, 100, 160
+COLLECTED, JOINED, TOOK_OVER = 60, 100, 160
+"""Steps at which the sources' default action ends, the target joins, and its policy acts."""
 QUICK_VAE = VaeSettings(updates=60, members=2)
 QUICK_GUARD = GuardSettings(window_steps=60, cool_down_steps=10)
 
 
+class Events(list):
+    """Reported events, the oldest first."""
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self]
+
+    def find(self, kind: str) -> Event:
+        """The first event of a kind."""
+        return next(event for event in self if event.kind == kind)
+
+
 @pytest.fixture
 def network() -> dict:
-    """Two sites: sources show themselves under the default action, then the last cell comes up."""
+    """Two sites. The sources first run under the default action; then the last cell joins."""
     scenario = hexagonal(1, 2, like=built_in("paper"))
-    joins = Deployment(cell=TARGET, off_until=CAME_UP, default_action_until=TOOK_OVER)
+    joins = Deployment(cell=TARGET, off_until=JOINED, default_action_until=TOOK_OVER)
     others = tuple(
-        Deployment(cell=cell, off_until=0, default_action_until=WINDOW)
+        Deployment(cell=cell, off_until=0, default_action_until=COLLECTED)
         for cell in scenario.cells
         if cell != TARGET
     )
@@ -30,11 +44,11 @@ def network() -> dict:
 
 
 @pytest.fixture
-def built(ray_session: None, network: dict):
-    """Algorithms by transfer settings; stopped at the end."""
+def build(ray_session: None, network: dict):
+    """A function that builds an algorithm with transfer settings; all are stopped at the end."""
     made: list[TD3] = []
 
-    def build(*, workers: int = 0, networks=None, **settings) -> TD3:
+    def build_algorithm(*, workers: int = 0, networks=None, **settings) -> TD3:
         chosen = TransferSettings(
             **{
                 "vae": QUICK_VAE,
@@ -62,21 +76,21 @@ def built(ray_session: None, network: dict):
         made.append(algorithm)
         return algorithm
 
-    yield build
+    yield build_algorithm
     for algorithm in made:
         algorithm.stop()
 
 
 @pytest.fixture
-def trained() -> Callable[[TD3, int], list]:
-    """Trains up to so many network steps of each worker; what happened on the way."""
+def train_until() -> Callable[[TD3, int], Events]:
+    """A function that trains up to a step of each network and returns the reported events."""
 
-    def until(algorithm: TD3, steps: int) -> list:
-        happened = []
+    def train(algorithm: TD3, steps: int) -> Events:
+        events = Events()
         workers = max(algorithm.config.num_env_runners or 0, 1)
         while algorithm.env_steps < steps * workers:
             algorithm.train()
-            happened += algorithm.take_events()
-        return happened
+            events += algorithm.take_events()
+        return events
 
-    return until
+    return train

@@ -1,4 +1,4 @@
-"""A test that may be looked at after every step."""
+"""The sequential test for harm."""
 
 import numpy as np
 import pytest
@@ -8,26 +8,26 @@ from hypothesis import strategies as st
 from slicing_rllib.transfer.guard import HarmTest
 
 
-def test_steady_harm_is_found_within_a_few_steps():
-    """Each step loses 0.5: the largest bet wins 1.4-fold each time."""
+def test_a_constant_loss_is_detected_within_a_few_steps():
+    """A loss of 0.5 per step multiplies the wealth of the largest bet by 1.4 each time."""
     test = HarmTest(margin=0.0, alpha=0.01)
 
     assert test.observe([0.5] * 30)
 
 
-def test_a_gain_is_never_harm():
+def test_a_gain_is_never_reported_as_harm():
     assert not HarmTest(margin=0.0, alpha=0.01).observe([-0.05] * 5000)
 
 
-def test_false_alarms_are_as_rare_as_promised():
-    """Fair noise, looked at 300 times: at most alpha alarm, give or take chance."""
+def test_the_false_alarm_rate_is_at_most_alpha():
+    """Losses with mean zero, tested at each of 300 steps, within the error of 200 repetitions."""
     rng = np.random.default_rng(0)
     alarms = [HarmTest(margin=0.0, alpha=0.05).observe(rng.uniform(-1, 1, 300)) for _ in range(200)]
 
     assert np.mean(alarms) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
-def test_a_loss_within_the_margin_is_put_up_with():
+def test_a_loss_within_the_margin_is_tolerated():
     losses = [0.1, 0.0] * 1000
 
     assert HarmTest(margin=0.0, alpha=0.01).observe(losses)
@@ -35,7 +35,7 @@ def test_a_loss_within_the_margin_is_put_up_with():
 
 
 @given(st.lists(st.floats(-1, 1), max_size=60), st.integers(0, 60))
-def test_it_does_not_matter_how_steps_are_grouped(losses, cut):
+def test_the_result_does_not_depend_on_how_steps_are_grouped(losses, cut):
     whole, parts = HarmTest(0.0, 0.01), HarmTest(0.0, 0.01)
     alarmed = whole.observe(losses)
     first = parts.observe(losses[:cut])

@@ -1,4 +1,4 @@
-"""Bundles: written whole, read without pickle, refused with the reason."""
+"""Bundles are written completely, read without pickle, and refused with a reason."""
 
 from dataclasses import replace
 
@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.transfer.policy_library import Bundle, LibraryError, PolicyLibrary, refusal
+from slicing_rllib.transfer.policy_library import (
+    Bundle,
+    LibraryError,
+    PolicyLibrary,
+    explain_refusal,
+)
 
 
 def transitions(n):
@@ -26,7 +31,7 @@ def bundle():
     return Bundle(
         weights={"actor.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3)},
         experience=transitions(5),
-        default_experience=transitions(2),
+        default_action_experience=transitions(2),
         slices=("video", "voice"),
         sla_throughput_mbps=(4.0, 1.0),
         sla_delay_ms=(3.0, 1.0),
@@ -42,18 +47,18 @@ def library(request, tmp_path):
     return PolicyLibrary(where if request.param == "folder" else f"file://{where}")
 
 
-def test_what_is_added_is_loaded(library, bundle):
+def test_a_loaded_bundle_equals_the_one_that_was_added(library, bundle):
     assert library.add("city-cell_3", bundle) == 1
     loaded = library.load("city-cell_3")
 
     assert np.array_equal(loaded.weights["actor.0.weight"], bundle.weights["actor.0.weight"])
     assert loaded.experience.reward.tolist() == [0, 1, 2, 3, 4]
-    assert len(loaded.default_experience.reward) == 2
+    assert len(loaded.default_action_experience.reward) == 2
     for field in ("slices", "sla_throughput_mbps", "sla_delay_ms", "message", "provenance"):
         assert getattr(loaded, field) == getattr(bundle, field)
 
 
-def test_versions_count_up_and_the_newest_is_meant(library, bundle):
+def test_versions_are_numbered_and_the_newest_is_the_default(library, bundle):
     library.add("a", bundle)
     library.add("a", replace(bundle, returns={"evaluation_reward_mean": 0.95}))
 
@@ -62,7 +67,7 @@ def test_versions_count_up_and_the_newest_is_meant(library, bundle):
     assert library.manifest("a", 1)["returns"]["evaluation_reward_mean"] == 0.9
 
 
-def test_what_is_removed_is_gone(library, bundle):
+def test_a_removed_version_is_no_longer_listed(library, bundle):
     for name in ("a", "a", "b"):
         library.add(name, bundle)
 
@@ -72,13 +77,13 @@ def test_what_is_removed_is_gone(library, bundle):
     assert library.names() == {"b": [1]}
 
 
-def test_an_empty_place_has_no_bundles(library):
+def test_an_empty_folder_has_no_bundles(library):
     assert library.names() == {}
     with pytest.raises(LibraryError, match="no bundle 'a', there is nothing"):
         library.load("a")
 
 
-def test_a_changed_file_is_found(tmp_path, bundle):
+def test_a_file_that_has_changed_is_refused(tmp_path, bundle):
     library = PolicyLibrary(str(tmp_path))
     library.add("a", bundle)
     file = tmp_path / "a" / "0001" / "weights.safetensors"
@@ -88,8 +93,8 @@ def test_a_changed_file_is_found(tmp_path, bundle):
         library.load("a")
 
 
-def test_a_bundle_without_manifest_is_not_there(tmp_path, bundle):
-    """As after a crash while writing."""
+def test_a_folder_without_manifest_is_not_a_bundle(tmp_path, bundle):
+    """A process that ends while it writes leaves such a folder."""
     library = PolicyLibrary(str(tmp_path))
     library.add("a", bundle)
     (tmp_path / "a" / "0001" / "manifest.json").unlink()
@@ -98,12 +103,12 @@ def test_a_bundle_without_manifest_is_not_there(tmp_path, bundle):
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden"])
-def test_a_name_cannot_lead_elsewhere(library, bundle, name):
+def test_a_name_that_would_leave_the_library_is_refused(library, bundle, name):
     with pytest.raises(LibraryError, match="expected letters, digits"):
         library.add(name, bundle)
 
 
-def test_nothing_is_pickled(tmp_path, bundle):
+def test_a_bundle_consists_of_safetensors_and_json_only(tmp_path, bundle):
     PolicyLibrary(str(tmp_path)).add("a", bundle)
 
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {
@@ -112,16 +117,18 @@ def test_nothing_is_pickled(tmp_path, bundle):
     }
 
 
-def test_mismatches_are_refused_with_the_reason(bundle):
+def test_a_bundle_that_does_not_fit_is_refused_with_the_reason(bundle):
     own = {"actor.0.weight": np.zeros((2, 3))}
 
-    assert refusal(bundle, like=own, slices=2, message="mean_load") == ""
-    assert "2 slices, expected 3" in refusal(bundle, like=own, slices=3, message="mean_load")
-    assert "message" in refusal(bundle, like=own, slices=2, message="none")
+    assert explain_refusal(bundle, like=own, slices=2, message="mean_load") == ""
+    assert "2 slices, expected 3" in explain_refusal(
+        bundle, like=own, slices=3, message="mean_load"
+    )
+    assert "message" in explain_refusal(bundle, like=own, slices=2, message="none")
     wide = {"actor.0.weight": np.zeros((2, 4))}
-    assert "expected (2, 4)" in refusal(bundle, like=wide, slices=2, message="mean_load")
+    assert "expected (2, 4)" in explain_refusal(bundle, like=wide, slices=2, message="mean_load")
 
 
-def test_a_place_that_is_none_is_said():
+def test_a_uri_that_cannot_be_opened_is_refused():
     with pytest.raises(LibraryError, match="expected a folder or a URI"):
         PolicyLibrary("nonsense://x")

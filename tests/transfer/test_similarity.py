@@ -1,4 +1,4 @@
-"""Measures against their definitions, and the laws they promise."""
+"""Measures equal their definitions and obey their laws."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from slicing_rllib.transfer.similarity import (
     MEASURES,
     Population,
-    frechet_of,
+    frechet_distances,
     kl_paper,
     lemma1,
     mean_shift,
@@ -37,7 +37,7 @@ def kl(mean, variance, other_mean, other_variance):
 
 
 def double_loop(source, target):
-    """Eq. (7) as it is written."""
+    """Eq. (7) written out as a double sum."""
     return np.mean(
         [
             kl(m, v, n, w)
@@ -49,7 +49,7 @@ def double_loop(source, target):
 
 @pytest.mark.equation(7)
 @given(st.integers(0, 2**31), st.floats(-50, 50))
-def test_kl_in_linear_time_is_the_double_sum(seed, shift):
+def test_kl_in_linear_time_equals_the_double_sum(seed, shift):
     rng = np.random.default_rng(seed)
     cells = [population(rng, 5, shift), population(rng, 7, shift + 1, 0.3)]
     expected = [[double_loop(i, k) for k in cells] for i in cells]
@@ -58,8 +58,8 @@ def test_kl_in_linear_time_is_the_double_sum(seed, shift):
 
 
 @pytest.mark.equation(8)
-def test_kl_of_two_points():
-    """N(0, 1) to N(1, 1) in one dimension of four that differ: 1/2; and 0 to itself."""
+def test_kl_between_two_single_samples():
+    """N(0, 1) and N(1, 1) in one of four dimensions: 1/2. A sample and itself: 0."""
     ones, zeros = np.ones((1, 4)), np.zeros((1, 4))
     moved = np.array([[1.0, 0, 0, 0]])
     cells = [Population(m, m, ones, np.ones(1)) for m in (zeros, moved)]
@@ -69,7 +69,7 @@ def test_kl_of_two_points():
 
 @pytest.mark.equation(9)
 @given(st.integers(0, 2**31))
-def test_lemma_1_is_the_mean_over_pairs_at_one_variance(seed):
+def test_lemma_1_is_the_mean_over_pairs_when_all_variances_are_equal(seed):
     rng = np.random.default_rng(seed)
     variance = 1e-3
     cells = [
@@ -81,19 +81,19 @@ def test_lemma_1_is_the_mean_over_pairs_at_one_variance(seed):
     assert lemma1(cells)[0, 1] == pytest.approx(pairs.mean() / (2 * variance))
 
 
-def test_lemma_1_prefers_a_narrow_stranger_to_a_twin_and_mean_shift_does_not():
-    """The flaw: a source that hardly varies is near to everybody."""
+def test_lemma_1_prefers_a_source_with_little_variance_to_a_twin_and_mean_shift_does_not():
+    """The flaw of Lemma 1: a source that hardly varies is near to every target."""
     rng = np.random.default_rng(0)
     target = population(rng, 400)
-    twin, stranger = population(rng, 400), population(rng, 400, shift=0.8, spread=0.05)
-    cells = [twin, stranger, target]
+    twin, distant = population(rng, 400), population(rng, 400, shift=0.8, spread=0.05)
+    cells = [twin, distant, target]
 
     assert np.argmin(lemma1(cells)[:2, 2]) == 1
     assert np.argmin(mean_shift(cells)[:2, 2]) == 0
 
 
 @pytest.mark.parametrize("name", ZERO_FOR_IDENTICAL)
-def test_a_cell_is_at_no_distance_from_its_twin(name):
+def test_the_distance_between_identical_cells_is_zero(name):
     rng = np.random.default_rng(2)
     one = population(rng)
     other = population(rng, shift=3.0)._replace(sla=np.array([1.0, 1.0]))
@@ -117,8 +117,8 @@ def test_relabelling_cells_permutes_distances(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(MEASURES) - {"sla", "kl_paper", "sla_first"}))
-def test_farther_is_farther(name):
-    """Three cells in a row: the outer two are farthest apart."""
+def test_a_larger_shift_gives_a_larger_distance(name):
+    """Three cells on a line: the outer two have the largest distance."""
     rng = np.random.default_rng(4)
     cells = [population(rng, 300, shift) for shift in (0.0, 1.0, 3.0)]
     distances = MEASURES[name](cells)
@@ -127,23 +127,23 @@ def test_farther_is_farther(name):
     assert distances[2, 1] < distances[2, 0]
 
 
-def test_frechet_of_known_gaussians():
-    """Equal means, deviations 1 and 3 in one dimension: (3 - 1)^2."""
+def test_the_frechet_distance_between_two_known_gaussians():
+    """Equal means, standard deviations 1 and 3 in one dimension: (3 - 1)^2."""
     line = np.linspace(-1, 1, 2001)
     line = (line / line.std())[:, None]
 
-    assert frechet_of([line, 3 * line])[0, 1] == pytest.approx(4.0, abs=0.01)
+    assert frechet_distances([line, 3 * line])[0, 1] == pytest.approx(4.0, abs=0.01)
 
 
-def test_promises_are_compared_by_ratio():
-    """Twice the throughput is as far as half."""
+def test_slas_are_compared_by_their_ratio():
+    """Twice the required throughput is as far away as half of it."""
     blank = np.zeros((1, 4))
     cells = [Population(blank, blank, blank, np.array([phi])) for phi in (1.0, 2.0, 4.0)]
 
     assert sla(cells)[0, 1] == pytest.approx(sla(cells)[1, 2])
 
 
-def test_a_permutation_test_tells_same_from_different():
+def test_the_permutation_test_distinguishes_equal_from_different_distributions():
     rng = np.random.default_rng(5)
     one, same = rng.standard_normal((2, 200, 3))
     other = rng.standard_normal((200, 3)) + 1.0
@@ -152,8 +152,8 @@ def test_a_permutation_test_tells_same_from_different():
     assert permutation_p_value(one, other, rng, rounds=99) == pytest.approx(0.01)
 
 
-def test_slow_waves_alone_are_not_a_difference():
-    """Samples that hang together in time: single permutations would cry wolf."""
+def test_autocorrelated_samples_from_one_distribution_are_seldom_significant():
+    """A permutation of single samples instead of blocks would reject far too often."""
     rng = np.random.default_rng(6)
     found = []
     for _ in range(20):
@@ -167,8 +167,8 @@ def test_slow_waves_alone_are_not_a_difference():
     assert np.mean(found) <= 0.25
 
 
-def test_promises_come_first_and_experience_decides_among_equals():
-    """A near stranger with another promise is farther than a far one with the same."""
+def test_the_sla_decides_first_and_experience_among_equal_slas():
+    """A near cell with another SLA is farther than a distant cell with the same SLA."""
     rng = np.random.default_rng(7)
     target = population(rng, 50)
     same_far, same_near = population(rng, 50, shift=2.0), population(rng, 50, shift=1.0)

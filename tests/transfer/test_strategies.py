@@ -1,9 +1,10 @@
-"""What a target takes over: every strategy through one interface."""
+"""What a target takes over by each strategy."""
 
 import numpy as np
 import pytest
 
-from slicing_rllib.env import slice_reward
+from slicing_rllib.env import ActorForm, slice_reward
+from slicing_rllib.learning.parameter_bank import NetworkSizes
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.stacked_td3 import Hyperparameters
 from slicing_rllib.transfer.settings import METHODS, TransferSettings
@@ -12,12 +13,13 @@ from slicing_rllib.transfer.strategies import (
     Sla,
     Source,
     Target,
-    closeness,
-    relabelled,
+    compute_source_shares,
+    relabel_rewards,
 )
 
 SLA = Sla(np.array([2.0, 1.0]), np.array([1.0, 1.0]))
 SHAPES = {"0.weight": (5, 3), "0.bias": (5,), "2.weight": (2, 5), "2.bias": (2,)}
+SIZES = NetworkSizes((3, 5, 2), (5, 5, 1), ActorForm(2))
 CRITIC = {"0.weight": (5, 5), "0.bias": (5,), "2.weight": (1, 5), "2.bias": (1,)}
 
 
@@ -32,7 +34,7 @@ def weights(fill):
 
 
 def experience(n, level):
-    """Throughput and delay of `level` in both slices, rewarded with zero by somebody else."""
+    """Throughput and delay of `level` in both slices; the source's reward is zero."""
     return Transitions(
         obs=np.zeros((n, 3), np.float32),
         action=np.full((n, 2), 0.5, np.float32),
@@ -46,7 +48,7 @@ def experience(n, level):
 
 @pytest.fixture
 def target():
-    return Target("new", weights(0.0), SLA, Hyperparameters())
+    return Target("new", weights(0.0), SLA, SIZES, Hyperparameters())
 
 
 @pytest.fixture
@@ -57,9 +59,9 @@ def sources():
     ]
 
 
-def started(method, target, learned_from, **settings):
+def start_by(method, target, sources, **settings):
     chosen = TransferSettings(method=method, **settings)
-    return STRATEGIES[method](target, learned_from, chosen, np.random.default_rng(0))
+    return STRATEGIES[method](target, sources, chosen, np.random.default_rng(0))
 
 
 def test_every_method_has_a_strategy():
@@ -67,44 +69,44 @@ def test_every_method_has_a_strategy():
 
 
 @pytest.mark.equation(2)
-def test_relabelling_is_the_reward_under_ones_own_promise():
-    """Throughput 1 where 2 and 1 are promised: 1/2."""
-    new = relabelled(experience(3, 1.0), SLA)
+def test_relabelling_gives_the_reward_under_the_given_sla():
+    """A throughput of 1 where 2 and 1 are required gives a reward of 1/2."""
+    new = relabel_rewards(experience(3, 1.0), SLA)
 
     assert new.reward.tolist() == [0.5, 0.5, 0.5]
     assert new.reward[0] == slice_reward(np.ones(2), np.ones(2), *SLA)
 
 
-def test_relabelling_with_ones_own_sla_changes_nothing():
-    once = relabelled(experience(3, 1.0), SLA)
+def test_relabelling_twice_with_one_sla_changes_nothing_more():
+    once = relabel_rewards(experience(3, 1.0), SLA)
 
-    assert np.array_equal(relabelled(once, SLA).reward, once.reward)
+    assert np.array_equal(relabel_rewards(once, SLA).reward, once.reward)
 
 
-def test_relabelling_needs_to_know_what_rewards_were_made_of():
+def test_relabelling_without_throughput_and_delay_is_an_error():
     blind = experience(3, 1.0)._replace(outcome=np.empty((3, 0), np.float32))
     with pytest.raises(ValueError, match="expected 4 outcomes per transition, got 0"):
-        relabelled(blind, SLA)
+        relabel_rewards(blind, SLA)
 
 
-def test_none_begins_afresh(target, sources):
-    start = started("none", target, sources)
+def test_none_starts_from_random_weights(target, sources):
+    start = start_by("none", target, sources)
 
     assert start.weights is target.fresh
     assert start.experience is None
     assert start.explores
-    assert not start.trained
+    assert not start.is_trained
 
 
-def test_model_takes_all_weights_and_no_experience(target, sources):
-    start = started("model", target, sources)
+def test_model_copies_all_weights_and_no_experience(target, sources):
+    start = start_by("model", target, sources)
 
     assert start.weights is sources[0].weights
     assert start.experience is None
 
 
-def test_feature_takes_the_lower_layers_and_freezes_them(target, sources):
-    start = started("feature", target, sources)
+def test_feature_copies_the_lower_layers_and_freezes_them(target, sources):
+    start = start_by("feature", target, sources)
 
     assert (start.weights["actor.0.weight"] == 1).all()
     assert (start.weights["actor.2.weight"] == 0).all()
@@ -112,46 +114,47 @@ def test_feature_takes_the_lower_layers_and_freezes_them(target, sources):
     assert not any(name.startswith("actor.2") for name in start.frozen)
 
 
-def test_instance_takes_experience_alone(target, sources):
-    start = started("instance", target, sources, transferred_transitions=20)
+def test_instance_copies_experience_only(target, sources):
+    start = start_by("instance", target, sources, transferred_transitions=20)
 
     assert start.weights is target.fresh
     assert start.experience is not None
     assert len(start.experience.reward) == 20
 
 
-def test_integrated_takes_both_and_rewards_them_anew(target, sources):
-    start = started("integrated", target, sources)
+def test_integrated_copies_weights_and_experience_and_relabels_rewards(target, sources):
+    start = start_by("integrated", target, sources)
 
     assert start.weights is sources[0].weights
     assert start.experience is not None
     assert start.experience.reward.tolist() == [0.5] * 50
 
 
-def test_rewards_may_be_left_as_they_were(target, sources):
-    start = started("integrated", target, sources, relabel=False)
+def test_without_relabelling_rewards_are_those_of_the_source(target, sources):
+    start = start_by("integrated", target, sources, relabel=False)
 
     assert start.experience is not None
     assert start.experience.reward.tolist() == [0.0] * 50
 
 
-def test_several_sources_give_the_more_the_nearer_they_are(target, sources):
-    """Distances 1 and 3: three quarters and a quarter."""
-    start = started("multi_source", target, sources, transferred_transitions=40, n_sources=2)
+def test_nearer_sources_contribute_more_experience(target, sources):
+    """Distances 1 and 3 give three quarters and one quarter."""
+    start = start_by("multi_source", target, sources, transferred_transitions=40, n_sources=2)
 
     assert start.experience is not None
     assert (start.experience.outcome[:, 0] == 1.0).sum() == 30
     assert (start.experience.outcome[:, 0] == 2.0).sum() == 10
 
 
-def test_closeness():
-    assert closeness([1.0, 3.0]).tolist() == [0.75, 0.25]
-    assert closeness([0.0, 3.0]).tolist() == [1.0, 0.0]
-    assert closeness([-0.9, -0.1]).tolist() == [1.0, 0.0]
+def test_source_shares_are_proportional_to_the_inverse_distance():
+    """A source at distance 0 takes all; negated returns are shifted to start at 0."""
+    assert compute_source_shares([1.0, 3.0]).tolist() == [0.75, 0.25]
+    assert compute_source_shares([0.0, 3.0]).tolist() == [1.0, 0.0]
+    assert compute_source_shares([-0.9, -0.1]).tolist() == [1.0, 0.0]
 
 
-def test_the_generalist_learns_what_all_sources_agree_on(target):
-    """Reward is the share of the first slice: everybody's experience says give it all."""
+def test_the_generalist_learns_what_the_experience_rewards(target):
+    """The reward is the share of the first slice, so the policy must prefer that slice."""
     rng = np.random.default_rng(1)
     share = rng.uniform(0, 1, (200, 1)).astype(np.float32)
     batch = experience(200, 1.0)._replace(
@@ -162,7 +165,7 @@ def test_the_generalist_learns_what_all_sources_agree_on(target):
     scratch = {n: 0.3 * rng.standard_normal(w.shape) for n, w in target.fresh.items()}
     scratch = {n: w.astype(np.float32) for n, w in scratch.items()}
     sources = [Source("one", scratch, batch, 1.0)]
-    start = started(
+    start = start_by(
         "generalist", target._replace(fresh=scratch), sources, relabel=False, generalist_updates=800
     )
     w = start.weights

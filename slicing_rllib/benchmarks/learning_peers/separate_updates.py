@@ -56,7 +56,7 @@ class _OneCell:
             [(self.net[q](pair)[:, 0] - target).square().mean() for q in ("critic_1", "critic_2")]
         ).sum()
         _descend(self._critic_adam, loss)
-        if HYPER.updates_actor(self._updates):
+        if HYPER.plan_update(self._updates).actor:
             action = torch.softmax(self.net["actor"](batch.obs), -1)
             q = self.net["critic_1"](torch.cat([batch.obs, action], -1))
             _descend(self._actor_adam, -q.mean())

@@ -1,42 +1,42 @@
-// Dark red, orange, pale, teal: told apart with any colour vision, and in grey
-// (the same colours and levels as slicing_rllib/env/rendering.py).
+// Dark red, orange, pale yellow and teal, which can be distinguished with any colour vision and in
+// greyscale. The same colours and levels are in slicing_rllib/env/rendering.py.
 
 const LEVELS = [0, 0.6, 0.95, 1];
 const COLOURS = [[115, 26, 64], [230, 140, 64], [250, 237, 166], [26, 140, 140]];
 const PHASES = [[150, 158, 168], [230, 140, 64], [26, 140, 140]];
 export const UNKNOWN = [150, 158, 168];
 
-export function satisfactionColour(value) {
+export function colourSatisfaction(value) {
   if (value === null || value === undefined) return UNKNOWN;
   const x = Math.min(Math.max(value, 0), 1);
   const i = Math.max(1, LEVELS.findIndex((level) => x <= level));
   const share = (x - LEVELS[i - 1]) / (LEVELS[i] - LEVELS[i - 1]);
-  return mixed(COLOURS[i - 1], COLOURS[i], share);
+  return mixColours(COLOURS[i - 1], COLOURS[i], share);
 }
 
-// Low distance is dark: it is what the eye should find.
-export function distanceColour(share) {
-  return mixed([0, 68, 92], [243, 238, 214], Math.sqrt(Math.min(Math.max(share, 0), 1)));
+// Small distances are dark, because they are the ones to look for.
+export function colourDistance(share) {
+  return mixColours([0, 68, 92], [243, 238, 214], Math.sqrt(Math.min(Math.max(share, 0), 1)));
 }
 
-export function phaseColour(phase) {
+export function colourPhase(phase) {
   return PHASES[phase] ?? UNKNOWN;
 }
 
-export function css([r, g, b]) {
+export function formatCss([r, g, b]) {
   return `rgb(${Math.round(r)} ${Math.round(g)} ${Math.round(b)})`;
 }
 
-// Black or white, whichever has the better contrast: at least 4.5:1 on any colour.
-export function inkOn(colour) {
-  return luminance(colour) > 0.179 ? "#000" : "#fff";
+// Black or white, whichever has more contrast: at least 4.5:1 on any colour.
+export function chooseTextColour(colour) {
+  return computeLuminance(colour) > 0.179 ? "#000" : "#fff";
 }
 
-function mixed(from, to, share) {
+function mixColours(from, to, share) {
   return from.map((value, i) => value + share * (to[i] - value));
 }
 
-function luminance(colour) {
+function computeLuminance(colour) {
   const [r, g, b] = colour.map((value) => {
     const x = value / 255;
     return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;

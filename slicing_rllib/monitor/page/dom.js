@@ -1,16 +1,16 @@
-// Builds elements; text is only ever set as text, so nothing from a run can become markup.
+// Creates elements. Texts are always set as text nodes, so no text of a run can become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export function html(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
+  return fillElement(document.createElement(tag), attributes, children);
 }
 
 export function svg(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS(SVG, tag), attributes, children);
+  return fillElement(document.createElementNS(SVG, tag), attributes, children);
 }
 
-function filled(node, attributes, children) {
+function fillElement(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
@@ -28,17 +28,17 @@ export function replace(node, ...children) {
   node.replaceChildren(...children.flat().filter((child) => child !== null));
 }
 
-// Replaces, but leaves the keyboard where it was: on the element with the same data-key.
+// Replaces the children and keeps the keyboard focus on the element with the same data-key.
 export function replaceInPlace(node, ...children) {
   const focused = node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   replace(node, ...children);
   if (focused) {
-    [...node.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focused)
+    [...node.querySelectorAll("[data-key]")].find((child) => child.dataset.key === focused)
       ?.focus({ preventScroll: true });
   }
 }
 
-export function option(value, label, selected) {
+export function makeOption(value, label, selected) {
   const node = html("option", { value }, label);
   node.selected = selected;
   return node;

@@ -1,31 +1,31 @@
-// Numbers and durations as people read them.
+// Numbers, times and names as texts.
 
-export const NONE = "–";
+export const NO_VALUE = "–";
 
-export function decimal(value, digits = 2) {
-  return value === null || value === undefined ? NONE : value.toFixed(digits);
+export function formatDecimal(value, digits = 2) {
+  return value === null || value === undefined ? NO_VALUE : value.toFixed(digits);
 }
 
-export function brief(value) {
-  if (value === null || value === undefined) return NONE;
+export function formatShort(value) {
+  if (value === null || value === undefined) return NO_VALUE;
   const size = Math.abs(value);
   if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)} M`;
   if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)} k`;
   return `${+value.toPrecision(3)}`;
 }
 
-export function percent(value, digits = 0) {
-  return value === null || value === undefined ? NONE : `${(100 * value).toFixed(digits)} %`;
+export function formatPercent(value, digits = 0) {
+  return value === null || value === undefined ? NO_VALUE : `${(100 * value).toFixed(digits)} %`;
 }
 
-export function duration(seconds) {
+export function formatDuration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86400)} days`;
 }
 
-export function clock(time) {
+export function formatTime(time) {
   if (time === null || time === undefined) return "";
   const date = typeof time === "number" ? new Date(time * 1000) : new Date(time);
   if (Number.isNaN(date.getTime())) return String(time);
@@ -34,11 +34,11 @@ export function clock(time) {
 
 export const PHASE_NAMES = ["off", "default action", "own policy"];
 
-export function phaseName(phase) {
+export function formatPhase(phase) {
   return PHASE_NAMES[phase] ?? "not reported";
 }
 
-export function policyName(name) {
+export function formatPolicy(name) {
   const known = {
     drl: "DRL (from scratch)", tl: "TL (transferred)", oracle: "oracle",
     equal: "equal shares", traffic_aware: "traffic-aware", sla_weighted: "SLA-weighted",
@@ -47,7 +47,7 @@ export function policyName(name) {
   return known[name] ?? name;
 }
 
-// cell_2 before cell_10
-export function byName(a, b) {
+// Orders cell_2 before cell_10.
+export function compareNames(a, b) {
   return a.localeCompare(b, "en", { numeric: true });
 }

@@ -1,33 +1,34 @@
-// Lines over a shared x axis, with a reading that follows the pointer or the arrow keys.
+// A line chart. It shows the values at the pointer, or at the position of the arrow keys.
 
 import { html, replace, svg } from "./dom.js";
-import { NONE, brief } from "./format.js";
+import { NO_VALUE, formatShort } from "./format.js";
 
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 26 };
 
-// series: [{name, values, look}], look: a class that styles line and chip; levels: [{name, value,
-// look}] are lines across; marks: [{x, label, trouble}] are ticks at the foot.
-export function lineChart({ key, title, x, series, levels = [], marks = [], width, height = 190,
-  xName = "environment steps", format = brief, include = [] }) {
+// series: [{name, values, look}], where look is the CSS class of the line; levels: horizontal lines,
+// [{name, value, look}]; marks: triangles on the x axis, [{x, label, warning}]; include: values that
+// the y axis must contain.
+export function makeLineChart({ key, title, x, series, levels = [], marks = [], width, height = 190,
+  xName = "environment steps", format = formatShort, include = [] }) {
   const values = series.flatMap((each) => each.values).concat(levels.map((each) => each.value), include);
-  const scale = scales(x, values, width, height);
+  const scale = makeScales(x, values, width, height);
   const cross = svg("line", { class: "cross", y1: MARGIN.top, y2: height - MARGIN.bottom, x1: -9, x2: -9 });
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img",
-    tabindex: "0", "aria-label": summary(title, series, levels, format), "data-key": key },
-    axes(scale, width, height, xName, format),
-    levels.map((each) => levelLine(each, scale, width)),
-    series.map((each) => svg("path", { class: `line ${each.look}`, d: pathOf(x, each.values, scale) })),
-    marks.map((mark) => markAt(mark, scale, height)), cross);
+    tabindex: "0", "aria-label": describeChart(title, series, levels, format), "data-key": key },
+    drawAxes(scale, width, height, xName, format),
+    levels.map((each) => drawLevel(each, scale, width)),
+    series.map((each) => svg("path", { class: `line ${each.look}`, d: makePath(x, each.values, scale) })),
+    marks.map((mark) => drawMark(mark, scale, height)), cross);
   const reading = html("p", { class: "reading" });
-  const read = (index) => tell(index, { x, series, levels, scale, cross, reading, format, xName });
+  const read = (index) => showReading(index, { x, series, levels, scale, cross, reading, format, xName });
   read(x.length - 1);
-  follow(drawing, x, scale, width, read);
+  followPointer(drawing, x, scale, width, read);
   return html("figure", { class: "chart-box" }, html("figcaption", {}, title), drawing, reading);
 }
 
-function scales(x, values, width, height) {
-  const [x0, x1] = span(x);
-  const ticks = niceTicks(...span(values), Math.max(2, Math.floor(height / 45)));
+function makeScales(x, values, width, height) {
+  const [x0, x1] = findRange(x);
+  const ticks = chooseTicks(...findRange(values), Math.max(2, Math.floor(height / 45)));
   const [y0, y1] = [ticks[0], ticks.at(-1)];
   return {
     ticks, x0, x1,
@@ -37,7 +38,7 @@ function scales(x, values, width, height) {
   };
 }
 
-function span(values) {
+function findRange(values) {
   let [low, high] = [Infinity, -Infinity];
   for (const value of values) {
     if (!isNumber(value)) continue;
@@ -48,7 +49,7 @@ function span(values) {
   return low === high ? [low - 0.5, high + 0.5] : [low, high];
 }
 
-export function niceTicks(low, high, count) {
+export function chooseTicks(low, high, count) {
   const raw = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= raw * 0.999);
@@ -61,7 +62,7 @@ function isNumber(value) {
   return value !== null && value !== undefined && Number.isFinite(value);
 }
 
-function axes(scale, width, height, xName, format) {
+function drawAxes(scale, width, height, xName, format) {
   const rows = scale.ticks.map((tick) => svg("g", {},
     svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right,
       y1: scale.y(tick), y2: scale.y(tick) }),
@@ -69,13 +70,13 @@ function axes(scale, width, height, xName, format) {
       "text-anchor": "end" }, format(tick))));
   const foot = height - 8;
   return rows.concat(
-    svg("text", { class: "tick", x: MARGIN.left, y: foot }, brief(scale.x0)),
+    svg("text", { class: "tick", x: MARGIN.left, y: foot }, formatShort(scale.x0)),
     svg("text", { class: "tick", x: (width + MARGIN.left) / 2, y: foot, "text-anchor": "middle" }, xName),
     svg("text", { class: "tick", x: width - MARGIN.right, y: foot, "text-anchor": "end" },
-      brief(scale.x1)));
+      formatShort(scale.x1)));
 }
 
-function pathOf(x, values, scale) {
+function makePath(x, values, scale) {
   let path = "";
   let down = false;
   x.forEach((at, i) => {
@@ -86,47 +87,47 @@ function pathOf(x, values, scale) {
   return path;
 }
 
-function levelLine(level, scale, width) {
+function drawLevel(level, scale, width) {
   const y = scale.y(level.value);
   return svg("line", { class: `line level ${level.look}`, x1: MARGIN.left, x2: width - MARGIN.right,
     y1: y, y2: y });
 }
 
-function markAt(mark, scale, height) {
+function drawMark(mark, scale, height) {
   if (!isNumber(mark.x) || mark.x < scale.x0 || mark.x > scale.x1) return null;
   const [x, y] = [scale.x(mark.x), height - MARGIN.bottom];
-  return svg("path", { class: mark.trouble ? "mark trouble" : "mark",
+  return svg("path", { class: mark.warning ? "mark warning" : "mark",
     d: `M${x.toFixed(1)} ${y - 8}l5 8h-10z` }, svg("title", {}, mark.label));
 }
 
-function summary(title, series, levels, format) {
-  const ends = series.map((each) => `${each.name} ${reading(each.values.findLast(isNumber), format)}`);
-  const across = levels.map((each) => `${each.name} ${reading(each.value, format)}`);
-  return `${title}; last: ${ends.concat(across).join(", ")}. Arrow keys read earlier values.`;
+function describeChart(title, series, levels, format) {
+  const ends = series.map((each) => `${each.name} ${formatReading(each.values.findLast(isNumber), format)}`);
+  const across = levels.map((each) => `${each.name} ${formatReading(each.value, format)}`);
+  return `${title}; last: ${ends.concat(across).join(", ")}. Arrow keys show earlier values.`;
 }
 
-function reading(value, format) {
-  return isNumber(value) ? format(value) : NONE;
+function formatReading(value, format) {
+  return isNumber(value) ? format(value) : NO_VALUE;
 }
 
-function tell(index, { x, series, levels, scale, cross, reading: node, format, xName }) {
+function showReading(index, { x, series, levels, scale, cross, reading: node, format, xName }) {
   const at = x[index];
   const entry = (look, words) => html("span", { class: "entry" },
     html("span", { class: `swatch ${look}` }), words);
   replace(node,
-    series.map((each) => entry(each.look, `${each.name} ${reading(each.values[index], format)}`)),
-    levels.map((each) => entry(`level ${each.look}`, `${each.name} ${reading(each.value, format)}`)),
-    isNumber(at) ? html("span", { class: "entry at" }, `at ${brief(at)} ${xName}`) : null);
+    series.map((each) => entry(each.look, `${each.name} ${formatReading(each.values[index], format)}`)),
+    levels.map((each) => entry(`level ${each.look}`, `${each.name} ${formatReading(each.value, format)}`)),
+    isNumber(at) ? html("span", { class: "entry at" }, `at ${formatShort(at)} ${xName}`) : null);
   const atEnd = index === x.length - 1;
   cross.setAttribute("x1", isNumber(at) && !atEnd ? scale.x(at) : -9);
   cross.setAttribute("x2", isNumber(at) && !atEnd ? scale.x(at) : -9);
 }
 
-function follow(drawing, x, scale, width, read) {
+function followPointer(drawing, x, scale, width, read) {
   let index = x.length - 1;
   drawing.addEventListener("pointermove", (event) => {
     const box = drawing.getBoundingClientRect();
-    index = nearest(x, scale, (event.clientX - box.left) / box.width * width);
+    index = findNearest(x, scale, (event.clientX - box.left) / box.width * width);
     read(index);
   });
   drawing.addEventListener("pointerleave", () => { index = x.length - 1; read(index); });
@@ -139,7 +140,7 @@ function follow(drawing, x, scale, width, read) {
   });
 }
 
-function nearest(x, scale, at) {
+function findNearest(x, scale, at) {
   let best = x.length - 1;
   x.forEach((value, i) => {
     if (isNumber(value) && Math.abs(scale.x(value) - at) < Math.abs(scale.x(x[best]) - at)) best = i;

@@ -1,9 +1,9 @@
-// Sites and sectors, each in the colour of how well it serves.
+// The map: sites and sectors, coloured by satisfaction, reward or phase.
 
 import { byId, html, replace, replaceInPlace, svg } from "./dom.js";
-import { UNKNOWN, css, inkOn, phaseColour, satisfactionColour } from "./colours.js";
-import { decimal, phaseName } from "./format.js";
-import { latestOf, select, state } from "./store.js";
+import { UNKNOWN, formatCss, chooseTextColour, colourPhase, colourSatisfaction } from "./colours.js";
+import { formatDecimal, formatPhase } from "./format.js";
+import { readLatest, select, state } from "./store.js";
 
 const LABELLED = 80;
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -11,49 +11,49 @@ let drawn = { key: null, sectors: new Map() };
 
 export function drawMap() {
   const key = JSON.stringify([state.run, state.network.sites_m, state.cells]);
-  if (drawn.key !== key) build(key);
+  if (drawn.key !== key) buildMap(key);
   const field = byId("map-field").value;
-  for (const [cell, sector] of drawn.sectors) paint(cell, sector, field);
+  for (const [cell, sector] of drawn.sectors) paintSector(cell, sector, field);
   drawLegend(field);
-  drawWorst();
+  drawLowest();
 }
 
-function build(key) {
-  const shapes = placed(state.network, state.cells);
+function buildMap(key) {
+  const shapes = placeCells(state.network, state.cells);
   const sectors = new Map();
   const layer = svg("g", { role: "listbox", "aria-label": "Cells of the network" });
   for (const shape of shapes) {
-    const sector = sectorOf(shape, shapes.length <= LABELLED);
+    const sector = makeSector(shape, shapes.length <= LABELLED);
     sectors.set(shape.id, sector);
     layer.append(sector.group);
   }
   const masts = (state.network.sites_m ?? []).map(([x, y]) =>
-    svg("circle", { class: "mast", cx: x, cy: -y, r: mastRadius(shapes) }));
-  replace(byId("map"), svg("svg", { viewBox: viewBox(shapes), class: "network" }, layer, masts));
+    svg("circle", { class: "mast", cx: x, cy: -y, r: computeMastRadius(shapes) }));
+  replace(byId("map"), svg("svg", { viewBox: computeViewBox(shapes), class: "network" }, layer, masts));
   replace(byId("cell-names"), state.cells.map((id) => html("option", { value: id })));
   drawn = { key, sectors };
 }
 
-// Where each cell is drawn: by its mast, or in rows where nobody knows.
-function placed(network, cells) {
+// Where each cell is drawn: at its site, or in rows below if the config does not contain it.
+function placeCells(network, cells) {
   const known = network.cells.map((cell) => {
     const [x, y] = network.sites_m[cell.site];
-    return shapeOf(cell.id, x, -y, network.reach_m[cell.site], cell);
+    return makeShape(cell.id, x, -y, network.reach_m[cell.site], cell);
   });
   const ids = new Set(known.map((shape) => shape.id));
-  const strangers = cells.filter((id) => !ids.has(id));
-  if (!strangers.length) return known;
+  const unplaced = cells.filter((id) => !ids.has(id));
+  if (!unplaced.length) return known;
   const size = known[0]?.size ?? 100;
   const floor = known.length ? Math.max(...known.map((shape) => shape.cy)) + 3 * size : 0;
-  const perRow = Math.ceil(Math.sqrt(2 * strangers.length));
-  return known.concat(strangers.map((id, i) => {
+  const perRow = Math.ceil(Math.sqrt(2 * unplaced.length));
+  return known.concat(unplaced.map((id, i) => {
     const x = 2 * size * (i % perRow + 0.5 * (Math.floor(i / perRow) % 2));
     const y = floor + 1.75 * size * Math.floor(i / perRow);
-    return shapeOf(id, x, y, size, { azimuth_deg: 30, half_width_deg: 180 });
+    return makeShape(id, x, y, size, { azimuth_deg: 30, half_width_deg: 180 });
   }));
 }
 
-function shapeOf(id, x, y, size, { azimuth_deg: azimuth, half_width_deg: half }) {
+function makeShape(id, x, y, size, { azimuth_deg: azimuth, half_width_deg: half }) {
   const step = Math.min(60, half);
   const points = half < 180 ? [[x, y]] : [];
   for (let turn = -half; turn <= half + 1e-9; turn += step) {
@@ -65,29 +65,29 @@ function shapeOf(id, x, y, size, { azimuth_deg: azimuth, half_width_deg: half })
   return { id, points, size, cx: x + out * Math.cos(angle), cy: y - out * Math.sin(angle) };
 }
 
-function sectorOf(shape, labelled) {
-  const path = svg("path", { class: "sector", d: outline(shape) });
+function makeSector(shape, labelled) {
+  const path = svg("path", { class: "sector", d: makeOutline(shape) });
   const label = labelled ? svg("text", { x: shape.cx, y: shape.cy, "font-size": 0.21 * shape.size },
-    svg("tspan", { x: shape.cx, dy: "-0.15em" }, shortName(shape.id)),
+    svg("tspan", { x: shape.cx, dy: "-0.15em" }, shortenName(shape.id)),
     svg("tspan", { x: shape.cx, dy: "1.15em", class: "value" })) : null;
   const group = svg("g", { role: "option", tabindex: "-1", class: "cell",
-    onclick: () => choose(shape.id),
-    onkeydown: (event) => onKey(event, shape.id) }, path, label);
+    onclick: () => showCell(shape.id),
+    onkeydown: (event) => handleKey(event, shape.id) }, path, label);
   return { group, path, label, shape, value: label?.lastChild };
 }
 
-function shortName(id) {
+function shortenName(id) {
   const name = id.replace(/^cell_/, "");
   return name.length > 8 ? `${name.slice(0, 7)}…` : name;
 }
 
-function outline(shape) {
+function makeOutline(shape) {
   const scaled = shape.points.map(([x, y]) => [
     shape.cx + 0.975 * (x - shape.cx), shape.cy + 0.975 * (y - shape.cy)]);
   return `M${scaled.map((point) => point.map((x) => x.toFixed(1)).join(" ")).join("L")}Z`;
 }
 
-function viewBox(shapes) {
+function computeViewBox(shapes) {
   if (!shapes.length) return "0 0 1 1";
   const xs = shapes.flatMap((shape) => shape.points.map(([x]) => x));
   const ys = shapes.flatMap((shape) => shape.points.map(([, y]) => y));
@@ -98,26 +98,26 @@ function viewBox(shapes) {
     high(ys) - low(ys) + 2 * margin].map((x) => x.toFixed(1)).join(" ");
 }
 
-function mastRadius(shapes) {
+function computeMastRadius(shapes) {
   return 0.07 * (shapes[0]?.size ?? 1);
 }
 
-function paint(cell, sector, field) {
-  const value = latestOf(field, cell);
-  const colour = colourOf(field, cell, value);
-  const words = sentence(cell);
+function paintSector(cell, sector, field) {
+  const value = readLatest(field, cell);
+  const colour = chooseColour(field, cell, value);
+  const words = describeCell(cell);
   const selected = state.selected === cell;
   const look = `${colour.join()}|${words}|${selected}`;
   if (sector.look === look) return;
   sector.look = look;
-  sector.path.setAttribute("fill", css(colour));
+  sector.path.setAttribute("fill", formatCss(colour));
   sector.group.setAttribute("aria-label", words);
   sector.group.setAttribute("aria-selected", String(selected));
-  sector.group.classList.toggle("default-action", latestOf("phase", cell) === 1);
+  sector.group.classList.toggle("default-action", readLatest("phase", cell) === 1);
   sector.group.setAttribute("tabindex", selected || isFirst(cell) ? "0" : "-1");
   if (sector.label) {
-    sector.label.setAttribute("fill", inkOn(colour));
-    sector.value.textContent = field === "phase" ? shortPhase(value) : decimal(value, 2);
+    sector.label.setAttribute("fill", chooseTextColour(colour));
+    sector.value.textContent = field === "phase" ? formatShortPhase(value) : formatDecimal(value, 2);
   }
 }
 
@@ -125,30 +125,30 @@ function isFirst(cell) {
   return state.selected === null && cell === state.cells[0];
 }
 
-function shortPhase(phase) {
+function formatShortPhase(phase) {
   return ["off", "default", "own"][phase] ?? "–";
 }
 
-function colourOf(field, cell, value) {
-  if (field === "phase") return phaseColour(value);
-  return latestOf("phase", cell) === 0 ? UNKNOWN : satisfactionColour(value);
+function chooseColour(field, cell, value) {
+  if (field === "phase") return colourPhase(value);
+  return readLatest("phase", cell) === 0 ? UNKNOWN : colourSatisfaction(value);
 }
 
-function sentence(cell) {
-  const phase = latestOf("phase", cell);
+function describeCell(cell) {
+  const phase = readLatest("phase", cell);
   if (phase === 0) return `${cell}: off`;
-  const satisfaction = decimal(latestOf("satisfaction", cell), 2);
-  return `${cell}: satisfaction ${satisfaction}, ${phaseName(phase)}`;
+  const satisfaction = formatDecimal(readLatest("satisfaction", cell), 2);
+  return `${cell}: satisfaction ${satisfaction}, ${formatPhase(phase)}`;
 }
 
-function choose(cell) {
+function showCell(cell) {
   select(cell);
   const panel = byId("cell");
   if (panel.getBoundingClientRect().top > innerHeight) panel.scrollIntoView({ behavior: "auto" });
 }
 
-function onKey(event, cell) {
-  if (event.key === "Enter" || event.key === " ") choose(cell);
+function handleKey(event, cell) {
+  if (event.key === "Enter" || event.key === " ") showCell(cell);
   else if (ARROWS[event.key]) step(cell, ARROWS[event.key]);
   else return;
   event.preventDefault();
@@ -176,28 +176,28 @@ const MARKS = { satisfaction: [0, 0.3, 0.6, 0.8, 0.95, 1], reward: [0, 0.3, 0.6,
 
 function drawLegend(field) {
   const entries = field === "phase"
-    ? [0, 1, 2].map((phase) => [phaseColour(phase), phaseName(phase)])
-    : MARKS[field].map((level) => [satisfactionColour(level), String(level)])
-      .concat([[UNKNOWN, "off or no news"]]);
+    ? [0, 1, 2].map((phase) => [colourPhase(phase), formatPhase(phase)])
+    : MARKS[field].map((level) => [colourSatisfaction(level), String(level)])
+      .concat([[UNKNOWN, "off or not reported"]]);
   const legend = byId("map-legend");
   if (legend.dataset.field === field) return;
   legend.dataset.field = field;
   replace(legend, entries.map(([colour, words]) => {
     const chip = html("span", { class: "chip" });
-    chip.style.background = css(colour);
+    chip.style.background = formatCss(colour);
     return html("span", { class: "entry" }, chip, words);
   }), html("span", { class: "entry" }, html("span", { class: "chip dashed" }), "default action"));
 }
 
-function drawWorst() {
+function drawLowest() {
   const ranked = state.cells
-    .map((cell) => [cell, latestOf("satisfaction", cell)])
-    .filter(([cell, value]) => value !== null && latestOf("phase", cell) !== 0)
+    .map((cell) => [cell, readLatest("satisfaction", cell)])
+    .filter(([cell, value]) => value !== null && readLatest("phase", cell) !== 0)
     .sort((a, b) => a[1] - b[1]).slice(0, 5);
-  replaceInPlace(byId("worst"), ranked.map(([cell, value]) => {
+  replaceInPlace(byId("lowest"), ranked.map(([cell, value]) => {
     const chip = html("span", { class: "chip" });
-    chip.style.background = css(satisfactionColour(value));
+    chip.style.background = formatCss(colourSatisfaction(value));
     return html("li", {}, html("button", { type: "button", class: "quiet", "data-key": cell,
-      onclick: () => choose(cell) }, chip, `${cell} ${decimal(value, 2)}`));
+      onclick: () => showCell(cell) }, chip, `${cell} ${formatDecimal(value, 2)}`));
   }));
 }

@@ -1,11 +1,11 @@
-// What the page knows of the run, and who wants to hear of it.
+// The state of the run as the page knows it, and the functions that draw it.
 
 const MAX_POINTS = 1200;
 const MAX_EVENTS = 2000;
 
 export const state = {
   run: null, network: { cells: [], slices: [] }, cells: [], progress: [], latest: {}, events: [],
-  summary: null, finished: false, quietS: null, unreadableLines: 0, selected: null, heard: 0,
+  summary: null, finished: false, quietS: null, unreadableLines: 0, selected: null, receivedMs: 0,
   indexOf: new Map(),
 };
 
@@ -16,8 +16,8 @@ export function onChange(listener) {
   listeners.push(listener);
 }
 
-// Many messages between two frames are one drawing.
-export function changed() {
+// Several changes between two frames cause one drawing.
+export function scheduleDrawing() {
   if (pending) return;
   pending = true;
   requestAnimationFrame(() => {
@@ -26,44 +26,44 @@ export function changed() {
   });
 }
 
-export function takeSnapshot(news) {
-  const sameRun = state.run === news.run;
-  Object.assign(state, { run: news.run, network: news.network, progress: [], events: [] });
-  const known = news.network.cells.map((cell) => cell.id);
-  state.cells = known.concat(news.cells.filter((id) => !known.includes(id)));
-  state.indexOf = new Map(news.cells.map((id, index) => [id, index]));
+export function applySnapshot(message) {
+  const sameRun = state.run === message.run;
+  Object.assign(state, { run: message.run, network: message.network, progress: [], events: [] });
+  const known = message.network.cells.map((cell) => cell.id);
+  state.cells = known.concat(message.cells.filter((id) => !known.includes(id)));
+  state.indexOf = new Map(message.cells.map((id, index) => [id, index]));
   if (!sameRun || !state.cells.includes(state.selected)) state.selected = null;
-  takeChange(news);
+  applyChange(message);
 }
 
-export function takeChange(news) {
-  state.latest = news.latest;
-  state.progress.push(...news.progress);
+export function applyChange(message) {
+  state.latest = message.latest;
+  state.progress.push(...message.progress);
   if (state.progress.length > MAX_POINTS) {
     const newest = state.progress.at(-1);
     state.progress = state.progress.filter((_, i) => i % 2 === 0);
     if (state.progress.at(-1) !== newest) state.progress.push(newest);
   }
-  state.events = state.events.concat(news.events).slice(-MAX_EVENTS);
+  state.events = state.events.concat(message.events).slice(-MAX_EVENTS);
   Object.assign(state, {
-    summary: news.summary, finished: news.finished, quietS: news.quiet_s,
-    unreadableLines: news.unreadable_lines, heard: performance.now(),
+    summary: message.summary, finished: message.finished, quietS: message.quiet_s,
+    unreadableLines: message.unreadable_lines, receivedMs: performance.now(),
   });
-  changed();
+  scheduleDrawing();
 }
 
 export function select(cell) {
   state.selected = cell;
-  changed();
+  scheduleDrawing();
 }
 
-export function latestOf(field, cell) {
+export function readLatest(field, cell) {
   const index = state.indexOf.get(cell);
   return index === undefined ? null : state.latest[field]?.[index] ?? null;
 }
 
-// Decisions of transfer, the newest of each target: {target, source, distances, ...}
-export function decisions() {
+// The newest transfer decision of each target: {target, source, distances, ...}.
+export function collectDecisions() {
   const newest = new Map();
   for (const event of state.events) {
     const evidence = event.evidence ?? {};

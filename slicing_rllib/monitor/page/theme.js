@@ -1,4 +1,4 @@
-// Runs before the first paint, so that a dark page never flashes white.
+// Runs before the first paint, so that a dark page does not appear white at first.
 const THEMES = ["system", "light", "dark"];
 
 function applyTheme(theme) {
@@ -6,26 +6,26 @@ function applyTheme(theme) {
   else document.documentElement.dataset.theme = theme;
 }
 
-function storedTheme() {
+function readStoredTheme() {
   try {
     const theme = localStorage.getItem("theme");
     return THEMES.includes(theme) ? theme : "system";
   } catch {
-    return "system"; // storage may be forbidden
+    return "system"; // The browser may forbid storage.
   }
 }
 
-applyTheme(storedTheme());
+applyTheme(readStoredTheme());
 
 addEventListener("DOMContentLoaded", () => {
   const button = document.getElementById("theme");
-  let theme = storedTheme();
-  const tell = () => { button.textContent = `Theme: ${theme}`; };
+  let theme = readStoredTheme();
+  const showTheme = () => { button.textContent = `Theme: ${theme}`; };
   button.addEventListener("click", () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
     applyTheme(theme);
-    try { localStorage.setItem("theme", theme); } catch { /* this page view only */ }
-    tell();
+    try { localStorage.setItem("theme", theme); } catch { /* The theme then lasts until the page is closed. */ }
+    showTheme();
   });
-  tell();
+  showTheme();
 });

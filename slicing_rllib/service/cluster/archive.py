@@ -1,4 +1,4 @@
-"""Files as one line of text that can travel through a job's metadata or log."""
+"""Files packed into one line of text, so that they fit into a job's metadata or its log."""
 
 import base64
 import hashlib
@@ -10,13 +10,17 @@ from pathlib import Path
 import slicing_rllib
 from slicing_rllib.service.errors import RunError
 
-NOT_SENT = "checkpoint"
-"""Files and folders whose names begin so are left out: checkpoints are large, and a job can only
-be continued where it ran."""
+EXCLUDED_PREFIX = "checkpoint"
+"""Files and folders with this prefix are not packed: checkpoints are large, and a job resumes only
+from the storage that it wrote them to."""
 
 
 def pack_files(files: Mapping[str, bytes]) -> str:
-    """Files by name as one line of text that says whether it is whole."""
+    """One line of text that holds the files and their SHA-256 digest.
+
+    Args:
+        files: content by file name.
+    """
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as archive:
         for name, content in files.items():
@@ -27,36 +31,39 @@ def pack_files(files: Mapping[str, bytes]) -> str:
 
 
 def pack_folder(folder: Path) -> str:
-    """A folder of results, without checkpoints, as one line of text."""
+    """One line of text that holds a folder without its checkpoints, and the SHA-256 digest."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as archive:
-        archive.add(folder, ".", filter=_leave_out_checkpoints)
+        archive.add(folder, ".", filter=_exclude_checkpoints)
     return _encode(data.getvalue())
 
 
-def unpack(line: str, to: Path) -> None:
-    """The reverse. Raises: RunError for a line that is not whole."""
+def unpack(line: str, folder: Path) -> None:
+    """Writes the files of a packed line into a folder, which is created if necessary.
+
+    Raises: RunError if the content does not match its digest.
+    """
     digest, _, encoded = line.partition(":")
     content = base64.b64decode(encoded)
     if hashlib.sha256(content).hexdigest() != digest:
-        raise RunError("results: arrived damaged, expected the digest that was sent along")
-    to.mkdir(parents=True, exist_ok=True)
+        raise RunError("packed files: expected content with the digest that was sent with it")
+    folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:xz") as archive:
-        archive.extractall(to, filter="data")
+        archive.extractall(folder, filter="data")
 
 
-def code_digest() -> str:
-    """Hash of the package's source as it is installed here; two machines that share it run the same code."""
+def compute_code_digest() -> str:
+    """Hash of the installed package's source: two machines with equal digests run equal code."""
     root = Path(slicing_rllib.__file__).parent
-    total = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()[:16]
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _encode(content: bytes) -> str:
     return f"{hashlib.sha256(content).hexdigest()}:{base64.b64encode(content).decode()}"
 
 
-def _leave_out_checkpoints(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if Path(entry.name).name.startswith(NOT_SENT) else entry
+def _exclude_checkpoints(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if Path(entry.name).name.startswith(EXCLUDED_PREFIX) else entry

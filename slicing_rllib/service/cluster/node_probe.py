@@ -1,7 +1,6 @@
-"""Run on the cluster: what each node is like, seen from the node itself."""
+"""Facts about each node of a cluster, measured on the node itself by a helper job."""
 
 import logging
-import os
 import shutil
 import sys
 import time
@@ -15,58 +14,71 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from slicing_rllib.service.cluster.archive import code_digest
+from slicing_rllib.service.cluster.archive import compute_code_digest
 
-ANSWER_S = 60.0
-METRICS_S = 5.0
+PROBE_TIMEOUT_S = 60.0
+METRICS_TIMEOUT_S = 5.0
 CLOCK_READINGS = 5
 
 
 class NodeProbe:
-    """Lives on one node."""
+    """An actor that runs on the node that it measures."""
 
-    def about(self) -> dict[str, str]:
-        """What runs there."""
+    def read_versions(self) -> dict[str, str]:
+        """Versions of Ray, Python and PyTorch, and the digest of our code."""
         import torch
 
-        python = ".".join(map(str, sys.version_info[:3]))
         return {
             "ray": ray.__version__,
-            "python": python,
+            "python": ".".join(map(str, sys.version_info[:3])),
             "torch": str(torch.__version__),
-            "code": code_digest(),
+            "code": compute_code_digest(),
         }
 
-    def clock_s(self) -> float:
+    def read_clock_s(self) -> float:
+        """Seconds since the epoch."""
         return time.time()
 
-    def touch(self, folder: str, node_id: str) -> str:
-        """Reads the driver's file and writes one of its own; what is wrong, or nothing."""
+    def check_storage(self, folder: str, node_id: str) -> str:
+        """What is wrong with the storage, or an empty string.
+
+        The folder must hold the driver's file and let this node write one.
+        """
         try:
             if not (Path(folder) / "driver").is_file():
-                return "is not shared: a file of another node is not there"
+                return "is not shared: the file that the driver wrote is missing here"
             (Path(folder) / node_id).write_text(node_id)
         except OSError as error:
             return f"cannot be written ({error.strerror})"
         return ""
 
 
-def look(storage: str) -> list[dict[str, Any]]:
-    """A row per live node, the driver's first."""
+def probe_nodes(storage: str) -> list[dict[str, Any]]:
+    """One row of facts per live node, the driver's node first. Starts Ray in this process.
+
+    A row has the keys `node address resources metrics` and, if the node answers, `ray python torch
+    code clock_skew_s storage`, else `problem`. In `metrics`, `storage` and `problem`, an empty
+    string means that nothing is wrong.
+    """
     ray.init(logging_level=logging.ERROR, log_to_driver=False)
-    here = ray.get_runtime_context().get_node_id()
+    driver_node = ray.get_runtime_context().get_node_id()
     folder = Path(storage) / f".check-{uuid.uuid4().hex[:8]}"
-    problem = _begin(folder)
+    problem = _write_driver_file(folder)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        nodes.sort(key=lambda node: node["NodeID"] != here)
-        probes = [_probe_on(node["NodeID"]) for node in nodes]
-        return [_row(*both, folder, problem) for both in zip(nodes, probes, strict=True)]
+        nodes.sort(key=lambda node: node["NodeID"] != driver_node)
+        # All probes start before the first answer is awaited, so that they import in parallel.
+        probes = [_start_probe(node["NodeID"]) for node in nodes]
+        return [
+            _probe_node(node, probe, folder, problem)
+            for node, probe in zip(nodes, probes, strict=True)
+        ]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _begin(folder: Path) -> str:
+def _write_driver_file(folder: Path) -> str:
+    """What is wrong with the storage on the driver's node, or an empty string."""
     try:
         folder.mkdir(parents=True)
         (folder / "driver").write_text("")
@@ -75,52 +87,50 @@ def _begin(folder: Path) -> str:
     return ""
 
 
-def _probe_on(node_id: str) -> Any:
-    there = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-    return ray.remote(NodeProbe).options(num_cpus=0, scheduling_strategy=there).remote()
+def _start_probe(node_id: str) -> Any:
+    strategy = NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
+    return ray.remote(NodeProbe).options(num_cpus=0, scheduling_strategy=strategy).remote()
 
 
-def _row(node: dict[str, Any], probe: Any, folder: Path, problem: str) -> dict[str, Any]:
+def _probe_node(node: dict[str, Any], probe: Any, folder: Path, problem: str) -> dict[str, Any]:
     node_id = node["NodeID"]
     row: dict[str, Any] = {
         "node": node_id,
         "address": node["NodeManagerAddress"],
         "resources": node["Resources"],
-        "metrics": _metrics_problem(node),
+        "metrics": _check_metrics(node),
     }
     try:
-        row |= ray.get(probe.about.remote(), timeout=ANSWER_S)
-        problem = problem or ray.get(probe.touch.remote(str(folder), node_id), timeout=ANSWER_S)
-        row["clock_skew_s"] = _skew_s(probe)
+        row |= ray.get(probe.read_versions.remote(), timeout=PROBE_TIMEOUT_S)
+        storage = probe.check_storage.remote(str(folder), node_id)
+        problem = problem or ray.get(storage, timeout=PROBE_TIMEOUT_S)
+        row["clock_skew_s"] = _measure_clock_skew_s(probe)
     except RayError as error:
         return row | {"problem": " ".join(str(error).split())[:200]}
     if not problem and not (folder / node_id).is_file():
-        problem = "is not shared: the driver does not see this node's file"
+        problem = "is not shared: the driver does not see the file that this node wrote"
     return row | {"storage": problem}
 
 
-def _skew_s(probe: Any) -> float:
-    """How far a node's clock is ahead, from the reading that took least time."""
+def _measure_clock_skew_s(probe: Any) -> float:
+    """How far the node's clock is ahead of ours, in seconds.
+
+    The reading with the shortest round trip is used, because its uncertainty is the smallest.
+    """
     readings = []
     for _ in range(CLOCK_READINGS):
         before = time.time()
-        there: Any = ray.get(probe.clock_s.remote(), timeout=ANSWER_S)
+        node_time: Any = ray.get(probe.read_clock_s.remote(), timeout=PROBE_TIMEOUT_S)
         after = time.time()
-        readings.append((after - before, there - (before + after) / 2))
+        readings.append((after - before, node_time - (before + after) / 2))
     return min(readings)[1]
 
 
-def _metrics_problem(node: dict[str, Any]) -> str:
+def _check_metrics(node: dict[str, Any]) -> str:
+    """What is wrong with the node's metrics port, or an empty string."""
     address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     try:
-        with urlopen(address, timeout=METRICS_S) as answer:
+        with urlopen(address, timeout=METRICS_TIMEOUT_S) as answer:
             return "" if answer.status == 200 else f"{address} answers {answer.status}"
     except (URLError, OSError) as error:
         return f"{address} does not answer ({getattr(error, 'reason', error)})"
-
-
-def storage_of(argument: str | None) -> str:
-    """Where this cluster keeps runs."""
-    from slicing_rllib.service.cluster.client import DEFAULT_STORAGE, STORAGE_VARIABLE
-
-    return argument or os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)

@@ -1,1 +1,1 @@
-"""What the command line offers, a file per command."""
+"""The commands of the command line, one file per command."""

@@ -6,42 +6,45 @@ import typer
 
 from slicing_rllib.service.commands.options import Json
 
-app = typer.Typer(no_args_is_help=True, help="Ray clusters that jobs are to run on.")
+app = typer.Typer(no_args_is_help=True, help="Checks the Ray clusters on which jobs are to run.")
 
 
 @app.callback()
 def _root() -> None:
-    """Ray clusters that jobs are to run on."""
+    """Checks the Ray clusters on which jobs are to run."""
 
 
 @app.command()
 def check(
     address: Annotated[
-        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Dashboard of the cluster.")
+        str,
+        typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard."),
     ] = "http://127.0.0.1:8265",
     storage: Annotated[
         str | None,
         typer.Option(
-            envvar="SLICING_RLLIB_STORAGE", help="Folder that all nodes share, as for submit."
+            envvar="SLICING_RLLIB_STORAGE",
+            help="Folder that all nodes share. Default: the same as for submit.",
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Versions, resources, storage, clocks, token and ports of a cluster, before a job needs them.
+    """Checks whether a cluster can run jobs.
 
-    Exit code 1 where something is amiss.
+    Prints one row per check: dashboard, versions of Ray, Python, PyTorch and our code, token,
+    resources, shared storage, clocks and metrics ports. The exit code is 1 if a check fails.
 
     Example: slicing-rllib cluster check --address http://127.0.0.1:8265 --storage /results
     """
-    from slicing_rllib.service.cluster.preflight import checks
-    from slicing_rllib.service.console import checks_table, err, out, print_json
+    from slicing_rllib.service.cluster.preflight import run_checks
+    from slicing_rllib.service.console import err, make_checks_table, out, print_json
     from slicing_rllib.service.ray_session import quieten
 
     quieten()
-    found = list(checks(address, storage, err.print))
+    checks = list(run_checks(address, storage, on_message=err.print))
     if json:
-        print_json([row._asdict() for row in found])
+        print_json([check._asdict() for check in checks])
     else:
-        out.print(checks_table(found))
-    if not all(row.ok for row in found):
+        out.print(make_checks_table(checks))
+    if not all(check.ok for check in checks):
         raise typer.Exit(1)

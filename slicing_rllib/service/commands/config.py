@@ -4,12 +4,16 @@ import typer
 
 from slicing_rllib.service.commands.options import Config, Json, Settings
 
-app = typer.Typer(no_args_is_help=True, help="Configs: resolved, checked, or their JSON Schema.")
+app = typer.Typer(
+    no_args_is_help=True, help="Shows or checks a config, or prints the JSON Schema of configs."
+)
 
 
 @app.command()
 def show(config: Config = "quick", settings: Settings = None, json: Json = False) -> None:
-    """The whole config, defaults written out.
+    """Prints the whole config as YAML, including all defaults.
+
+    The exit code is 2 if the config is not valid.
 
     Example: slicing-rllib config show paper --set learning.gamma=0.2 > mine.yaml
     """
@@ -25,7 +29,9 @@ def show(config: Config = "quick", settings: Settings = None, json: Json = False
 
 @app.command()
 def check(config: Config, settings: Settings = None, json: Json = False) -> None:
-    """Exit code 0 for a config that can be run; else 2 and one line that says where and why.
+    """Checks a config and prints its number of cells and steps.
+
+    If the config is not valid, prints one line that says where and why; the exit code is then 2.
 
     Example: slicing-rllib config check mine.yaml
     """
@@ -42,7 +48,7 @@ def check(config: Config, settings: Settings = None, json: Json = False) -> None
 
 @app.command()
 def schema(json: Json = False) -> None:
-    """JSON Schema of configs, for editors that complete and check YAML.
+    """Prints the JSON Schema of configs, with which editors complete and check YAML files.
 
     Example: slicing-rllib config schema > slicing-rllib.schema.json
     """

@@ -11,17 +11,35 @@ from slicing_rllib.service.commands.options import Json, Run
 def evaluate(
     run: Run,
     policies: Annotated[
-        str | None, typer.Option(help="Names, separated by commas. Default: the run's.")
+        str | None,
+        typer.Option(
+            help="Names of policies, separated by commas. Default: as in the run's config."
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Network steps per seed.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of traffic and movement.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Network steps per seed. Default: as in the run's config."),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of seeds of traffic and movement. Default: as in the run's config.",
+        ),
+    ] = None,
     traffic: Annotated[
         Path | None,
-        typer.Option(help="CSV trace of the share of active UEs, a column per slice."),
+        typer.Option(
+            help="CSV file with the share of active UEs over time, one column per slice. Default: "
+            "the traffic of the run's scenario."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Evaluates a run's policies and baselines on the same unseen traffic, seeds paired.
+    """Evaluates the policies of a run and the baselines on traffic that no policy was trained on.
+
+    All policies meet the same traffic, seed by seed. Prints the result table; intervals are
+    bootstrapped over seeds.
 
     Examples:
 
@@ -29,7 +47,7 @@ def evaluate(
 
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
-    from slicing_rllib.service.console import ProgressBar, policies_table, print_json
+    from slicing_rllib.service.console import ProgressBar, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.runs.evaluation import evaluate_run
     from slicing_rllib.service.runs.run_directory import RunDirectory
@@ -47,4 +65,4 @@ def evaluate(
     if json:
         print_json({"policies": table})
     else:
-        stdout.print(policies_table(table))
+        stdout.print(make_policies_table(table))

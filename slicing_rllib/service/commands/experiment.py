@@ -9,16 +9,26 @@ from slicing_rllib.service.commands.options import Json
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="A name in tune_configs/, or a YAML file.")],
-    seeds: Annotated[int | None, typer.Option(min=1, help="Default: the experiment's.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="Name of an experiment in tune_configs/, or a YAML file.")
+    ],
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of seeds. Default: as in the experiment's file."),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder. Default: experiments/NAME; goes on with it.")
+        Path | None,
+        typer.Option(
+            help="Folder of the experiment. Default: experiments/NAME. If it exists, the "
+            "experiment is continued there."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """A whole experiment: every arm on every seed, then tables and figures.
+    """Trains and evaluates every arm of an experiment on every seed, and writes its report.
 
-    What is done is kept: interrupted, or asked for more seeds, it does only what is missing.
+    Prints the table of results and the names of the files. Runs that are complete are kept: after
+    an interruption (exit code 130), or with more seeds, the same command does what is missing.
 
     Examples:
 
@@ -32,9 +42,9 @@ def experiment(
     from slicing_rllib.service.experiments.report import write_experiment_report
     from slicing_rllib.service.experiments.runner import run_experiment
 
-    wanted = load_experiment(name, seeds)
-    folder = out or Path("experiments") / wanted.name
-    run_experiment(wanted, folder, lambda text: err.print(text, highlight=False, soft_wrap=True))
+    loaded = load_experiment(name, seeds)
+    folder = out or Path("experiments") / loaded.name
+    run_experiment(loaded, folder, lambda text: err.print(text, highlight=False, soft_wrap=True))
     report = write_experiment_report(folder)
     if json:
         print_json(report.summary)

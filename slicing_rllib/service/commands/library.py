@@ -8,37 +8,48 @@ from slicing_rllib.service.commands.options import Json, Run
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Policies kept for other runs and networks: a folder, or a URI such as s3://bucket/path.",
+    help="Manages a policy library: bundles of trained policies for other runs and networks.",
 )
-Library = Annotated[str, typer.Argument(metavar="LIBRARY", help="A folder, or a URI.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of a bundle.")]
-Version = Annotated[int | None, typer.Option("--version", min=1, help="Default: the newest.")]
+Library = Annotated[
+    str,
+    typer.Argument(
+        metavar="LIBRARY", help="The library: a folder, or a URI such as s3://bucket/path."
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a bundle.")]
 
 
 @app.command("list")
 def list_bundles(library: Library, json: Json = False) -> None:
-    """Bundles, their versions, and what each was worth where it learned.
+    """Prints a table of the bundles: versions, reward in their own network, slices and origin.
 
     Example: slicing-rllib library list policies
     """
-    from slicing_rllib.service.console import library_table, print_json
+    from slicing_rllib.service.console import make_library_table, print_json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.transfer import PolicyLibrary
 
-    there = PolicyLibrary(library)
+    opened = PolicyLibrary(library)
     rows = [
-        there.manifest(name, versions[-1]) | {"versions": versions}
-        for name, versions in there.names().items()
+        opened.manifest(name, versions[-1]) | {"versions": versions}
+        for name, versions in opened.names().items()
     ]
     if json:
         print_json({"bundles": rows})
     else:
-        stdout.print(library_table(rows))
+        stdout.print(make_library_table(rows))
 
 
 @app.command()
-def show(library: Library, name: Name, version: Version = None) -> None:
-    """All that is known of a bundle, as JSON.
+def show(
+    library: Library,
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Default: the newest version.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Prints the manifest of a bundle, always as JSON.
 
     Example: slicing-rllib library show policies city-cell_3
     """
@@ -53,14 +64,19 @@ def add(
     library: Library,
     run: Run,
     cell: Annotated[
-        list[str] | None, typer.Option(help="May be repeated. Default: all cells.")
+        list[str] | None,
+        typer.Option(help="Cell whose policy is added. May be repeated. Default: all cells."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Bundles are NAME-CELL. Default: the run's name.")
+        str | None,
+        typer.Option(help="First part of the bundles' names, NAME-CELL. Default: the run's name."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Adds the policies of a finished run, with experience to learn from and to be compared by.
+    """Adds the policies of a finished run to a library, each as a new version of its bundle.
+
+    A bundle also holds the cell's transitions, for replay buffers and for similarity measures.
+    Prints the name and version of each bundle.
 
     Example: slicing-rllib library add policies runs/seed7 --cell cell_3 --name city
     """
@@ -78,8 +94,15 @@ def add(
 
 
 @app.command()
-def remove(library: Library, name: Name, version: Version = None, json: Json = False) -> None:
-    """Deletes a version of a bundle, or all of them.
+def remove(
+    library: Library,
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Default: all versions.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Deletes one version of a bundle, or all of them, and prints which.
 
     Example: slicing-rllib library remove policies city-cell_3 --version 1
     """

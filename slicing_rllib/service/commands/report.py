@@ -10,19 +10,26 @@ from slicing_rllib.service.commands.options import Json
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories, or one experiment.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, or the folder of one experiment."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to. Default: the run's own.")
+        Path | None,
+        typer.Option(help="Folder to write to. Default: the folder of the run or experiment."),
     ] = None,
     readme: Annotated[
-        Path | None, typer.Option(help="Page that gets an experiment's headline between its marks.")
+        Path | None,
+        typer.Option(
+            help="Markdown file in which the block between the experiment's marks is replaced by "
+            "its main results."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Tables (Markdown, CSV) and figures (PNG, SVG) of a run or an experiment.
+    """Writes tables (Markdown, CSV) and figures (PNG, SVG) of runs or of an experiment.
 
-    Of several runs each counts as one seed. An experiment is reported on its complete seeds.
+    Prints the result table and the names of the files. Each of several runs counts as one seed. An
+    experiment is reported on the seeds that are complete.
 
     Examples:
 
@@ -32,24 +39,24 @@ def report(
 
       slicing-rllib report experiments/paper --readme tune_configs/README.md
     """
+    from slicing_rllib.service.console import make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.console import policies_table, print_json
     from slicing_rllib.service.runs.report import write_report
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
     if len(runs) == 1 and (runs[0] / "experiment.yaml").is_file():
-        _of_experiment(runs[0], out, readme, json)
+        _report_experiment(runs[0], out, readme, json)
         return
     written = write_report([RunDirectory.open(path) for path in runs], out)
     if json:
         print_json({"policies": written.policies, "files": [str(path) for path in written.files]})
         return
-    stdout.print(policies_table(written.policies))
+    stdout.print(make_policies_table(written.policies))
     for path in written.files:
         stdout.print(str(path), soft_wrap=True)
 
 
-def _of_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
+def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.console import print_json
     from slicing_rllib.service.experiments.report import (

@@ -11,15 +11,20 @@ from slicing_rllib.service.commands.options import Json
 
 def serve(
     source: Annotated[
-        str, typer.Argument(metavar="RUN_OR_LIBRARY", help="A run directory or a policy library.")
+        str,
+        typer.Argument(
+            metavar="RUN_OR_LIBRARY",
+            help="A run directory, or a policy library: a folder or a URI.",
+        ),
     ],
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     json: Json = False,
 ) -> None:
-    """Trained policies behind HTTP on Ray Serve, until Ctrl-C. It asks callers for no token.
+    """Serves trained policies over HTTP with Ray Serve until Ctrl-C.
 
-    GET /v1/health, GET /v1/cells, POST /v1/prb-ratio; /openapi.json describes them.
+    Prints the URL of the service. Its resources are GET /v1/health, GET /v1/cells and POST
+    /v1/prb-ratio; /openapi.json describes them. The service does not ask callers for a token.
 
     Example: slicing-rllib serve runs/quick-20260101-120000 --port 8000
     """
@@ -29,16 +34,20 @@ def serve(
     from slicing_rllib.service.runs.interruption import interruptible
 
     try:
-        from slicing_rllib.service.serving.application import policies_in, served
+        from slicing_rllib.service.serving.application import load_policies, serve_policies
     except ModuleNotFoundError as error:
         raise RunError(
-            f'serve: expected {error.name} (pip install "slicing-rllib[serve]")'
+            f'serve: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
         ) from error
 
-    where = str(Path(source).resolve()) if Path(source).exists() else source
-    policies_in(where)
-    with ray_session(2), interruptible() as interruption, served(where, host, port):
+    location = str(Path(source).resolve()) if Path(source).exists() else source
+    load_policies(location)
+    with (
+        ray_session(2),
+        interruptible() as interruption,
+        serve_policies(location, host, port),
+    ):
         url = f"http://{host}:{port}/v1/"
-        print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends it)")
+        print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
         while not interruption.wanted:
             time.sleep(0.1)

@@ -12,18 +12,22 @@ def similarity(
     run: Run,
     measure: Annotated[
         str | None,
-        typer.Option(help="Name of a measure, or `all`. Default: the run's.", show_default=False),
+        typer.Option(
+            help="Name of a similarity measure, or all. Default: the measure of the run's config.",
+            show_default=False,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the VAE.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the VAE's training.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures. Default: the run's figures.")
+        Path | None, typer.Option(help="Folder for the heat map. Default: the run's figures.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Distance of every cell from every other, as a table and a heat map.
+    """Computes the distance between every two cells of a run, as a table and a heat map.
 
-    Cells are compared by what they experienced under the default action. AUC is the chance that
-    two cells of one SLA group are nearer than two of different groups.
+    Cells are compared by their states and rewards under the default action. Prints the distances
+    and their AUC: the probability that two cells of the same SLA group are closer to each other
+    than two cells of different groups.
 
     Examples:
 
@@ -33,24 +37,17 @@ def similarity(
 
       slicing-rllib similarity runs/seed7 --measure all
     """
-    from slicing_rllib.service.console import distances_table, print_json
+    from slicing_rllib.service.console import make_distances_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.errors import ConfigError
     from slicing_rllib.service.runs.cell_similarity import compare_cells, draw_comparison
     from slicing_rllib.service.runs.run_directory import RunDirectory
-    from slicing_rllib.transfer import MEASURES
 
     opened = RunDirectory.open(run)
-    default = opened.config().transfer.measure
-    wanted = measure or (default if default in MEASURES else "mean_shift")
-    if wanted != "all" and wanted not in MEASURES:
-        known = ", ".join((*MEASURES, "all"))
-        raise ConfigError(f"--measure: expected one of {known}, got {wanted!r}")
-    found = []
-    for name in MEASURES if wanted == "all" else (wanted,):
+    results = []
+    for name in _select_measures(measure, opened.config().transfer.measure):
         compared = compare_cells(opened, name, seed)
         files = draw_comparison(opened, compared, out)
-        found.append(
+        results.append(
             {
                 "measure": name,
                 "cells": list(compared.distances.names),
@@ -62,8 +59,23 @@ def similarity(
             }
         )
         if not json:
-            stdout.print(distances_table(found[-1]))
+            stdout.print(make_distances_table(results[-1]))
             for path in files:
                 stdout.print(str(path), soft_wrap=True)
     if json:
-        print_json(found[0] if len(found) == 1 else {"measures": found})
+        print_json(results[0] if len(results) == 1 else {"measures": results})
+
+
+def _select_measures(option: str | None, run_measure: str) -> tuple[str, ...]:
+    """Names of the measures to compute. Raises: ConfigError for an unknown name."""
+    from slicing_rllib.service.errors import ConfigError
+    from slicing_rllib.transfer import MEASURES
+
+    # A run may choose its sources by other rules, such as `random`, which define no distance.
+    name = option or (run_measure if run_measure in MEASURES else "mean_shift")
+    if name == "all":
+        return tuple(MEASURES)
+    if name not in MEASURES:
+        known = ", ".join((*MEASURES, "all"))
+        raise ConfigError(f"--measure: expected one of {known}, got {name!r}")
+    return (name,)

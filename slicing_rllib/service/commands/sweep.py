@@ -12,19 +12,23 @@ from slicing_rllib.service.commands.options import Json
 def sweep(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="YAML", help="A sweep file, or a name in tune_configs/sweeps/."),
+        typer.Argument(
+            metavar="YAML", help="A sweep file, or the name of one in tune_configs/sweeps/."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the sweep. Default: sweeps/NAME-DATE-TIME.")
+        Path | None,
+        typer.Option(help="Folder of the sweep. Default: sweeps/NAME-DATE-TIME."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Goes on with the sweep in --out.")
+        bool, typer.Option("--resume", help="Continues the sweep in the folder --out.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Many trainings that differ in a few settings, on Ray Tune; table and picture at the end.
+    """Runs many trainings that differ in a few settings, with Ray Tune.
 
-    Runs on the cluster that RAY_ADDRESS names, else on this machine.
+    Prints a table of the trials, best first, and the names of the files. Runs on the cluster that
+    RAY_ADDRESS names, else on this machine.
 
     Examples:
 
@@ -34,7 +38,7 @@ def sweep(
 
       slicing-rllib sweep --resume --out sweeps/mine
     """
-    from slicing_rllib.service.console import err, print_json, sweep_table
+    from slicing_rllib.service.console import err, make_sweep_table, print_json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.errors import ConfigError
     from slicing_rllib.service.ray_session import ray_session
@@ -42,7 +46,7 @@ def sweep(
     from slicing_rllib.service.sweeps.runner import resume_sweep, run_sweep
 
     if resume and out is None:
-        raise ConfigError("sweep --resume: expected --out DIR, the sweep to go on with")
+        raise ConfigError("sweep --resume: expected --out with the folder of a sweep")
     if source is None and not resume:
         raise ConfigError("sweep: expected a YAML file or the name of a sweep")
     with ray_session(2):
@@ -55,6 +59,6 @@ def sweep(
     if json:
         print_json(result.rows)
         return
-    stdout.print(sweep_table(result.rows))
+    stdout.print(make_sweep_table(result.rows))
     for path in result.files:
         stdout.print(str(path), soft_wrap=True)

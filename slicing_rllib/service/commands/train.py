@@ -14,19 +14,28 @@ RUNS = Path("runs")
 def train(
     config: Annotated[
         str | None,
-        typer.Argument(help="A YAML file, or a built-in name: paper, quick.", show_default="quick"),
+        typer.Argument(
+            help="A YAML file, or a built-in name: paper or quick.", show_default="quick"
+        ),
     ] = None,
     settings: Settings = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory. Default: runs/NAME-DATE-TIME.")
+        Path | None, typer.Option(help="Run directory to write. Default: runs/NAME-DATE-TIME.")
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Goes on from the newest checkpoint; without one, begins."),
+        typer.Option(
+            "--resume",
+            help="Continues from the run's newest valid checkpoint, or starts the run if there is "
+            "none. Without --out, continues the newest run of this name.",
+        ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Trains a policy per cell, evaluates them beside baselines and oracle, draws the figures.
+    """Trains one policy per cell and evaluates them against the baselines and the oracle.
+
+    Prints the result table and writes the run directory with its figures. The exit code is 130 if
+    the run was interrupted; its checkpoint has then been written.
 
     Examples:
 
@@ -37,41 +46,41 @@ def train(
       slicing-rllib train --resume --out runs/seed7
     """
     from slicing_rllib.service.config import load_config
-    from slicing_rllib.service.console import ProgressBar, policies_table, print_json
+    from slicing_rllib.service.console import ProgressBar, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.ray_session import imported_beside, ray_session
+    from slicing_rllib.service.ray_session import import_in_background, ray_session
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
-    wanted = load_config(config or "quick", settings or [])
-    path = out or (_newest(wanted.name) if resume else _fresh(wanted.name))
+    loaded = load_config(config or "quick", settings or [])
+    path = out or (_find_newest_run(loaded.name) if resume else _name_new_run(loaded.name))
     resumes = resume and (path / "config.yaml").exists()
     if resumes:
         run = RunDirectory.open(path)
-        wanted = run.config_unless_other(config, settings or [])
+        loaded = run.config_unless_other(config, settings or [])
     else:
-        run = RunDirectory.create(path, wanted)
+        run = RunDirectory.create(path, loaded)
     with ProgressBar() as bar:
         bar.on_message(f"run: {path}")
-        with imported_beside("slicing_rllib.service.runs.training"), ray_session(wanted.cpus):
+        with import_in_background("slicing_rllib.service.runs.training"), ray_session(loaded.cpus):
             from slicing_rllib.service.runs.training import train as run_training
 
-            summary = run_training(wanted, run, bar, resume=resumes)
+            summary = run_training(loaded, run, bar, resume=resumes)
     if json:
         print_json(summary)
     else:
-        stdout.print(policies_table(summary["policies"]))
+        stdout.print(make_policies_table(summary["policies"]))
         stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)
 
 
-def _fresh(name: str) -> Path:
+def _name_new_run(name: str) -> Path:
     return RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _newest(name: str) -> Path:
-    """The last run of that name. Raises: RunError where there is none."""
+def _find_newest_run(name: str) -> Path:
+    """The newest run directory of this name. Raises: RunError if there is none."""
     from slicing_rllib.service.errors import RunError
 
-    found = sorted(RUNS.glob(f"{name}-*/config.yaml"))
-    if not found:
-        raise RunError(f"{RUNS}: expected a run named {name}-* to resume; --out DIR names another")
-    return found[-1].parent
+    configs = sorted(RUNS.glob(f"{name}-*/config.yaml"))
+    if not configs:
+        raise RunError(f"{RUNS}: expected a run named {name}-* to resume, or its folder in --out")
+    return configs[-1].parent

@@ -11,33 +11,52 @@ from slicing_rllib.service.commands.options import Json, Run
 
 def transfer(
     run: Run,
-    target: Annotated[str, typer.Option(help="Cell that learns.")],
+    target: Annotated[str, typer.Option(help="Cell that is warm-started.")],
     source: Annotated[
-        str | None, typer.Option(help="Cell or bundle to learn from. Default: the nearest.")
+        str | None,
+        typer.Option(
+            help="Cell or bundle whose policy is transferred. Default: the one that the measure "
+            "finds most similar."
+        ),
     ] = None,
     method: Annotated[
         str,
         typer.Option(
-            help="none, model, feature, instance, integrated, generalist or multi_source."
+            help="What is transferred: none, model, feature, instance, integrated, generalist or "
+            "multi_source."
         ),
     ] = "integrated",
     measure: Annotated[
-        str | None, typer.Option(help="Of distance. Default: the run's.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Similarity measure. Default: the measure of the run's config.",
+            show_default=False,
+        ),
     ] = None,
     library: Annotated[
-        str | None, typer.Option(help="Policy library whose bundles are candidates as well.")
+        str | None,
+        typer.Option(help="Policy library whose bundles are further candidates for the source."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Under the target's own policy.")] = 4000,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Network steps under the target's own policy.")
+    ] = 4000,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of traffic and movement. Default: an unseen one.")
+        int | None,
+        typer.Option(
+            min=0, help="Seed of traffic and movement. Default: one that the run has not used."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory of the transfer.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory of the transfer. Default: runs/NAME-DATE-TIME."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Warm-starts a cell of a finished run from another and fine-tunes it, on unseen traffic.
+    """Warm-starts one cell of a finished run from a source and fine-tunes it on new traffic.
 
-    The other cells act with the run's policies and do not change. The target starts under the
-    default action, is compared with its candidates, and never learns from its own earlier self.
+    The target is first served under the default action and compared with the candidates; its own
+    earlier policy is not one of them. The other cells keep acting with the run's policies, which
+    are not changed. Prints the result table and the chosen source.
 
     Examples:
 
@@ -45,7 +64,7 @@ def transfer(
 
       slicing-rllib transfer runs/seed7 --target cell_5 --source cell_11 --method model --steps 500
     """
-    from slicing_rllib.service.console import ProgressBar, policies_table, print_json
+    from slicing_rllib.service.console import ProgressBar, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.runs.run_directory import RunDirectory
     from slicing_rllib.service.runs.training import train
@@ -69,7 +88,7 @@ def transfer(
     if json:
         print_json(summary)
         return
-    stdout.print(policies_table(summary["policies"]))
-    for cell, told in summary["transfers"].items():
-        stdout.print(f"{cell}: {told['message']}", soft_wrap=True)
+    stdout.print(make_policies_table(summary["policies"]))
+    for cell, decision in summary["transfers"].items():
+        stdout.print(f"{cell}: {decision['message']}", soft_wrap=True)
     stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)

@@ -42,7 +42,7 @@ def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None
             Bundle(
                 weights=_add_critics(actors[cell], config, seed + row),
                 experience=replay.last(cell, config.transfer.transferred_transitions),
-                default_experience=default.last(cell, config.transfer.samples),
+                default_action_experience=default.last(cell, config.transfer.samples),
                 slices=tuple(spec.name for spec in scenario.slices),
                 sla_throughput_mbps=tuple(scenario.sla_throughput_mbps[row].tolist()),
                 sla_delay_ms=tuple(scenario.sla_delay_ms[row].tolist()),

@@ -16,7 +16,7 @@ from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.experiments.config import ExperimentConfig, read_saved_experiment
 from slicing_rllib.service.experiments.runner import get_arm_folder, is_done
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.telemetry.event_kinds import EventKind
+from slicing_rllib.transfer.events import EventKind as TransferEventKind
 
 Rows = list[dict[str, Any]]
 
@@ -126,7 +126,7 @@ def _read_transfers(seed: int, arm: str, run: RunDirectory) -> Rows:
     found: dict[str, dict[str, Any]] = {}
     for event in run.events():
         cell, evidence = event["cell"], event["evidence"]
-        if event["kind"] == EventKind.SOURCE_CHOSEN and cell not in found:
+        if event["kind"] == TransferEventKind.SOURCE_CHOSEN and cell not in found:
             found[cell] = {
                 "seed": seed,
                 "arm": arm,
@@ -136,7 +136,7 @@ def _read_transfers(seed: int, arm: str, run: RunDirectory) -> Rows:
                 "confidence": evidence["confidence"],
                 "harmful": False,
             }
-        if event["kind"] == EventKind.NEGATIVE_TRANSFER and cell in found:
+        if event["kind"] == TransferEventKind.NEGATIVE_TRANSFER and cell in found:
             found[cell]["harmful"] = True
     return list(found.values())
 

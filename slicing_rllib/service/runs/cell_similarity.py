@@ -11,7 +11,6 @@ from slicing_rllib.evaluation.transfer_figures import draw_heat_map
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.runs.experience import read_experience
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.telemetry.event_kinds import EventKind
 from slicing_rllib.transfer import TransferDecision
 from slicing_rllib.transfer.decision import (
     CellSamples,
@@ -19,6 +18,7 @@ from slicing_rllib.transfer.decision import (
     distances_between,
     from_distances,
 )
+from slicing_rllib.transfer.events import EventKind as TransferEventKind
 
 
 class Comparison(NamedTuple):
@@ -79,7 +79,7 @@ def find_chosen_sources(run: RunDirectory) -> dict[str, str]:
     return {
         event["cell"]: event["evidence"]["source"]
         for event in run.events()
-        if event["kind"] == EventKind.WARM_STARTED and event["evidence"].get("source")
+        if event["kind"] == TransferEventKind.WARM_STARTED and event["evidence"].get("source")
     }
 
 

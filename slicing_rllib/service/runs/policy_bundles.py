@@ -6,11 +6,11 @@ from importlib.metadata import version
 from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.service.config import RunConfig, resolved_yaml
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.evaluation import compute_cell_rewards, make_network
+from slicing_rllib.service.runs.evaluation import compute_cell_rewards
 from slicing_rllib.service.runs.experience import read_experience
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import Bundle, PolicyLibrary
-from slicing_rllib.transfer.candidates import network_name
+from slicing_rllib.transfer.policy_library import identify_cell
 
 
 def add_run(
@@ -40,13 +40,12 @@ def make_bundles(
     scenario = config.scenario
     weights, experience = run.policies(), read_experience(run)
     rewards = compute_cell_rewards(config, TrainedPolicy(scenario.cells, weights)).tolist()
-    network = make_network(config)
     digest = hashlib.sha256(resolved_yaml(config).encode()).hexdigest()
     return {
         cell: Bundle(
             weights=weights[cell],
             experience=experience[cell].learned_from,
-            default_experience=experience[cell].default,
+            default_action_experience=experience[cell].default,
             slices=tuple(spec.name for spec in scenario.slices),
             sla_throughput_mbps=tuple(scenario.sla_throughput_mbps[row].tolist()),
             sla_delay_ms=tuple(scenario.sla_delay_ms[row].tolist()),
@@ -55,7 +54,7 @@ def make_bundles(
             provenance={
                 "run": config.name,
                 "cell": cell,
-                "network": network_name(network, cell),
+                "network": identify_cell(scenario.name, config.env.map_seed, cell),
                 "seed": config.seed,
                 "config_sha256": digest,
                 "slicing_rllib": version("slicing-rllib"),

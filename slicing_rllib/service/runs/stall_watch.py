@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from slicing_rllib.learning import TD3
-from slicing_rllib.service.telemetry.event_kinds import EventKind
+from slicing_rllib.service.telemetry.event_kinds import RunEventKind
 
 MAX_STALLED_ITERATIONS = 3
 WORKER_RESTART_TIMEOUT_S = 180.0
@@ -19,7 +19,7 @@ class StallWatch:
     While Ray restarts the last env runner, time counts instead: iterations are short then.
     """
 
-    def __init__(self, algorithm: TD3, write_event: Callable[[EventKind, str], None]) -> None:
+    def __init__(self, algorithm: TD3, write_event: Callable[[RunEventKind, str], None]) -> None:
         self._algorithm, self._write_event = algorithm, write_event
         self.stalled_iterations = 0
         self._last_step_at = time.monotonic()
@@ -35,9 +35,11 @@ class StallWatch:
         if self._algorithm.worker_health.lost and has_time:
             if self.stalled_iterations == 1:
                 self._write_event(
-                    EventKind.STALLED, "no env runner answers; waiting for Ray to restart one"
+                    RunEventKind.STALLED, "no env runner answers; waiting for Ray to restart one"
                 )
             time.sleep(WORKER_POLL_S)
             return False
-        self._write_event(EventKind.STALLED, f"iteration {self._algorithm.iteration} made no step")
+        self._write_event(
+            RunEventKind.STALLED, f"iteration {self._algorithm.iteration} made no step"
+        )
         return self.stalled_iterations >= MAX_STALLED_ITERATIONS

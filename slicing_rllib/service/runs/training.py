@@ -20,9 +20,10 @@ from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.runs.training_loop import TrainingLoop
 from slicing_rllib.service.runs.transfer_run import load_pretrained_policies
-from slicing_rllib.service.telemetry.event_kinds import EventKind
+from slicing_rllib.service.telemetry.event_kinds import RunEventKind
 from slicing_rllib.service.telemetry.metrics import Telemetry
 from slicing_rllib.service.telemetry.trackers import open_sinks
+from slicing_rllib.transfer.events import EventKind as TransferEventKind
 
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose rewards on the evaluation traffic accompany the learning curve."""
@@ -50,7 +51,9 @@ def train(
         run.write_summary(summary)
         if draw_figures:
             draw_run(run)
-        run.append_event(EventKind.FINISHED, "evaluated and drawn", env_step=trained["env_steps"])
+        run.append_event(
+            RunEventKind.FINISHED, "evaluated and drawn", env_step=trained["env_steps"]
+        )
         return summary
 
 
@@ -93,7 +96,7 @@ def _evaluate(
     transfers = {
         event["cell"]: {"message": event["message"], **event["evidence"]}
         for event in run.events()
-        if event["kind"] == EventKind.WARM_STARTED
+        if event["kind"] == TransferEventKind.WARM_STARTED
     }
     return {
         "policies": evaluation.summarise_rollouts(config, rollouts),
@@ -107,14 +110,14 @@ def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> 
     references, telemetry = _compute_references(config), _open_telemetry(config, run)
     loop = TrainingLoop(config, run, algorithm, listener, references, telemetry)
     cells = len(config.scenario.cells)
-    loop.write_event(EventKind.STARTED, f"{cells} cells, {config.total_steps} steps")
+    loop.write_event(RunEventKind.STARTED, f"{cells} cells, {config.total_steps} steps")
     return loop
 
 
 def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> TrainingLoop:
     checkpoint, passed_over = find_newest_valid(run.checkpoints)
     for why in passed_over:
-        run.append_event(EventKind.CHECKPOINT_PASSED_OVER, why, env_step=0)
+        run.append_event(RunEventKind.CHECKPOINT_PASSED_OVER, why, env_step=0)
         listener.on_message(why)
     if checkpoint is None:
         listener.on_message("no checkpoint that verifies: starting from step 0")
@@ -126,7 +129,7 @@ def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) ->
     seconds = rows[-1]["time_s"] if rows else 0.0
     references, telemetry = _compute_references(config), _open_telemetry(config, run)
     loop = TrainingLoop(config, run, algorithm, listener, references, telemetry, seconds)
-    loop.write_event(EventKind.RESUMED, f"from {checkpoint.name}")
+    loop.write_event(RunEventKind.RESUMED, f"from {checkpoint.name}")
     listener.on_message(f"resumed at step {algorithm.env_steps}")
     return loop
 

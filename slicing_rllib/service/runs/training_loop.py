@@ -26,7 +26,7 @@ from slicing_rllib.service.runs.no_transfer_branch import (
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.runs.stall_watch import StallWatch
-from slicing_rllib.service.telemetry.event_kinds import EventKind
+from slicing_rllib.service.telemetry.event_kinds import RunEventKind
 from slicing_rllib.service.telemetry.metrics import Telemetry
 
 
@@ -60,7 +60,7 @@ class TrainingLoop:
         while self.algorithm.env_steps < self.config.total_steps:
             if interruption.wanted:
                 self.write_checkpoint()
-                self.write_event(EventKind.INTERRUPTED, "asked to stop; checkpoint written")
+                self.write_event(RunEventKind.INTERRUPTED, "asked to stop; checkpoint written")
                 raise Interrupted(f"{self.run.path}: stopped at step {self.algorithm.env_steps}")
             self._run_iteration()
         if has_branch(self.config):
@@ -78,7 +78,7 @@ class TrainingLoop:
             with self._measure_time("checkpoint"):
                 save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
-            self.telemetry.event(EventKind.CHECKPOINT_WRITTEN.value)
+            self.telemetry.event(RunEventKind.CHECKPOINT_WRITTEN.value)
 
     def summarise(self) -> dict[str, Any]:
         """The part of the run's summary that is about training itself."""
@@ -130,7 +130,7 @@ class TrainingLoop:
         try:
             self.algorithm.train()
         except NonFiniteUpdate as error:
-            self.write_event(EventKind.NOT_FINITE, str(error))
+            self.write_event(RunEventKind.NOT_FINITE, str(error))
             raise RunError(
                 f"{error}; the last good checkpoint is at step {self._saved_at}"
             ) from error

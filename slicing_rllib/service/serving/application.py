@@ -1,4 +1,4 @@
-"""Trained policies behind HTTP, on Ray Serve: observations in, shares of the carrier out."""
+"""Trained policies over HTTP on Ray Serve: a request has observations, the answer PRB ratios."""
 
 import logging
 import socket
@@ -23,46 +23,50 @@ from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import PolicyLibrary
 
 NAME = "slicing"
-UNUSABLE = 422
+UNPROCESSABLE = 422
+MAX_NAME_IN_MESSAGE = 80
 
-# Its pages of documentation would fetch scripts from other hosts; /openapi.json says the same.
+# FastAPI's documentation pages would load scripts from other hosts; /openapi.json has the same.
 api = FastAPI(title="slicing-rllib", docs_url=None, redoc_url=None)
 
 
-class Served(BaseModel):
-    """What the application is told, by the command line or by serveConfigV2."""
+class ServiceArguments(BaseModel):
+    """Arguments of the application, from the command line or from `serveConfigV2` of KubeRay."""
 
     model_config = ConfigDict(extra="forbid")
 
     run: str
-    """A run directory, or a policy library: a folder or URI."""
+    """A run directory, or a policy library: a folder or a URI."""
 
 
 class Observations(BaseModel):
-    """By cell: what it sees, laid out as `/v1/cells` says."""
+    """Body of a request."""
 
     model_config = ConfigDict(extra="forbid")
 
     obs: dict[str, list[FiniteFloat]] = Field(min_length=1)
+    """Observation by cell, in the layout that `/v1/cells` describes."""
 
 
-class Shares(BaseModel):
-    """By cell: the share of the carrier's PRBs that each slice gets; they sum to one."""
+class PrbRatios(BaseModel):
+    """Body of an answer."""
 
     prb_ratio: dict[str, list[float]]
+    """By cell: the share of the carrier's PRBs for each slice. A cell's shares sum to 1."""
 
 
 class CellPolicy(NamedTuple):
-    """A cell's actor, and what it expects to see."""
+    """The actor of one cell and the layout of its observations."""
 
     actor: TrainedPolicy
     layout: ObservationLayout
 
-    def prb_ratio(self, obs: list[float]) -> list[float]:
+    def compute_prb_ratio(self, obs: list[float]) -> list[float]:
+        """The share of the carrier's PRBs for each slice."""
         return self.actor.actions(np.array([obs], np.float32))[0].tolist()
 
-    def described(self) -> dict[str, int | tuple[int, int]]:
-        """How many slices and numbers, and from where to where each quantity stands."""
+    def describe_layout(self) -> dict[str, int | tuple[int, int]]:
+        """Number of slices and of values, and for each quantity its first and last + 1 index."""
         parts = {
             "throughput": self.layout.throughput,
             "load": self.layout.load,
@@ -73,105 +77,132 @@ class CellPolicy(NamedTuple):
         return {"slices": self.layout.n_slices, "obs": self.layout.size, **spans}
 
 
-def policies_in(where: str) -> dict[str, CellPolicy]:
-    """A run's by cell, or the newest of each name in a library.
+def load_policies(location: str) -> dict[str, CellPolicy]:
+    """The policies of a run by cell, or the newest version of each bundle of a library by name.
 
-    Raises: RunError or LibraryError where there are none.
+    Raises: RunError or LibraryError if there are no policies at the location.
     """
-    return {name: _cell_policy(name, own) for name, own in _weights_in(where).items()}
+    weights = _load_weights(location)
+    return {name: _make_cell_policy(name, weights[name]) for name in weights}
 
 
-def _weights_in(where: str) -> Mapping[str, Mapping[str, np.ndarray]]:
-    if (Path(where) / "config.yaml").is_file():
-        return RunDirectory.open(Path(where)).policies()
-    library = PolicyLibrary(where)
+def _load_weights(location: str) -> Mapping[str, Mapping[str, np.ndarray]]:
+    if (Path(location) / "config.yaml").is_file():
+        return RunDirectory.open(Path(location)).policies()
+    library = PolicyLibrary(location)
     names = library.names()
     if not names:
-        raise RunError(f"{where}: expected a run directory or a policy library")
+        raise RunError(f"{location}: expected a run directory or a policy library")
     return {name: library.load(name).weights for name in names}
 
 
-def _cell_policy(name: str, weights: Mapping[str, np.ndarray]) -> CellPolicy:
-    numbers = sorted(
+def _make_cell_policy(name: str, weights: Mapping[str, np.ndarray]) -> CellPolicy:
+    layers = sorted(
         int(key.split(".")[1])
         for key in weights
         if key.startswith("actor.") and key.endswith(".weight")
     )
-    obs_size = weights[f"actor.{numbers[0]}.weight"].shape[1]
-    n_slices = weights[f"actor.{numbers[-1]}.weight"].shape[0]
+    obs_size = weights[f"actor.{layers[0]}.weight"].shape[1]
+    n_slices = weights[f"actor.{layers[-1]}.weight"].shape[0]
     layout = ObservationLayout(n_slices, obs_size - 3 * n_slices)
     return CellPolicy(TrainedPolicy([name], {name: weights}), layout)
 
 
 @api.exception_handler(RequestValidationError)
-def unusable(request: Request, error: RequestValidationError) -> JSONResponse:
-    """The first thing that is wrong, in one line."""
+def report_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Answers with one line about the first problem of a request."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return JSONResponse({"detail": f"{where}: {first['msg']}"}, UNUSABLE)
+    location = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return JSONResponse({"detail": f"{location}: {first['msg']}"}, UNPROCESSABLE)
 
 
-# Serve copies the class and the app as they stand here: what they use has to be above.
+# Ray Serve copies the class and the app at this point, so all that they use is defined above.
 @serve.deployment(ray_actor_options={"num_cpus": 1})
 @serve.ingress(api)
-class Policies:
-    """Every policy of a run or library, read once."""
+class PolicyService:
+    """The HTTP resources. All policies are loaded once, when the replica starts.
 
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._policies = policies_in(where)
+    Args:
+        location: a run directory or a policy library.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._policies = load_policies(location)
 
     @api.get("/v1/health")
     def health(self) -> dict[str, str | int]:
-        return {"status": "ok", "source": self._where, "cells": len(self._policies)}
+        """The source of the policies and their number."""
+        return {"status": "ok", "source": self._location, "cells": len(self._policies)}
 
     @api.get("/v1/cells")
     def cells(self) -> dict[str, dict[str, int | tuple[int, int]]]:
-        """By cell: how its observation is laid out."""
-        return {name: policy.described() for name, policy in self._policies.items()}
+        """By cell: the layout of its observation."""
+        return {name: policy.describe_layout() for name, policy in self._policies.items()}
 
     @api.post("/v1/prb-ratio")
-    def prb_ratio(self, asked: Observations) -> Shares:
-        for cell, obs in asked.obs.items():
-            if problem := self._problem(cell, len(obs)):
-                raise HTTPException(UNUSABLE, problem)
-        answers = {cell: self._policies[cell].prb_ratio(obs) for cell, obs in asked.obs.items()}
-        return Shares(prb_ratio=answers)
+    def prb_ratio(self, request: Observations) -> PrbRatios:
+        """By cell: the share of the carrier's PRBs for each slice."""
+        for cell, obs in request.obs.items():
+            if problem := self._find_problem(cell, len(obs)):
+                raise HTTPException(UNPROCESSABLE, problem)
+        return PrbRatios(
+            prb_ratio={
+                cell: self._policies[cell].compute_prb_ratio(obs)
+                for cell, obs in request.obs.items()
+            }
+        )
 
-    def _problem(self, cell: str, got: int) -> str:
-        """Why a cell cannot be answered; empty if it can."""
+    def _find_problem(self, cell: str, n_values: int) -> str:
+        """Why an observation cannot be used, or an empty string."""
         if cell not in self._policies:
-            return f"obs: no policy for {cell[:80]!r}, expected one of those of /v1/cells"
-        wanted = self._policies[cell].layout.size
-        return "" if got == wanted else f"obs.{cell}: expected {wanted} numbers, got {got}"
+            name = cell[:MAX_NAME_IN_MESSAGE]
+            return f"obs: no policy for {name!r}, expected one of the cells of /v1/cells"
+        expected = self._policies[cell].layout.size
+        if n_values != expected:
+            return f"obs.{cell}: expected {expected} numbers, got {n_values}"
+        return ""
 
 
-def application(args: Served) -> serve.Application:
-    """For Ray Serve: `import_path: slicing_rllib.service.serving.application:application`."""
-    return Policies.bind(args.run)
+def application(args: ServiceArguments) -> serve.Application:
+    """The application of `import_path: slicing_rllib.service.serving.application:application`.
+
+    Its name is a noun because manifests of clusters refer to it.
+    """
+    return PolicyService.bind(args.run)
 
 
 @contextmanager
-def served(where: str, host: str, port: int) -> Iterator[None]:
-    """Serves on the Ray of this process for as long as the block lasts.
+def serve_policies(location: str, host: str, port: int) -> Iterator[None]:
+    """Serves policies for the block, on the Ray that this process is connected to.
 
-    Raises: RunError where the port is taken.
+    Args:
+        location: a run directory or a policy library.
+        host: address to listen on.
+        port: port to listen on.
+
+    Raises: RunError if the port is taken.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
-    # Ray Serve tells the terminal of every step that it takes.
+    _check_port_is_free(host, port)
+    # Ray Serve would otherwise log each of its steps to the terminal.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options=HTTPOptions(host=host, port=port))
     try:
         serve.run(
-            application(Served(run=where)),
+            application(ServiceArguments(run=location)),
             name=NAME,
             logging_config=LoggingConfig(log_level="WARNING"),
         )
         yield
     finally:
         serve.shutdown()
+
+
+def _check_port_is_free(host: str, port: int) -> None:
+    """Raises: RunError if the port is taken: Ray Serve itself would retry without a message."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error

@@ -1,0 +1,1 @@
+"""The metrics of a run: for Prometheus through Ray, and for experiment trackers."""

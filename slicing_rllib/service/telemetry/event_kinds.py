@@ -2,14 +2,16 @@
 
 from enum import StrEnum
 
+from slicing_rllib.transfer.events import EventKind as TransferEventKind
 
-class EventKind(StrEnum):
-    """Every kind that a run may write. Dashboards and alerts refer to these values."""
 
-    # Written by the training of a run.
+class RunEventKind(StrEnum):
+    """What happens to a run as a whole, and to the processes that it uses."""
+
     STARTED = "started"
     RESUMED = "resumed"
     INTERRUPTED = "interrupted"
+    """Somebody asked the run to stop."""
     FINISHED = "finished"
     STALLED = "stalled"
     """An iteration made no network step."""
@@ -19,18 +21,11 @@ class EventKind(StrEnum):
     """Counted in metrics only: `checkpoints/` itself shows it."""
     CHECKPOINT_PASSED_OVER = "checkpoint_passed_over"
     """A checkpoint did not verify, so an older one is used."""
-
-    # Written by the warm start of a cell.
-    CELL_JOINED = "cell_joined"
-    CELL_CHANGED = "cell_changed"
-    SOURCE_CHOSEN = "source_chosen"
-    NO_SOURCE = "no_source"
-    WARM_STARTED = "warm_started"
-    GUARD_PASSED = "guard_passed"
-    GUARD_FELL_BACK = "guard_fell_back"
-    NEGATIVE_TRANSFER = "negative_transfer"
-
-    # Written about Ray's processes and nodes.
     WORKER_LOST = "worker_lost"
+    """An env runner no longer answers."""
     WORKER_RESTARTED = "worker_restarted"
     NODE_LOST = "node_lost"
+
+
+EVENT_KINDS = frozenset[str]({*RunEventKind, *TransferEventKind})
+"""Every kind that a run may write. Dashboards and alerts refer to these values."""

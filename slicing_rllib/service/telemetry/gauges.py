@@ -1,7 +1,7 @@
-"""Gauges that Ray does not forget.
+"""Gauges that stay visible during a long iteration.
 
-Ray's agents drop a gauge that nobody has set for two report intervals, so that the numbers of a
-long iteration would vanish just when somebody asks why it takes so long.
+Ray's agents drop a gauge that has not been set for two report intervals. During an iteration that
+takes longer than that, all numbers of the run would disappear from the dashboards.
 """
 
 import math
@@ -12,18 +12,21 @@ from ray.util import metrics
 
 
 class RefreshedGauges:
-    """Gauges of one run, sent again every `refresh_s` until `close`.
+    """Gauges of one run whose last values are sent again until `close`.
 
-    `described` maps a gauge's name to its description and its tags beside `run`.
+    Args:
+        run: value of the tag `run` of all gauges.
+        descriptions: description and further tags of each gauge, by its name.
+        refresh_s: time between two transmissions of the same value, in seconds.
     """
 
     def __init__(
-        self, run: str, described: Mapping[str, tuple[str, tuple[str, ...]]], refresh_s: float
+        self, run: str, descriptions: Mapping[str, tuple[str, tuple[str, ...]]], refresh_s: float
     ) -> None:
         self._run = run
         self._gauges = {
             name: metrics.Gauge(name, text, ("run", *tags))
-            for name, (text, tags) in described.items()
+            for name, (text, tags) in descriptions.items()
         }
         self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._lock = threading.Lock()
@@ -33,8 +36,8 @@ class RefreshedGauges:
         )
         self._thread.start()
 
-    def show(self, name: str, value: float | None, tags: Mapping[str, str] | None = None) -> None:
-        """Sets a gauge. None and what is not finite take it off: Ray then lets it age out."""
+    def set(self, name: str, value: float | None, tags: Mapping[str, str] | None = None) -> None:
+        """Sets a gauge. None, NaN and infinity end it: Ray drops it after two report intervals."""
         key = (name, tuple((tags or {}).items()))
         with self._lock:
             if value is None or not math.isfinite(value):
@@ -44,6 +47,7 @@ class RefreshedGauges:
                 self._send(*key, value)
 
     def close(self) -> None:
+        """Stops sending; Ray then drops all gauges."""
         self._closed.set()
         self._thread.join()
 

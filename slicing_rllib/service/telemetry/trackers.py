@@ -1,4 +1,4 @@
-"""Experiment trackers beside our own metrics.jsonl: the same numbers, one `Sink` each."""
+"""Experiment trackers that receive the numbers of metrics.jsonl, each through one `Sink`."""
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,18 +10,22 @@ from slicing_rllib.service.errors import RunError
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes named numbers of one iteration."""
+    """Where the numbers of each iteration are written to."""
 
-    def write(self, scalars: Mapping[str, float], env_step: int) -> None: ...
+    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
+        """Writes the numbers of one iteration by name."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Writes what is buffered and ends the tracker's run."""
+        ...
 
 
 class TensorBoardSink:
-    """Event files in `<run>/tensorboard`."""
+    """Writes event files to `FOLDER/tensorboard`."""
 
     def __init__(self, run: str, folder: Path) -> None:
-        self._writer = _needed("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
+        self._writer = _import_package("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, scalars: Mapping[str, float], env_step: int) -> None:
         for name, value in scalars.items():
@@ -32,10 +36,10 @@ class TensorBoardSink:
 
 
 class MlflowSink:
-    """A run of MLflow; where it goes, MLflow's own environment variables say."""
+    """Writes a run of MLflow, whose own environment variables say where to."""
 
     def __init__(self, run: str, folder: Path) -> None:
-        self._mlflow = _needed("mlflow")
+        self._mlflow = _import_package("mlflow")
         self._mlflow.start_run(run_name=run)
 
     def write(self, scalars: Mapping[str, float], env_step: int) -> None:
@@ -46,10 +50,10 @@ class MlflowSink:
 
 
 class WandbSink:
-    """A run of Weights & Biases; project and key come from its own environment variables."""
+    """Writes a run of Weights & Biases, whose environment variables name the project and key."""
 
     def __init__(self, run: str, folder: Path) -> None:
-        self._run = _needed("wandb").init(name=run, dir=str(folder))
+        self._run = _import_package("wandb").init(name=run, dir=str(folder))
 
     def write(self, scalars: Mapping[str, float], env_step: int) -> None:
         self._run.log(dict(scalars), step=env_step)
@@ -66,31 +70,38 @@ TRACKERS: dict[str, Callable[[str, Path], Sink]] = {
 
 
 def open_sinks(trackers: Sequence[str], run: str, folder: Path) -> tuple[Sink, ...]:
-    """One sink per name of TRACKERS. Raises: RunError where its package is not installed."""
+    """One sink per tracker.
+
+    Args:
+        trackers: names in `TRACKERS`.
+        run: name of the run.
+        folder: folder for trackers that write files.
+
+    Raises: RunError if a tracker's package is not installed.
+    """
     return tuple(TRACKERS[name](run, folder) for name in trackers)
 
 
-def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
-    """Every number of a metrics.jsonl row under a path: `cells/cell_1/delay_ms/0`."""
-    return dict(_scalars("", row))
+def flatten_row(row: Mapping[str, Any]) -> dict[str, float]:
+    """Every number of a row of metrics.jsonl by its path, such as `cells/cell_1/delay_ms/0`."""
+    return dict(_iterate_scalars("", row))
 
 
-def _scalars(path: str, value: Any) -> Iterator[tuple[str, float]]:
+def _iterate_scalars(path: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield from _scalars(f"{path}/{key}" if path else str(key), below)
+        for key, child in value.items():
+            yield from _iterate_scalars(f"{path}/{key}" if path else str(key), child)
     elif isinstance(value, list | tuple):
-        for index, below in enumerate(value):
-            yield from _scalars(f"{path}/{index}", below)
+        for index, child in enumerate(value):
+            yield from _iterate_scalars(f"{path}/{index}", child)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield path, float(value)
 
 
-def _needed(package: str) -> Any:
+def _import_package(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise RunError(
-            f"tracking by {package}: expected it installed, as with pip install "
-            '"slicing-rllib[track]"'
+            f'tracking with {package}: the package is missing; pip install "slicing-rllib[track]"'
         ) from error

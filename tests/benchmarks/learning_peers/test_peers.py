@@ -34,7 +34,8 @@ def test_separate_updates_move_actor_critics_and_targets():
     obs, action, reward, next_obs = (
         torch.tensor(rng.random(shape), dtype=torch.float32) for shape in columns
     )
-    batch = Batch(obs, action, reward, next_obs, torch.zeros(32), torch.zeros(32, action_size))
+    ended, feedback, noise = torch.zeros(32), torch.zeros(32, 0), torch.zeros(32, action_size)
+    batch = Batch(obs, action, reward, next_obs, ended, feedback, noise)
 
     def list_moved():
         after = dict(cell.net.named_parameters())

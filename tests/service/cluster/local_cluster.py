@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine, with a token, for tests."""
+"""A Ray cluster of several nodes on this machine, protected by a token, for tests."""
 
 import json
 import os
@@ -16,13 +16,19 @@ import psutil
 
 
 class LocalCluster:
-    """Head with dashboard and agent, and worker nodes; ends what it started by process id."""
+    """A head with dashboard and agent, and worker nodes. All their processes end with the block.
+
+    Args:
+        folder: empty folder with a short path, for logs and sockets.
+        head_cpus: CPUs of the head.
+        worker_cpus: CPUs of each worker node.
+    """
 
     def __init__(self, folder: Path, head_cpus: int, worker_cpus: tuple[int, ...]) -> None:
         self._folder = folder
         self.session = folder / "s"
         self.session.mkdir()
-        self.port, self.dashboard_port, self.metrics_port = (_free_port() for _ in range(3))
+        self.port, self.dashboard_port, self.metrics_port = (_find_free_port() for _ in range(3))
         self.address = f"http://127.0.0.1:{self.dashboard_port}"
         self.env = os.environ | {
             "RAY_AUTH_MODE": "token",
@@ -51,15 +57,15 @@ class LocalCluster:
 
     def __exit__(self, *failure: object) -> None:
         for node in reversed(self.nodes):
-            kill_family(node)
+            kill_process_tree(node)
 
     @property
     def gcs(self) -> str:
-        """Address for drivers of our own: RAY_ADDRESS."""
+        """Address of the head for RAY_ADDRESS."""
         return f"127.0.0.1:{self.port}"
 
-    def job_status(self, submission_id: str) -> str:
-        """By the dashboard's own API."""
+    def read_job_status(self, submission_id: str) -> str:
+        """The status of a job, from the dashboard's HTTP API."""
         request = Request(
             f"{self.address}/api/jobs/{submission_id}",
             headers={"Authorization": f"Bearer {self.env['RAY_AUTH_TOKEN']}"},
@@ -70,24 +76,24 @@ class LocalCluster:
     def add_worker(self, cpus: int) -> None:
         self._start(
             f"--address={self.gcs}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}",
-            prefix=self._own_files(),
+            prefix=self._isolate_session_folder(),
         )  # fmt: skip
         self._wait_for_node()
 
-    def lose(self, node: subprocess.Popen) -> None:
-        """All of a node's processes at once, as when its power fails."""
+    def kill_node(self, node: subprocess.Popen) -> None:
+        """Kills all processes of a node at once, like a power failure."""
         self.nodes.remove(node)
-        kill_family(node)
+        kill_process_tree(node)
 
-    def _own_files(self) -> list[str]:
-        """A worker node sees an empty folder where the head has its session, as other hosts do."""
+    def _isolate_session_folder(self) -> list[str]:
+        """Command prefix with which a node sees an empty session folder, as on another host."""
         script = 'mount -t tmpfs none "$0" && exec "$@"'
         return ["unshare", "--mount", "sh", "-c", script, str(self.session)]
 
     def _start(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         ray = Path(sys.executable).parent / "ray"
         command = [*prefix, ray, "start", *arguments, "--block", "--disable-usage-stats",
-                   f"--dashboard-agent-listen-port={_free_port()}",
+                   f"--dashboard-agent-listen-port={_find_free_port()}",
                    "--object-store-memory=200000000"]  # fmt: skip
         self._logs += 1
         log = (self._folder / f"node{self._logs}.log").open("w")
@@ -108,22 +114,22 @@ class LocalCluster:
                 if probe.connect_ex(("127.0.0.1", self.dashboard_port)) == 0:
                     return
             time.sleep(0.1)
-        raise AssertionError("the dashboard did not come up within 60 s")
+        raise AssertionError("the dashboard did not start within 60 s")
 
 
-def kill_family(process: subprocess.Popen) -> None:
-    """A process and all that it started, at once."""
+def kill_process_tree(process: subprocess.Popen) -> None:
+    """Kills a process and all its descendants."""
     try:
-        family = psutil.Process(process.pid).children(recursive=True)
+        descendants = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        family = []
+        descendants = []
     process.kill()
     process.wait()
-    for member in family:
-        if member.is_running():
-            member.kill()
+    for descendant in descendants:
+        if descendant.is_running():
+            descendant.kill()
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]

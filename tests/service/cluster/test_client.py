@@ -1,4 +1,4 @@
-"""Jobs on a real cluster of a head and a worker node that sees other files."""
+"""Jobs on a cluster of a head and a worker node that do not share a file system."""
 
 import json
 import signal
@@ -14,13 +14,14 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 import yaml
+from ray.job_submission import JobDetails, JobStatus
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from local_cluster import LocalCluster
 
-from slicing_rllib.service.cluster import archive
-from slicing_rllib.service.cluster import client as jobs
+from slicing_rllib.service.cluster import archive, client
+from slicing_rllib.service.cluster.job_details import compute_exit_code
 from slicing_rllib.service.cluster.job_spec import make_job_spec
 from slicing_rllib.service.errors import ConfigError, RunError
 from slicing_rllib.service.runs.run_directory import RunDirectory
@@ -33,15 +34,15 @@ SMALL = [
 ]  # fmt: skip
 
 
-def quick(*settings: str) -> list[str]:
-    """`train quick` in small numbers."""
+def make_train_arguments(*settings: str) -> list[str]:
+    """`train quick` with few steps and seeds."""
     return ["train", "quick", *(word for s in (*SMALL, *settings) for word in ("--set", s))]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """Three CPUs: one of the head, two of a worker node."""
-    # A short path: a socket's may have 107 characters.
+    """Three CPUs: one on the head, two on a worker node."""
+    # The path must be short: that of a socket has at most 107 characters.
     with (
         TemporaryDirectory(prefix="c", ignore_cleanup_errors=True) as folder,
         LocalCluster(Path(folder), 1, (2,)) as started,
@@ -54,7 +55,7 @@ Call = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def call(cluster: LocalCluster, tmp_path: Path) -> Call:
-    """`slicing-rllib ARGUMENTS` with the cluster's address and token."""
+    """Calls `slicing-rllib` with the cluster's address and token."""
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         own = {"RAY_API_SERVER_ADDRESS": cluster.address, **variables}
@@ -67,118 +68,125 @@ def call(cluster: LocalCluster, tmp_path: Path) -> Call:
     return run
 
 
-def until(condition: Callable[[], object], what: str) -> None:
+def wait_until(condition: Callable[[], object], expectation: str) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
-        assert time.monotonic() < deadline, f"not within {TIMEOUT_S} s: {what}"
+        assert time.monotonic() < deadline, f"not within {TIMEOUT_S} s: {expectation}"
         time.sleep(0.05)
 
 
-def driver_of(submission_id: str) -> psutil.Process:
-    """The process of a job that trains."""
+def find_driver(submission_id: str) -> psutil.Process:
+    """The process of a job that runs `python -m slicing_rllib train ... --out RUN --resume`."""
     for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "slicing_rllib.service.cluster.job_entrypoint" in words and words[-1].endswith(
-            f"/{submission_id}"
-        ):
-            return process
+        match process.info["cmdline"] or []:
+            case [_, "-m", "slicing_rllib", "train", _, "--out", run, "--resume"] if run.endswith(
+                f"/{submission_id}"
+            ):
+                return process
     raise AssertionError(f"no driver of {submission_id}")
 
 
-def kinds(run: RunDirectory) -> list[str]:
+def read_event_kinds(run: RunDirectory) -> list[str]:
     return [event["kind"] for event in run.events()]
 
 
-def test_a_job_whose_driver_is_killed_goes_on_and_comes_back_whole(
+def test_a_job_whose_driver_was_killed_resumes_and_its_results_are_fetched(
     call: Call, tmp_path: Path, cluster: LocalCluster
 ):
-    """Env runners on both nodes; the same order again resumes from the last checkpoint."""
+    """Env runners run on both nodes. Submitting the job again resumes from the last checkpoint."""
     storage = tmp_path / "storage"
-    order = ["--storage", str(storage), "--id", "night", "--",
-             *quick("num_env_runners=2", "learning.training_steps=550",
-                    "checkpoint.every_steps=100")]  # fmt: skip
-    sent = call("submit", "--detach", *order)
-    assert (sent.returncode, sent.stdout.strip()) == (0, "night"), sent.stderr
-    assert "travels with the job" not in sent.stderr
-    until(lambda: any(storage.glob("night/checkpoints/step_*")), "a checkpoint")
-    driver_of("night").kill()
-    until(lambda: cluster.job_status("night") == "FAILED", "a failed job")
+    settings = "num_env_runners=2", "learning.training_steps=550", "checkpoint.every_steps=100"
+    job = ["--storage", str(storage), "--id", "night", "--", *make_train_arguments(*settings)]
+    submitted = call("submit", "--detach", *job)
+    assert (submitted.returncode, submitted.stdout.strip()) == (0, "night"), submitted.stderr
+    assert "is sent with the job" not in submitted.stderr
+    wait_until(lambda: any(storage.glob("night/checkpoints/step_*")), "a checkpoint")
+    find_driver("night").kill()
+    wait_until(lambda: cluster.read_job_status("night") == "FAILED", "a failed job")
     assert json.loads(call("submit", "status", "night").stdout)["exit_code"] == 137
 
-    ended = call("submit", "--json", *order)
+    ended = call("submit", "--json", *job)
 
     assert ended.returncode == 0, ended.stderr
-    assert "going on from its checkpoint" in ended.stderr
+    assert "resuming from its last checkpoint" in ended.stderr
     run = RunDirectory.open(tmp_path / "runs" / "night")
     assert json.loads(ended.stdout) == run.summary()
     assert run.summary()["env_steps"] == 600
-    assert {"started", "resumed", "finished"} <= set(kinds(run))
+    assert {"started", "resumed", "finished"} <= set(read_event_kinds(run))
     assert (run.path / "figures").is_dir()
     assert not run.checkpoints.exists()
     assert set(run.summary()["env_runner_nodes"]) == {"1", "2"}
     assert "resumed at step" in call("submit", "logs", "night").stdout
 
 
-def test_a_failing_job_ends_with_its_own_code(call: Call, tmp_path: Path):
-    """A run of another config lies where it would write: exit code 2."""
+def test_submit_exits_with_the_code_of_the_job(call: Call, tmp_path: Path):
+    """The job's run directory holds a run with another config: exit code 2."""
     taken = tmp_path / "storage" / "bad"
     taken.mkdir(parents=True)
     (taken / "config.yaml").write_text("seed: 99\n")
 
-    ended = call("submit", "--storage", str(taken.parent), "--id", "bad", "--", *quick())
+    ended = call(
+        "submit", "--storage", str(taken.parent), "--id", "bad", "--", *make_train_arguments()
+    )
 
     assert ended.returncode == 2
     assert "has another config" in ended.stderr
 
 
-def test_a_job_that_is_stopped_says_so(call: Call, cluster: LocalCluster, tmp_path: Path):
-    order = ["--storage", str(tmp_path), "--id", "long", "--",
-             *quick("learning.training_steps=1000000")]  # fmt: skip
-    assert call("submit", "--detach", *order).returncode == 0
-    again = call("submit", "--detach", *order)
-    assert "there already" in again.stderr
-    other = call("submit", "--id", "long", "--", *quick("seed=9"))
-    assert (other.returncode, "another job of that name" in other.stderr) == (1, True)
-    until((tmp_path / "long" / "metrics.jsonl").exists, "a first row")
+def test_a_stopped_job_writes_an_event(call: Call, cluster: LocalCluster, tmp_path: Path):
+    arguments = make_train_arguments("learning.training_steps=1000000")
+    job = ["--storage", str(tmp_path), "--id", "long", "--", *arguments]
+    assert call("submit", "--detach", *job).returncode == 0
+    again = call("submit", "--detach", *job)
+    assert "exists already" in again.stderr
+    other = call("submit", "--id", "long", "--", *make_train_arguments("seed=9"))
+    assert (other.returncode, "another job of this name" in other.stderr) == (1, True)
+    wait_until((tmp_path / "long" / "metrics.jsonl").exists, "a first row")
 
     assert call("submit", "stop", "long").returncode == 0
 
-    until(lambda: cluster.job_status("long") == "STOPPED", "a stopped job")
-    assert "interrupted" in kinds(RunDirectory.open(tmp_path / "long"))
+    wait_until(lambda: cluster.read_job_status("long") == "STOPPED", "a stopped job")
+    assert "interrupted" in read_event_kinds(RunDirectory.open(tmp_path / "long"))
 
 
-def test_what_cannot_be_is_one_line(call: Call):
-    """The wrong token, a request that no node can hold, nobody there, no such job."""
-    huge = quick("num_env_runners=40")
+def test_a_job_that_cannot_run_gives_one_line(call: Call):
+    """A wrong token, too few CPUs, no cluster at the address, an unknown job."""
+    huge = make_train_arguments("num_env_runners=40")
     for ended, line in [
-        (call("submit", "--", *quick(), RAY_AUTH_TOKEN="f" * 64), "refuses the token"),
+        (
+            call("submit", "--", *make_train_arguments(), RAY_AUTH_TOKEN="f" * 64),
+            "refuses the token",
+        ),
         (call("submit", "--", *huge), "needs 41 CPUs (its driver included), the cluster has 3"),
-        (call("submit", "--address", "http://127.0.0.1:9", "--", *quick()), "no Ray cluster"),
-        (call("submit", "status", "nothing"), "expected a job of"),
+        (
+            call("submit", "--address", "http://127.0.0.1:9", "--", *make_train_arguments()),
+            "no Ray cluster",
+        ),
+        (call("submit", "status", "nothing"), "expected the name of a job of"),
     ]:
         assert ended.returncode == 1
         assert line in ended.stderr
         assert ended.stderr.count("\n") == 1
 
 
-def test_training_goes_on_when_a_node_is_gone(cluster: LocalCluster, tmp_path: Path):
-    """No grace: its processes killed at once. A node that comes later gets the runners back."""
+def test_training_continues_when_a_node_fails(cluster: LocalCluster, tmp_path: Path):
+    """The node's processes are killed at once. A node that joins later gets new env runners."""
     path = tmp_path / "run"
-    settings = quick("num_env_runners=3", "learning.training_steps=2450")
+    settings = make_train_arguments("num_env_runners=3", "learning.training_steps=2450")
     driver = subprocess.Popen(
         [sys.executable, "-m", "slicing_rllib", *settings, "--out", str(path)],
         env=cluster.env | {"RAY_ADDRESS": cluster.gcs}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until((path / "metrics.jsonl").exists, "a first row")
+    wait_until((path / "metrics.jsonl").exists, "a first row")
     run = RunDirectory(path)
 
-    cluster.lose(cluster.nodes[1])
-    until(lambda: kinds(run).count("worker_lost") == 2, "two lost runners")
+    cluster.kill_node(cluster.nodes[1])
+    wait_until(lambda: read_event_kinds(run).count("worker_lost") == 2, "two lost runners")
     cluster.add_worker(2)
-    said = driver.communicate(timeout=TIMEOUT_S)[1]
+    stderr = driver.communicate(timeout=TIMEOUT_S)[1]
 
-    assert driver.returncode == 0, said
-    assert kinds(run).count("worker_restarted") == 2
+    assert driver.returncode == 0, stderr
+    assert read_event_kinds(run).count("worker_restarted") == 2
     assert run.summary()["env_steps"] >= 2500
     assert set(run.summary()["policies"]) == {"drl", "equal", "oracle"}
     nodes = run.summary()["env_runner_nodes"]
@@ -187,18 +195,18 @@ def test_training_goes_on_when_a_node_is_gone(cluster: LocalCluster, tmp_path: P
     assert not lost & set(nodes.values())
 
 
-def test_preflight_finds_the_folder_that_nodes_do_not_share(call: Call, cluster: LocalCluster):
-    """Everything else of this cluster is as it should be."""
-    apart = call("cluster", "check", "--storage", str(cluster.session / "runs"), "--json")
+def test_preflight_reports_a_folder_that_nodes_do_not_share(call: Call, cluster: LocalCluster):
+    """All other checks of this cluster pass."""
+    result = call("cluster", "check", "--storage", str(cluster.session / "runs"), "--json")
 
-    assert apart.returncode == 1
-    (row,) = (row for row in json.loads(apart.stdout) if not row["ok"])
+    assert result.returncode == 1
+    (row,) = (row for row in json.loads(result.stdout) if not row["ok"])
     assert row["name"] == "storage"
     assert "is not shared" in row["found"]
 
 
-def test_clusters_of_another_ray_are_refused():
-    class Old(BaseHTTPRequestHandler):
+def test_a_cluster_with_another_version_of_ray_is_refused():
+    class OldDashboard(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
@@ -206,57 +214,59 @@ def test_clusters_of_another_ray_are_refused():
 
         def log_message(self, *arguments: object) -> None: ...
 
-    with HTTPServer(("127.0.0.1", 0), Old) as server:
+    with HTTPServer(("127.0.0.1", 0), OldDashboard) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             with pytest.raises(RunError, match=r"the cluster runs Ray 2\.9\.0, this machine"):
-                jobs.Cluster(f"http://127.0.0.1:{server.server_port}")
+                client.Cluster(f"http://127.0.0.1:{server.server_port}")
         finally:
             server.shutdown()
 
 
-def test_an_order_that_is_too_large_is_not_sent(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(jobs, "MAX_PACKAGE_BYTES", 100_000)
+def test_files_that_are_too_large_are_not_uploaded(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(client, "MAX_UPLOAD_BYTES", 100_000)
 
-    with pytest.raises(RunError, match=r"order: 0\.2 MiB, Ray takes at most"):
-        jobs._written({"trace.csv": b"0" * 200_000}, str(tmp_path))
+    with pytest.raises(RunError, match=r"files have 0\.2 MiB, Ray takes at most"):
+        client.write_upload({"trace.csv": b"0" * 200_000}, tmp_path)
 
 
-def test_a_trace_travels_with_its_run(tmp_path: Path):
-    """Unpacked elsewhere the order trains on the same trace."""
+def test_a_traffic_trace_is_part_of_the_job(tmp_path: Path):
+    """A job made from the unpacked files is the same job."""
     (tmp_path / "busy.csv").write_text("slice_1,slice_2,slice_3,slice_4\n1,0.5,0.25,1\n")
     config = {"scenario": {"like": "paper", "mask": {"kind": "csv", "path": "busy.csv"}}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
-    order = make_job_spec(["train", str(tmp_path / "mine.yaml")], "one")
+    job_spec = make_job_spec(["train", str(tmp_path / "mine.yaml")], "one")
 
-    archive.unpack(archive.pack_files(order.files), tmp_path / "there")
+    archive.unpack(archive.pack_files(job_spec.files), tmp_path / "there")
 
     assert (tmp_path / "there" / "trace.csv").read_text().startswith("slice_1")
     same = make_job_spec(["train", str(tmp_path / "there" / "train.yaml")], "two")
-    assert same.digest == order.digest
+    assert same.digest == job_spec.digest
 
 
-def test_a_sweep_can_be_a_job(tmp_path: Path):
-    order = make_job_spec(["sweep", "learning_rates"], None)
+def test_a_sweep_can_run_as_a_job(tmp_path: Path):
+    job_spec = make_job_spec(["sweep", "learning_rates"], None)
 
-    archive.unpack(archive.pack_files(order.files), tmp_path)
+    archive.unpack(archive.pack_files(job_spec.files), tmp_path)
 
     same = make_job_spec(["sweep", str(tmp_path / "sweep.yaml")], None)
-    assert same.files["base.yaml"] == order.files["base.yaml"]
-    assert order.submission_id.startswith("learning_rates-")
+    assert same.files["base.yaml"] == job_spec.files["base.yaml"]
+    assert job_spec.submission_id.startswith("learning_rates-")
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (["evaluate", "x"], "expected -- train"),
-        (["train", "--out", "here"], "--out has no place in a job"),
+        (["train", "--out", "here"], "a job does not support --out"),
         (["train", "quick", "paper"], "expected one config"),
-        (["train", "--set", "pretrained_run=runs/a"], "does not see this machine's folders"),
+        (["train", "--set", "pretrained_run=runs/a"], "cannot read this machine's folders"),
         (["sweep"], "expected a YAML file"),
     ],
 )
-def test_what_no_job_can_do_is_refused_here(arguments: list[str], line: str):
+def test_a_command_that_cannot_run_as_a_job_is_refused_before_it_is_submitted(
+    arguments: list[str], line: str
+):
     with pytest.raises(ConfigError, match=line):
         make_job_spec(arguments, None)
 
@@ -264,15 +274,15 @@ def test_what_no_job_can_do_is_refused_here(arguments: list[str], line: str):
 def test_results_that_are_not_whole_are_refused(tmp_path: Path):
     line = archive.pack_files({"a": b"1"})
 
-    with pytest.raises(RunError, match="arrived damaged"):
+    with pytest.raises(RunError, match="expected content with the digest"):
         archive.unpack("0" + line[1:] if line[0] != "0" else "1" + line[1:], tmp_path)
 
 
-def test_exit_codes_are_those_of_a_shell():
-    """kill -9: 137."""
-    status = jobs.JobStatus.FAILED
-    details = jobs.JobDetails(
+def test_a_job_ended_by_a_signal_has_the_exit_code_of_a_shell():
+    """kill -9 gives 128 + 9 = 137."""
+    status = JobStatus.FAILED
+    details = JobDetails(
         type="SUBMISSION", entrypoint="", status=status, driver_exit_code=-signal.SIGKILL
     )
 
-    assert jobs.exit_code(details) == 128 + 9
+    assert compute_exit_code(details) == 128 + 9

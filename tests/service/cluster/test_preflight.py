@@ -1,4 +1,4 @@
-"""What a preflight makes of what nodes say; on a live cluster: test_jobs."""
+"""How the checks of a cluster judge facts about its nodes; `test_client.py` has a live cluster."""
 
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,28 +9,30 @@ import pytest
 
 from slicing_rllib.service.cli import run
 from slicing_rllib.service.cluster import preflight
-from slicing_rllib.service.cluster.archive import code_digest
+from slicing_rllib.service.cluster.archive import compute_code_digest
 
 
-def node(name: str, **differs: Any) -> dict[str, Any]:
-    """One that is as it should be."""
+def make_node(name: str, **changes: Any) -> dict[str, Any]:
+    """Facts about a node that passes all checks, except for the changes."""
     return {
         "node": name, "address": "192.0.2.1", "resources": {"CPU": 1.0, "memory": 2.0**30},
-        "metrics": "", "storage": "", "python": "3.11.7", "torch": "2.13.0", "code": code_digest(),
-        "clock_skew_s": 0.01,
-    } | differs  # fmt: skip
+        "metrics": "", "storage": "", "python": "3.11.7", "torch": "2.13.0",
+        "code": compute_code_digest(), "clock_skew_s": 0.01,
+    } | changes  # fmt: skip
 
 
-def failed(*nodes: dict[str, Any]) -> dict[str, str]:
-    return {row.name: row.found for row in preflight.of_nodes(list(nodes)) if not row.ok}
+def find_failures(*nodes: dict[str, Any]) -> dict[str, str]:
+    """What the failed checks found, by the name of the check."""
+    checks = preflight.check_nodes(list(nodes))
+    return {check.name: check.found for check in checks if not check.ok}
 
 
-def test_two_good_nodes_pass():
-    assert failed(node("a"), node("b")) == {}
+def test_two_correct_nodes_pass():
+    assert find_failures(make_node("a"), make_node("b")) == {}
 
 
 @pytest.mark.parametrize(
-    ("differs", "name", "found"),
+    ("changes", "name", "found"),
     [
         ({"storage": "is not shared"}, "storage", "192.0.2.1 b: is not shared"),
         ({"clock_skew_s": -7.0}, "clocks", "at most 7.000 s"),
@@ -40,27 +42,27 @@ def test_two_good_nodes_pass():
         ({"problem": "worker died"}, "nodes answer", "b: worker died"),
     ],
 )
-def test_what_is_amiss_names_its_node(differs: dict[str, Any], name: str, found: str):
-    said = failed(node("a"), node("b", **differs))
+def test_a_failed_check_names_the_node(changes: dict[str, Any], name: str, found: str):
+    failures = find_failures(make_node("a"), make_node("b", **changes))
 
-    assert list(said) == [name]
-    assert found in said[name]
-
-
-def test_one_cpu_is_too_few():
-    assert "1 nodes, 1 CPUs" in failed(node("a"))["resources"]
+    assert list(failures) == [name]
+    assert found in failures[name]
 
 
-def test_nobody_there_is_one_row_and_exit_code_1(capsys, monkeypatch):
+def test_a_cluster_of_one_cpu_is_too_small():
+    assert "1 nodes, 1 CPUs" in find_failures(make_node("a"))["resources"]
+
+
+def test_without_a_cluster_there_is_one_row_and_exit_code_1(capsys, monkeypatch):
     assert run(["cluster", "check", "--address", "http://127.0.0.1:9", "--json"]) == 1
 
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["name"], row["ok"]) == ("dashboard", False)
-    assert "no Ray cluster answers here" in row["found"]
+    assert "no Ray cluster answers" in row["found"]
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, False), (401, True), (500, False)])
-def test_a_cluster_that_asks_nobody_for_a_token_fails(status: int, ok: bool):
+def test_the_dashboard_must_ask_for_a_token(status: int, ok: bool):
     class Dashboard(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -71,6 +73,6 @@ def test_a_cluster_that_asks_nobody_for_a_token_fails(status: int, ok: bool):
     with HTTPServer(("127.0.0.1", 0), Dashboard) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
-            assert preflight._token(f"http://127.0.0.1:{server.server_port}").ok is ok
+            assert preflight._check_token(f"http://127.0.0.1:{server.server_port}").ok is ok
         finally:
             server.shutdown()

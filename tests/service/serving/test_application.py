@@ -1,4 +1,4 @@
-"""A run's policies behind HTTP, by a real Ray Serve on the loopback."""
+"""The HTTP service of trained policies, on Ray Serve at a loopback address."""
 
 import json
 import os
@@ -27,7 +27,7 @@ OBS, HIDDEN, SLICES = 16, 8, 4
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """Policies of `quick`, as if a run had left them."""
+    """A run directory of `quick` with random policies instead of trained ones."""
     run = RunDirectory.create(tmp_path_factory.mktemp("runs") / "run", load_config("quick"))
     rng = np.random.default_rng(0)
     shapes = {
@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 @pytest.fixture(scope="module")
 def url(trained: RunDirectory, ray_folder: str) -> Iterator[str]:
-    """`slicing-rllib serve RUN`, ended by Ctrl-C."""
+    """URL of `slicing-rllib serve RUN`, which is ended with the signal of Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(
@@ -63,8 +63,8 @@ def url(trained: RunDirectory, ray_folder: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def ask(url: str) -> Callable[..., Answer]:
-    """Status and answer to a path, posted to where there is a body."""
+def send_request(url: str) -> Callable[..., Answer]:
+    """Status and JSON of a request: POST if there is a body, else GET."""
 
     def call(path: str, body: str | None = None) -> Answer:
         request = urllib.request.Request(
@@ -80,27 +80,30 @@ def ask(url: str) -> Callable[..., Answer]:
     return call
 
 
-def test_every_cell_gets_what_its_actor_says(ask, trained: RunDirectory):
-    """And what it sees is laid out as the service describes it."""
+def test_every_cell_gets_the_action_of_its_actor(send_request, trained: RunDirectory):
+    """`/v1/cells` describes the layout of the observations."""
     weights = trained.policies()
     rng = np.random.default_rng(1)
     obs = rng.random((len(weights), OBS), np.float32)
-    wanted = TrainedPolicy(list(weights), weights).actions(obs)
+    expected = TrainedPolicy(list(weights), weights).actions(obs)
 
-    asked = {"obs": dict(zip(weights, obs.tolist(), strict=True))}
-    status, answer = ask("prb-ratio", json.dumps(asked))
+    body = {"obs": dict(zip(weights, obs.tolist(), strict=True))}
+    status, answer = send_request("prb-ratio", json.dumps(body))
 
     assert status == 200
     assert list(answer["prb_ratio"]) == list(weights)
-    assert list(answer["prb_ratio"].values()) == pytest.approx(wanted)
-    assert ask("cells")[1]["cell_12"] == {
+    assert list(answer["prb_ratio"].values()) == pytest.approx(expected)
+    assert send_request("cells")[1]["cell_12"] == {
         "slices": 4, "obs": 16, "throughput": [0, 4], "load": [4, 8], "users": [8, 12],
         "message": [12, 16],
     }  # fmt: skip
 
 
-def test_it_says_that_it_is_well(ask, trained: RunDirectory):
-    assert ask("health") == (200, {"status": "ok", "source": str(trained.path), "cells": 12})
+def test_health_names_the_source_and_counts_the_cells(send_request, trained: RunDirectory):
+    assert send_request("health") == (
+        200,
+        {"status": "ok", "source": str(trained.path), "cells": 12},
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,15 +118,15 @@ def test_it_says_that_it_is_well(ask, trained: RunDirectory):
         ([], "body: Input should be a valid dictionary"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(ask, body, line: str):
-    status, answer = ask("prb-ratio", json.dumps(body))
+def test_an_invalid_request_gets_one_line(send_request, body, line: str):
+    status, answer = send_request("prb-ratio", json.dumps(body))
 
     assert status == 422
     assert answer["detail"].startswith(line)
     assert "\n" not in answer["detail"]
 
 
-def test_a_folder_without_policies_is_one_line(command):
+def test_a_folder_without_policies_gives_one_line(command):
     ended = command("serve", "nothing")
 
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
