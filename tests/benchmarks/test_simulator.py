@@ -4,7 +4,7 @@ from itertools import starmap
 
 import pytest
 
-from slicing_rllib.benchmarks.simulator import GROWTH_SITES, Cost, rows
+from slicing_rllib.benchmarks.simulator import Cost, measure, rows
 from slicing_rllib.evaluation.figures import growth, save
 
 COSTS = list(starmap(Cost, [(12, 0.3, 0.1, 0.07), (48, 1.8, 1.0, 0.10), (192, 4.8, 4.0, 0.16)]))
@@ -21,8 +21,11 @@ def test_a_step_is_held_against_twelve_cells_cell_by_cell():
     assert found["simulator.peak_memory", 48]["unit"] == "GiB"
 
 
-def test_the_curve_reaches_from_4_to_1024_sites():
-    assert [rows * columns for rows, columns in GROWTH_SITES] == [4, 16, 64, 256, 1024]
+def test_only_sizes_up_to_the_given_number_of_cells_are_measured():
+    """Sizes are 12, 48, 192 ... cells; each is set up and stepped in a process of its own."""
+    costs = measure(turns=1, seconds=0.0, cells=50)
+    assert [cost.cells for cost in costs] == [12, 48]
+    assert costs[1].peak_gib > 0.01
 
 
 def test_the_curve_is_drawn(tmp_path):
