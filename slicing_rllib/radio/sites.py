@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from slicing_rllib.radio.area import (
-    Area,
-    Vector,
+from slicing_rllib.radio.area import Area, Vector
+from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_positive
+from slicing_rllib.radio.layout import (
     cluster_torus,
     hexagonal_cluster_m,
     hexagonal_sites_m,
     hexagonal_torus,
 )
-from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_positive
 
 SECTOR_AZIMUTHS_DEG = (30.0, 150.0, 270.0)
 """Anticlockwise from the x axis. In a hexagonal grid they point between two neighbouring sites."""

@@ -91,9 +91,9 @@ def test_kpis_agree_with_the_formulas_of_step_kpis(simulator):
         kpis = simulator.step(split)
     has_users = kpis.users > 0
     served = served_share(kpis.prb_ratio, kpis.required_share)
-    assert (
-        kpis.throughput_mbps == pytest.approx(kpis.mean_rate_mbps * served)
-    ) or not has_users.all()
+    expected_mbps = kpis.mean_rate_mbps * served
+    assert has_users.mean() > 0.9
+    assert kpis.throughput_mbps[has_users] == pytest.approx(expected_mbps[has_users])
     work = kpis.packet_kbit * kpis.mean_inverse_rate
     expected_ms = np.minimum(work / np.maximum(served, 1e-30), PAPER.delay_cap_ms)
     assert kpis.delay_ms[has_users] == pytest.approx(expected_ms[has_users])
