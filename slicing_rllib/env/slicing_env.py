@@ -221,7 +221,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def _require_reset(self) -> StepKpis:
         if self._kpis is None:
-            raise RuntimeError("SlicingEnv: reset() comes before the first step")
+            raise RuntimeError("SlicingEnv: expected a reset before the first step")
         return self._kpis
 
     def _start_network(self, seed: int | None) -> None:

@@ -33,7 +33,9 @@ class GainMap:
 
 
 @lru_cache(maxsize=4)
-def gain_map(sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, map_seed: int) -> GainMap:
+def build_gain_map(
+    sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, map_seed: int
+) -> GainMap:
     """The map of a network for one draw of its shadowing and line of sight."""
     shape = area.grid_shape(radio.map_resolution_m)
     shadowing = Shadowing(area, shape, radio, map_seed)

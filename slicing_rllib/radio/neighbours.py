@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from slicing_rllib.radio.area import Area
 from slicing_rllib.radio.radio_spec import RadioSpec
 from slicing_rllib.radio.sites import SiteSpec
-from slicing_rllib.radio.strongest_cells import expected_strongest_cells
+from slicing_rllib.radio.strongest_cells import find_expected_strongest_cells
 
 COUPLING_RESOLUTION_M = 25.0
 """Smallest distance between the map positions over which coupling is averaged."""
@@ -58,7 +58,7 @@ def compute_coupling(sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec) 
     seed.
     """
     resolution_m = max(COUPLING_RESOLUTION_M, radio.map_resolution_m)
-    strongest = expected_strongest_cells(sites, area, radio, resolution_m)
+    strongest = find_expected_strongest_cells(sites, area, radio, resolution_m)
     n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
     serving = np.broadcast_to(strongest.cell[:, :1], strongest.cell.shape)
     interferes = (strongest.cell != serving) & (strongest.snr > 0)

@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from slicing_rllib.radio.gain_map import gain_map
+from slicing_rllib.radio.gain_map import build_gain_map
 from slicing_rllib.radio.interference import PLACEMENTS, Placement
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
-from slicing_rllib.radio.sparse_map import SparseMap, remove_silent_cells, sparse_map
+from slicing_rllib.radio.sparse_map import SparseMap, build_sparse_map, remove_silent_cells
 
 PerUe = Int[np.ndarray, " ue"]
 Indices = Int[np.ndarray, " selected"]
@@ -82,7 +82,7 @@ class DenseReception:
     """Every position receives every cell; the rank of a cell is its index."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
-        gains = gain_map(scenario.sites, scenario.area, scenario.radio, map_seed)
+        gains = build_gain_map(scenario.sites, scenario.area, scenario.radio, map_seed)
         self.shape, self.snr = gains.shape, gains.snr
         self._scenario = scenario
         self._hysteresis = 10 ** (scenario.mobility.handover_hysteresis_db / 10)
@@ -123,7 +123,7 @@ class SparseReception:
     """Every position receives its strongest cells; interference is a list of pairs of cells."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
-        self._all_on = sparse_map(
+        self._all_on = build_sparse_map(
             scenario.sites,
             scenario.area,
             scenario.radio,

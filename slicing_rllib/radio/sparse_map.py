@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from slicing_rllib.radio.area import Area
 from slicing_rllib.radio.radio_spec import RadioSpec
 from slicing_rllib.radio.sites import SiteSpec
-from slicing_rllib.radio.strongest_cells import StrongestCells, strongest_cells
+from slicing_rllib.radio.strongest_cells import StrongestCells, find_strongest_cells
 
 CHUNK_ROWS = 2**15
 """Number of rows whose pairs are numbered together; it bounds the memory of intermediate arrays."""
@@ -63,7 +63,7 @@ class SparseMap:
 
 
 @lru_cache(maxsize=2)
-def sparse_map(
+def build_sparse_map(
     sites: tuple[SiteSpec, ...],
     area: Area,
     radio: RadioSpec,
@@ -71,7 +71,7 @@ def sparse_map(
     map_seed: int,
 ) -> SparseMap:
     """The map of a network for one draw of its shadowing and line of sight."""
-    return index_pairs(strongest_cells(sites, area, radio, map_seed), hysteresis_db)
+    return index_pairs(find_strongest_cells(sites, area, radio, map_seed), hysteresis_db)
 
 
 def remove_silent_cells(cell_map: SparseMap, on: Bool[np.ndarray, " cell"]) -> SparseMap:

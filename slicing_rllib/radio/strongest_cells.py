@@ -47,17 +47,17 @@ Loss = Callable[[Sites, MastSpec, LinkGeometry, Tile], PerPosition]
 """Loss in dB between the positions of a tile and sites that have the same mast."""
 
 
-def strongest_cells(
+def find_strongest_cells(
     sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, map_seed: int
 ) -> StrongestCells:
     """The strongest cells for one draw of shadowing and line of sight."""
     shape = area.grid_shape(radio.map_resolution_m)
     loss = ShadowedLoss(sites, area, radio, shape, map_seed)
-    return _find_strongest_cells(sites, area, radio, shape, loss)
+    return _select_strongest_cells(sites, area, radio, shape, loss)
 
 
 @lru_cache(maxsize=2)
-def expected_strongest_cells(
+def find_expected_strongest_cells(
     sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, resolution_m: float
 ) -> StrongestCells:
     """The strongest cells by mean path loss, without shadowing."""
@@ -66,10 +66,10 @@ def expected_strongest_cells(
         return expected_loss_db(mast, links, radio)
 
     shape = area.grid_shape(resolution_m)
-    return _find_strongest_cells(sites, area, radio, shape, compute_loss_db)
+    return _select_strongest_cells(sites, area, radio, shape, compute_loss_db)
 
 
-def _find_strongest_cells(
+def _select_strongest_cells(
     sites: tuple[SiteSpec, ...],
     area: Area,
     radio: RadioSpec,

@@ -133,7 +133,7 @@ class _SyntheticNetworkMask:
 class TraceMask:
     """A mask from a CSV file with a header and one row per step.
 
-    Columns are named after slices (`voice`: all cells alike) or after cells and slices
+    Columns are named after slices (`voice`: the same for all cells) or after cells and slices
     (`cell_1.voice`). Values are shares of active UEs in [0, 1]. The first row follows the last. A
     column `step` is ignored.
     """

@@ -6,7 +6,7 @@ import pytest
 from slicing_rllib.baselines.static_split import _search_split, fit_static
 
 
-def test_the_search_split_finds_the_split_of_a_constant_need():
+def test_the_search_finds_a_split_in_proportion_to_constant_needs():
     """Without load, shares of .6, .2, .133 and .067 just meet needs of these sizes."""
     needed = np.tile([0.6, 0.2, 0.133, 0.066], (3, 1))
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from slicing_rllib.radio import MastSpec, RadioSpec, SiteSpec, built_in
-from slicing_rllib.radio.gain_map import LinkGeometry, Shadowing, gain_map, offsets_from_site_m
+from slicing_rllib.radio.gain_map import (
+    LinkGeometry,
+    Shadowing,
+    build_gain_map,
+    offsets_from_site_m,
+)
 from slicing_rllib.radio.propagation import WINNER_C2, noise_power_dbm
 
 RADIO = RadioSpec()
@@ -32,15 +37,15 @@ def test_distances_are_at_least_the_minimum_distance(paper):
 
 
 def test_equal_seeds_give_equal_maps_and_other_seeds_give_other_maps(paper):
-    same = [gain_map.__wrapped__(paper.sites, paper.area, RADIO, 3) for _ in range(2)]
+    same = [build_gain_map.__wrapped__(paper.sites, paper.area, RADIO, 3) for _ in range(2)]
     assert np.array_equal(same[0].snr, same[1].snr)
-    other = gain_map(paper.sites, paper.area, RADIO, 4)
+    other = build_gain_map(paper.sites, paper.area, RADIO, 4)
     assert not np.array_equal(same[0].snr, other.snr)
 
 
 def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
     """Sectors differ only by antenna gain, thus by at most the front-to-back ratio of 25 dB."""
-    snr_db = 10 * np.log10(gain_map(paper.sites, paper.area, RADIO, 0).snr)
+    snr_db = 10 * np.log10(build_gain_map(paper.sites, paper.area, RADIO, 0).snr)
     for site in range(4):
         sectors = snr_db[:, 3 * site : 3 * site + 3]
         assert np.ptp(sectors, axis=1).max() <= 25 + 1e-9
@@ -69,7 +74,7 @@ def test_shadowing_has_8_db_deviation_and_correlation_one_half_between_sites(pap
 
 def test_adjacent_positions_have_similar_gains_and_distant_positions_do_not(paper):
     shape = paper.area.grid_shape(RADIO.map_resolution_m)
-    snr_db = 10 * np.log10(gain_map(paper.sites, paper.area, RADIO, 0).snr[:, 0])
+    snr_db = 10 * np.log10(build_gain_map(paper.sites, paper.area, RADIO, 0).snr[:, 0])
     snr_db = snr_db.reshape(shape)
     step = np.abs(np.diff(snr_db, axis=0))
     assert np.median(step) < 3.5
@@ -80,7 +85,7 @@ def test_adjacent_positions_have_similar_gains_and_distant_positions_do_not(pape
 def test_every_environment_gives_a_finite_map(environment):
     scenario = built_in("paper")
     radio = replace(RADIO, environment=environment, map_resolution_m=50.0)
-    snr = gain_map(scenario.sites, scenario.area, radio, 0).snr
+    snr = build_gain_map(scenario.sites, scenario.area, radio, 0).snr
     assert snr.shape == (400, 12)
     assert np.isfinite(snr).all()
     assert (snr > 0).all()

@@ -16,11 +16,11 @@ from slicing_rllib.radio import (
     SiteSpec,
     hexagonal,
 )
-from slicing_rllib.radio.gain_map import gain_map
+from slicing_rllib.radio.gain_map import build_gain_map
 from slicing_rllib.radio.interference import PLACEMENTS, Received
 from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
 from slicing_rllib.radio.sparse_map import CellPairs
-from slicing_rllib.radio.strongest_cells import strongest_cells
+from slicing_rllib.radio.strongest_cells import find_strongest_cells
 
 COARSE = RadioSpec(map_resolution_m=50.0)
 
@@ -111,7 +111,7 @@ def test_sixteen_cells_contribute_nearly_all_interference(paper):
     """At full load, the other 56 of 72 cells add less than 0.2 dB at half of the positions."""
     scenario = grid(paper, 4, 6)
     few, many = (
-        strongest_cells(scenario.sites, scenario.area, replace(COARSE, cells_kept=kept), 0)
+        find_strongest_cells(scenario.sites, scenario.area, replace(COARSE, cells_kept=kept), 0)
         for kept in (16, 72)
     )
     assert np.array_equal(few.snr, many.snr[:, :16])
@@ -124,7 +124,7 @@ def test_shadowing_is_continuous_across_tiles_and_the_seam_of_the_torus(paper):
     """Adjacent positions differ no more where tiles meet or where the torus wraps around."""
     radio = replace(COARSE, cells_kept=48)
     scenario = grid(paper, 10, 10, radio)
-    found = strongest_cells(scenario.sites, scenario.area, radio, 0)
+    found = find_strongest_cells(scenario.sites, scenario.area, radio, 0)
     rows, columns = found.shape
     snr_db = np.full((rows * columns, 300), np.nan)
     np.put_along_axis(snr_db, found.cell, 10 * np.log10(found.snr), axis=1)
@@ -143,8 +143,8 @@ def snr_db(scenario: Scenario, seed: int, is_dense: bool) -> np.ndarray:
     """SNR of one sector per site, from the dense map or from the map of the strongest cells."""
     arguments = scenario.sites, scenario.area, scenario.radio, seed
     if is_dense:
-        return 10 * np.log10(gain_map(*arguments).snr)[:, ::3]
-    found = strongest_cells(*arguments)
+        return 10 * np.log10(build_gain_map(*arguments).snr)[:, ::3]
+    found = find_strongest_cells(*arguments)
     table = np.empty(found.cell.shape)
     np.put_along_axis(table, found.cell, 10 * np.log10(found.snr), axis=1)
     return table[:, ::3]

@@ -18,11 +18,11 @@ from slicing_rllib.radio import (
     built_in,
     hexagonal,
 )
-from slicing_rllib.radio.gain_map import LinkGeometry, gain_map
+from slicing_rllib.radio.gain_map import LinkGeometry, build_gain_map
 from slicing_rllib.radio.link import CQI_TABLE, LINKS
 from slicing_rllib.radio.propagation import WINNER_C2
 from slicing_rllib.radio.queueing import packet_delay_ms, served_share
-from slicing_rllib.radio.strongest_cells import strongest_cells
+from slicing_rllib.radio.strongest_cells import find_strongest_cells
 
 ALL_ACTIVE = SyntheticMask(low=1.0, high=1.0)
 NO_MOVEMENT = MobilitySpec(min_speed_kmh=0.0, max_speed_kmh=0.0)
@@ -77,10 +77,10 @@ def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
     """Sectors differ only by antenna gain, thus by at most the front-to-back ratio of 25 dB."""
     radio = RadioSpec(cells_kept=36, map_resolution_m=50.0)
     large = hexagonal(3, 4, like=replace(paper, radio=radio))
-    found = strongest_cells(large.sites, large.area, radio, 0)
+    found = find_strongest_cells(large.sites, large.area, radio, 0)
     kept = np.empty(found.cell.shape)
     np.put_along_axis(kept, found.cell, found.snr.astype(float), axis=1)
-    for snr in (gain_map(paper.sites, paper.area, radio, 0).snr, kept):
+    for snr in (build_gain_map(paper.sites, paper.area, radio, 0).snr, kept):
         by_site = 10 * np.log10(snr).reshape(len(snr), -1, 3)
         assert np.ptp(by_site, axis=2).max() <= 25 + 1e-4
 
@@ -88,7 +88,8 @@ def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
 def test_transmit_power_is_shared_by_all_prbs(paper):
     """Twice the PRBs share the same 46 dBm, which halves the SNR on each."""
     narrow, wide = (
-        gain_map(paper.sites, paper.area, RadioSpec(n_prbs=n_prbs), 0).snr for n_prbs in (100, 200)
+        build_gain_map(paper.sites, paper.area, RadioSpec(n_prbs=n_prbs), 0).snr
+        for n_prbs in (100, 200)
     )
     assert wide == pytest.approx(narrow / 2)
 
