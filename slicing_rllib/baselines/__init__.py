@@ -1,4 +1,8 @@
-"""Policies to be measured against: heuristics, a model-based rival, and the oracle."""
+"""Baseline policies: heuristics, persistence (a model-based policy) and oracles.
+
+`traffic_aware`, `sla_weighted`, `oracle_o1` and `oracle` know the step that they decide and cannot
+run on a real network; `equal`, `best_static` and `persistence` can.
+"""
 
 import numpy as np
 
@@ -28,8 +32,9 @@ BASELINES = (
 def make_policy(
     name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int
 ) -> Policy:
-    """The baseline of that name. Only `best_static` draws: traffic to find its split on.
+    """The baseline with that name.
 
+    Only `best_static` uses `rng` and `map_seed`, for the traffic on which it is fitted.
     Raises: ValueError for a name that is not in BASELINES.
     """
     match name:
@@ -47,7 +52,8 @@ def make_policy(
             return OracleO1(scenario)
         case "oracle":
             return Oracle(scenario)
-    raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
+        case _:
+            raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
 
 
 __all__ = [

@@ -1,19 +1,19 @@
-"""Splits that need no learning: equal, by demand, the best fixed one, and persistence."""
+"""Baselines without search: equal shares, shares by demand, a constant split, and persistence."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.baselines.closed_form import max_min_split, needed_service
-from slicing_rllib.env import DecisionView
+from slicing_rllib.baselines.closed_form import needed_service
+from slicing_rllib.env import DecisionView, max_min_split
 from slicing_rllib.radio import Scenario
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
 
 class Equal:
-    """Every slice the same share."""
+    """Equal shares."""
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
         shape = view.kpis.prb_ratio.shape
@@ -21,7 +21,7 @@ class Equal:
 
 
 class TrafficAware:
-    """Shares in proportion to the true demand of the very step: the paper's baseline."""
+    """Shares in proportion to the true demand of the step to be decided: the paper's baseline."""
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
         return in_proportion(view.simulator.demand_mbps)
@@ -29,7 +29,7 @@ class TrafficAware:
 
 @dataclass(frozen=True)
 class SlaWeighted:
-    """Shares in proportion to true demand times the throughput that each UE is promised."""
+    """Shares in proportion to true demand * required throughput (phi*) of the SLA."""
 
     scenario: Scenario
 
@@ -39,7 +39,7 @@ class SlaWeighted:
 
 @dataclass(frozen=True)
 class Persistence:
-    """The closed-form optimum for last step's demand and rates: what a model alone can do."""
+    """The closed-form optimum for the demand and rates of the last step."""
 
     scenario: Scenario
 
@@ -50,16 +50,18 @@ class Persistence:
 
 @dataclass(frozen=True)
 class Static:
-    """One split per cell, for good."""
+    """A constant split per cell."""
 
     split: PerSlice
+    """Shares of each cell's carrier, with a sum of 1 per cell."""
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
         return self.split
 
 
 def in_proportion(weights: PerSlice) -> PerSlice:
-    """Rows over their sum; equal shares where a row is all zero."""
+    """Rows scaled to a sum of 1; equal shares where a row is all zero."""
     total = weights.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        return np.where(total > 0.0, weights / total, 1.0 / weights.shape[1])
+        scaled: PerSlice = weights / total
+    return np.where(total > 0.0, scaled, 1.0 / weights.shape[1])

@@ -1,29 +1,30 @@
-"""What perfect knowledge of the step is worth."""
+"""Oracles: policies that know the users and rates of the step that they decide."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.baselines.closed_form import max_min_split, needed_service
-from slicing_rllib.env import DecisionView
+from slicing_rllib.baselines.closed_form import needed_service
+from slicing_rllib.env import DecisionView, max_min_split
 from slicing_rllib.radio import Scenario, StepKpis
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
 TOLERANCE = 1e-3
-"""Change of any share between two rounds at which no cell has a reason to move."""
+"""Change of any share between two rounds at which the splits count as an equilibrium."""
 MAX_ROUNDS = 20
+"""Number of rounds after which the oracle stops without an equilibrium."""
 
 
 def best_response(kpis: StepKpis, scenario: Scenario) -> PerSlice:
-    """Each cell's best split against the interference that `kpis` saw."""
+    """Each cell's best split at the interference under which `kpis` were measured."""
     return max_min_split(kpis.required_share, needed_service(kpis, scenario))
 
 
 @dataclass(frozen=True)
 class OracleO1:
-    """Knows the step's users and rates; answers the interference of last step's splits."""
+    """The best response to the interference that the last step's splits cause in this step."""
 
     scenario: Scenario
 
@@ -33,10 +34,10 @@ class OracleO1:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Best responses repeated until no cell would move: a Nash point (O1-BR).
+    """Best responses of all cells, repeated until they are a Nash equilibrium (O1-BR).
 
-    Rounds are averaged with the last split from the second on, which damps the cycling of
-    neighbours that answer each other; it stops after `MAX_ROUNDS` wherever it is.
+    From the second round on, the new split is averaged with the last one, because the best
+    responses of neighbours may otherwise cycle. It stops after `MAX_ROUNDS` rounds in any case.
     """
 
     scenario: Scenario
@@ -44,8 +45,8 @@ class Oracle:
     def prb_ratio(self, view: DecisionView) -> PerSlice:
         split = best_response(view.simulator.evaluate(view.kpis.prb_ratio), self.scenario)
         for _ in range(MAX_ROUNDS):
-            answer = best_response(view.simulator.evaluate(split), self.scenario)
-            if np.abs(answer - split).max() < TOLERANCE:
-                return answer
-            split = 0.5 * (split + answer)
+            response = best_response(view.simulator.evaluate(split), self.scenario)
+            if np.abs(response - split).max() < TOLERANCE:
+                return response
+            split = 0.5 * (split + response)
         return split

@@ -1,4 +1,7 @@
-"""The network as an environment for learning agents: one agent per cell."""
+"""The network as a multi-agent environment with one agent per cell.
+
+`SlicingEnv` implements PettingZoo's `ParallelEnv` and the columnar interface `ColumnarEnv`.
+"""
 
 from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy
 from slicing_rllib.env.columns import ColumnarEnv, Counterfactual, StepColumns

@@ -1,4 +1,4 @@
-"""The columnar face of a multi-cell environment: one array per quantity, one row per cell."""
+"""The columnar interface of a multi-cell environment: one array per quantity, one row per cell."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -10,33 +10,36 @@ from slicing_rllib.env.counterfactual import CounterfactualReward
 
 
 class StepColumns(NamedTuple):
-    """What one network step showed, for every cell that may ever be there."""
+    """The result of one network step, with a row for every cell, live or not."""
 
     obs: Float32[np.ndarray, "cell obs"]
-    """Zero where the cell is not live."""
+    """Observation; zeros where the cell is not live."""
     reward: Float32[np.ndarray, " cell"]
+    """Reward; zero where the cell is not live."""
     action: Float32[np.ndarray, "cell action"]
-    """The action in force: the default one where the cell's policy did not decide."""
+    """The action that was applied: the default action where the cell is not controlled."""
     terminated: Bool[np.ndarray, " cell"]
+    """The episode ended in a terminal state, as in Gymnasium."""
     truncated: Bool[np.ndarray, " cell"]
+    """The episode ended without a terminal state, as in Gymnasium."""
     live: Bool[np.ndarray, " cell"]
-    """The cell took part in this step: its obs and reward are real."""
+    """The cell was on the air in this step, so that its observation and reward are valid."""
     controlled: Bool[np.ndarray, " cell"]
     """The cell's own policy decides its next action."""
     feedback: Float32[np.ndarray, "cell feedback"]
     """What the step tells about every action, for `counterfactual`; perhaps no columns."""
     outcome: Float32[np.ndarray, "cell outcome"]
-    """What the reward was made from, so that it can be made again for another SLA."""
+    """The quantities that determine the reward, from which it can be computed for another SLA."""
 
 
 @runtime_checkable
 class Counterfactual(Protocol):
-    """An environment that can tell what other actions would have got."""
+    """An environment that can compute the rewards of actions without taking them."""
 
     def rewards_if(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float32[np.ndarray, " cell"]:
-        """Rewards that the next `step_columns(action)` would give; nothing moves on."""
+        """Rewards that the next `step_columns(action)` would return; the state does not change."""
         ...
 
 
@@ -45,28 +48,30 @@ class ColumnarEnv(Protocol):
     """A multi-cell environment that steps all cells at once."""
 
     cells: tuple[str, ...]
-    """Every cell that may ever be there, in natural order (cell_2 before cell_10)."""
+    """Names of all cells, in natural order (cell_2 before cell_10)."""
     obs_size: int
+    """Length of an observation."""
     action_size: int
+    """Length of an action."""
     feedback_size: int
-    """Zero where `counterfactual` is None."""
+    """Length of the feedback; zero where `counterfactual` is None."""
     counterfactual: CounterfactualReward | None
     """The reward of any action in a measured step, if the environment can tell it."""
     outcome_size: int
-    """Zero where rewards cannot be made again."""
+    """Length of an outcome; 0 if rewards cannot be computed for another SLA."""
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
-        """First observations of a new episode; rewards are zero, nothing is done."""
+        """First observations of a new episode, with zero rewards."""
         ...
 
     def step_columns(self, action: Float32[np.ndarray, "cell action"]) -> StepColumns:
-        """One network step; rows of cells that are not controlled are ignored."""
+        """One network step; the rows of cells that are not controlled are ignored."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """All that a bit-exact continuation needs: arrays, numbers and strings."""
+        """The state that a bit-identical continuation needs: arrays, numbers and strings."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues where `state` was taken."""
+        """Continues from the result of `state`."""
         ...

@@ -108,7 +108,7 @@ class NumericalGradient:
 
     def gradient(self, feedback: Feedback, action: Action) -> Action:
         """(r(a + h e_n) - r(a - h e_n)) / 2h for each component n."""
-        columns = []
+        columns: list[np.ndarray] = []
         for index in range(action.shape[-1]):
             shift = np.zeros(action.shape[-1], action.dtype)
             shift[index] = self._step

@@ -1,4 +1,4 @@
-"""The split whose worst-served slice fares best, in closed form, for fixed interference."""
+"""The best split of a cell at constant interference, in closed form."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,45 +8,56 @@ from slicing_rllib.radio import SATURATION
 PerSlice = Float[np.ndarray, "cell slice"]
 
 _EDGE = (1.0 - SATURATION) / SATURATION
-"""Served share over required share at the saturation point."""
+"""Served share over required share at saturation: above it, a slice is stable."""
 _OVERLOAD = SATURATION * (1.0 - SATURATION)
+"""Served share * required share / share^2 in overload."""
 
 
 def invert_served_share(
     served: Float[np.ndarray, "*cell slice"], required: Float[np.ndarray, "*cell slice"]
 ) -> Float[np.ndarray, "*cell slice"]:
-    """The smallest share that serves `served`: the inverse of `radio.queueing.served_share`."""
+    """The smallest share of the carrier whose served share is `served`.
+
+    It is the inverse of `radio.queueing.served_share`. `required` is the share of the carrier that
+    the offered traffic occupies.
+    """
     return np.where(
         served >= _EDGE * required, required + served, np.sqrt(served * required / _OVERLOAD)
     )
 
 
 def max_min_split(required: PerSlice, needed: PerSlice) -> PerSlice:
-    """Largest level tau <= 1 that all slices can reach together, as a split of each carrier.
+    """The split that maximises the minimum over slices of served share / needed share.
 
-    `required` is the share S that the offered traffic takes, `needed` the served share m at which a
-    slice is satisfied; a_n(tau) is the share that lifts slice n to tau m_n. In x = sqrt(tau) the
-    sum of all a_n is a quadratic between breakpoints (where a slice becomes stable), so tau is
-    exact. What is left over when every slice is satisfied is handed out in proportion; the split is
-    equal where nobody needs anything.
+    Args:
+        required: share of the carrier that the offered traffic occupies.
+        needed: served share at which a slice meets its SLA.
+
+    The level tau of a cell is the largest tau <= 1 at which sum_n a_n(tau) <= 1, where a_n(tau) is
+    the share at which slice n has a served share of tau * needed. Between the levels at which a
+    slice becomes stable, the sum is a quadratic in sqrt(tau), so tau is exact. If all slices meet
+    their SLA, the rest of the carrier is divided in proportion; without any need, equally.
     """
-    tau = _find_best_level(required, needed)
+    tau = _find_highest_level(required, needed)
     share = invert_served_share(tau[:, None] * needed, required)
     total = share.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        return np.where(total > 0.0, share / total, 1.0 / share.shape[1])
+        scaled: PerSlice = share / total
+    return np.where(total > 0.0, scaled, 1.0 / share.shape[1])
 
 
-def _find_best_level(required: PerSlice, needed: PerSlice) -> Float[np.ndarray, " cell"]:
+def _find_highest_level(required: PerSlice, needed: PerSlice) -> Float[np.ndarray, " cell"]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        stable_from = np.where(needed > 0.0, _EDGE * required / needed, 0.0)
-    # total[k, j]: the share that all slices of cell k need at the level where slice j gets stable.
-    served = stable_from[:, :, None] * needed[:, None, :]
-    total = invert_served_share(served, np.broadcast_to(required[:, None, :], served.shape))
-    stable = total.sum(axis=2) <= 1.0
-    squared = np.where(stable, needed, 0.0).sum(axis=1)
-    linear = np.where(stable, 0.0, np.sqrt(needed * required / _OVERLOAD)).sum(axis=1)
-    left = 1.0 - np.where(stable, required, 0.0).sum(axis=1)
-    root = linear + np.sqrt(linear**2 + 4.0 * squared * left)
+        stable_level = np.where(needed > 0.0, _EDGE * required / needed, 0.0)
+    # total[k, j]: sum of the shares of cell k at the level at which its slice j becomes stable.
+    served = stable_level[:, :, None] * needed[:, None, :]
+    total = invert_served_share(served, np.broadcast_to(required[:, None, :], served.shape)).sum(
+        axis=2
+    )
+    is_stable = total <= 1.0
+    squared = np.where(is_stable, needed, 0.0).sum(axis=1)
+    linear = np.where(is_stable, 0.0, np.sqrt(needed * required / _OVERLOAD)).sum(axis=1)
+    remaining = 1.0 - np.where(is_stable, required, 0.0).sum(axis=1)
+    root = linear + np.sqrt(linear**2 + 4.0 * squared * remaining)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(root > 0.0, np.minimum((2.0 * left / root) ** 2, 1.0), 1.0)
+        return np.where(root > 0.0, np.minimum((2.0 * remaining / root) ** 2, 1.0), 1.0)

@@ -1,4 +1,4 @@
-"""What a cell sees: its own KPIs and what its neighbours tell it about their load."""
+"""The observation of a cell: its own KPIs and a message about the load of its neighbours."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -9,30 +9,31 @@ from jaxtyping import Bool, Float, Float32, Int
 from slicing_rllib.radio import Scenario, StepKpis
 
 THROUGHPUT_SCALE_MBPS = 4.0
-"""The throughput that an observation shows as one half."""
+"""Throughput at which its part of the observation is 0.5."""
 
 
 @runtime_checkable
 class Message(Protocol):
-    """What the neighbours' loads tell a cell, laid out as a row of fixed width."""
+    """Computes what each cell learns about the load of other cells, as a row of fixed width."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the message in the configuration."""
+        ...
 
     def width(self, n_slices: int) -> int:
-        """Numbers per cell."""
+        """Number of values per cell."""
         ...
 
     def __call__(self, load: Float[np.ndarray, "cell slice"]) -> Float[np.ndarray, "cell message"]:
-        """The message that each cell receives."""
+        """The message that each cell receives, from the load of all cells."""
         ...
 
 
-@dataclass(frozen=True)
 class NoMessage:
-    """Cells keep their load to themselves."""
+    """An empty message: cells do not exchange their load."""
 
-    name: str = "none"
+    name = "none"
 
     def width(self, n_slices: int) -> int:
         return 0
@@ -42,29 +43,29 @@ class NoMessage:
 
 
 class MeanLoad:
-    """Mean load of the neighbours, slice by slice: eq. (5)."""
+    """The mean load of the neighbours, per slice. Source: the paper, eq. (5)."""
 
     name = "mean_load"
 
     def __init__(self, neighbours: Int[np.ndarray, "cell neighbour"]) -> None:
         self._neighbours = neighbours
         self._present = neighbours >= 0
-        self._share = 1.0 / np.maximum(self._present.sum(axis=1, keepdims=True), 1)
+        self._weight = 1.0 / np.maximum(self._present.sum(axis=1, keepdims=True), 1)
 
     def width(self, n_slices: int) -> int:
         return n_slices
 
     def __call__(self, load: Float[np.ndarray, "cell slice"]) -> Float[np.ndarray, "cell message"]:
-        """c_k = 1/|K_k| sum of l_i over the neighbours i of k; zero without neighbours.
+        """c_k = 1/|K_k| * sum of l_i over the neighbours i of k; 0 without neighbours.
 
         Source: the paper, eq. (5).
         """
-        heard = load[self._neighbours] * self._present[:, :, None]
-        return heard.sum(axis=1) * self._share
+        neighbour_load = load[self._neighbours] * self._present[:, :, None]
+        return neighbour_load.sum(axis=1) * self._weight
 
 
 class PerNeighbour:
-    """Every neighbour's load by itself, strongest-coupled neighbour first."""
+    """The load of each neighbour, most strongly coupled neighbour first."""
 
     name = "per_neighbour"
 
@@ -76,12 +77,12 @@ class PerNeighbour:
         return self._neighbours.shape[1] * n_slices
 
     def __call__(self, load: Float[np.ndarray, "cell slice"]) -> Float[np.ndarray, "cell message"]:
-        heard = load[self._neighbours] * self._present[:, :, None]
-        return heard.reshape(len(load), -1)
+        neighbour_load = load[self._neighbours] * self._present[:, :, None]
+        return neighbour_load.reshape(len(load), -1)
 
 
 class AllCells:
-    """The load of every cell of the network, oneself included: the same row for all."""
+    """The load of every cell of the network: the same row for all cells."""
 
     name = "all_cells"
 
@@ -99,7 +100,7 @@ MESSAGES = ("none", "mean_load", "per_neighbour", "all_cells")
 
 
 def make_message(name: str, scenario: Scenario) -> Message:
-    """The message of that name for a scenario's neighbour graph.
+    """The message with that name, for the neighbours of a scenario.
 
     Raises: ValueError for a name that is not in MESSAGES.
     """
@@ -112,43 +113,47 @@ def make_message(name: str, scenario: Scenario) -> Message:
             return PerNeighbour(scenario.neighbours)
         case "all_cells":
             return AllCells(len(scenario.cells))
-    raise ValueError(f"message: expected one of {', '.join(MESSAGES)}, got {name!r}")
+        case _:
+            raise ValueError(f"message: expected one of {', '.join(MESSAGES)}, got {name!r}")
 
 
 @dataclass(frozen=True)
 class ObservationLayout:
-    """Where each quantity stands in an observation: obs[layout.throughput] and so on."""
+    """The slice of an observation that holds each quantity: obs[layout.throughput] and so on."""
 
     n_slices: int
+    """Number of slices of a cell."""
     message_width: int
+    """Number of values of a message."""
 
     @property
     def throughput(self) -> slice:
-        """phi / (phi + 4 Mbit/s): monotone, and steep where requirements lie."""
+        """phi / (phi + 4 Mbit/s) per slice, in [0, 1]; steep in the range of the SLAs."""
         return slice(0, self.n_slices)
 
     @property
     def load(self) -> slice:
-        """PRBs in use over an equal slice of the carrier: 1 where a quarter of it is, of four."""
+        """Load per slice times the number of slices: 1 if a slice uses its equal share of PRBs."""
         return slice(self.n_slices, 2 * self.n_slices)
 
     @property
     def users(self) -> slice:
-        """Active UEs over the slice's UEs per cell; above 1 where UEs crowd."""
+        """Active UEs per slice over the slice's UEs per cell; above 1 in crowded cells."""
         return slice(2 * self.n_slices, 3 * self.n_slices)
 
     @property
     def message(self) -> slice:
-        """Neighbours' loads, on the scale of `load`."""
+        """The message, on the scale of `load`."""
         return slice(3 * self.n_slices, self.size)
 
     @property
     def size(self) -> int:
+        """Length of an observation."""
         return 3 * self.n_slices + self.message_width
 
 
 class Observer:
-    """Turns a step's KPIs into the observations of all cells."""
+    """Computes the observations of all cells from the KPIs of a step."""
 
     def __init__(self, scenario: Scenario, message: Message) -> None:
         self.layout = ObservationLayout(scenario.n_slices, message.width(scenario.n_slices))
@@ -158,7 +163,7 @@ class Observer:
     def __call__(
         self, kpis: StepKpis, live: Bool[np.ndarray, " cell"]
     ) -> Float32[np.ndarray, "cell obs"]:
-        """One float32 row per cell, normalised; zero for cells that are not live."""
+        """One normalised row per cell; zeros for cells that are not live."""
         layout = self.layout
         obs = np.empty((len(live), layout.size), np.float32)
         phi = kpis.throughput_mbps

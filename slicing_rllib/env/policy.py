@@ -1,4 +1,4 @@
-"""What a policy may look at, and what it answers: trained policies and baselines alike."""
+"""The interface of policies that decide for all cells: trained policies and baselines."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -9,19 +9,23 @@ from slicing_rllib.radio import Simulator, StepKpis
 
 
 class DecisionView(NamedTuple):
-    """What is known when the next split is decided."""
+    """What is known when the split of the next step is decided."""
 
     obs: Float32[np.ndarray, "cell obs"]
+    """Observations after the last step."""
     kpis: StepKpis
     """KPIs of the last step."""
     simulator: Simulator
-    """Stands at the step to be decided: for policies entitled to know it (oracle, true demand)."""
+    """The simulator before the step: for policies that may know the step itself, like the oracle.
+
+    Such policies cannot run on a real network.
+    """
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Decides every cell's split at once."""
+    """Decides the splits of all cells."""
 
     def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
-        """Shares of each cell's carrier per slice, non-negative, each row summing to 1."""
+        """Each slice's share of its cell's carrier: non-negative, with a sum of 1 per cell."""
         ...

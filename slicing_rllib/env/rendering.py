@@ -1,15 +1,16 @@
-"""The map of the network, each place in the colour of how well its cell serves."""
+"""A picture of the network: each map position in the colour of its serving cell's satisfaction."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 COLOURS = np.array([[0.45, 0.10, 0.25], [0.90, 0.55, 0.25], [0.98, 0.93, 0.65], [0.10, 0.55, 0.55]])
-"""Dark red, orange, pale, teal: told apart with any colour vision, and in grey."""
+"""Dark red, orange, pale yellow and teal: distinct under colour blindness and in greyscale."""
 LEVELS = np.array([0.0, 0.6, 0.95, 1.0])
-"""Satisfaction of each colour: pale to teal is the last step, from 0.95 to fully served."""
+"""Satisfaction at which each colour applies; colours between are interpolated."""
 OFF = np.array([0.8, 0.8, 0.8])
+"""Colour of cells that are off."""
 BORDER = 0.75
-"""Brightness of a place where another cell begins."""
+"""Brightness factor of map positions at the border of a cell."""
 
 
 def satisfaction_map(
@@ -17,8 +18,11 @@ def satisfaction_map(
     satisfaction: Float[np.ndarray, " cell"],
     live: Bool[np.ndarray, " cell"],
 ) -> UInt8[np.ndarray, "y x 3"]:
-    """Red-green-blue picture, north up; cells that are off are grey."""
-    colour = np.stack([np.interp(satisfaction, LEVELS, channel) for channel in COLOURS.T], axis=1)
+    """An RGB picture with north at the top."""
+    channels: list[Float[np.ndarray, " cell"]] = [
+        np.interp(satisfaction, LEVELS, channel) for channel in COLOURS.T
+    ]
+    colour = np.stack(channels, axis=1)
     colour[~live] = OFF
     picture = colour[serving_cell]
     picture[_is_border(serving_cell)] *= BORDER

@@ -1,4 +1,4 @@
-"""How well a cell serves its slices: the reward of eq. (2) and the satisfaction of Fig. 5."""
+"""How well a cell serves its slices: the paper's reward and its satisfaction."""
 
 import numpy as np
 from jaxtyping import Float
@@ -13,17 +13,18 @@ def slice_reward(
     sla_throughput_mbps: PerSlice,
     sla_delay_ms: PerSlice,
 ) -> PerCell:
-    """Worst slice's min(phi / phi*, d* / d, 1), in [0, 1].
+    """Minimum over slices of min(phi / phi*, d* / d, 1), in [0, 1].
 
-    A slice without delay (nobody waits in it) meets any delay requirement. Leading axes broadcast.
+    phi and d are a slice's throughput and delay; phi* and d* are those of its SLA. A delay of 0
+    (no active UEs) meets every SLA. Leading axes are broadcast.
     Source: the paper, eq. (2).
     """
-    served = throughput_mbps / sla_throughput_mbps
+    throughput_ratio = throughput_mbps / sla_throughput_mbps
     with np.errstate(divide="ignore"):
-        prompt = sla_delay_ms / delay_ms
-    return np.asarray(np.minimum(np.minimum(served, prompt).min(axis=-1), 1.0))
+        delay_ratio = sla_delay_ms / delay_ms
+    return np.asarray(np.minimum(np.minimum(throughput_ratio, delay_ratio).min(axis=-1), 1.0))
 
 
 def satisfaction(throughput_mbps: PerSlice, sla_throughput_mbps: PerSlice) -> PerCell:
-    """Worst slice's min(phi / phi*, 1): throughput alone, as Fig. 5 of the paper counts it."""
+    """Minimum over slices of min(phi / phi*, 1), in [0, 1]. Source: the paper, Fig. 5."""
     return np.asarray(np.minimum((throughput_mbps / sla_throughput_mbps).min(axis=-1), 1.0))

@@ -2,39 +2,58 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32
-from pettingzoo import ParallelEnv
+from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 
 from slicing_rllib.env.columns import StepColumns
 from slicing_rllib.env.counterfactual import SplitReward
 from slicing_rllib.env.deployment import Deployment
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import make_message
+from slicing_rllib.env.rendering import satisfaction_map
 from slicing_rllib.env.reward import satisfaction, slice_reward
-from slicing_rllib.env.widened_observation import find_bounds, make_observer
+from slicing_rllib.env.spaces import (
+    make_action_space,
+    make_observation_space,
+    require_known_cell,
+    stack_actions,
+)
+from slicing_rllib.env.widened_observation import make_observer
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
 
 
 class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
-    """Cells divide their carrier among slices; each is rewarded for its worst-served slice.
+    """Each cell divides its carrier among its slices and is rewarded for its worst-served slice.
 
-    One step is one slicing interval. Actions are weights per slice, scaled onto eq. (1); rewards
-    are eq. (2); observations are [throughput, load, users, neighbour message], as `layout` says.
-    An episode is truncated after `episode_steps`. A reset without a seed goes on with the network
-    as it stands: a truncation is a cut in the record, not in the network. A cell that goes off is
-    truncated; one that comes up joins `agents` after its first step, which runs under the default
-    action (equal shares), as do all its steps until its `Deployment` hands over to its policy.
+    One step is one slicing interval. An action is one weight per slice, scaled to a sum of 1 (the
+    paper, eq. (1)). The reward is that of eq. (2). An observation is [throughput, load, users,
+    message], as `layout` describes.
 
-    `step` and `reset` speak PettingZoo's dicts, `step_columns` and `reset_columns` arrays.
+    An episode is truncated after `episode_steps`. A reset with a seed starts a new network; a reset
+    without one starts a new episode and continues the network's state. A cell that goes off is
+    truncated. A cell that comes up joins `agents` after its first step. Until its `Deployment` says
+    that its policy decides, its steps use the default action (equal shares).
 
-    Raises: ValueError for a message, cell or step count that makes no sense.
+    `step` and `reset` use PettingZoo's dicts, `step_columns` and `reset_columns` use arrays.
+
+    Args:
+        scenario: the network.
+        message: what cells learn about the load of other cells, one of `MESSAGES`.
+        episode_steps: length of an episode, at least 1.
+        map_seed: seed of shadowing and line of sight.
+        default_seed: seed of a first reset without a seed; None draws one from system entropy.
+        deployments: cells that come up while the network runs.
+        render_mode: "rgb_array" to make `render` return pictures, or None.
+
+    Raises: ValueError for an unknown message or cell, or fewer than 1 episode steps.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    # PettingZoo declares this as an instance variable, so it cannot be a ClassVar.
+    metadata: dict[str, Any] = {  # noqa: RUF012
         "name": "slicing_v0",
         "render_modes": ["rgb_array"],
         "is_parallelizable": True,
@@ -53,13 +72,17 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         deployments: Sequence[Deployment] = (),
         render_mode: str | None = None,
     ) -> None:
-        _check(scenario, episode_steps, deployments)
+        if episode_steps < 1:
+            raise ValueError(f"episode_steps: expected at least 1, got {episode_steps}")
+        for deployment in deployments:
+            require_known_cell(deployment.cell, scenario.cells, "deployments")
         self.scenario = scenario
         self.render_mode = render_mode
         self.cells = scenario.cells
+        self._row = {cell: row for row, cell in enumerate(scenario.cells)}
         self.possible_agents = list(scenario.cells)
         self.agents: list[str] = []
-        self.simulator = Simulator(scenario, _fresh_seed(default_seed), map_seed=map_seed)
+        self.simulator = Simulator(scenario, _choose_seed(default_seed), map_seed=map_seed)
         self._default_seed = default_seed
         self._episode_steps = episode_steps
         self.deployments = tuple(deployments)
@@ -73,10 +96,10 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.obs_size = self.layout.size
         self.action_size = scenario.n_slices
         self.feedback_size = self.outcome_size = 2 * scenario.n_slices
-        self.observation_space = cache(self._observation_space)
-        self.action_space = cache(self._action_space)
+        self.observation_space = cache(self._make_observation_space)
+        self.action_space = cache(self._make_action_space)
         self.network_step = 0
-        """Steps since the last seeded reset."""
+        """Number of steps since the last reset with a seed."""
         self._episode_step = 0
         self._kpis: StepKpis | None = None
         self._live = np.zeros(len(self.cells), bool)
@@ -84,58 +107,58 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     @property
     def kpis(self) -> StepKpis:
         """KPIs of the last step. Raises: RuntimeError before the first reset."""
-        if self._kpis is None:
-            raise RuntimeError("SlicingEnv: reset() comes before the first step")
-        return self._kpis
+        return self._require_reset()
+
+    @property
+    def controlled(self) -> Bool[np.ndarray, " cell"]:
+        """Whether a cell's own policy decides its next step: it is live and not under default."""
+        return self._live & (self.simulator.phase == Phase.CONTROLLED)
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
-        """A new episode: of a new network with a seed, of the running one without."""
+        """Starts a new episode: of a new network with a seed, of the running network without."""
         if seed is not None or self._kpis is None:
-            self._start(self._default_seed if seed is None else seed)
+            self._start_network(self._default_seed if seed is None else seed)
         self._episode_step = 0
-        nothing = np.zeros(len(self.cells), bool)
-        return self._columns(np.zeros(len(self.cells), np.float32), nothing)
+        n_cells = len(self.cells)
+        return self._make_columns(np.zeros(n_cells, np.float32), np.zeros(n_cells, bool))
 
     def step_columns(self, action: Float32[np.ndarray, "cell action"]) -> StepColumns:
-        """One slicing interval. Rows of cells whose policy does not decide are not read.
+        """One slicing interval. Rows of cells that are not controlled are ignored.
 
-        Raises: ValueError naming the cell whose weights are not finite, negative, or all zero.
+        Raises: ValueError with the cell whose weights are not finite, negative or all zero.
         """
-        _ = self.kpis
-        self._advance(self._in_force(action))
+        self._require_reset()
+        self._step_simulator(self._apply_default_action(action))
+        self.network_step += 1
+        self._apply_deployments()
         self._episode_step += 1
-        reward = self._reward(self.kpis, self._live).astype(np.float32)
-        over = self._episode_step >= self._episode_steps
-        leaving = self._live & (self.simulator.phase == Phase.OFF)
-        return self._columns(reward, self._live if over else leaving)
+        reward = self._compute_reward(self.kpis, self._live).astype(np.float32)
+        is_over = self._episode_step >= self._episode_steps
+        goes_off = self._live & (self.simulator.phase == Phase.OFF)
+        return self._make_columns(reward, self._live if is_over else goes_off)
 
     def rewards_if(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float32[np.ndarray, " cell"]:
-        """Rewards that the next `step_columns(action)` would give; nothing moves on."""
-        kpis = self.simulator.evaluate(self._in_force(action))
-        return self._reward(kpis, self.simulator.phase != Phase.OFF).astype(np.float32)
-
-    @property
-    def controlled(self) -> Bool[np.ndarray, " cell"]:
-        """Whose own policy decides the next step: live already, and not under default."""
-        return self._live & (self.simulator.phase == Phase.CONTROLLED)
+        """Rewards that the next `step_columns(action)` would return; the state does not change."""
+        kpis = self.simulator.evaluate(self._apply_default_action(action))
+        return self._compute_reward(kpis, self.simulator.phase != Phase.OFF).astype(np.float32)
 
     def set_phase(self, cell: str, phase: Phase) -> None:
-        """Switches a cell off, to the default action, or to its policy, from the next step on.
+        """Sets the phase of a cell from the next step on.
 
         Raises: ValueError for an unknown cell.
         """
-        _known(cell, self.cells, "set_phase")
+        require_known_cell(cell, self.cells, "set_phase")
         self.simulator.set_phase(cell, phase)
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
-        """First observations and infos of a new episode, by cell."""
+        """First observations and infos of a new episode, by cell; `options` has no effect."""
         columns = self.reset_columns(seed)
-        self.agents = self._names(columns.live)
-        return self._by_cell(columns.obs, self.agents), self._infos(self.agents)
+        self.agents = self._select_names(columns.live)
+        return self._split_by_cell(columns.obs, self.agents), self._make_infos(self.agents)
 
     def step(
         self, actions: Mapping[str, np.ndarray]
@@ -146,34 +169,38 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         dict[str, bool],
         dict[str, dict[str, Any]],
     ]:
-        """PettingZoo's five dicts, by cell.
+        """Observations, rewards, terminations, truncations and infos, by cell.
 
-        Raises: ValueError for an unknown cell, a cell without action, a wrong length or value.
+        Raises: ValueError for an unknown cell, a missing action, or an action of the wrong length
+        or with invalid values.
         """
         if not self.agents:
             return {}, {}, {}, {}, {}
-        columns = self.step_columns(self._stack(actions))
-        names = self._names(columns.live)
-        truncated = self._by_cell(columns.truncated.tolist(), names)
+        is_agent = np.isin(self.cells, self.agents)
+        stacked = stack_actions(actions, self.cells, self.controlled & is_agent, self.action_size)
+        columns = self.step_columns(stacked)
+        names = self._select_names(columns.live)
+        truncated = self._split_by_cell(columns.truncated.tolist(), names)
         self.agents = [cell for cell in names if not truncated[cell]]
         return (
-            self._by_cell(columns.obs, names),
-            self._by_cell(columns.reward.tolist(), names),
+            self._split_by_cell(columns.obs, names),
+            self._split_by_cell(columns.reward.tolist(), names),
             dict.fromkeys(names, False),
             truncated,
-            self._infos(names),
+            self._make_infos(names),
         )
 
     def render(self) -> np.ndarray | None:
-        """The map as (height, width, 3) uint8, each place in the colour of its cell's service."""
+        """The map as (height, width, 3) uint8, in the colours of the cells' satisfaction."""
         if self.render_mode is None:
             return None
-        from slicing_rllib.env.rendering import satisfaction_map
+        return satisfaction_map(
+            self.simulator.serving_map(), self._compute_satisfaction(), self._live
+        )
 
-        return satisfaction_map(self.simulator.serving_map(), self._satisfaction(), self._live)
-
-    def state(self) -> dict[str, Any]:
-        """All that a bit-exact continuation needs."""
+    # PettingZoo's optional state() is one array for centralised critics; this one is a checkpoint.
+    def state(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The state that a bit-identical continuation needs."""
         return {
             "simulator": self.simulator.state(),
             "network_step": self.network_step,
@@ -184,7 +211,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues where `state` was taken, bit for bit."""
+        """Continues from the result of `state`, bit for bit."""
         self.simulator.restore(state["simulator"])
         self.network_step = int(state["network_step"])
         self._episode_step = int(state["episode_step"])
@@ -192,39 +219,39 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self._live = np.array(state["live"], bool)
         self.agents = list(state["agents"])
 
-    def _start(self, seed: int | None) -> None:
-        """A new network, seen for one step under equal shares so that cells have an obs."""
-        self.simulator.reset(_fresh_seed(seed))
+    def _require_reset(self) -> StepKpis:
+        if self._kpis is None:
+            raise RuntimeError("SlicingEnv: expected a reset before the first step")
+        return self._kpis
+
+    def _start_network(self, seed: int | None) -> None:
+        """Starts a new network and runs one step with equal shares, which gives observations."""
+        self.simulator.reset(_choose_seed(seed))
         self.network_step = 0
         for cell in self.cells:
             self.simulator.set_phase(cell, Phase.CONTROLLED)
-        self._follow_deployments()
-        self._observe(np.full((len(self.cells), self.action_size), 1.0 / self.action_size))
+        self._apply_deployments()
+        self._step_simulator(np.full((len(self.cells), self.action_size), 1.0 / self.action_size))
 
-    def _advance(self, prb_ratio: Float[np.ndarray, "cell slice"]) -> None:
-        self._observe(prb_ratio)
-        self.network_step += 1
-        self._follow_deployments()
-
-    def _observe(self, prb_ratio: Float[np.ndarray, "cell slice"]) -> None:
+    def _step_simulator(self, prb_ratio: Float[np.ndarray, "cell slice"]) -> None:
         self._live = self.simulator.phase != Phase.OFF
         self._kpis = self.simulator.step(prb_ratio)
 
-    def _follow_deployments(self) -> None:
-        """Only where a deployment changes phase, so that `set_phase` by hand holds."""
+    def _apply_deployments(self) -> None:
+        """Sets phases only at the steps at which they change, so that `set_phase` stays valid."""
         step = self.network_step
         for deployment in self.deployments:
             phase = deployment.phase_at(step)
             if step == 0 or phase != deployment.phase_at(step - 1):
                 self.simulator.set_phase(deployment.cell, phase)
 
-    def _in_force(
+    def _apply_default_action(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float[np.ndarray, "cell slice"]:
-        """Only where a policy decides is its action read."""
+        """Replaces the actions of cells that are not controlled by equal weights."""
         return np.where(self.controlled[:, None], action, np.float32(1.0))
 
-    def _reward(
+    def _compute_reward(
         self, kpis: StepKpis, live: Bool[np.ndarray, " cell"]
     ) -> Float[np.ndarray, " cell"]:
         reward = slice_reward(
@@ -240,10 +267,10 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         """What the cells measured of the last step."""
         return self._measurement(self.kpis, self.network_step)
 
-    def _satisfaction(self) -> Float[np.ndarray, " cell"]:
+    def _compute_satisfaction(self) -> Float[np.ndarray, " cell"]:
         return satisfaction(self.kpis.throughput_mbps, self.scenario.sla_throughput_mbps)
 
-    def _columns(
+    def _make_columns(
         self, reward: Float32[np.ndarray, " cell"], truncated: Bool[np.ndarray, " cell"]
     ) -> StepColumns:
         measured = self._measurement(self.kpis, self.network_step)
@@ -261,60 +288,28 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             ),
         )
 
-    def _stack(self, actions: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "cell action"]:
-        for cell in actions:
-            _known(cell, self.cells, "action")
-        stacked = np.ones((len(self.cells), self.action_size), np.float32)
-        for row, (cell, decides) in enumerate(zip(self.cells, self.controlled, strict=True)):
-            if cell in actions:
-                stacked[row] = _row(cell, actions[cell], self.action_size)
-            elif decides and cell in self.agents:
-                raise ValueError(f"action of {cell}: missing")
-        return stacked
+    def _select_names(self, selected: Bool[np.ndarray, " cell"]) -> list[str]:
+        return [cell for cell, is_in in zip(self.cells, selected, strict=True) if is_in]
 
-    def _names(self, chosen: Bool[np.ndarray, " cell"]) -> list[str]:
-        return [cell for cell, is_chosen in zip(self.cells, chosen, strict=True) if is_chosen]
+    def _split_by_cell(self, rows: Any, names: Sequence[str]) -> dict[str, Any]:
+        return {cell: rows[self._row[cell]] for cell in names}
 
-    def _by_cell(self, rows: Any, names: Sequence[str]) -> dict[str, Any]:
-        index = {cell: row for row, cell in enumerate(self.cells)}
-        return {cell: rows[index[cell]] for cell in names}
-
-    def _infos(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Every raw KPI of a cell's last step, per slice, and what they add up to."""
-        per_cell = self.kpis._asdict() | {"satisfaction": self._satisfaction()}
-        index = {cell: row for row, cell in enumerate(self.cells)}
+    def _make_infos(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """All KPIs of a cell's last step, per slice, and its satisfaction."""
+        per_cell = self.kpis._asdict() | {"satisfaction": self._compute_satisfaction()}
         return {
-            cell: {name: rows[index[cell]] for name, rows in per_cell.items()} for cell in names
+            cell: {name: rows[self._row[cell]] for name, rows in per_cell.items()} for cell in names
         }
 
-    def _observation_space(self, agent: str) -> spaces.Box:
-        _known(agent, self.cells, "observation_space")
-        return spaces.Box(*find_bounds(self.layout, len(self.cells)))
+    def _make_observation_space(self, agent: str) -> spaces.Box:
+        require_known_cell(agent, self.cells, "observation_space")
+        return make_observation_space(self.layout, len(self.cells))
 
-    def _action_space(self, agent: str) -> spaces.Box:
-        _known(agent, self.cells, "action_space")
-        return spaces.Box(0.0, 1.0, (self.action_size,), np.float32)
-
-
-def _check(scenario: Scenario, episode_steps: int, deployments: Sequence[Deployment]) -> None:
-    if episode_steps < 1:
-        raise ValueError(f"episode_steps: expected at least 1, got {episode_steps}")
-    for deployment in deployments:
-        _known(deployment.cell, scenario.cells, "deployments")
+    def _make_action_space(self, agent: str) -> spaces.Box:
+        require_known_cell(agent, self.cells, "action_space")
+        return make_action_space(self.action_size)
 
 
-def _known(cell: str, cells: Sequence[str], where: str) -> None:
-    if cell not in cells:
-        raise ValueError(f"{where}: expected one of {cells[0]} to {cells[-1]}, got {cell!r}")
-
-
-def _row(cell: str, action: np.ndarray, size: int) -> Float32[np.ndarray, " action"]:
-    row = np.asarray(action, np.float32)
-    if row.shape != (size,):
-        raise ValueError(f"action of {cell}: expected {size} weights, got shape {row.shape}")
-    return row
-
-
-def _fresh_seed(seed: int | None) -> int:
-    """The seed itself, or one from the operating system's entropy."""
+def _choose_seed(seed: int | None) -> int:
+    """The seed itself, or one from system entropy for None."""
     return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed

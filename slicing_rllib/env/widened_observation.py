@@ -183,19 +183,6 @@ def make_observer(name: str, scenario: Scenario, message: Message) -> CellObserv
             return WidenedObserver(scenario, message)
         case "per_slice":
             return PerSliceObserver(scenario)
-    raise ValueError(f"observation: expected one of {', '.join(OBSERVATIONS)}, got {name!r}")
-
-
-def find_bounds(
-    layout: Layout, n_cells: int
-) -> tuple[Float32[np.ndarray, " obs"], Float32[np.ndarray, " obs"]]:
-    """Lowest and highest values of an observation in a network of `n_cells` cells."""
-    low, high = np.full((2, layout.size), np.inf, np.float32)
-    low *= -1.0
-    if isinstance(layout, ObservationLayout):
-        bounded = slice(0, layout.message.stop)
-        low[bounded], high[bounded] = 0.0, 1.0
-        # Every UE of the network may gather in one cell.
-        high[layout.users] = n_cells
-        high[layout.load] = high[layout.message] = layout.n_slices
-    return low, high
+        case _:
+            known = ", ".join(OBSERVATIONS)
+            raise ValueError(f"observation: expected one of {known}, got {name!r}")

@@ -1,0 +1,9 @@
+"""Trained policies in NumPy: what evaluation and serving need, without PyTorch and Ray.
+
+`TrainedPolicy` runs the actors of all cells; `list_layers` reads a network from saved weights.
+"""
+
+from slicing_rllib.policies.layers import Layer, list_layers
+from slicing_rllib.policies.trained_policy import TrainedPolicy
+
+__all__ = ["Layer", "TrainedPolicy", "list_layers"]

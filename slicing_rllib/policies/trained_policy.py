@@ -1,64 +1,98 @@
-"""Trained actors as a policy for evaluation and serving, in NumPy alone."""
+"""The trained actors of all cells as one policy."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32
+from scipy.special import softmax
 
-from slicing_rllib.env import DecisionView
-
-Layers = list[tuple[np.ndarray, np.ndarray]]
+from slicing_rllib.env import ActorForm, DecisionView
+from slicing_rllib.policies.layers import Layer, list_layers
 
 
 class TrainedPolicy:
-    """Every cell's actor without noise.
+    """Decides the splits of all cells by their actors, without exploration noise.
 
-    Raises: ValueError where a cell has none.
+    Actors of equal shapes are stacked, so that one matrix product per layer serves all of them.
+
+    Args:
+        cells: names of the cells, in the order of the rows of observations.
+        weights: the weights of each cell's networks, by parameter name.
+        form: what is built around the actors' layers; by default nothing.
+
+    Raises: ValueError if a cell has no weights.
     """
 
     def __init__(
-        self, cells: Sequence[str], weights: Mapping[str, Mapping[str, np.ndarray]]
+        self,
+        cells: Sequence[str],
+        weights: Mapping[str, Mapping[str, np.ndarray]],
+        form: ActorForm | None = None,
     ) -> None:
         missing = [cell for cell in cells if cell not in weights]
         if missing:
             raise ValueError(f"policies: expected one for each cell, none for {missing[0]}")
-        alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-        for row, cell in enumerate(cells):
-            names = _layer_names(weights[cell])
-            alike.setdefault(tuple(weights[cell][name].shape for name in names), []).append(row)
+        actors = [list_layers(weights[cell]) for cell in cells]
+        self._form = form or ActorForm(len(actors[0][-1].bias))
         self._groups = [
-            (np.array(rows), _stacked([weights[cells[row]] for row in rows]))
-            for rows in alike.values()
+            (np.array(rows), _stack_layers([actors[row] for row in rows]))
+            for rows in _group_by_shape(actors)
         ]
 
     def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
+        """Shares of each cell's carrier, from the observations of `view`."""
         return self.actions(view.obs)
 
     def actions(self, obs: Float32[np.ndarray, "cell obs"]) -> Float32[np.ndarray, "cell action"]:
-        """Shares of each cell's carrier."""
-        found = [_shares(layers, obs[rows]) for rows, layers in self._groups]
+        """Shares of each cell's carrier, with a sum of 1 per cell."""
+        shares = [
+            softmax(compute_logits(self._form, layers, obs[rows]), axis=1)
+            for rows, layers in self._groups
+        ]
         order = np.argsort(np.concatenate([rows for rows, _ in self._groups]))
-        return np.concatenate(found)[order]
+        return np.concatenate(shares)[order]
 
 
-def _shares(layers: Layers, obs: np.ndarray) -> np.ndarray:
-    x = obs[:, :, None]
+def _group_by_shape(actors: Sequence[Sequence[Layer]]) -> list[list[int]]:
+    """Indices of the actors, in groups with equal shapes of all layers."""
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for index, layers in enumerate(actors):
+        shapes = tuple(array.shape for layer in layers for array in layer)
+        groups.setdefault(shapes, []).append(index)
+    return list(groups.values())
+
+
+def _stack_layers(actors: Sequence[Sequence[Layer]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weight and bias of each layer of actors with equal shapes, with a leading axis for cells."""
+    return [
+        (np.stack([layer.weight for layer in layers]), np.stack([layer.bias for layer in layers]))
+        for layers in zip(*actors, strict=True)
+    ]
+
+
+def compute_logits(
+    form: ActorForm,
+    layers: Sequence[tuple[np.ndarray, np.ndarray]],
+    obs: Float32[np.ndarray, "cell obs"],
+) -> Float32[np.ndarray, "cell action"]:
+    """Forward pass of actors in a form, with ReLU between their layers.
+
+    `layers` are weight (cell, out, in) and bias (cell, out).
+    """
+    x = obs[:, None] if form.kind == "mlp" else _pool_features(obs, form.n_actions)
+    x = np.swapaxes(x, 1, 2)
     for number, (weight, bias) in enumerate(layers):
         x = weight @ x + bias[:, :, None]
         if number < len(layers) - 1:
             x = np.maximum(x, 0)
-    logits = x[:, :, 0]
-    grown = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return grown / grown.sum(axis=1, keepdims=True)
+    logits = x[:, :, 0] if form.kind == "mlp" else x[:, 0]
+    return logits if form.base_policy == "none" else logits + obs[:, -form.n_actions :]
 
 
-def _stacked(weights: Sequence[Mapping[str, np.ndarray]]) -> Layers:
-    """(cell, ...) weight and bias of each layer of actors of one shape."""
-    stacked = [np.stack([one[name] for one in weights]) for name in _layer_names(weights[0])]
-    return list(zip(stacked[::2], stacked[1::2], strict=True))
-
-
-def _layer_names(weights: Mapping[str, np.ndarray]) -> list[str]:
-    """Weight and bias of each of the actor's layers in turn, whichever order a file has them in."""
-    numbers = sorted({int(name.split(".")[1]) for name in weights if name.startswith("actor.")})
-    return [f"actor.{number}.{part}" for number in numbers for part in ("weight", "bias")]
+def _pool_features(
+    obs: Float32[np.ndarray, "cell obs"], n_slices: int
+) -> Float32[np.ndarray, "cell slice feature"]:
+    """Each per-slice feature, its mean and its maximum over the slices."""
+    features = obs.reshape(len(obs), -1, n_slices).swapaxes(1, 2)
+    pooled = [features, features.mean(axis=1, keepdims=True), features.max(axis=1, keepdims=True)]
+    return np.concatenate([np.broadcast_to(part, features.shape) for part in pooled], axis=2)

@@ -1,19 +1,14 @@
-"""A multi-cell downlink simulator for slicing, in NumPy; it knows nothing of learning."""
+"""A multi-cell downlink simulator for network slicing, in NumPy; see README.md.
+
+It does not depend on the environment and the learning code.
+"""
 
 from slicing_rllib.radio.antenna import ColumnAntenna, SectorAntenna
 from slicing_rllib.radio.builtin import BUILT_IN, built_in, hexagonal
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.queueing import SATURATION
-from slicing_rllib.radio.scenario import (
-    IndoorSpec,
-    MobilitySpec,
-    RadioSpec,
-    Scenario,
-    SlaGroup,
-    SliceSla,
-    SliceSpec,
-    TrafficSpec,
-)
+from slicing_rllib.radio.radio_spec import RadioSpec
+from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
 from slicing_rllib.radio.simulator import Simulator
 from slicing_rllib.radio.sites import (
     HexagonalCluster,
@@ -23,6 +18,7 @@ from slicing_rllib.radio.sites import (
     SiteSpec,
 )
 from slicing_rllib.radio.traffic import SyntheticMask, TraceMask
+from slicing_rllib.radio.ue_spec import IndoorSpec, MobilitySpec
 
 __all__ = [
     "BUILT_IN",

@@ -1,18 +1,11 @@
-"""Scenarios by name."""
+"""The built-in scenarios, by name."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from slicing_rllib.radio.antenna import ColumnAntenna
-from slicing_rllib.radio.scenario import (
-    IndoorSpec,
-    RadioSpec,
-    Scenario,
-    SlaGroup,
-    SliceSla,
-    SliceSpec,
-    TrafficSpec,
-)
+from slicing_rllib.radio.radio_spec import RadioSpec
+from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
 from slicing_rllib.radio.sites import (
     HexagonalCluster,
     HexagonalGrid,
@@ -21,54 +14,59 @@ from slicing_rllib.radio.sites import (
     SiteSpec,
 )
 from slicing_rllib.radio.traffic import SyntheticMask
+from slicing_rllib.radio.ue_spec import IndoorSpec
 
 
-def paper() -> Scenario:
-    """The paper's network: 4 wrapped three-sector sites, 4 slices, two groups of cells.
+def make_paper() -> Scenario:
+    """The paper's network: 4 three-sector sites on a torus, 4 slices, two SLA groups.
 
-    Rates, packet sizes and mask are fitted to the paper's traffic-aware baseline and to the oracle,
-    on 2026-11-23 by `slicing-rllib bench calibrate-traffic` (then rounded), before any policy had
-    been trained on them. They are not to be touched in the light of how one does.
+    The paper does not give arrival rates, packet sizes or the mask. They were fitted once, on
+    2026-11-23, with `slicing-rllib bench calibrate-traffic`, and rounded. The fit used only the
+    results of the paper's traffic-aware baseline and of the oracle, before any policy had been
+    trained on this scenario. Do not change them because of the results of a learned policy.
     """
     return Scenario(
         name="paper",
         layout=HexagonalGrid(rows=2, columns=2, sla_groups=("A", "B")),
         slices=(
-            _slice("slice_1", rate_kbps=227, packet_kbit=2.25),
-            _slice("slice_2", rate_kbps=188, packet_kbit=1.7),
-            _slice("slice_3", rate_kbps=148, packet_kbit=0.85),
-            _slice("slice_4", rate_kbps=108, packet_kbit=0.28),
+            _make_slice("slice_1", rate_kbps=227, packet_kbit=2.25),
+            _make_slice("slice_2", rate_kbps=188, packet_kbit=1.7),
+            _make_slice("slice_3", rate_kbps=148, packet_kbit=0.85),
+            _make_slice("slice_4", rate_kbps=108, packet_kbit=0.28),
         ),
         sla_groups=(
-            _group("A", throughputs_mbps=(4, 3, 2, 1), delays_ms=(3, 2, 1, 1)),
-            _group("B", throughputs_mbps=(2.5, 2, 1.5, 1), delays_ms=(1, 1, 1, 1)),
+            _make_sla_group("A", throughputs_mbps=(4, 3, 2, 1), delays_ms=(3, 2, 1, 1)),
+            _make_sla_group("B", throughputs_mbps=(2.5, 2, 1.5, 1), delays_ms=(1, 1, 1, 1)),
         ),
         mask=SyntheticMask(low=0.32, high=0.685, ripple=0.077),
     )
 
 
-def mixed() -> Scenario:
-    """Twelve cells no two of which are alike, with the paper's slices and traffic per UE.
+def make_mixed() -> Scenario:
+    """Twelve cells that all differ, with the slices and the traffic per UE of `paper`.
 
-    What differs, and does not follow from one another: where masts stand (a pair 294 m apart, two
-    more alone) and how high, tilted, turned and strong they are; how busy a cell is; when its busy
-    hour comes; and which of three SLA groups it belongs to, every site having one cell of each.
-    Cells of one group differ twofold in load and lie half a day apart, while cells of other groups
-    match them in both: whom to learn from cannot be read off the SLA. A cell's own load says little
-    about its neighbours', so that messages can matter.
+    Five properties vary independently of each other: the positions of the sites (two of them
+    294 m apart, the other two isolated), the masts (height, tilt, azimuths, power), the traffic
+    level of a cell, the time of its busy hour, and its SLA group. Every site has one cell of each
+    of the three SLA groups.
+
+    Cells of one SLA group differ by a factor of two in load and by half a day in their busy hour,
+    and cells of other groups match them in both, so the SLA does not determine the best source
+    for a transfer. A cell's own load says little about its neighbours' load, so messages can
+    carry information.
     """
-    network = paper()
+    paper = make_paper()
     return replace(
-        network,
+        paper,
         name="mixed",
-        slices=tuple(replace(spec, users=44) for spec in network.slices),
+        slices=tuple(replace(spec, users=44) for spec in paper.slices),
         layout=SiteList(sites=_MIXED_SITES, torus_m=((1100.0, 0.0), (0.0, 900.0))),
         sla_groups=(
-            *network.sla_groups,
-            _group("C", throughputs_mbps=(1.5, 1.5, 3, 2), delays_ms=(4, 2, 1.5, 0.8)),
+            *paper.sla_groups,
+            _make_sla_group("C", throughputs_mbps=(1.5, 1.5, 3, 2), delays_ms=(4, 2, 1.5, 0.8)),
         ),
         mask=replace(
-            network.mask,
+            paper.mask,
             cells_ripple_apart=True,
             cell_levels=(1.4, 1.0, 1.1, 1.45, 1.45, 1.3, 0.77, 0.54, 0.55, 0.7, 0.8, 0.87),
             cell_turns=(0.0, 0.35, 0.6, 0.1, 0.45, 0.8, 0.25, 0.15, 0.05, 0.55, 0.9, 0.65),
@@ -99,8 +97,9 @@ _MIXED_SITES = (
 )
 
 
-def tr36873_uma() -> Scenario:
-    """3GPP's 3D-UMa calibration: 19 wrapped sites, 2 GHz, ten elements, most UEs indoors."""
+def make_tr36873_uma() -> Scenario:
+    """3GPP's 3D-UMa calibration: 19 sites on a torus, 2 GHz, ten elements, 80 % of UEs indoors."""
+    paper = make_paper()
     return Scenario(
         name="tr36873_uma",
         layout=HexagonalCluster(
@@ -109,8 +108,8 @@ def tr36873_uma() -> Scenario:
             mast=MastSpec(height_m=25.0, tilt_deg=12.0),
             sla_groups=("A",),
         ),
-        slices=paper().slices,
-        sla_groups=paper().sla_groups[:1],
+        slices=paper.slices,
+        sla_groups=paper.sla_groups[:1],
         radio=RadioSpec(
             carrier_hz=2e9,
             environment="tr36873_uma",
@@ -123,9 +122,9 @@ def tr36873_uma() -> Scenario:
 
 
 def hexagonal(rows: int, columns: int, *, like: Scenario) -> Scenario:
-    """A scenario on a wrapped grid of that many sites, its masts and SLA groups as in `like`.
+    """The scenario `like` on a hexagonal grid of `rows` x `columns` sites on a torus.
 
-    Raises: ValueError unless `like` itself is on a grid.
+    Raises: ValueError unless `like` is on a hexagonal grid itself.
     """
     if not isinstance(like.layout, HexagonalGrid):
         raise ValueError(f"hexagonal: expected a scenario on a grid, got {like.name!r}")
@@ -134,14 +133,14 @@ def hexagonal(rows: int, columns: int, *, like: Scenario) -> Scenario:
 
 
 BUILT_IN: dict[str, Callable[[], Scenario]] = {
-    "paper": paper,
-    "mixed": mixed,
-    "tr36873_uma": tr36873_uma,
+    "paper": make_paper,
+    "mixed": make_mixed,
+    "tr36873_uma": make_tr36873_uma,
 }
 
 
 def built_in(name: str) -> Scenario:
-    """The scenario of that name.
+    """The built-in scenario with that name.
 
     Raises: ValueError for a name that is not in BUILT_IN.
     """
@@ -150,15 +149,15 @@ def built_in(name: str) -> Scenario:
     return BUILT_IN[name]()
 
 
-def _slice(name: str, *, rate_kbps: float, packet_kbit: float) -> SliceSpec:
+def _make_slice(name: str, *, rate_kbps: float, packet_kbit: float) -> SliceSpec:
     return SliceSpec(name=name, traffic=TrafficSpec(rate_kbps=rate_kbps, packet_kbit=packet_kbit))
 
 
-def _group(
+def _make_sla_group(
     name: str, *, throughputs_mbps: tuple[float, ...], delays_ms: tuple[float, ...]
 ) -> SlaGroup:
-    promises = tuple(
+    slas = tuple(
         SliceSla(throughput_mbps=throughput_mbps, delay_ms=delay_ms)
         for throughput_mbps, delay_ms in zip(throughputs_mbps, delays_ms, strict=True)
     )
-    return SlaGroup(name=name, slices=promises)
+    return SlaGroup(name=name, slices=slas)

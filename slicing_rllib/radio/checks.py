@@ -1,10 +1,10 @@
-"""Refusals in one line: what, where, what was expected."""
+"""Validation of settings. Every error is one line: where, what is wrong, what was expected."""
 
 import math
 from collections.abc import Sequence
 
 FORBID_UNKNOWN = {"extra": "forbid"}
-"""How pydantic is to read our dataclasses: an unknown key is an error."""
+"""Pydantic configuration of the settings dataclasses: an unknown key is an error."""
 
 
 def require_positive(where: str, **values: float) -> None:
@@ -15,7 +15,7 @@ def require_positive(where: str, **values: float) -> None:
 
 
 def require_distinct(where: str, names: Sequence[str]) -> None:
-    """Raises ValueError for a name that appears twice."""
+    """Raises ValueError for the first name that appears more than once."""
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{where}: {name!r} appears more than once")

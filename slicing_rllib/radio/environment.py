@@ -1,10 +1,10 @@
-"""Surroundings by name: path loss, line of sight and shadowing that belong together."""
+"""Propagation environments: matching path loss, line-of-sight probability and shadowing."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from slicing_rllib.radio.propagation import (
     WINNER_B1,
@@ -20,40 +20,81 @@ Distances = Float[np.ndarray, "*points"]
 
 @runtime_checkable
 class PathLoss(Protocol):
-    """Loss in dB over a 3D distance, with and without line of sight."""
+    """Path loss in dB over a 3D distance, with (`los_db`) and without (`nlos_db`) line of sight."""
 
     def los_db(
-        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: Metres, carrier_hz: float
+        self,
+        distance_m: Distances,
+        *,
+        bs_height_m: float,
+        ue_height_m: Metres,
+        carrier_hz: float,
+        environment_height_m: Metres = 1.0,
     ) -> Distances: ...
 
     def nlos_db(
-        self, distance_m: Distances, *, bs_height_m: float, ue_height_m: Metres, carrier_hz: float
+        self,
+        distance_m: Distances,
+        *,
+        bs_height_m: float,
+        ue_height_m: Metres,
+        carrier_hz: float,
+        environment_height_m: Metres = 1.0,
     ) -> Distances: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """A path loss with the statistics of its line of sight and shadowing."""
+    """A path-loss model with the statistics of its line of sight and shadowing."""
 
     path_loss: PathLoss
     los_decay_m: float
+    """Distance D over which the probability of line of sight decays."""
     los_sigma_db: float
+    """Standard deviation of shadowing with line of sight, up to the breakpoint distance."""
     far_los_sigma_db: float
-    """Beyond the breakpoint."""
+    """Standard deviation of shadowing with line of sight, beyond the breakpoint distance."""
     nlos_sigma_db: float
+    """Standard deviation of shadowing without line of sight."""
     los_correlation_m: float
+    """Correlation distance of shadowing with line of sight, and of the line of sight itself."""
     nlos_correlation_m: float
+    """Correlation distance of shadowing without line of sight."""
     indoor_sigma_db: float = 7.0
-    tall_users: bool = False
-    """Whether UEs above 13 m see the base station more often, as in TR 36.873's 3D-UMa."""
+    """Standard deviation of shadowing for indoor UEs; only a static drop uses it."""
+    has_tall_ue_los: bool = False
+    """Whether UEs above 13 m have line of sight more often, as in TR 36.873's 3D-UMa."""
 
     def los_probability(self, horizontal_m: Distances) -> Distances:
-        """Of UEs at street level."""
+        """Probability of line of sight at street level, by horizontal distance."""
         return los_probability(horizontal_m, self.los_decay_m)
+
+    def path_loss_db(
+        self,
+        los: Bool[np.ndarray, "*points"],
+        distance_m: Distances,
+        *,
+        bs_height_m: float,
+        ue_height_m: Metres,
+        carrier_hz: float,
+        environment_height_m: Metres = 1.0,
+    ) -> Distances:
+        """Path loss of links with (`los`) and without line of sight."""
+        los_db, nlos_db = (
+            model(
+                distance_m,
+                bs_height_m=bs_height_m,
+                ue_height_m=ue_height_m,
+                carrier_hz=carrier_hz,
+                environment_height_m=environment_height_m,
+            )
+            for model in (self.path_loss.los_db, self.path_loss.nlos_db)
+        )
+        return np.where(los, los_db, nlos_db)
 
     def shadowing_sigma_db(
         self,
-        los: np.ndarray,
+        los: Bool[np.ndarray, "*points"],
         distance_m: Distances,
         *,
         bs_height_m: float,
@@ -111,7 +152,7 @@ ENVIRONMENTS: dict[str, Environment] = {
         nlos_sigma_db=6,
         los_correlation_m=37,
         nlos_correlation_m=50,
-        tall_users=True,
+        has_tall_ue_los=True,
     ),
     "tr36873_umi": Environment(
         path_loss=UMI_36873,
@@ -123,4 +164,8 @@ ENVIRONMENTS: dict[str, Environment] = {
         nlos_correlation_m=13,
     ),
 }
-"""Sources: WINNER+ D5.3; TR 38.901, tables 7.4.1-1, 7.4.2-1, 7.5-6; TR 36.873, 7.2-1, 7.3-6."""
+"""The environments by name.
+
+Sources: WINNER+ D5.3; TR 38.901, tables 7.4.1-1, 7.4.2-1 and 7.5-6; TR 36.873, tables 7.2-1 and
+7.3-6.
+"""

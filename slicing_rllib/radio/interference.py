@@ -1,10 +1,12 @@
-"""Interference that is as strong as neighbours are busy, and the loads at which that settles.
+"""Interference in proportion to the neighbours' load, and the fixed point of all loads.
 
-A cell interferes only where and as much as it transmits; how much it transmits depends on the rates
-that interference leaves to its UEs. For fixed shares that map is a standard interference function:
-monotone and scalable, so its fixed point exists, is unique, and plain iteration finds it from
-anywhere: from 0 it rises, from 1 it falls. Sources: Yates, JSAC 13(7), 1995; Siomina & Yuan,
-arXiv:1201.4116.
+A cell interferes only on the PRBs on which it transmits. How many PRBs it uses depends on the rates
+of its UEs, and these depend on the interference that they receive. For fixed shares, the map from
+loads to loads is a standard interference function: it is monotone and scalable. Its fixed point
+therefore exists and is unique, and plain iteration converges to it from any start: it rises from
+all-idle and falls from all-full.
+
+Sources: Yates, JSAC 13(7), 1995; Siomina & Yuan, arXiv:1201.4116.
 """
 
 from collections.abc import Callable
@@ -19,68 +21,79 @@ PerSlice = Float[np.ndarray, "cell slice"]
 PerUe = Float[np.ndarray, " ue"]
 
 TOLERANCE = 1e-3
-"""Change of any load (share of a carrier in use) at which the iteration stops."""
+"""The iteration stops once no load (share of a carrier's PRBs in use) changes by more."""
 MAX_ITERATIONS = 100
 NARROWEST_SHARE = 1e-9
-"""Stands for an empty range of PRBs where a mean over it is taken."""
+"""Smallest share of the carrier that is divided by; avoids 0 / 0 for slices without PRBs."""
 
 
 class Received(NamedTuple):
-    """Active UEs of one slot and what they receive, as SNR at full power."""
+    """The active UEs of one step and the SNR at which they receive cells at full power."""
 
     key: Int[np.ndarray, " ue"]
-    """Serving cell times the number of slices, plus slice."""
+    """Index of the serving cell * number of slices + index of the slice."""
     signal: PerUe
-    """Of the serving cell."""
-    snr: Float[np.ndarray, "ue heard"]
-    """Of all cells, or of the strongest at the UE's place."""
+    """SNR of the serving cell, linear."""
+    snr: Float[np.ndarray, "ue received"]
+    """SNR of every cell, or of the strongest cells at the UE's position, linear."""
     users: PerSlice
-    """How many there are."""
-    pair: Int32[np.ndarray, "ue heard"] | None = None
-    """Which pair each heard cell makes with the serving one; None where all cells are heard."""
+    """Number of active UEs."""
+    pair: Int32[np.ndarray, "ue received"] | None = None
+    """Index of the pair (serving cell, received cell); None if `snr` covers every cell."""
 
 
 Interference = Callable[[PerSlice], PerUe]
-"""Interference over noise per UE, for given utilisations of everybody's PRBs."""
+"""Maps the utilisation of all slices to each UE's interference over noise."""
 
 
 @runtime_checkable
 class Placement(Protocol):
-    """Which PRBs slices lie on, in a network with some cells on the air."""
+    """The PRBs that slices occupy, in a network in which some cells may be off."""
 
-    def interference(self, received: Received, share: PerSlice) -> Interference: ...
+    def interference(self, received: Received, share: PerSlice) -> Interference:
+        """The interference function for these UEs and shares of the carrier."""
+        ...
 
 
 class ContiguousPlacement:
-    """Slices lie side by side in slice order: a slice meets those that share its PRBs.
+    """Each slice occupies a contiguous range of PRBs; ranges follow each other in slice order.
 
-    w[k,n,i] = sum_m |range(k,n) & range(i,m)| / |range(k,n)| rho[i,m], at least the idle load.
+    A slice n of cell k receives from cell i the mean utilisation of cell i on that slice's PRBs,
+    w[k,n,i] = sum_m |range(k,n) & range(i,m)| / |range(k,n)| rho[i,m], but at least `idle_load`.
+
+    Args:
+        on: which cells are on the air.
+        n_slices: number of slices.
+        idle_load: load at which a cell that is on interferes without traffic, in [0, 1].
     """
 
     def __init__(self, on: Bool[np.ndarray, " cell"], n_slices: int, idle_load: float) -> None:
-        self._elsewhere = np.repeat(~np.eye(len(on), dtype=bool), n_slices, axis=0)
-        self._floor = idle_load * (on & self._elsewhere)
+        self._is_other_cell = np.repeat(~np.eye(len(on), dtype=bool), n_slices, axis=0)
+        self._floor = idle_load * (on & self._is_other_cell)
         self._column = np.arange(len(on) * n_slices) * len(on)
         self._column += np.repeat(np.arange(len(on)), n_slices)
 
     def interference(self, received: Received, share: PerSlice) -> Interference:
-        covered = overlap(share) * self._elsewhere[:, :, None]
-        covered = covered.reshape(share.size, share.size)
-        # Utilisations in a block diagonal, so that one product sums each cell's slices apart.
+        weight = prb_overlap(share) * self._is_other_cell[:, :, None]
+        weight = weight.reshape(share.size, share.size)
+        # Utilisations in a block diagonal, so that one product sums each cell's slices separately.
         diagonal = np.zeros((share.size, len(share)))
         every_cell = np.ones(len(share))
 
-        def meet(utilisation: PerSlice) -> PerUe:
+        def compute_interference(utilisation: PerSlice) -> PerUe:
             diagonal.ravel()[self._column] = utilisation.ravel()
-            heard = np.maximum(covered @ diagonal, self._floor).take(received.key, axis=0)
-            heard *= received.snr
-            return heard @ every_cell
+            interferer = np.maximum(weight @ diagonal, self._floor).take(received.key, axis=0)
+            interferer *= received.snr
+            return interferer @ every_cell
 
-        return meet
+        return compute_interference
 
 
 class RandomPlacement:
-    """Slices lie anywhere: every UE meets its neighbours' mean load, w[i] = sum_m a rho."""
+    """Slices occupy random PRBs: each UE receives the mean load of a cell, w[i] = sum_m a rho.
+
+    The arguments are those of `ContiguousPlacement`.
+    """
 
     def __init__(self, on: Bool[np.ndarray, " cell"], n_slices: int, idle_load: float) -> None:
         self._floor = idle_load * on
@@ -89,18 +102,21 @@ class RandomPlacement:
     def interference(self, received: Received, share: PerSlice) -> Interference:
         serving = received.key // self._n_slices
 
-        def meet(utilisation: PerSlice) -> PerUe:
-            heard = np.maximum((share * utilisation).sum(axis=1), self._floor)
-            return received.snr @ heard - received.signal * heard.take(serving)
+        def compute_interference(utilisation: PerSlice) -> PerUe:
+            load = np.maximum((share * utilisation).sum(axis=1), self._floor)
+            return received.snr @ load - received.signal * load.take(serving)
 
-        return meet
+        return compute_interference
 
 
 PLACEMENTS = {"contiguous": ContiguousPlacement, "random": RandomPlacement}
 
 
-def overlap(share: PerSlice) -> Float[np.ndarray, "range cell slice"]:
-    """Of each cell's slice's range of PRBs, the part that each cell's each slice covers."""
+def prb_overlap(share: PerSlice) -> Float[np.ndarray, "range cell slice"]:
+    """The part of each slice's PRB range that each slice of each cell covers, in [0, 1].
+
+    Ranges are numbered like `Received.key`.
+    """
     end = np.cumsum(share, axis=1)
     width = np.maximum(share, NARROWEST_SHARE).ravel()
     start = (end - share).ravel()
@@ -113,15 +129,16 @@ def overlap(share: PerSlice) -> Float[np.ndarray, "range cell slice"]:
 
 
 class LoadFixedPoint(NamedTuple):
-    """Where loads and rates agree."""
+    """The utilisations at which interference and loads agree."""
 
     utilisation: PerSlice
     """Share of its own PRBs that each slice uses, at most 1."""
     sinr: PerUe
-    """Under the interference of the iterate before: `residual` apart from the one above."""
+    """Linear SINR under the interference of the second-to-last iterate."""
     residual: float
     """Largest change of a load in the last iteration."""
     iterations: int
+    """Number of iterations done."""
 
 
 def solve_load_fixed_point(
@@ -134,18 +151,29 @@ def solve_load_fixed_point(
     start: PerSlice,
     tolerance: float = TOLERANCE,
 ) -> LoadFixedPoint:
-    """Iterates rho[k,n] = min(1, sum_u lambda / (a B SE(SINR_u(rho)))) from a start.
+    """Iterates rho[k,n] = min(1, sum_u lambda_n / (a[k,n] B SE(SINR_u(rho)))) from `start`.
 
-    `rate_mbps` is what one active UE of each slice offers, lambda.
+    Args:
+        received: the active UEs and their link gains.
+        interference: interference over noise per UE at a given utilisation.
+        share: a, each slice's share of its cell's PRBs, in [0, 1].
+        rate_mbps: lambda, the traffic that one active UE of each slice offers.
+        link: spectral efficiency SE at a SINR.
+        bandwidth_hz: B, the bandwidth of the carrier.
+        start: utilisation at which the iteration starts, in [0, 1].
+        tolerance: change of any load at which the iteration stops.
+
+    It also stops after `MAX_ITERATIONS`; `residual` then exceeds the tolerance.
+    Source: Siomina & Yuan, arXiv:1201.4116.
     """
-    # Share of its own PRBs that a slice uses, per unit of the sum of one over efficiencies.
+    # Utilisation of a slice per unit of sum_u 1 / SE(SINR_u).
     scale = (rate_mbps * 1e6 / bandwidth_hz / np.maximum(share, NARROWEST_SHARE)).ravel()
     utilisation, residual, iterations = start, np.inf, 0
     sinr = np.zeros(0)
     while residual > tolerance and iterations < MAX_ITERATIONS:
         sinr = received.signal / (1.0 + interference(utilisation))
-        work = np.bincount(received.key, 1.0 / link.continuous(sinr), share.size)
-        renewed = np.minimum(work * scale, 1.0).reshape(share.shape)
-        residual = float(np.abs((renewed - utilisation) * share).max())
-        utilisation, iterations = renewed, iterations + 1
+        work = np.bincount(received.key, 1.0 / link.continuous_efficiency(sinr), share.size)
+        next_utilisation = np.minimum(work * scale, 1.0).reshape(share.shape)
+        residual = float(np.abs((next_utilisation - utilisation) * share).max())
+        utilisation, iterations = next_utilisation, iterations + 1
     return LoadFixedPoint(utilisation, sinr, residual, iterations)

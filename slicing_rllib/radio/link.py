@@ -1,4 +1,4 @@
-"""From SINR to spectral efficiency: truncated Shannon, or the CQI table."""
+"""Link abstraction: spectral efficiency at a SINR, by truncated Shannon or by the CQI table."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,9 +7,12 @@ from jaxtyping import Float
 
 PerUe = Float[np.ndarray, " ue"]
 
-SHANNON_SHARE = 0.6
+SHANNON_FACTOR = 0.6
+"""Implementation loss: share of the Shannon capacity that a link reaches."""
 SHANNON_FLOOR_DB = -10.0
+"""SINR below which the efficiency falls no further."""
 SHANNON_CAP = 4.4
+"""Highest efficiency, bit/s/Hz."""
 
 CQI_TABLE = np.array(
     [
@@ -30,65 +33,67 @@ CQI_TABLE = np.array(
         (19.66, 5.5547),
     ]
 )
-"""SINR in dB at which a CQI meets 10 % block errors, and its bits per resource element.
+"""Per CQI: the SINR in dB at which its block error rate is 10 %, and bits per resource element.
 
-Source of the latter: TS 36.213, table 7.2.3-1.
+Source of the bits per resource element: TS 36.213, table 7.2.3-1.
 """
 CQI_THRESHOLDS = 10 ** (CQI_TABLE[:, 0] / 10)
 CQI_BITS_PER_RE = CQI_TABLE[:, 1]
 RE_PER_PRB_HZ = 168e3 / 180e3
-"""Resource elements per second over hertz: 12 subcarriers x 14 symbols per ms in 180 kHz."""
+"""Resource elements per second and hertz: 12 subcarriers x 14 symbols per ms in 180 kHz."""
 CQI_OVERHEAD = 0.25
-"""Share of resource elements that control channels and reference signals take."""
+"""Share of resource elements that control channels and reference signals occupy."""
 
 
 @runtime_checkable
 class Link(Protocol):
-    """Bit/s per Hz of bandwidth at a linear SINR.
-
-    `continuous` is what the interference fixed point iterates on: never zero, and growing more
-    slowly than SINR does, which makes the fixed point unique. `reported` is what UEs get.
-    """
+    """Spectral efficiency in bit/s per Hz of bandwidth at a linear SINR."""
 
     peak: float
+    """Highest efficiency."""
 
-    def continuous(self, sinr: PerUe) -> PerUe: ...
+    def continuous_efficiency(self, sinr: PerUe) -> PerUe:
+        """The efficiency that the load fixed point iterates on.
 
-    def reported(self, sinr: PerUe) -> PerUe: ...
+        It is positive and grows more slowly than the SINR, which makes the fixed point unique.
+        """
+        ...
+
+    def reported_efficiency(self, sinr: PerUe) -> PerUe:
+        """The efficiency that KPIs report."""
+        ...
 
 
 class ShannonLink:
-    """0.6 log2(1 + SINR) up to 4.4 bit/s/Hz; overhead is inside. Source: TR 36.942, Annex A.
+    """0.6 log2(1 + SINR), at most 4.4 bit/s/Hz, overhead included. Source: TR 36.942, Annex A.
 
-    The annex gives up below -10 dB; here such a UE keeps the rate of -10 dB, so that a UE in a
-    hole makes its slice slow, not infinitely loaded.
+    In the annex the efficiency is 0 below -10 dB. Here it stays at its value for -10 dB, so that a
+    UE in a coverage hole slows its slice down instead of giving it infinite load.
     """
 
     peak = SHANNON_CAP
-    _floor = SHANNON_SHARE * float(np.log2(1 + 10 ** (SHANNON_FLOOR_DB / 10)))
+    _floor = SHANNON_FACTOR * float(np.log2(1 + 10 ** (SHANNON_FLOOR_DB / 10)))
 
-    def continuous(self, sinr: PerUe) -> PerUe:
+    def continuous_efficiency(self, sinr: PerUe) -> PerUe:
         efficiency = np.log2(1.0 + sinr)
-        efficiency *= SHANNON_SHARE
+        efficiency *= SHANNON_FACTOR
         np.minimum(efficiency, SHANNON_CAP, out=efficiency)
         return np.maximum(efficiency, self._floor, out=efficiency)
 
-    def reported(self, sinr: PerUe) -> PerUe:
-        return self.continuous(sinr)
+    def reported_efficiency(self, sinr: PerUe) -> PerUe:
+        return self.continuous_efficiency(sinr)
 
 
-class CqiLink:
-    """The highest CQI whose threshold the SINR meets; CQI 1 for UEs below all of them.
+class CqiLink(ShannonLink):
+    """The efficiency of the highest CQI whose threshold the SINR reaches, at least that of CQI 1.
 
-    The steps of the table would break the fixed point's guarantee; it iterates on the truncated
-    Shannon curve, and rates are quantised after.
+    The fixed point iterates on the truncated Shannon curve, because a step function would lose the
+    guarantee of a unique solution. Only the reported efficiencies are quantised.
     """
 
     peak = float(CQI_BITS_PER_RE[-1]) * RE_PER_PRB_HZ * (1 - CQI_OVERHEAD)
-    continuous = ShannonLink.continuous
-    _floor = ShannonLink._floor
 
-    def reported(self, sinr: PerUe) -> PerUe:
+    def reported_efficiency(self, sinr: PerUe) -> PerUe:
         cqi = np.maximum(np.searchsorted(CQI_THRESHOLDS, sinr, side="right") - 1, 0)
         return CQI_BITS_PER_RE[cqi] * (RE_PER_PRB_HZ * (1 - CQI_OVERHEAD))
 

@@ -1,4 +1,4 @@
-"""From the UEs' SINR to a slice's KPIs."""
+"""The KPIs of each slice from the SINR of its UEs."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,9 +11,10 @@ from slicing_rllib.radio.scenario import Scenario
 
 PerSlice = Float[np.ndarray, "cell slice"]
 QUANTILES = np.array([[0.1], [0.5], [0.9]])
-NO_UE = 1.0
-"""SINR reported by a slice without UEs: 0 dB."""
-HIGHEST_SINR = 2.0**20
+SINR_WITHOUT_UES = 1.0
+"""Linear SINR that a slice without active UEs reports: 0 dB."""
+SINR_LIMIT = 2.0**20
+"""Twice the largest linear SINR that percentiles distinguish."""
 
 
 def compute_kpis(
@@ -26,15 +27,26 @@ def compute_kpis(
     scenario: Scenario,
     phase: Int[np.ndarray, " cell"],
 ) -> StepKpis:
-    """KPIs of a slot whose interference has fixed_point."""
-    radio_mhz = scenario.radio.bandwidth_hz / 1e6
-    ue_mbps = radio_mhz * link.reported(fixed_point.sinr)
+    """KPIs of one step.
+
+    Args:
+        received: the active UEs and their link gains.
+        fixed_point: the solution of the step's load fixed point.
+        share: each slice's share of its cell's PRBs, in [0, 1].
+        rate_mbps: traffic that one active UE of each slice offers.
+        packet_kbit: mean packet size of each slice.
+        link: spectral efficiency at a SINR.
+        scenario: gives the carrier's bandwidth and the cap on the delay.
+        phase: the `Phase` of each cell.
+    """
+    bandwidth_mhz = scenario.radio.bandwidth_hz / 1e6
+    ue_mbps = bandwidth_mhz * link.reported_efficiency(fixed_point.sinr)
     users = received.users
     at_least_one = np.maximum(users, 1.0)
-    some = users > 0
+    has_users = users > 0
     sum_mbps = np.bincount(received.key, ue_mbps, share.size).reshape(share.shape)
     sum_inverse = np.bincount(received.key, 1.0 / ue_mbps, share.size).reshape(share.shape)
-    mean_mbps = np.where(some, sum_mbps / at_least_one, radio_mhz * link.peak)
+    mean_mbps = np.where(has_users, sum_mbps / at_least_one, bandwidth_mhz * link.peak)
     mean_inverse = sum_inverse / at_least_one
     required = rate_mbps * sum_inverse
     served = served_share(share, required)
@@ -42,7 +54,7 @@ def compute_kpis(
     utilisation = fixed_point.utilisation
     percentiles = sinr_percentiles_db(received.key, fixed_point.sinr, users)
     return StepKpis(
-        throughput_mbps=np.where(some, mean_mbps * served, mean_mbps),
+        throughput_mbps=np.where(has_users, mean_mbps * served, mean_mbps),
         delay_ms=packet_delay_ms(packets_kbit, mean_inverse, served, scenario.delay_cap_ms),
         load=share * utilisation,
         utilisation=utilisation,
@@ -63,17 +75,18 @@ def compute_kpis(
 def sinr_percentiles_db(
     key: Int[np.ndarray, " ue"], sinr: Float[np.ndarray, " ue"], users: PerSlice
 ) -> Float[np.ndarray, "quantile cell slice"]:
-    """Nearest-rank percentiles within each cell's slice, `NO_UE` where there is nobody.
+    """Nearest-rank percentiles of the SINR of each slice in each cell.
 
-    One sort for all groups: group by group, values are moved apart by more than their range.
+    A slice without UEs reports `SINR_WITHOUT_UES`. Each slice gets an offset larger than any SINR,
+    so that one sort orders the UEs of all slices.
     """
     if not len(key):
         return np.zeros((len(QUANTILES), *users.shape))
     count = users.ravel()
-    first = np.arange(len(count)) * HIGHEST_SINR
-    ordered = np.sort(first.take(key) + np.minimum(sinr, 0.5 * HIGHEST_SINR))
+    offset = np.arange(len(count)) * SINR_LIMIT
+    ordered = np.sort(offset.take(key) + np.minimum(sinr, 0.5 * SINR_LIMIT))
     rank = (QUANTILES * np.maximum(count - 1.0, 0.0) + 0.5).astype(np.int64)
     rank += (np.cumsum(count) - count).astype(np.int64)
-    found = ordered.take(rank, mode="clip") - first
-    values_db = 10 * np.log10(np.where(count > 0, found, NO_UE))
+    values = ordered.take(rank, mode="clip") - offset
+    values_db = 10 * np.log10(np.where(count > 0, values, SINR_WITHOUT_UES))
     return values_db.reshape(len(QUANTILES), *users.shape)

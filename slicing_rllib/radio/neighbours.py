@@ -1,58 +1,70 @@
-"""Who is coupled with whom: the graph along which cells tell each other their load."""
+"""The neighbours of each cell: the cells that interfere most with its UEs.
+
+A cell receives messages about the load of its neighbours.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.scenario import Scenario
-from slicing_rllib.radio.strongest_cells import expected_strongest_cells
+from slicing_rllib.radio.area import Area
+from slicing_rllib.radio.radio_spec import RadioSpec
+from slicing_rllib.radio.sites import SiteSpec
+from slicing_rllib.radio.strongest_cells import find_expected_strongest_cells
 
-COARSE_M = 25.0
-"""Map resolution that tells neighbours apart."""
+COUPLING_RESOLUTION_M = 25.0
+"""Smallest distance between the map positions over which coupling is averaged."""
 
 
-def neighbours_of(scenario: Scenario) -> Int[np.ndarray, "cell neighbour"]:
-    """Per cell the neighbours that the scenario asks for, strongest first; -1 pads."""
-    n_cells = len(scenario.cells)
-    if scenario.neighbours_kept == "none":
-        return np.zeros((n_cells, 0), np.int64)
-    if scenario.neighbours_kept == "all":
-        return np.array([[i for i in range(n_cells) if i != k] for k in range(n_cells)])
-    coupled = coupling(scenario)
-    # Rounded, so that cells which symmetry makes equal come in the order of their numbers.
-    strength = coupled.strength.round(5)
-    order = np.lexsort((coupled.other, -strength, coupled.serving))
-    serving = coupled.serving[order]
+def list_all_neighbours(n_cells: int) -> Int[np.ndarray, "cell neighbour"]:
+    """Every other cell as a neighbour, in the order of cell indices."""
+    return np.array([[i for i in range(n_cells) if i != k] for k in range(n_cells)])
+
+
+def select_neighbours(
+    sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, kept: int
+) -> Int[np.ndarray, "cell neighbour"]:
+    """The `kept` most strongly coupled cells of each cell, strongest first; -1 fills short rows."""
+    coupling = compute_coupling(sites, area, radio)
+    n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
+    # Rounded, so that cells with equal strength by symmetry come in the order of their indices.
+    strength = coupling.strength.round(5)
+    order = np.lexsort((coupling.interferer, -strength, coupling.serving))
+    serving = coupling.serving[order]
     rank = np.arange(len(order)) - np.searchsorted(serving, serving)
-    kept = min(scenario.neighbours_kept, n_cells - 1)
-    chosen = np.full((n_cells, kept), -1)
-    near = rank < kept
-    chosen[serving[near], rank[near]] = coupled.other[order][near]
-    return chosen
+    width = min(kept, n_cells - 1)
+    neighbours = np.full((n_cells, width), -1)
+    is_kept = rank < width
+    neighbours[serving[is_kept], rank[is_kept]] = coupling.interferer[order][is_kept]
+    return neighbours
 
 
-class Coupled(NamedTuple):
-    """How strongly a cell's UEs hear another cell."""
+class Coupling(NamedTuple):
+    """How strongly cells interfere with the UEs of other cells, for pairs that do."""
 
     serving: Int[np.ndarray, " pair"]
-    other: Int[np.ndarray, " pair"]
+    """Index of the serving cell."""
+    interferer: Int[np.ndarray, " pair"]
+    """Index of the interfering cell."""
     strength: Float[np.ndarray, " pair"]
+    """Power of the interferer over that of the serving cell, mean over the area it serves."""
 
 
-def coupling(scenario: Scenario) -> Coupled:
-    """Mean over the places that a cell serves of another's power over its own.
+def compute_coupling(sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec) -> Coupling:
+    """The coupling of all pairs of cells at full power.
 
-    From geometry alone, without shadowing: neighbours don't change with the seed.
+    It follows from the geometry alone, without shadowing, so that neighbours do not depend on the
+    seed.
     """
-    resolution_m = max(COARSE_M, scenario.radio.map_resolution_m)
-    heard = expected_strongest_cells(scenario.sites, scenario.ground, scenario.radio, resolution_m)
-    n_cells = len(scenario.cells)
-    serving = np.broadcast_to(heard.cell[:, :1], heard.cell.shape)
-    foreign = (heard.cell != serving) & (heard.snr > 0)
-    key = serving[foreign].astype(np.int64) * n_cells + heard.cell[foreign]
-    relative = (heard.snr.astype(np.float64) / heard.snr[:, :1])[foreign]
-    pairs, number = np.unique(key, return_inverse=True)
-    places = np.bincount(heard.cell[:, 0], minlength=n_cells)
-    strength = np.bincount(number, relative) / places[pairs // n_cells]
-    return Coupled(pairs // n_cells, pairs % n_cells, strength)
+    resolution_m = max(COUPLING_RESOLUTION_M, radio.map_resolution_m)
+    strongest = find_expected_strongest_cells(sites, area, radio, resolution_m)
+    n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
+    serving = np.broadcast_to(strongest.cell[:, :1], strongest.cell.shape)
+    interferes = (strongest.cell != serving) & (strongest.snr > 0)
+    key = serving[interferes].astype(np.int64) * n_cells + strongest.cell[interferes]
+    relative_power = (strongest.snr.astype(np.float64) / strongest.snr[:, :1])[interferes]
+    pairs, pair = np.unique(key, return_inverse=True)
+    positions_served = np.bincount(strongest.cell[:, 0], minlength=n_cells)
+    strength = np.bincount(pair, relative_power) / positions_served[pairs // n_cells]
+    return Coupling(pairs // n_cells, pairs % n_cells, strength)

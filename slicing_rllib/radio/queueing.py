@@ -1,16 +1,16 @@
 """Throughput and delay of a slice whose UEs share its PRBs: M/G/1 processor sharing.
 
-Insensitive to the law of packet sizes; checked against live LTE counters by Salo & Zacarias,
-IJCNC 9(6), 2017.
+Mean values do not depend on the distribution of packet sizes. Salo & Zacarias, IJCNC 9(6), 2017,
+compare the model with counters of live LTE networks.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 SATURATION = 0.98
-"""Utilisation beyond which the stationary formula gives way to the overload branch."""
+"""Utilisation above which the overload formula replaces that of the stationary queue."""
 _TINY = 1e-30
-"""Instead of zero in a denominator whose numerator decides."""
+"""Replaces 0 in denominators."""
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -18,10 +18,11 @@ PerSlice = Float[np.ndarray, "cell slice"]
 def served_share(
     share: Float[np.ndarray, "*rows slice"], required: Float[np.ndarray, "*rows slice"]
 ) -> Float[np.ndarray, "*rows slice"]:
-    """a g(S/a): the share that a newly arrived packet sees, given what the offered traffic takes.
+    """a g(S/a): the share of the carrier at which a newly arrived packet is served.
 
-    g(rho) = 1 - rho up to saturation; beyond, 0.0196 / rho, so that it is continuous, and stays
-    monotone in a where the stationary queue has no answer.
+    `share` is a, the slice's share of the carrier; `required` is S, the share that its offered
+    traffic occupies. g(rho) is 1 - rho up to `SATURATION` and 0.0196 / rho above. It is continuous,
+    and the result increases with a even where the stationary queue has no solution.
     """
     overloaded = SATURATION * (1.0 - SATURATION) * share**2 / np.maximum(required, _TINY)
     return np.where(required <= SATURATION * share, share - required, overloaded)
@@ -30,5 +31,8 @@ def served_share(
 def packet_delay_ms(
     packet_kbit: PerSlice, mean_inverse_rate: PerSlice, served: PerSlice, cap_ms: float
 ) -> PerSlice:
-    """L H / (a g): mean time in system of a packet, at most the cap. Zero without UEs."""
+    """L H / (a g): mean sojourn time of a packet, at most `cap_ms`; 0 for a slice without UEs.
+
+    `mean_inverse_rate` is in s/Mbit; `served` is the result of `served_share`.
+    """
     return np.minimum(packet_kbit * mean_inverse_rate / np.maximum(served, _TINY), cap_ms)

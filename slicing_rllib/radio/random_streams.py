@@ -1,8 +1,8 @@
-"""Random numbers that depend on who draws and when, not on who drew before.
+"""Random numbers that depend on the stream and its counter only, not on other streams' draws.
 
-SplitMix64 in counter mode, over whole arrays: draw number t of UE u is a hash of (its key, t), so a
-stream needs no state beyond t, and one more cell shifts nobody's draws.
-Source: Steele, Lea & Flood, OOPSLA 2014.
+Draw number t of a UE is a hash of (the UE's key, t): SplitMix64 in counter mode, on whole arrays. A
+stream therefore has no state other than t, and an additional cell does not change other cells'
+draws. Source: Steele, Lea & Flood, OOPSLA 2014.
 """
 
 from enum import IntEnum
@@ -15,7 +15,7 @@ _TO_UNIT = 2.0**-53
 
 
 class Stream(IntEnum):
-    """What a stream of random numbers is for."""
+    """What a stream of random numbers is used for: the first element of its spawn key."""
 
     SHADOWING = 0
     LINE_OF_SIGHT = 1
@@ -25,34 +25,34 @@ class Stream(IntEnum):
     WALLS = 5
 
 
-def generator(seed: int, stream: Stream, index: int) -> np.random.Generator:
-    """The generator of one site or cell for one purpose."""
+def make_generator(seed: int, stream: Stream, index: int) -> np.random.Generator:
+    """The generator of one stream for the site or cell with that index."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, index)))
 
 
-def cell_keys(seed: int, stream: Stream, n_cells: int) -> UInt64[np.ndarray, " cell"]:
-    """One key per cell; adding a cell leaves the others' keys as they are."""
+def derive_cell_keys(seed: int, stream: Stream, n_cells: int) -> UInt64[np.ndarray, " cell"]:
+    """One key per cell; it does not depend on the number of cells."""
     sequences = (np.random.SeedSequence(seed, spawn_key=(stream, k)) for k in range(n_cells))
     return np.array([s.generate_state(1, np.uint64)[0] for s in sequences], np.uint64)
 
 
-def member_keys(
-    keys: UInt64[np.ndarray, " cell"], members: int
-) -> UInt64[np.ndarray, "cell member"]:
-    """One key per member of a cell, from the cell's key."""
-    counters = np.arange(1, members + 1, dtype=np.uint64)
-    return mixed(keys[:, None] + counters * GOLDEN)
+def derive_ue_keys(
+    keys: UInt64[np.ndarray, " cell"], ues_per_cell: int
+) -> UInt64[np.ndarray, "cell ue_of_cell"]:
+    """One key per UE, from the key of the cell that it belongs to."""
+    counters = np.arange(1, ues_per_cell + 1, dtype=np.uint64)
+    return mix_bits(keys[:, None] + counters * GOLDEN)
 
 
-def uniforms(keys: UInt64[np.ndarray, "*shape"], counter: int) -> Float[np.ndarray, "*shape"]:
+def draw_uniforms(keys: UInt64[np.ndarray, "*shape"], counter: int) -> Float[np.ndarray, "*shape"]:
     """Draw number `counter` of each key, uniform on [0, 1)."""
-    # In Python's integers, which don't overflow; then 64 bits of it.
+    # Python's integers do not overflow; the mask keeps the lowest 64 bits.
     step = np.uint64((counter + 1) * int(GOLDEN) & 0xFFFFFFFFFFFFFFFF)
-    return (mixed(keys + step) >> np.uint64(11)) * _TO_UNIT
+    return (mix_bits(keys + step) >> np.uint64(11)) * _TO_UNIT
 
 
-def mixed(words: UInt64[np.ndarray, "*shape"]) -> UInt64[np.ndarray, "*shape"]:
-    """SplitMix64's finaliser: every input bit flips half of the output bits."""
+def mix_bits(words: UInt64[np.ndarray, "*shape"]) -> UInt64[np.ndarray, "*shape"]:
+    """SplitMix64's finaliser: each input bit changes half of the output bits on average."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

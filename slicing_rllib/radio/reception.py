@@ -1,6 +1,7 @@
-"""Who attaches to whom, and what a UE receives of every cell it hears.
+"""Which cell serves each UE, and at which SNR a UE receives the cells.
 
-Two ways to keep the map, one for networks small enough to look every cell up, one for the rest.
+`DenseReception` keeps every cell at every map position and serves small networks.
+`SparseReception` keeps the strongest cells of each position and serves networks of any size.
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -8,165 +9,173 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
-from slicing_rllib.radio.gain_map import gain_map
+from slicing_rllib.radio.gain_map import build_gain_map
 from slicing_rllib.radio.interference import PLACEMENTS, Placement
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
-from slicing_rllib.radio.sparse_map import SparseMap, sparse_map, without_silent
+from slicing_rllib.radio.sparse_map import SparseMap, build_sparse_map, remove_silent_cells
 
 PerUe = Int[np.ndarray, " ue"]
-Chosen = Int[np.ndarray, " chosen"]
+Indices = Int[np.ndarray, " selected"]
 
 UNATTACHED = -1
-"""Serving cell of UEs before their first slot."""
+"""Serving cell of UEs before their first step."""
 
 
-class Attached(NamedTuple):
-    """Each UE's serving cell, and where that is among the cells that its place hears."""
+class Attachment(NamedTuple):
+    """The serving cell of each UE."""
 
     serving: PerUe
+    """Index of the cell."""
     rank: PerUe
+    """Index of that cell among the cells that the map keeps at the UE's position."""
 
 
-class Heard(NamedTuple):
-    """What UEs receive, as SNR at full power."""
+class UeSnr(NamedTuple):
+    """The linear SNR at which UEs receive cells at full power."""
 
     signal: Float[np.ndarray, " ue"]
-    """Of the serving cell."""
-    snr: Float[np.ndarray, "ue heard"]
-    pair: Int32[np.ndarray, "ue heard"] | None
-    """Which pair each heard cell makes with the serving one; None where all cells are heard."""
+    """SNR of the serving cell."""
+    snr: Float[np.ndarray, "ue received"]
+    """SNR of every cell that the map keeps at the UE's position."""
+    pair: Int32[np.ndarray, "ue received"] | None
+    """Index of the pair (serving cell, received cell); None if `snr` covers every cell."""
 
 
 @runtime_checkable
 class Reception(Protocol):
-    """The map as UEs hear it, with some cells on the air."""
+    """The map of link gains as seen by UEs, with some cells on the air."""
 
     shape: tuple[int, int]
+    """Rows and columns of the map."""
     best_cell: Int[np.ndarray, " position"]
+    """The strongest cell on the air at each map position."""
 
-    def switch(self, on: Bool[np.ndarray, " cell"]) -> None:
-        """Takes note of which cells are on the air."""
+    def switch_cells(self, on: Bool[np.ndarray, " cell"]) -> None:
+        """Sets which cells are on the air."""
         ...
 
-    def attach(self, position: PerUe, serving: PerUe) -> Attached:
-        """The strongest cell, but only if it beats the present one by the hysteresis."""
+    def attach(self, position: PerUe, serving: PerUe) -> Attachment:
+        """Hands UEs over to their strongest cell if it beats `serving` by the hysteresis."""
         ...
 
-    def in_order(self, chosen: Chosen, key: PerUe) -> Chosen:
-        """Chosen UEs in the order that makes looking things up fastest."""
+    def sort_for_lookup(self, selected: Indices, key: PerUe) -> Indices:
+        """Sorts indices of UEs into the order in which lookups are fastest."""
         ...
 
-    def listen(self, position: PerUe, rank: PerUe) -> Heard:
-        """What UEs at some places receive."""
+    def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
+        """The SNR of UEs at these map positions, whose serving cells have these ranks."""
         ...
 
-    def placement(self) -> Placement:
-        """How slices meet on the carrier."""
+    def make_placement(self) -> Placement:
+        """The scenario's PRB placement for the cells on the air."""
         ...
 
 
-def reception_of(scenario: Scenario, map_seed: int) -> Reception:
-    """Every cell at every place up to `cells_kept` cells, the strongest beyond."""
-    dense = len(scenario.cells) <= scenario.radio.cells_kept
-    return DenseReception(scenario, map_seed) if dense else SparseReception(scenario, map_seed)
+def make_reception(scenario: Scenario, map_seed: int) -> Reception:
+    """A dense reception for networks of up to `cells_kept` cells, a sparse one for larger ones."""
+    is_dense = len(scenario.cells) <= scenario.radio.cells_kept
+    return DenseReception(scenario, map_seed) if is_dense else SparseReception(scenario, map_seed)
 
 
 class DenseReception:
-    """Every place hears every cell; its rank is its number."""
+    """Every position receives every cell; the rank of a cell is its index."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
-        found = gain_map(scenario.sites, scenario.ground, scenario.radio, map_seed)
-        self.shape, self.snr = found.shape, found.snr
+        gains = build_gain_map(scenario.sites, scenario.area, scenario.radio, map_seed)
+        self.shape, self.snr = gains.shape, gains.snr
         self._scenario = scenario
         self._hysteresis = 10 ** (scenario.mobility.handover_hysteresis_db / 10)
         self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
-        self.switch(np.ones(len(scenario.cells), bool))
+        self.switch_cells(np.ones(len(scenario.cells), bool))
 
-    def switch(self, on: Bool[np.ndarray, " cell"]) -> None:
+    def switch_cells(self, on: Bool[np.ndarray, " cell"]) -> None:
         if np.array_equal(on, self._on):
             return
         self._on = on.copy()
-        self._heard = self.snr if on.all() else np.where(on, self.snr, 0.0)
-        self.best_cell: Int[np.ndarray, " position"] = self._heard.argmax(axis=1)
-        self._to_beat = self._heard.max(axis=1) / self._hysteresis
+        self._snr_on_air = self.snr if on.all() else np.where(on, self.snr, 0.0)
+        self.best_cell: Int[np.ndarray, " position"] = self._snr_on_air.argmax(axis=1)
+        self._handover_threshold = self._snr_on_air.max(axis=1) / self._hysteresis
 
-    def attach(self, position: PerUe, serving: PerUe) -> Attached:
+    def attach(self, position: PerUe, serving: PerUe) -> Attachment:
         best = self.best_cell.take(position)
         if serving[0] == UNATTACHED:
-            return Attached(best, best)
-        present = self._heard.take(position * self._heard.shape[1] + serving)
-        chosen = np.where(self._to_beat.take(position) > present, best, serving)
-        return Attached(chosen, chosen)
+            return Attachment(best, best)
+        serving_snr = self._snr_on_air.take(position * self._snr_on_air.shape[1] + serving)
+        hands_over = self._handover_threshold.take(position) > serving_snr
+        chosen = np.where(hands_over, best, serving)
+        return Attachment(chosen, chosen)
 
-    def in_order(self, chosen: Chosen, key: PerUe) -> Chosen:
-        return chosen
+    def sort_for_lookup(self, selected: Indices, key: PerUe) -> Indices:
+        return selected
 
-    def listen(self, position: PerUe, rank: PerUe) -> Heard:
+    def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
         snr = self.snr.take(position, axis=0)
         signal = snr.ravel().take(np.arange(len(position)) * snr.shape[1] + rank)
-        return Heard(signal, snr, None)
+        return UeSnr(signal, snr, None)
 
-    def placement(self) -> Placement:
+    def make_placement(self) -> Placement:
         radio = self._scenario.radio
         return PLACEMENTS[radio.placement](self._on, self._scenario.n_slices, radio.idle_load)
 
 
 class SparseReception:
-    """A place hears its strongest cells; who meets whom is a list of pairs."""
+    """Every position receives its strongest cells; interference is a list of pairs of cells."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
-        self._all = sparse_map(
+        self._all_on = build_sparse_map(
             scenario.sites,
-            scenario.ground,
+            scenario.area,
             scenario.radio,
             scenario.mobility.handover_hysteresis_db,
             map_seed,
         )
-        self.shape = self._all.shape
+        self.shape = self._all_on.shape
         self._scenario = scenario
         self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
-        self.switch(np.ones(len(scenario.cells), bool))
+        self.switch_cells(np.ones(len(scenario.cells), bool))
 
-    def switch(self, on: Bool[np.ndarray, " cell"]) -> None:
+    def switch_cells(self, on: Bool[np.ndarray, " cell"]) -> None:
         if np.array_equal(on, self._on):
             return
         self._on = on.copy()
-        self._map: SparseMap = self._all if on.all() else without_silent(self._all, on)
+        self._map: SparseMap = self._all_on if on.all() else remove_silent_cells(self._all_on, on)
         self.best_cell: Int[np.ndarray, " position"] = self._map.best_cell
 
-    def attach(self, position: PerUe, serving: PerUe) -> Attached:
+    def attach(self, position: PerUe, serving: PerUe) -> Attachment:
         chosen = self.best_cell.take(position).astype(np.int64)
         rank = np.zeros(len(position), np.int32)
-        elsewhere = np.flatnonzero(chosen != serving)
-        place = position.take(elsewhere)
-        present = serving.take(elsewhere)
-        same = self._map.cell.take(place, axis=0) == present[:, None]
-        now = same.argmax(axis=1)
-        stays = same.any(axis=1) & (now < self._map.candidates.take(place))
-        staying = elsewhere[stays]
-        chosen[staying] = present[stays]
-        rank[staying] = now[stays]
-        return Attached(chosen, rank)
+        not_best = np.flatnonzero(chosen != serving)
+        position_of_ue = position.take(not_best)
+        current = serving.take(not_best)
+        is_current = self._map.cell.take(position_of_ue, axis=0) == current[:, None]
+        current_rank = is_current.argmax(axis=1)
+        is_strong_enough = current_rank < self._map.candidates.take(position_of_ue)
+        stays = is_current.any(axis=1) & is_strong_enough
+        staying = not_best[stays]
+        chosen[staying] = current[stays]
+        rank[staying] = current_rank[stays]
+        return Attachment(chosen, rank)
 
-    def in_order(self, chosen: Chosen, key: PerUe) -> Chosen:
-        # UEs of a slice meet the same pairs, and small integers are sorted by counting them.
-        found = key.take(chosen)
-        highest = len(self._on) * self._scenario.n_slices
-        narrow = found.astype(np.uint16) if highest <= 2**16 else found
-        return chosen.take(np.argsort(narrow, kind="stable"))
+    def sort_for_lookup(self, selected: Indices, key: PerUe) -> Indices:
+        # UEs of one slice use the same pairs. NumPy sorts 16-bit integers faster, by radix sort.
+        selected_key = key.take(selected)
+        n_keys = len(self._on) * self._scenario.n_slices
+        narrow_key = selected_key.astype(np.uint16) if n_keys <= 2**16 else selected_key
+        return selected.take(np.argsort(narrow_key, kind="stable"))
 
-    def listen(self, position: PerUe, rank: PerUe) -> Heard:
-        number = position.copy()
-        lower = np.flatnonzero(rank)
-        number[lower] = self._map.other_row.take(position.take(lower)) + rank.take(lower)
-        row = self._map.row.take(number, axis=0)
+    def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
+        row_index = position.copy()
+        not_best = np.flatnonzero(rank)
+        row_index[not_best] = self._map.other_row.take(position.take(not_best))
+        row_index[not_best] += rank.take(not_best)
+        row = self._map.row.take(row_index, axis=0)
         kept = row.shape[1] // 2
-        snr = np.ascontiguousarray(row[:, :kept]).view(np.float32)
+        snr: Float[np.ndarray, "ue received"] = np.ascontiguousarray(row[:, :kept]).view(np.float32)
         signal = snr.ravel().take(np.arange(len(position)) * kept + rank)
-        return Heard(signal, snr, row[:, kept:])
+        return UeSnr(signal, snr, row[:, kept:])
 
-    def placement(self) -> Placement:
+    def make_placement(self) -> Placement:
         radio, n_slices = self._scenario.radio, self._scenario.n_slices
         return SPARSE_PLACEMENTS[radio.placement](
             self._on, n_slices, radio.idle_load, self._map.pairs

@@ -1,4 +1,4 @@
-"""A network and its slices, as frozen values that check themselves once."""
+"""A scenario: the network, its slices and their SLAs, as frozen dataclasses."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,22 +7,28 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.antenna import ColumnAntenna, SectorAntenna
+from slicing_rllib.radio.area import Area
 from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_distinct, require_positive
-from slicing_rllib.radio.environment import ENVIRONMENTS
-from slicing_rllib.radio.layout import Layout
+from slicing_rllib.radio.neighbours import list_all_neighbours, select_neighbours
+from slicing_rllib.radio.radio_spec import RadioSpec
 from slicing_rllib.radio.sites import HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
 from slicing_rllib.radio.traffic import SyntheticMask, TraceMask
+from slicing_rllib.radio.ue_spec import IndoorSpec, MobilitySpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceSla:
-    """What a slice is promised, per UE while it is served."""
+    """The SLA of a slice in one cell, for each UE while it is served.
+
+    Raises: ValueError unless both values are positive.
+    """
 
     __pydantic_config__ = FORBID_UNKNOWN
 
     throughput_mbps: float
+    """Required throughput, phi* in the paper."""
     delay_ms: float
+    """Highest allowed delay, d* in the paper."""
 
     def __post_init__(self) -> None:
         require_positive("sla", throughput_mbps=self.throughput_mbps, delay_ms=self.delay_ms)
@@ -30,22 +36,29 @@ class SliceSla:
 
 @dataclass(frozen=True, kw_only=True)
 class SlaGroup:
-    """The promises of a kind of cell, one per slice."""
+    """The SLAs that a group of cells has in common."""
 
     __pydantic_config__ = FORBID_UNKNOWN
 
     name: str
+    """Name by which sites refer to the group."""
     slices: tuple[SliceSla, ...]
+    """One SLA per slice, in slice order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficSpec:
-    """Packets of one active UE: mean rate and mean size; the size's law does not matter."""
+    """The traffic of one active UE. The distribution of packet sizes does not matter.
+
+    Raises: ValueError unless both values are positive.
+    """
 
     __pydantic_config__ = FORBID_UNKNOWN
 
     rate_kbps: float
+    """Mean offered rate, kbit/s."""
     packet_kbit: float
+    """Mean packet size."""
 
     def __post_init__(self) -> None:
         require_positive("traffic", rate_kbps=self.rate_kbps, packet_kbit=self.packet_kbit)
@@ -53,149 +66,55 @@ class TrafficSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceSpec:
-    """A slice: its traffic and how many UEs it has per cell of the network, active or not."""
+    """A slice and its UEs.
+
+    Raises: ValueError unless there is at least one UE.
+    """
 
     __pydantic_config__ = FORBID_UNKNOWN
 
     name: str
+    """Name of the slice, unique in a scenario."""
     traffic: TrafficSpec
+    """Traffic of each of its active UEs."""
     users: int = 32
+    """Number of UEs per cell of the network, active or not, at least 1."""
 
     def __post_init__(self) -> None:
         require_positive(f"slice {self.name!r}", users=self.users)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MobilitySpec:
-    """Random direction: straight legs, each with a direction and a speed of its own.
-
-    UEs that are spread evenly stay so, on a torus and between reflecting walls.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    min_speed_kmh: float = 3.0
-    max_speed_kmh: float = 30.0
-    leg_steps: int = 16
-    """Length of a leg; UEs begin theirs at different steps."""
-    handover_hysteresis_db: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_speed_kmh <= self.max_speed_kmh:
-            raise ValueError(
-                "mobility: expected 0 <= min_speed_kmh <= max_speed_kmh, "
-                f"got {self.min_speed_kmh} and {self.max_speed_kmh}"
-            )
-        require_positive("mobility", leg_steps=self.leg_steps)
-        if not self.handover_hysteresis_db >= 0:
-            raise ValueError(
-                "mobility: handover_hysteresis_db must not be negative, "
-                f"got {self.handover_hysteresis_db}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndoorSpec:
-    """UEs inside buildings. Source of the values: TR 36.873, tables 6-1 and 7.2-1."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    share: float = 0.0
-    """Of all UEs."""
-    wall_db: float = 20.0
-    inside_db_per_m: float = 0.5
-    max_depth_m: float = 25.0
-    """UEs are evenly deep in their buildings, down to this."""
-    min_floors: int = 4
-    max_floors: int = 8
-    floor_height_m: float = 3.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"indoor: share must be in [0, 1], got {self.share}")
-        if not 1 <= self.min_floors <= self.max_floors:
-            raise ValueError(
-                "indoor: expected 1 <= min_floors <= max_floors, "
-                f"got {self.min_floors} and {self.max_floors}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RadioSpec:
-    """Carrier, propagation and receiver, the same for all cells."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    carrier_hz: float = 2.6e9
-    n_prbs: int = 100
-    prb_hz: float = 180e3
-    noise_figure_db: float = 9.0
-    environment: str = "winner_c2"
-    """Path loss, line of sight and shadowing: a name in `ENVIRONMENTS`."""
-    site_correlation: float = 0.5
-    """Correlation of two sites' shadowing at one place."""
-    antenna: SectorAntenna | ColumnAntenna = field(default_factory=SectorAntenna)
-    ue_height_m: float = 1.5
-    min_distance_m: float = 35.0
-    """Horizontal distance below which the path loss is that at this distance."""
-    map_resolution_m: float = 10.0
-    cells_kept: int = 16
-    """Strongest cells kept per map position in a network of more cells than this."""
-    link: Literal["shannon", "cqi"] = "shannon"
-    placement: Literal["contiguous", "random"] = "contiguous"
-    """Where a slice's PRBs lie: in a range, ranges in slice order; or anywhere."""
-    idle_load: float = 0.05
-    """What a cell without traffic still transmits, as a share of its PRBs."""
-
-    def __post_init__(self) -> None:
-        for name in _POSITIVE_RADIO:
-            require_positive("radio", **{name: getattr(self, name)})
-        for name in ("site_correlation", "idle_load"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"radio: {name} must be in [0, 1], got {getattr(self, name)}")
-        if self.environment not in ENVIRONMENTS:
-            raise ValueError(
-                f"radio: environment must be one of {', '.join(ENVIRONMENTS)}, "
-                f"got {self.environment!r}"
-            )
-
-    @property
-    def bandwidth_hz(self) -> float:
-        return self.n_prbs * self.prb_hz
-
-
-_POSITIVE_RADIO = (
-    "carrier_hz",
-    "n_prbs",
-    "prb_hz",
-    "ue_height_m",
-    "min_distance_m",
-    "map_resolution_m",
-    "cells_kept",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """All that a simulator needs but the seed.
+    """Everything that determines a simulation except its seeds.
 
-    Raises: ValueError, one line, for what makes no sense.
+    Raises: ValueError for settings that are out of range or contradict each other.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
 
     name: str
+    """Name of the scenario."""
     layout: HexagonalGrid | HexagonalCluster | SiteList
+    """Positions, masts and SLA groups of the sites."""
     slices: tuple[SliceSpec, ...]
+    """The slices, at least one; every cell has all of them."""
     sla_groups: tuple[SlaGroup, ...]
+    """The SLA groups that sites refer to."""
     radio: RadioSpec = field(default_factory=RadioSpec)
+    """Carrier, propagation and receivers."""
     indoor: IndoorSpec = field(default_factory=IndoorSpec)
+    """Indoor UEs."""
     mobility: MobilitySpec = field(default_factory=MobilitySpec)
+    """Movement and handover of UEs."""
     mask: SyntheticMask | TraceMask = field(default_factory=SyntheticMask)
+    """Share of UEs that are active, over time."""
     step_s: float = 1.0
+    """Length of a slicing interval."""
     neighbours_kept: int | Literal["all", "none"] = 6
-    """Whose load a cell is told: its most strongly coupled cells', everybody's, or nobody's."""
+    """The neighbours of a cell: its N most strongly coupled cells, all other cells, or none."""
     delay_cap_ms: float = 100.0
+    """Highest delay that KPIs report."""
 
     def __post_init__(self) -> None:
         where = f"scenario {self.name!r}"
@@ -204,57 +123,65 @@ class Scenario:
         require_positive(where, step_s=self.step_s, delay_cap_ms=self.delay_cap_ms)
         require_distinct(f"{where}, slices", [spec.name for spec in self.slices])
         require_distinct(f"{where}, sla_groups", [group.name for group in self.sla_groups])
-        _check_groups(where, self)
+        _check_sla_groups(where, self)
         kept = self.neighbours_kept
         if isinstance(kept, int) and kept < 1:
             raise ValueError(f"{where}: neighbours_kept must be 1 or more, 'all' or 'none'")
 
     @cached_property
     def sites(self) -> tuple[SiteSpec, ...]:
+        """The sites, in the order of their cells."""
         return self.layout.sites
 
     @property
-    def ground(self) -> Layout:
-        """The area that UEs move in."""
-        return self.layout.ground
+    def area(self) -> Area:
+        """The area in which UEs move."""
+        return self.layout.area
 
     @cached_property
     def cells(self) -> tuple[str, ...]:
-        """cell_1, cell_2 ...: the sectors of the sites, in order."""
+        """Names of the cells, cell_1, cell_2 ...: the sectors of the sites, in order."""
         n_cells = sum(len(site.mast.azimuths_deg) for site in self.sites)
         return tuple(f"cell_{k}" for k in range(1, n_cells + 1))
 
     @property
     def n_slices(self) -> int:
+        """Number of slices."""
         return len(self.slices)
 
     @cached_property
     def sla_throughput_mbps(self) -> Float[np.ndarray, "cell slice"]:
-        return self._promised("throughput_mbps")
+        """Required throughput, phi* in the paper. Read-only."""
+        return self._make_sla_table("throughput_mbps")
 
     @cached_property
     def sla_delay_ms(self) -> Float[np.ndarray, "cell slice"]:
-        return self._promised("delay_ms")
+        """Highest allowed delay, d* in the paper. Read-only."""
+        return self._make_sla_table("delay_ms")
 
     @cached_property
     def neighbours(self) -> Int[np.ndarray, "cell neighbour"]:
-        """Cells whose load each cell is told, strongest coupled first; -1 where there are fewer."""
-        from slicing_rllib.radio.neighbours import neighbours_of
+        """Indices of each cell's neighbours, most strongly coupled first; -1 fills short rows."""
+        match self.neighbours_kept:
+            case "none":
+                return np.zeros((len(self.cells), 0), np.int64)
+            case "all":
+                return list_all_neighbours(len(self.cells))
+            case kept:
+                return select_neighbours(self.sites, self.area, self.radio, kept)
 
-        return neighbours_of(self)
-
-    def _promised(self, what: str) -> Float[np.ndarray, "cell slice"]:
+    def _make_sla_table(self, field_name: str) -> Float[np.ndarray, "cell slice"]:
         rows = {
-            group.name: [getattr(sla, what) for sla in group.slices] for group in self.sla_groups
+            group.name: [getattr(sla, field_name) for sla in group.slices]
+            for group in self.sla_groups
         }
-        promised = np.array(
-            [rows[name] for site in self.sites for name in site.sla_groups], np.float64
-        )
-        promised.setflags(write=False)
-        return promised
+        groups = [name for site in self.sites for name in site.sla_groups]
+        table = np.array([rows[name] for name in groups], np.float64)
+        table.setflags(write=False)
+        return table
 
 
-def _check_groups(where: str, scenario: Scenario) -> None:
+def _check_sla_groups(where: str, scenario: Scenario) -> None:
     known = {group.name for group in scenario.sla_groups}
     for group in scenario.sla_groups:
         if len(group.slices) != len(scenario.slices):

@@ -1,4 +1,4 @@
-"""The downlink of a sliced network, one slicing interval a step."""
+"""The downlink of a sliced network, in steps of one slicing interval."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,36 +16,42 @@ from slicing_rllib.radio.interference import (
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.link import LINKS
 from slicing_rllib.radio.measurement import compute_kpis
-from slicing_rllib.radio.reception import Reception, reception_of
+from slicing_rllib.radio.reception import Reception, make_reception
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.users import Users
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
-NOBODY = -1.0
-"""A mask below every UE's quantile."""
+MASK_OF_OFF_CELL = -1.0
+"""Below the quantile of every UE, so that none of them is active."""
 
 
 class Simulator:
-    """Stands at a slot: its UEs are known, the split of its carriers is not yet.
+    """Simulates a network step by step.
 
-    `step` answers a split with the slot's KPIs and goes on to the next slot; `evaluate` only
-    answers. `seed` moves UEs and masks, `map_seed` (by default the same) draws the shadowing. Equal
-    seeds and splits give equal bits.
+    Before a step, its active UEs are known and the split of each cell's carrier is not. `step`
+    returns the KPIs under a split and continues with the next step; `evaluate` returns the same
+    KPIs and does not continue. Equal seeds and splits give bit-identical results.
+
+    Args:
+        scenario: the network.
+        seed: seed of UE movement and masks.
+        map_seed: seed of shadowing and line of sight; `seed` if it is None.
     """
 
     def __init__(self, scenario: Scenario, seed: int, *, map_seed: int | None = None) -> None:
         self.scenario = scenario
-        self.reception: Reception = reception_of(scenario, seed if map_seed is None else map_seed)
-        """The map as UEs hear it."""
+        self.reception: Reception = make_reception(scenario, seed if map_seed is None else map_seed)
+        """The map of link gains, and which cells are on the air."""
         self._link = LINKS[scenario.radio.link]
         self._rate_mbps = np.array([s.traffic.rate_kbps for s in scenario.slices]) / 1e3
         self._packet_kbit = np.array([s.traffic.packet_kbit for s in scenario.slices])
         self.phase: Int[np.ndarray, " cell"] = np.full(len(scenario.cells), int(Phase.CONTROLLED))
+        """The `Phase` of each cell."""
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        """Starts over with other movement and masks on the same map; phases stay."""
+        """Starts again with the movement and masks of `seed`; map and phases do not change."""
         scenario = self.scenario
         names = [spec.name for spec in scenario.slices]
         self._seed = seed
@@ -53,44 +59,48 @@ class Simulator:
         self._users = Users(scenario, seed)
         shape = len(scenario.cells), scenario.n_slices
         self._mean_inverse_rate = np.full(shape, 1e6 / scenario.radio.bandwidth_hz)
-        self.slot = 0
-        """Slots since the reset."""
-        self._received: Received | None = None
-        self._take_phases()
+        self.step_index = 0
+        """Index of the coming step: the number of steps since the reset."""
+        self._active_ues: Received | None = None
+        self._apply_phases()
         self.fixed_point: LoadFixedPoint | None = None
-        """How the fixed point of the last answer came about."""
+        """The load fixed point of the last call of `step` or `evaluate`."""
 
     def set_phase(self, cell: str | int, phase: Phase) -> None:
-        """Switches a cell off, to the default action or to control, from this slot on.
+        """Sets the phase of a cell, by name or index, from the coming step on.
 
         Raises: ValueError for an unknown cell.
         """
-        index = self._index(cell)
+        index = self._find_cell(cell)
         if self.phase[index] != phase:
             self.phase[index] = phase
-            self._take_phases()
+            self._apply_phases()
 
     def step(self, prb_ratio: PerSlice) -> StepKpis:
-        """KPIs of this slot under a split of each carrier; then moves on.
+        """KPIs of the coming step under a split of each carrier; then continues with the next step.
 
-        Raises: ValueError naming the cell whose split is not finite, negative or all zero.
+        `prb_ratio` are non-negative weights, which are scaled to a sum of 1 per cell.
+        Raises: ValueError with the first cell whose weights are not finite, negative or all zero.
         """
         kpis = self.evaluate(prb_ratio)
         self._mean_inverse_rate = np.where(
             kpis.users > 0, kpis.mean_inverse_rate, self._mean_inverse_rate
         )
-        self._users.move(self.slot)
-        self.slot += 1
-        self._received = None
+        self._users.move(self.step_index)
+        self.step_index += 1
+        self._active_ues = None
         return kpis
 
     def evaluate(self, prb_ratio: PerSlice, *, tolerance: float = TOLERANCE) -> StepKpis:
-        """What `step` would answer, loads fixed_point to a tolerance. Raises: as `step`."""
-        share = self.applied_ratio(prb_ratio)
-        received = self.received
-        self.fixed_point = self._solve_loads(share, self._likely(share), tolerance)
+        """KPIs that `step` would return, with loads up to `tolerance`.
+
+        Raises: ValueError, like `step`.
+        """
+        share = self.normalise_prb_ratio(prb_ratio)
+        active_ues = self.active_ues
+        self.fixed_point = self._solve_loads(share, self._predict_utilisation(share), tolerance)
         return compute_kpis(
-            received,
+            active_ues,
             self.fixed_point,
             share,
             self._rate_mbps,
@@ -101,26 +111,26 @@ class Simulator:
         )
 
     @property
-    def received(self) -> Received:
-        """The active UEs of this slot and what they receive of whom."""
-        if self._received is None:
-            self._received = self._receive()
-        return self._received
+    def active_ues(self) -> Received:
+        """The active UEs of the coming step, their serving cells and their link gains."""
+        if self._active_ues is None:
+            self._active_ues = self._find_active_ues()
+        return self._active_ues
 
     @property
     def demand_mbps(self) -> PerSlice:
-        """Traffic offered in this slot."""
-        return self.received.users * self._rate_mbps
+        """Traffic that is offered in the coming step."""
+        return self.active_ues.users * self._rate_mbps
 
     def serving_map(self) -> Int[np.ndarray, "row column"]:
-        """The cell that each place of the map would attach to."""
+        """The strongest cell on the air at each map position."""
         return self.reception.best_cell.reshape(self.reception.shape)
 
     def bracket(
         self, prb_ratio: PerSlice, tolerance: float = 1e-9
     ) -> tuple[LoadFixedPoint, LoadFixedPoint]:
-        """The fixed point from below (all idle) and from above (all full), which enclose it."""
-        share = self.applied_ratio(prb_ratio)
+        """Bounds of the load fixed point: iterated from all slices idle, and from all full."""
+        share = self.normalise_prb_ratio(prb_ratio)
         idle = np.zeros_like(share)
         return (
             self._solve_loads(share, idle, tolerance),
@@ -128,31 +138,36 @@ class Simulator:
         )
 
     def state(self) -> dict[str, Any]:
-        """All that a bit-exact continuation needs, as plain arrays and numbers."""
-        _ = self.received
+        """The state that a bit-identical continuation needs, as arrays and numbers."""
+        # Attaches the UEs first, so that `serving` is that of the coming step.
+        self._active_ues = self.active_ues
         return {
             "seed": self._seed,
-            "slot": self.slot,
+            "slot": self.step_index,
             "phase": self.phase.copy(),
-            "place": self._users.place.copy(),
+            "place": self._users.location.copy(),
             "velocity": self._users.velocity.copy(),
             "serving": self._users.serving.copy(),
             "mean_inverse_rate": self._mean_inverse_rate.copy(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues where `state` was taken, bit for bit, on a map of the same seed."""
+        """Continues from `state()` of a simulator with the same scenario and map, bit for bit."""
         self.reset(int(state["seed"]))
-        self.slot = int(state["slot"])
+        self.step_index = int(state["slot"])
         self.phase = np.array(state["phase"])
-        self._take_phases()
-        self._users.place = np.array(state["place"])
+        self._apply_phases()
+        self._users.location = np.array(state["place"])
         self._users.velocity = np.array(state["velocity"])
         self._users.serving = np.array(state["serving"])
         self._mean_inverse_rate = np.array(state["mean_inverse_rate"])
 
-    def applied_ratio(self, prb_ratio: PerSlice) -> PerSlice:
-        """Eq. (1): weights scaled to a sum of one; equal under default, zero when off."""
+    def normalise_prb_ratio(self, prb_ratio: PerSlice) -> PerSlice:
+        """The split that is applied: weights scaled to a sum of 1 per cell. Source: paper, eq. (1).
+
+        Cells under the default action get equal shares, and cells that are off get zeros.
+        Raises: ValueError, like `step`.
+        """
         share = np.array(prb_ratio, np.float64)
         shape = len(self.phase), len(self._rate_mbps)
         if share.shape != shape:
@@ -160,15 +175,15 @@ class Simulator:
         if not self._all_controlled:
             share[self.phase != Phase.CONTROLLED] = 1.0
         total = share.sum(axis=1, keepdims=True)
-        # A NaN fails both comparisons of its row's extremes.
+        # A NaN makes all of these comparisons false.
         if not (share.min() >= 0 and total.min() > 0 and total.max() < np.inf):
-            raise ValueError(self._refusal(share))
+            raise ValueError(self._describe_invalid_weights(share))
         share /= total
         if not self._all_controlled:
             share[self.phase == Phase.OFF] = 0.0
         return share
 
-    def _refusal(self, share: PerSlice) -> str:
+    def _describe_invalid_weights(self, share: PerSlice) -> str:
         total = share.sum(axis=1)
         row = int(np.argmin((share >= 0).all(axis=1) & np.isfinite(total) & (total > 0)))
         return (
@@ -176,32 +191,34 @@ class Simulator:
             f"with a positive sum, got {share[row].tolist()}"
         )
 
-    def _receive(self) -> Received:
-        """Attaches everyone and picks out who is active."""
+    def _find_active_ues(self) -> Received:
+        """Attaches all UEs to cells and selects those that the mask makes active."""
         users = self._users
         position = users.positions(self.reception.shape)
-        attached = self.reception.attach(position, users.serving)
-        users.serving = attached.serving
-        key = attached.serving * self.scenario.n_slices + users.slice_index
-        share = self._mask.at(self.slot)
+        attachment = self.reception.attach(position, users.serving)
+        users.serving = attachment.serving
+        key = attachment.serving * self.scenario.n_slices + users.slice_index
+        mask = self._mask.at_step(self.step_index)
         if not self._all_controlled:
-            share = np.where(self.phase[:, None] != Phase.OFF, share, NOBODY)
-        active = np.flatnonzero(users.quantile <= share.ravel().take(key))
-        active = self.reception.in_order(active, key)
-        signal, snr, pair = self.reception.listen(position.take(active), attached.rank.take(active))
+            mask = np.where(self.phase[:, None] != Phase.OFF, mask, MASK_OF_OFF_CELL)
+        active = np.flatnonzero(users.quantile <= mask.ravel().take(key))
+        active = self.reception.sort_for_lookup(active, key)
+        signal, snr, pair = self.reception.look_up_snr(
+            position.take(active), attachment.rank.take(active)
+        )
         if users.wall_gain is not None:
-            walls = users.wall_gain.take(active)
-            signal, snr = signal * walls, snr * walls[:, None]
+            wall_gain = users.wall_gain.take(active)
+            signal, snr = signal * wall_gain, snr * wall_gain[:, None]
         active_key = key.take(active)
-        count = np.bincount(active_key, minlength=share.size).astype(np.float64)
-        return Received(active_key, signal, snr, count.reshape(share.shape), pair)
+        count = np.bincount(active_key, minlength=mask.size).astype(np.float64)
+        return Received(active_key, signal, snr, count.reshape(mask.shape), pair)
 
     def _solve_loads(
         self, share: PerSlice, start: PerSlice, tolerance: float = TOLERANCE
     ) -> LoadFixedPoint:
         return solve_load_fixed_point(
-            self.received,
-            self._placement.interference(self.received, share),
+            self.active_ues,
+            self._placement.interference(self.active_ues, share),
             share,
             self._rate_mbps,
             self._link,
@@ -210,19 +227,19 @@ class Simulator:
             tolerance,
         )
 
-    def _likely(self, share: PerSlice) -> PerSlice:
-        """Utilisation if UEs' rates on average are what they were: where the iteration starts."""
-        required = self.received.users * self._rate_mbps * self._mean_inverse_rate
+    def _predict_utilisation(self, share: PerSlice) -> PerSlice:
+        """Utilisation at the mean rates of the last step, where the iteration starts."""
+        required = self.active_ues.users * self._rate_mbps * self._mean_inverse_rate
         return np.minimum(required / np.maximum(share, NARROWEST_SHARE), 1.0)
 
-    def _take_phases(self) -> None:
+    def _apply_phases(self) -> None:
         on = self.phase != Phase.OFF
         self._all_controlled = bool((self.phase == Phase.CONTROLLED).all())
-        self.reception.switch(on)
-        self._placement = self.reception.placement()
-        self._received = None
+        self.reception.switch_cells(on)
+        self._placement = self.reception.make_placement()
+        self._active_ues = None
 
-    def _index(self, cell: str | int) -> int:
+    def _find_cell(self, cell: str | int) -> int:
         cells = self.scenario.cells
         if isinstance(cell, str) and cell in cells:
             return cells.index(cell)

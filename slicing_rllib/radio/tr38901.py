@@ -1,12 +1,12 @@
-"""Path loss of 3GPP TR 38.901 (5G) and TR 36.873 (3D), as plain functions of arrays.
+"""Path loss of 3GPP TR 38.901 (5G) and TR 36.873 (3D channel model).
 
-Distances are 3D and in metres unless a name says otherwise, carriers in Hz, results in dB.
+Distances are three-dimensional and in metres unless a name says otherwise.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from slicing_rllib.radio.propagation import breakpoint_distance_m
 
@@ -16,11 +16,17 @@ Metres = float | Distances
 
 @dataclass(frozen=True, kw_only=True)
 class DualSlopeLos:
-    """Free-space-like up to the breakpoint, 40 dB a decade beyond. Source: TR 38.901, 7.4.1-1."""
+    """Line-of-sight loss that changes to 40 dB per decade at the breakpoint distance.
+
+    Source: TR 38.901, table 7.4.1-1.
+    """
 
     slope: float
+    """dB per decade of distance below the breakpoint."""
     offset_db: float
+    """Loss at 1 m and 1 GHz."""
     corner_slope: float
+    """dB per decade of d_BP^2 + (h_BS - h_UE)^2, which joins the two formulas at the breakpoint."""
 
     def los_db(
         self,
@@ -31,25 +37,30 @@ class DualSlopeLos:
         carrier_hz: float,
         environment_height_m: Metres = 1.0,
     ) -> Distances:
-        """Loss with line of sight; the breakpoint is in horizontal distance."""
+        """Path loss with line of sight; the breakpoint is a horizontal distance."""
         log_d = np.log10(distance_m)
         corner_m = breakpoint_distance_m(bs_height_m, ue_height_m, carrier_hz, environment_height_m)
         drop_m = bs_height_m - np.asarray(ue_height_m)
         carrier_db = 20 * np.log10(carrier_hz / 1e9)
-        near = self.slope * log_d + self.offset_db + carrier_db
+        near: Distances = self.slope * log_d + self.offset_db + carrier_db
         corner_db = self.corner_slope * np.log10(corner_m**2 + drop_m**2)
-        far = 40 * log_d + self.offset_db + carrier_db - corner_db
-        return np.where(distance_m**2 - drop_m**2 < corner_m**2, near, far)
+        far: Distances = 40 * log_d + self.offset_db + carrier_db - corner_db
+        is_near: Bool[np.ndarray, "*points"] = distance_m**2 - drop_m**2 < corner_m**2
+        return np.where(is_near, near, far)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tr38901(DualSlopeLos):
-    """UMa or UMi: NLOS is one slope, never below LOS. Source: TR 38.901, table 7.4.1-1."""
+    """UMa or UMi: one slope without line of sight. Source: TR 38.901, table 7.4.1-1."""
 
     nlos_slope: float
+    """dB per decade of distance without line of sight."""
     nlos_offset_db: float
+    """Loss without line of sight at 1 m and 1 GHz, for a UE height of 1.5 m."""
     nlos_carrier_slope: float
+    """dB per decade of carrier frequency without line of sight."""
     ue_height_slope: float
+    """Reduction of the loss without line of sight, dB per metre of UE height above 1.5 m."""
 
     def nlos_db(
         self,
@@ -60,7 +71,7 @@ class Tr38901(DualSlopeLos):
         carrier_hz: float,
         environment_height_m: Metres = 1.0,
     ) -> Distances:
-        """Loss without line of sight."""
+        """Path loss without line of sight, at least that with it."""
         los_db = self.los_db(
             distance_m,
             bs_height_m=bs_height_m,
@@ -79,10 +90,15 @@ class Tr38901(DualSlopeLos):
 
 @dataclass(frozen=True, kw_only=True)
 class Tr36873Uma(DualSlopeLos):
-    """3D-UMa: NLOS knows street width and building height. Source: TR 36.873, table 7.2-1."""
+    """3D-UMa: without line of sight, the loss depends on streets and buildings.
+
+    Source: TR 36.873, table 7.2-1.
+    """
 
     street_width_m: float = 20.0
+    """Mean width of the streets."""
     building_height_m: float = 20.0
+    """Mean height of the buildings."""
 
     def nlos_db(
         self,
@@ -93,7 +109,7 @@ class Tr36873Uma(DualSlopeLos):
         carrier_hz: float,
         environment_height_m: Metres = 1.0,
     ) -> Distances:
-        """Loss without line of sight, never below that with it."""
+        """Path loss without line of sight, at least that with it."""
         los_db = self.los_db(
             distance_m,
             bs_height_m=bs_height_m,

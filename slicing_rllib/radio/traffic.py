@@ -1,4 +1,4 @@
-"""Traffic masks: what share of each slice's UEs is active, step by step."""
+"""Traffic masks: the share of each slice's UEs that is active in each step."""
 
 import csv
 import math
@@ -10,45 +10,60 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.random_streams import Stream, generator
+from slicing_rllib.radio.checks import FORBID_UNKNOWN
+from slicing_rllib.radio.random_streams import Stream, make_generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
 BLOCK_STEPS = 64
-"""Steps whose masks are computed together: one call for many small arrays."""
+"""Number of steps whose masks are computed in one call, which is faster than step by step."""
 
 
 @runtime_checkable
 class Mask(Protocol):
-    """Share of UEs that are active, per cell and slice, in [0, 1]."""
+    """The mask of one network."""
 
-    def at(self, step: int) -> PerSlice: ...
+    def at_step(self, step: int) -> PerSlice:
+        """Share of UEs that are active in a step, in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticMask:
-    """One diurnal wave that all slices share, and a ripple of each slice's own.
+    """A diurnal wave that all slices share, and a faster wave (ripple) of each slice's own.
 
-    Raises: ValueError unless 0 <= low <= high <= 1 and the rest is not negative.
+    The mask of a slice in a cell is level * (low + (high - low) * wave + ripple), clipped to
+    [0, 1]. The phases of the waves are random.
+
+    Raises: ValueError unless 0 <= low <= high <= 1, periods are positive, and amplitudes, spread
+    and levels are not negative.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = FORBID_UNKNOWN
 
     kind: Literal["synthetic"] = "synthetic"
+    """Distinguishes the two kinds of mask in YAML."""
     low: float = 0.15
+    """Lowest share of active UEs, without ripple."""
     high: float = 0.74
+    """Highest share of active UEs, without ripple."""
     period_steps: float = 200.0
+    """Period of the diurnal wave."""
     ripple: float = 0.0
-    """Amplitude of each slice's own wave, in mask units."""
+    """Amplitude of each slice's own wave, as a share of UEs."""
     ripple_period_steps: float = 40.0
+    """Typical period of the slices' own waves: each is 0.8 to 1.33 times this."""
     cell_spread: float = 0.0
-    """How far, in periods, cells' common waves are apart at most; 0: one wave for all cells."""
+    """Largest random phase difference between the diurnal waves of cells, in periods.
+
+    0 gives all cells the same wave.
+    """
     cells_ripple_apart: bool = False
     """Whether a slice's ripple differs from cell to cell."""
     cell_levels: tuple[float, ...] = (1.0,)
-    """Factors on the mask, given to cells in turn: some places are busier than others."""
+    """Factors on the mask, assigned to the cells in turn."""
     cell_turns: tuple[float, ...] = (0.0,)
-    """How far, in periods, cells' common waves come early, given to cells in turn."""
+    """Phase lead of a cell's diurnal wave in periods, assigned to the cells in turn."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high <= 1:
@@ -67,18 +82,19 @@ class SyntheticMask:
             raise ValueError(f"mask: cell_levels must not be negative, got {self.cell_levels}")
 
     def bound(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
-        """The mask of a network; phases are drawn once per seed."""
-        draws = np.stack(
-            [generator(seed, Stream.MASK, k).random((4, len(slices))) for k in range(len(cells))]
-        )
+        """The mask of a network with these cells and slices; `seed` determines the phases."""
+        generators = [make_generator(seed, Stream.MASK, k) for k in range(len(cells))]
+        draws = np.stack([rng.random((4, len(slices))) for rng in generators])
         ripples = draws if self.cells_ripple_apart else np.broadcast_to(draws[0], draws.shape)
         wave_turns = draws[0, 3, 0] + self.cell_spread * draws[:, 2, :1]
         wave_turns += np.resize(self.cell_turns, (len(cells), 1))
         levels = np.resize(self.cell_levels, (len(cells), 1))
-        return _Waves(self, wave_turns, ripples[:, :2], levels)
+        return _SyntheticNetworkMask(self, wave_turns, ripples[:, :2], levels)
 
 
-class _Waves:
+class _SyntheticNetworkMask:
+    """The mask of one network; turns are phases in periods."""
+
     def __init__(
         self,
         spec: SyntheticMask,
@@ -90,57 +106,65 @@ class _Waves:
         self._level = level
         self._wave_rad = 2 * np.pi * wave_turns
         self._ripple_rad = 2 * np.pi * ripple_turns[:, 0]
-        # Slices' ripples drift apart, so that no combination of them comes back every period.
-        self._ripple_pace = 2 * np.pi * (0.75 + 0.5 * ripple_turns[:, 1]) / spec.ripple_period_steps
+        # Ripple periods differ between slices, so that no combination of them repeats every period.
+        self._ripple_rad_per_step = (
+            2 * np.pi * (0.75 + 0.5 * ripple_turns[:, 1]) / spec.ripple_period_steps
+        )
         self._block: tuple[int, Float[np.ndarray, "step cell slice"]] = (-1, np.zeros((0, 0, 0)))
 
-    def at(self, step: int) -> PerSlice:
+    def at_step(self, step: int) -> PerSlice:
         number, row = divmod(step, BLOCK_STEPS)
         if self._block[0] != number:
             steps = np.arange(number * BLOCK_STEPS, (number + 1) * BLOCK_STEPS)
-            self._block = number, self._shares(steps[:, None, None])
+            self._block = number, self._compute_shares(steps[:, None, None])
         return self._block[1][row]
 
-    def _shares(self, step: Int[np.ndarray, "step 1 1"]) -> Float[np.ndarray, "step cell slice"]:
+    def _compute_shares(
+        self, step: Int[np.ndarray, "step 1 1"]
+    ) -> Float[np.ndarray, "step cell slice"]:
         spec = self._spec
         wave = 0.5 + 0.5 * np.sin(2 * np.pi * step / spec.period_steps + self._wave_rad)
-        ripple = spec.ripple * np.sin(self._ripple_pace * step + self._ripple_rad)
+        ripple = spec.ripple * np.sin(self._ripple_rad_per_step * step + self._ripple_rad)
         common = spec.low + (spec.high - spec.low) * wave
         return np.clip(self._level * (common + ripple), 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceMask:
-    """A CSV file: a column per slice (all cells alike) or per cell and slice (`cell_1.voice`).
+    """A mask from a CSV file with a header and one row per step.
 
-    A row is a step; after the last row comes the first. A column `step` is not read.
+    Columns are named after slices (`voice`: the same for all cells) or after cells and slices
+    (`cell_1.voice`). Values are shares of active UEs in [0, 1]. The first row follows the last. A
+    column `step` is ignored.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = FORBID_UNKNOWN
 
     kind: Literal["csv"] = "csv"
+    """Distinguishes the two kinds of mask in YAML."""
     path: str
+    """Path of the CSV file."""
 
     def bound(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
-        """The mask of a network; a trace draws nothing.
+        """The mask of a network with these cells and slices; `seed` has no effect.
 
-        Raises: ValueError naming file, line and column of what cannot be used.
+        Raises: ValueError with file, line and column of an invalid value.
         """
-        header, rows = _table(Path(self.path))
-        columns = _columns(self.path, header, cells, slices)
-        return _Trace(rows[:, columns])
+        header, rows = _read_table(Path(self.path))
+        columns = _match_columns(self.path, header, cells, slices)
+        return _TraceNetworkMask(rows[:, columns])
 
 
-class _Trace:
+class _TraceNetworkMask:
     def __init__(self, rows: Float[np.ndarray, "step cell slice"]) -> None:
         self._rows = rows
 
-    def at(self, step: int) -> PerSlice:
+    def at_step(self, step: int) -> PerSlice:
         return self._rows[step % len(self._rows)]
 
 
-def _table(path: Path) -> tuple[list[str], Float[np.ndarray, "step column"]]:
-    """Header and values of a trace; a `step` column reads as zero."""
+def _read_table(path: Path) -> tuple[list[str], Float[np.ndarray, "step column"]]:
+    """Header and values of a trace; the values of a column `step` are zero."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
@@ -150,23 +174,25 @@ def _table(path: Path) -> tuple[list[str], Float[np.ndarray, "step column"]]:
         raise ValueError(f"mask trace {path}: expected a header and at least one row")
     header = [name.strip() for name in lines[0]]
     rows = [
-        _row(path, number, header, line) for number, line in enumerate(lines[1:], start=2) if line
+        _parse_row(path, number, header, line)
+        for number, line in enumerate(lines[1:], start=2)
+        if line
     ]
     return header, np.array(rows)
 
 
-def _row(path: Path, number: int, header: Sequence[str], line: Sequence[str]) -> list[float]:
+def _parse_row(path: Path, number: int, header: Sequence[str], line: Sequence[str]) -> list[float]:
     if len(line) != len(header):
         raise ValueError(
             f"mask trace {path}, line {number}: expected {len(header)} values, got {len(line)}"
         )
     return [
-        0.0 if name == "step" else _share(f"{path}, line {number}, column {name}", text)
+        0.0 if name == "step" else _parse_share(f"{path}, line {number}, column {name}", text)
         for name, text in zip(header, line, strict=True)
     ]
 
 
-def _share(where: str, text: str) -> float:
+def _parse_share(where: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -176,18 +202,21 @@ def _share(where: str, text: str) -> float:
     return value
 
 
-def _columns(
+def _match_columns(
     path: str, header: Sequence[str], cells: Sequence[str], slices: Sequence[str]
 ) -> list[list[int]]:
-    """Which column holds each cell's slices: by cell if any column names a cell, else shared."""
+    """Index of the column of each slice in each cell.
+
+    If any column names a cell, all columns must; otherwise all cells use the slices' columns.
+    """
     by_cell = any("." in name for name in header)
-    place = {name: column for column, name in enumerate(header)}
+    index = {name: column for column, name in enumerate(header)}
     names = [[f"{cell}.{name}" if by_cell else name for name in slices] for cell in cells]
     known = {name for row in names for name in row} | {"step"}
     for name in header:
         if name not in known:
             raise ValueError(f"mask trace {path}, line 1: unknown column {name!r}")
     for name in (name for row in names for name in row):
-        if name not in place:
+        if name not in index:
             raise ValueError(f"mask trace {path}, line 1: expected a column {name!r}")
-    return [[place[name] for name in row] for row in names]
+    return [[index[name] for name in row] for row in names]

@@ -1,4 +1,4 @@
-"""A network of the paper's kind, seen at one step."""
+"""The scenario `paper`, an environment of it, and what policies know at its first step."""
 
 import pytest
 

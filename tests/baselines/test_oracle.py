@@ -1,4 +1,4 @@
-"""The oracle is optimal against the interference it answers, and looking changes nothing."""
+"""The oracle is a best response at given interference, and it does not change the simulator."""
 
 import numpy as np
 import pytest
@@ -11,23 +11,23 @@ from slicing_rllib.radio.queueing import served_share
 
 
 def test_no_random_split_beats_the_best_response(view, scenario):
-    """Rates as realised under equal shares; 200 random splits of every cell."""
+    """At the rates under the first step's shares, against 200 random splits of every cell."""
     kpis = view.kpis
     needed = needed_service(kpis, scenario)
 
-    def worst(split):
+    def compute_level(split):
         served = served_share(split, kpis.required_share)
         return np.where(needed > 0, served / np.maximum(needed, 1e-12), 1.0).min(axis=1).clip(max=1)
 
-    best = worst(best_response(kpis, scenario))
+    best = compute_level(best_response(kpis, scenario))
 
-    for _ in range(200):
-        split = np.random.default_rng(_).dirichlet(np.ones(4), len(best))
-        assert (worst(split) <= best + 1e-9).all()
+    for seed in range(200):
+        split = np.random.default_rng(seed).dirichlet(np.ones(4), len(best))
+        assert (compute_level(split) <= best + 1e-9).all()
 
 
-def test_needed_service_is_where_the_reward_becomes_one(view, scenario):
-    """KPIs of a cell meet both requirements exactly where served share >= needed share."""
+def test_the_reward_is_one_if_and_only_if_all_slices_have_their_needed_service(view, scenario):
+    """Cells meet their SLA exactly where served share >= needed share in all slices."""
     kpis = view.kpis
     served = served_share(kpis.prb_ratio, kpis.required_share)
     enough = (served >= needed_service(kpis, scenario)).all(axis=1)
@@ -39,7 +39,7 @@ def test_needed_service_is_where_the_reward_becomes_one(view, scenario):
     assert 0 < enough.sum() + (~enough).sum() == 12
 
 
-def test_looking_ahead_changes_nothing(view, scenario):
+def test_the_oracle_does_not_change_the_simulator(view, scenario):
     before = view.simulator.evaluate(view.kpis.prb_ratio)
     Oracle(scenario).prb_ratio(view)
     after = view.simulator.evaluate(view.kpis.prb_ratio)
@@ -47,29 +47,29 @@ def test_looking_ahead_changes_nothing(view, scenario):
     assert np.array_equal(before.throughput_mbps, after.throughput_mbps)
 
 
-def test_the_oracle_stands_at_a_nash_point(env, scenario):
-    """On steps where rounds solve_load_fixed_point, no cell gains by moving alone."""
+def test_the_oracle_is_at_a_nash_equilibrium_in_most_steps(env, scenario):
+    """In at least 8 of 10 steps, no cell's best response differs from its split."""
     columns = env.reset_columns()
-    fixed_point = 0
+    equilibria = 0
     for _ in range(10):
         view = DecisionView(columns.obs, env.kpis, env.simulator)
         split = Oracle(scenario).prb_ratio(view)
-        moved = np.abs(best_response(env.simulator.evaluate(split), scenario) - split).max()
-        fixed_point += moved < 5e-3
+        change = np.abs(best_response(env.simulator.evaluate(split), scenario) - split).max()
+        equilibria += change < 5e-3
         columns = env.step_columns(split.astype(np.float32))
 
-    assert fixed_point >= 8
+    assert equilibria >= 8
 
 
 @pytest.mark.parametrize("policy", [OracleO1, Oracle])
 def test_the_oracle_beats_equal_share(policy, env, scenario):
     rewards = {}
-    for name, player in (("oracle", policy(scenario)), ("equal", Equal())):
+    for name, decider in (("oracle", policy(scenario)), ("equal", Equal())):
         columns = env.reset_columns(5)
         total = 0.0
         for _ in range(20):
             view = DecisionView(columns.obs, env.kpis, env.simulator)
-            columns = env.step_columns(player.prb_ratio(view).astype(np.float32))
+            columns = env.step_columns(decider.prb_ratio(view).astype(np.float32))
             total += columns.reward.mean()
         rewards[name] = total
 

@@ -1,4 +1,4 @@
-"""A cell comes up in three phases."""
+"""The phases of a new cell."""
 
 import pytest
 
@@ -16,12 +16,12 @@ from slicing_rllib.radio import Phase
         (9, Phase.CONTROLLED),
     ],
 )
-def test_phases_follow_one_another(step, phase):
+def test_the_phase_at_a_step(step, phase):
     deployment = Deployment(cell="cell_1", off_until=5, default_action_until=9)
 
     assert deployment.phase_at(step) == phase
 
 
-def test_phases_out_of_order_are_refused():
+def test_phases_out_of_order_raise_an_error():
     with pytest.raises(ValueError, match="deployment of cell_1: expected 0 <= off_until"):
         Deployment(cell="cell_1", off_until=5, default_action_until=4)

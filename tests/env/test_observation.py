@@ -10,23 +10,23 @@ LOAD = np.array([[0.9], [0.2], [0.6]])
 
 @pytest.mark.equation(5)
 def test_the_message_is_the_mean_load_of_the_neighbours():
-    """Two neighbours at loads .2 and .6: the message says .4. One neighbour: its load."""
+    """Loads of .2 and .6 give a message of .4; one neighbour gives its load, none gives 0."""
     message = MeanLoad(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
 
     assert message == pytest.approx(np.array([[0.4], [0.9], [0.0]]))
 
 
-def test_per_neighbour_keeps_each_load_apart():
+def test_per_neighbour_lists_the_load_of_each_neighbour():
     message = PerNeighbour(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
 
     assert message == pytest.approx(np.array([[0.2, 0.6], [0.9, 0.0], [0.0, 0.0]]))
 
 
-def test_all_cells_tell_everybody_everything():
+def test_all_cells_gives_every_cell_the_loads_of_all_cells():
     assert AllCells(3)(LOAD) == pytest.approx(np.tile([0.9, 0.2, 0.6], (3, 1)))
 
 
-def test_the_layout_covers_the_observation_once():
+def test_the_layout_covers_each_value_of_an_observation_once():
     layout = ObservationLayout(n_slices=4, message_width=4)
     parts = [layout.throughput, layout.load, layout.users, layout.message]
 

@@ -1,4 +1,4 @@
-"""Eq. (2) and satisfaction, with numbers to redo in the head."""
+"""The reward of eq. (2) and satisfaction, with values by hand."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from slicing_rllib.env.reward import satisfaction, slice_reward
 
 
 @pytest.mark.equation(2)
-def test_the_worst_slice_makes_the_reward():
-    """3 of 4 Mbit/s, and 2.5 ms where 2 ms are allowed: .75 and .8, so .75."""
+def test_the_worst_slice_determines_the_reward():
+    """3 of 4 Mbit/s give .75; 2.5 ms where 2 ms are allowed give .8; the minimum is .75."""
     reward = slice_reward(
         np.array([3.0, 9.0]), np.array([1.0, 2.5]), np.array([4.0, 3.0]), np.array([3.0, 2.0])
     )
@@ -19,7 +19,7 @@ def test_the_worst_slice_makes_the_reward():
 
 
 @pytest.mark.equation(2)
-def test_delay_counts_inversely():
+def test_the_reward_is_inversely_proportional_to_delay():
     """Twice the allowed delay halves the reward."""
     reward = slice_reward(np.array([9.0]), np.array([4.0]), np.array([1.0]), np.array([2.0]))
 
@@ -27,13 +27,13 @@ def test_delay_counts_inversely():
 
 
 @pytest.mark.equation(2)
-def test_more_than_required_earns_nothing():
+def test_more_than_the_sla_gives_no_additional_reward():
     assert slice_reward(
         np.array([[40.0]]), np.array([[0.1]]), np.array([[4.0]]), np.array([[3.0]])
     ) == pytest.approx([1.0])
 
 
-def test_a_slice_without_delay_is_prompt():
+def test_a_delay_of_zero_meets_every_sla():
     assert slice_reward(
         np.array([2.0]), np.array([0.0]), np.array([1.0]), np.array([1.0])
     ) == pytest.approx(1.0)
@@ -44,7 +44,7 @@ def test_a_slice_without_delay_is_prompt():
     st.lists(st.floats(0.01, 100), min_size=4, max_size=4),
 )
 def test_reward_never_exceeds_satisfaction(throughput, delay):
-    """Satisfaction forgives delay, so it bounds the reward from above."""
+    """Satisfaction ignores delay and is therefore an upper bound."""
     phi, sla = np.array(throughput), np.array([4.0, 3.0, 2.0, 1.0])
 
     reward = slice_reward(phi, np.array(delay), sla, np.ones(4))

@@ -1,4 +1,4 @@
-"""The environment's contract, its phases and its complaints."""
+"""The environment: PettingZoo's API, rewards, phases of cells, state and errors."""
 
 import numpy as np
 import pytest
@@ -20,20 +20,20 @@ def env(scenario):
     return env
 
 
-def equal(env):
+def equal_split(env):
     return np.full((len(env.cells), env.action_size), 0.25, np.float32)
 
 
-def test_pettingzoo_finds_nothing_to_complain_about(env):
-    """Warnings are errors here."""
+def test_pettingzoos_api_test_passes_without_warnings(env):
+    """Pytest is configured to treat warnings as errors."""
     parallel_api_test(env, num_cycles=100)
 
 
-def test_equal_seeds_give_equal_runs(scenario):
+def test_pettingzoos_seed_test_passes(scenario):
     parallel_seed_test(lambda: SlicingEnv(scenario, episode_steps=20), num_cycles=50)
 
 
-def test_an_observation_has_sixteen_numbers(env):
+def test_an_observation_has_sixteen_values(env):
     obs, infos = env.reset(seed=1)
 
     assert {o.shape for o in obs.values()} == {(16,)}
@@ -44,12 +44,12 @@ def test_an_observation_has_sixteen_numbers(env):
 @pytest.mark.parametrize(
     ("message", "size"), [("none", 12), ("mean_load", 16), ("per_neighbour", 36), ("all_cells", 60)]
 )
-def test_messages_widen_the_observation(scenario, message, size):
-    """Four slices; six neighbours; twelve cells."""
+def test_the_message_determines_the_length_of_an_observation(scenario, message, size):
+    """The scenario has four slices, six neighbours per cell and twelve cells."""
     assert SlicingEnv(scenario, message=message).obs_size == size
 
 
-def test_rewards_are_those_of_the_kpis(env, scenario):
+def test_rewards_follow_from_the_kpis(env, scenario):
     _, rewards, *_ = env.step({cell: np.array([4, 3, 2, 1]) for cell in env.agents})
     kpis = env.kpis
     expected = slice_reward(
@@ -61,16 +61,16 @@ def test_rewards_are_those_of_the_kpis(env, scenario):
 
 
 @pytest.mark.equation(1)
-def test_weights_are_scaled_onto_the_carrier(env):
-    """Weights 1, 1, 2 and 4: an eighth, an eighth, a quarter and a half."""
+def test_weights_are_scaled_to_a_sum_of_one(env):
+    """Weights of 1, 1, 2 and 4 give an eighth, an eighth, a quarter and a half."""
     env.step({cell: np.array([1, 1, 2, 4]) for cell in env.agents})
 
     assert env.kpis.prb_ratio == pytest.approx(np.tile([0.125, 0.125, 0.25, 0.5], (12, 1)))
 
 
-def test_all_are_truncated_after_the_episode_and_the_network_goes_on(env):
+def test_all_cells_are_truncated_after_an_episode_and_the_network_continues(env):
     for _ in range(20):
-        columns = env.step_columns(equal(env))
+        columns = env.step_columns(equal_split(env))
     again = env.reset_columns()
 
     assert columns.truncated.all()
@@ -79,8 +79,8 @@ def test_all_are_truncated_after_the_episode_and_the_network_goes_on(env):
     assert not again.truncated.any()
 
 
-def test_a_cell_comes_up_while_the_network_runs(scenario):
-    """Off for two steps, then two under the default action, then its own policy decides."""
+def test_a_deployed_cell_joins_a_running_network(scenario):
+    """It is off for two steps, under the default action for two, and then controlled."""
     late = Deployment(cell="cell_3", off_until=2, default_action_until=4)
     env = SlicingEnv(scenario, deployments=[late])
     obs, _ = env.reset(seed=0)
@@ -96,7 +96,7 @@ def test_a_cell_comes_up_while_the_network_runs(scenario):
     assert env.agents == list(env.cells)
 
 
-def test_users_of_a_cell_that_goes_off_are_served_elsewhere(env):
+def test_ues_of_a_cell_that_goes_off_attach_to_other_cells(env):
     users = env.kpis.users.sum()
     env.set_phase("cell_3", Phase.OFF)
     env.step({cell: np.ones(4) for cell in env.agents})
@@ -105,7 +105,7 @@ def test_users_of_a_cell_that_goes_off_are_served_elsewhere(env):
     assert env.kpis.users.sum() == pytest.approx(users, rel=0.2)
 
 
-def test_a_cell_that_goes_off_is_truncated_and_leaves(scenario):
+def test_a_cell_that_goes_off_is_truncated_and_no_longer_an_agent(scenario):
     env = SlicingEnv(scenario, default_seed=0)
     env.reset(seed=0)
     env.set_phase("cell_3", Phase.OFF)
@@ -116,20 +116,20 @@ def test_a_cell_that_goes_off_is_truncated_and_leaves(scenario):
     assert not any(terminated.values())
 
 
-def test_restored_it_goes_on_bit_for_bit(env, scenario):
+def test_a_restored_environment_continues_bit_for_bit(env, scenario):
     for _ in range(3):
-        env.step_columns(equal(env))
+        env.step_columns(equal_split(env))
     state = env.state()
-    first = [env.step_columns(equal(env)) for _ in range(5)]
+    first = [env.step_columns(equal_split(env)) for _ in range(5)]
     other = SlicingEnv(scenario, episode_steps=20)
     other.restore(state)
-    second = [other.step_columns(equal(env)) for _ in range(5)]
+    second = [other.step_columns(equal_split(env)) for _ in range(5)]
 
     for one, two in zip(first, second, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_dicts_and_columns_say_the_same(scenario):
+def test_dicts_and_columns_have_the_same_values(scenario):
     rng = np.random.default_rng(0)
     by_dict, by_column = (SlicingEnv(scenario) for _ in range(2))
     by_dict.reset(seed=2)
@@ -143,7 +143,7 @@ def test_dicts_and_columns_say_the_same(scenario):
         assert list(rewards.values()) == columns.reward.tolist()
 
 
-def test_the_picture_is_a_picture(scenario):
+def test_render_returns_an_rgb_picture_with_several_colours(scenario):
     env = SlicingEnv(scenario, render_mode="rgb_array", default_seed=0)
     env.reset(seed=0)
     picture = env.render()
@@ -156,7 +156,7 @@ def test_the_picture_is_a_picture(scenario):
 
 
 @pytest.mark.parametrize(
-    ("actions", "complaint"),
+    ("actions", "message"),
     [
         ({"cell_99": np.ones(4)}, "action: expected one of cell_1 to cell_12, got 'cell_99'"),
         ({"cell_1": np.ones(3)}, "action of cell_1: expected 4 weights"),
@@ -167,18 +167,18 @@ def test_the_picture_is_a_picture(scenario):
         ),
     ],
 )
-def test_a_bad_action_is_one_clear_error(env, actions, complaint):
-    fine = {cell: np.ones(4) for cell in env.agents}
-    with pytest.raises(ValueError, match=complaint):
-        env.step(fine | actions)
+def test_an_invalid_action_raises_an_error_with_its_cell(env, actions, message):
+    valid = {cell: np.ones(4) for cell in env.agents}
+    with pytest.raises(ValueError, match=message):
+        env.step(valid | actions)
 
 
-def test_a_missing_action_names_its_cell(env):
+def test_a_missing_action_raises_an_error_with_its_cell(env):
     with pytest.raises(ValueError, match="action of cell_2: missing"):
         env.step({"cell_1": np.ones(4)})
 
 
-def test_what_cannot_be_built_is_refused(scenario):
+def test_invalid_settings_raise_an_error(scenario):
     with pytest.raises(ValueError, match="message: expected one of none"):
         SlicingEnv(scenario, message="shout")
     with pytest.raises(ValueError, match="episode_steps: expected at least 1"):

@@ -1,4 +1,4 @@
-"""Networks to look at."""
+"""Scenarios and simulators that several tests use."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def simulator(paper) -> Simulator:
 
 @pytest.fixture(scope="session")
 def busy(paper) -> Scenario:
-    """Every UE active, all the time."""
+    """The scenario `paper` with every UE active in every step."""
     return replace(paper, name="busy", mask=SyntheticMask(low=1.0, high=1.0))
 
 

@@ -1,4 +1,4 @@
-"""Scenarios by name are what their descriptions say."""
+"""The built-in scenarios have the properties that their docstrings state."""
 
 import numpy as np
 import pytest
@@ -7,20 +7,20 @@ from slicing_rllib.radio import BUILT_IN, Simulator, built_in
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_built_in_scenario_bears_its_name(name):
+def test_a_built_in_scenario_has_the_name_under_which_it_is_found(name):
     assert built_in(name).name == name
 
 
-def test_an_unknown_name_is_answered_with_those_there_are():
+def test_an_unknown_name_raises_an_error_that_lists_the_known_names():
     with pytest.raises(ValueError, match=r"expected one of paper, mixed, .* got 'papre'"):
         built_in("papre")
 
 
-def test_in_mixed_the_sla_does_not_tell_how_busy_or_when_a_cell_is():
+def test_in_mixed_the_sla_group_does_not_determine_load_or_busy_hour():
     scenario = built_in("mixed")
     group = np.array([name for site in scenario.sites for name in site.sla_groups])
-    level, turn = (np.array(column) for column in (scenario.mask.cell_levels,
-                                                   scenario.mask.cell_turns))  # fmt: skip
+    level = np.array(scenario.mask.cell_levels)
+    turn = np.array(scenario.mask.cell_turns)
     assert len(level) == len(turn) == len(group) == len(scenario.cells)
     for name in "ABC":
         own = group == name
@@ -31,14 +31,14 @@ def test_in_mixed_the_sla_does_not_tell_how_busy_or_when_a_cell_is():
         assert (nearest <= 0.15).all()
 
 
-def test_in_mixed_no_two_cells_are_alike():
-    """Traffic per cell, size of the area served, and rates differ over a day."""
+def test_in_mixed_cells_differ_in_traffic_area_and_rates():
+    """Some pairs of cells have opposite daily traffic, others nearly the same."""
     simulator = Simulator(built_in("mixed"), 0, map_seed=0)
     area = np.bincount(simulator.serving_map().ravel(), minlength=12)
     assert area.max() > 2 * area.min()
     users = np.array([simulator.step(np.ones((12, 4))).users.sum(axis=1) for _ in range(200)])
-    alike = np.corrcoef(users.T)[np.triu_indices(12, 1)]
-    assert alike.min() < -0.3
-    assert alike.max() > 0.5
+    correlation = np.corrcoef(users.T)[np.triu_indices(12, 1)]
+    assert correlation.min() < -0.3
+    assert correlation.max() > 0.5
     rates = simulator.step(np.ones((12, 4))).mean_rate_mbps.mean(axis=1)
     assert np.ptp(rates) > 5

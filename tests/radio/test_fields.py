@@ -1,19 +1,19 @@
-"""Gaussian fields: unit variance, and correlated as asked."""
+"""Gaussian fields have unit variance and the requested correlation."""
 
 import numpy as np
 import pytest
 
+from slicing_rllib.radio.area import Area
 from slicing_rllib.radio.fields import FieldSampler
-from slicing_rllib.radio.layout import Layout
 
-TORUS = Layout(origin_m=(0.0, 0.0), edges_m=((1000.0, 0.0), (500.0, 866.0)), wraps=True)
-BOX = Layout(origin_m=(0.0, 0.0), edges_m=((1000.0, 0.0), (0.0, 800.0)), wraps=False)
+TORUS = Area(origin_m=(0.0, 0.0), edges_m=((1000.0, 0.0), (500.0, 866.0)), wraps=True)
+BOX = Area(origin_m=(0.0, 0.0), edges_m=((1000.0, 0.0), (0.0, 800.0)), wraps=False)
 
 
-@pytest.mark.parametrize("ground", [TORUS, BOX], ids=["torus", "box"])
-def test_a_field_falls_to_1_over_e_at_its_correlation_distance(ground):
-    shape = ground.grid_shape(10.0)
-    sampler = FieldSampler(ground, shape, 50.0)
+@pytest.mark.parametrize("area", [TORUS, BOX], ids=["torus", "box"])
+def test_correlation_is_1_over_e_at_the_correlation_distance(area):
+    shape = area.grid_shape(10.0)
+    sampler = FieldSampler(area, shape, 50.0)
     fields = np.stack([sampler.draw(np.random.default_rng(seed)) for seed in range(60)])
 
     assert fields.shape[1:] == shape
@@ -22,8 +22,8 @@ def test_a_field_falls_to_1_over_e_at_its_correlation_distance(ground):
     assert nearby == pytest.approx(np.exp(-1), abs=0.05)
 
 
-def test_opposite_edges_are_one_on_a_torus_and_strangers_between_walls():
-    for ground, expected in ((TORUS, np.exp(-10 / 50)), (BOX, 0.0)):
-        sampler = FieldSampler(ground, ground.grid_shape(10.0), 50.0)
+def test_opposite_edges_are_correlated_on_a_torus_and_uncorrelated_between_walls():
+    for area, expected in ((TORUS, np.exp(-10 / 50)), (BOX, 0.0)):
+        sampler = FieldSampler(area, area.grid_shape(10.0), 50.0)
         fields = np.stack([sampler.draw(np.random.default_rng(seed)) for seed in range(60)])
         assert (fields[:, 0] * fields[:, -1]).mean() == pytest.approx(expected, abs=0.06)

@@ -1,4 +1,4 @@
-"""Networks of any size: the strongest cells stand for all, and nothing grows with their square."""
+"""Large networks: keeping only the strongest cells preserves results, and memory grows linearly."""
 
 import tracemalloc
 from dataclasses import replace
@@ -16,11 +16,11 @@ from slicing_rllib.radio import (
     SiteSpec,
     hexagonal,
 )
-from slicing_rllib.radio.gain_map import gain_map
+from slicing_rllib.radio.gain_map import build_gain_map
 from slicing_rllib.radio.interference import PLACEMENTS, Received
 from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
-from slicing_rllib.radio.sparse_map import Pairs
-from slicing_rllib.radio.strongest_cells import strongest_cells
+from slicing_rllib.radio.sparse_map import CellPairs
+from slicing_rllib.radio.strongest_cells import find_strongest_cells
 
 COARSE = RadioSpec(map_resolution_m=50.0)
 
@@ -38,15 +38,15 @@ def equal_kpis(some, others) -> bool:
 
 
 @pytest.mark.parametrize("placement", sorted(PLACEMENTS))
-def test_pairs_interfere_as_whole_matrices_do(placement):
-    """Everybody hears everybody here, so that both must say the same."""
+def test_sparse_and_dense_interference_agree(placement):
+    """Every UE receives every cell here, so both placements must give the same interference."""
     rng = np.random.default_rng(3)
     n_cells, n_slices, members = 5, 4, 60
     key = rng.integers(0, n_cells * n_slices, members)
     snr = 10 ** rng.uniform(-1, 4, (members, n_cells))
     serving, other = np.divmod(np.arange(n_cells**2), n_cells)
-    apart = serving != other
-    number = np.where(apart, np.cumsum(apart) - 1, apart.sum()).reshape(n_cells, n_cells)
+    differs = serving != other
+    number = np.where(differs, np.cumsum(differs) - 1, differs.sum()).reshape(n_cells, n_cells)
     users = np.bincount(key, minlength=n_cells * n_slices).reshape(n_cells, -1).astype(float)
     signal = snr[np.arange(members), key // n_slices]
     dense = Received(key, signal, snr, users)
@@ -56,18 +56,19 @@ def test_pairs_interfere_as_whole_matrices_do(placement):
     share = rng.dirichlet(np.ones(n_slices), n_cells)
     share[1] = (0.0, 0.5, 0.0, 0.5)
     on = np.arange(n_cells) != 3
-    pairs = Pairs(serving[apart], other[apart])
-    whole = PLACEMENTS[placement](on, n_slices, 0.05).interference(dense, share)
-    paired = SPARSE_PLACEMENTS[placement](on, n_slices, 0.05, pairs).interference(sparse, share)
+    pairs = CellPairs(serving[differs], other[differs])
+    compute_dense = PLACEMENTS[placement](on, n_slices, 0.05).interference(dense, share)
+    sparse_placement = SPARSE_PLACEMENTS[placement](on, n_slices, 0.05, pairs)
+    compute_sparse = sparse_placement.interference(sparse, share)
     for utilisation in (np.zeros_like(share), rng.random(share.shape)):
-        expected = whole(utilisation)
-        wide = share.ravel()[key] > 0
-        assert paired(utilisation)[wide] == pytest.approx(expected[wide], rel=1e-4)
+        expected = compute_dense(utilisation)
+        has_prbs = share.ravel()[key] > 0
+        assert compute_sparse(utilisation)[has_prbs] == pytest.approx(expected[has_prbs], rel=1e-4)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 20])
 @pytest.mark.parametrize("placement", sorted(PLACEMENTS))
-def test_restored_a_large_network_goes_on_bit_for_bit(paper, steps, placement):
+def test_a_restored_large_network_continues_bit_for_bit(paper, steps, placement):
     scenario = grid(paper, 4, 5, replace(COARSE, placement=placement))
     simulator = Simulator(scenario, 1, map_seed=0)
     for split in splits(0, steps, 60):
@@ -82,17 +83,17 @@ def test_restored_a_large_network_goes_on_bit_for_bit(paper, steps, placement):
     assert all(equal_kpis(a, b) for a, b in zip(expected, found, strict=True))
 
 
-def test_usual_answers_lie_within_the_certified_bracket(paper):
+def test_loads_of_a_step_agree_with_the_bracketed_fixed_point(paper):
     simulator = Simulator(grid(paper, 4, 4), 0, map_seed=0)
     for split in splits(2, 10, 48):
         low, high = simulator.bracket(split, tolerance=1e-6)
-        share = simulator.applied_ratio(split)
+        share = simulator.normalise_prb_ratio(split)
         assert (share * (high.utilisation - low.utilisation)).max() < 1e-4
         load = simulator.step(split).load
         assert np.abs(load - share * low.utilisation).max() < 3e-3
 
 
-def test_users_of_a_cell_that_is_off_attach_elsewhere(paper):
+def test_ues_of_a_cell_that_is_off_attach_to_other_cells(paper):
     simulator = Simulator(grid(paper, 4, 4), 0, map_seed=0)
     equal = np.full((48, 4), 0.25)
     before = simulator.evaluate(equal)
@@ -106,11 +107,11 @@ def test_users_of_a_cell_that_is_off_attach_elsewhere(paper):
     assert simulator.evaluate(equal).users[4].sum() > 0
 
 
-def test_sixteen_cells_carry_nearly_all_interference(paper):
-    """What is left out at full load, against all 72: below 0.2 dB for half of the places."""
+def test_sixteen_cells_contribute_nearly_all_interference(paper):
+    """At full load, the other 56 of 72 cells add less than 0.2 dB at half of the positions."""
     scenario = grid(paper, 4, 6)
     few, many = (
-        strongest_cells(scenario.sites, scenario.ground, replace(COARSE, cells_kept=kept), 0)
+        find_strongest_cells(scenario.sites, scenario.area, replace(COARSE, cells_kept=kept), 0)
         for kept in (16, 72)
     )
     assert np.array_equal(few.snr, many.snr[:, :16])
@@ -119,11 +120,11 @@ def test_sixteen_cells_carry_nearly_all_interference(paper):
     assert np.quantile(loss_db, 0.95) < 0.6
 
 
-def test_shadowing_is_one_surface_across_tiles_and_the_maps_seam(paper):
-    """Steps between adjacent places are no larger where tiles meet or the torus wraps around."""
+def test_shadowing_is_continuous_across_tiles_and_the_seam_of_the_torus(paper):
+    """Adjacent positions differ no more where tiles meet or where the torus wraps around."""
     radio = replace(COARSE, cells_kept=48)
     scenario = grid(paper, 10, 10, radio)
-    found = strongest_cells(scenario.sites, scenario.ground, radio, 0)
+    found = find_strongest_cells(scenario.sites, scenario.area, radio, 0)
     rows, columns = found.shape
     snr_db = np.full((rows * columns, 300), np.nan)
     np.put_along_axis(snr_db, found.cell, 10 * np.log10(found.snr), axis=1)
@@ -138,31 +139,31 @@ def test_shadowing_is_one_surface_across_tiles_and_the_maps_seam(paper):
     assert np.abs(far[far != 0]).mean() > 1.3 * inside
 
 
-def snr_db(scenario: Scenario, seed: int, whole: bool) -> np.ndarray:
-    """Of one sector per site, from the map of all cells or from that of the strongest."""
-    where = scenario.sites, scenario.ground, scenario.radio, seed
-    if whole:
-        return 10 * np.log10(gain_map(*where).snr)[:, ::3]
-    found = strongest_cells(*where)
+def snr_db(scenario: Scenario, seed: int, is_dense: bool) -> np.ndarray:
+    """SNR of one sector per site, from the dense map or from the map of the strongest cells."""
+    arguments = scenario.sites, scenario.area, scenario.radio, seed
+    if is_dense:
+        return 10 * np.log10(build_gain_map(*arguments).snr)[:, ::3]
+    found = find_strongest_cells(*arguments)
     table = np.empty(found.cell.shape)
     np.put_along_axis(table, found.cell, 10 * np.log10(found.snr), axis=1)
     return table[:, ::3]
 
 
-def test_fading_has_the_same_statistics_either_way(paper):
-    """Spread around a place's median over seeds, and how much of it two sites share."""
+def test_shadowing_has_the_same_statistics_in_dense_and_sparse_maps(paper):
+    """Quantiles around the median over seeds, and the correlation between sites."""
     scenario = grid(paper, 4, 8, replace(COARSE, cells_kept=96))
-    spreads, shared = [], []
-    for whole in (True, False):
-        drawn = np.array([snr_db(scenario, seed, whole) for seed in range(7)])
-        faded = drawn - np.median(drawn, axis=0)
-        spreads.append(np.quantile(faded, (0.05, 0.25, 0.75, 0.95)))
-        columns = (faded[..., site].ravel() for site in (0, 9, 3, 20, 5, 30))
-        alike = np.corrcoef(np.array(list(columns)))
-        shared.append(alike[np.triu_indices(6, 1)].mean())
+    spreads, correlations = [], []
+    for is_dense in (True, False):
+        drawn = np.array([snr_db(scenario, seed, is_dense) for seed in range(7)])
+        shadowing = drawn - np.median(drawn, axis=0)
+        spreads.append(np.quantile(shadowing, (0.05, 0.25, 0.75, 0.95)))
+        columns = (shadowing[..., site].ravel() for site in (0, 9, 3, 20, 5, 30))
+        correlation = np.corrcoef(np.array(list(columns)))
+        correlations.append(correlation[np.triu_indices(6, 1)].mean())
     assert spreads[0] == pytest.approx(spreads[1], abs=0.4)
-    assert shared[0] == pytest.approx(shared[1], abs=0.04)
-    assert shared[0] > 0.25
+    assert correlations[0] == pytest.approx(correlations[1], abs=0.04)
+    assert correlations[0] > 0.25
 
 
 def peak_bytes(scenario: Scenario) -> int:
@@ -175,13 +176,13 @@ def peak_bytes(scenario: Scenario) -> int:
     return peak
 
 
-def test_memory_grows_with_the_network_not_with_its_square(paper):
-    """Four times the sites take less than five times the memory; a square would take sixteen."""
+def test_memory_grows_linearly_with_the_number_of_sites(paper):
+    """Four times the sites take less than five times the memory; quadratic growth would take 16."""
     small, large = (peak_bytes(grid(paper, side, side)) for side in (6, 12))
     assert large < 5 * small
 
 
-def test_cells_masks_and_sla_groups_are_their_own_at_any_size(paper):
+def test_masks_and_sla_groups_differ_between_cells_of_a_large_network(paper):
     mask = replace(paper.mask, cell_levels=(1.0, 0.5, 0.25), cell_turns=(0.0, 0.5))
     scenario = replace(grid(paper, 3, 4), mask=mask)
     assert scenario.sla_throughput_mbps.shape == (36, 4)
@@ -194,20 +195,20 @@ def test_cells_masks_and_sla_groups_are_their_own_at_any_size(paper):
     assert busy[::3].mean() > 1.5 * busy[1::3].mean() > 2 * busy[2::3].mean()
 
 
-def test_neighbours_of_a_large_network_are_near(paper):
-    """Six neighbours within two site distances, two of them the other sectors of the site."""
+def test_neighbours_in_a_large_network_are_nearby(paper):
+    """All six are within two site distances, and they include both other sectors of the site."""
     scenario = grid(paper, 6, 6)
     neighbours = scenario.neighbours
     assert neighbours.shape == (108, 6)
     site = np.array([(s.x_m, s.y_m) for s in scenario.sites])
     for cell, others in enumerate(neighbours):
-        away_m = scenario.ground.displacements_m(site[cell // 3], site[others // 3])
-        assert np.linalg.norm(away_m, axis=1).max() < 1001
+        offset_m = scenario.area.displacements_m(site[cell // 3], site[others // 3])
+        assert np.linalg.norm(offset_m, axis=1).max() < 1001
         assert {3 * (cell // 3) + i for i in range(3)} - {cell} <= set(others)
 
 
-def test_sites_between_walls_are_kept_sparsely_too(paper):
-    """Eight sites of different masts by coordinates: everybody attaches, nobody across a wall."""
+def test_a_sparse_map_between_walls(paper):
+    """Eight sites with different masts: UEs attach to near sites and not across a wall."""
     rng = np.random.default_rng(4)
     sites = tuple(
         SiteSpec(
@@ -225,15 +226,15 @@ def test_sites_between_walls_are_kept_sparsely_too(paper):
     assert kpis.users.sum() > 0
     assert all(np.isfinite(column).all() for column in kpis)
     shape = simulator.serving_map().shape
-    places_m = scenario.ground.grid_m(shape)
+    places_m = scenario.area.grid_m(shape)
     site_m = np.array([(site.x_m, site.y_m) for site in sites])
     to_serving_m = np.linalg.norm(places_m - site_m[simulator.serving_map() // 3], axis=-1)
     nearest_m = np.linalg.norm(places_m[:, :, None] - site_m, axis=-1).min(axis=2)
     assert (to_serving_m < nearest_m + 1000).mean() > 0.95
 
 
-def test_a_grid_of_any_size_is_a_setting_of_a_config(paper):
-    """What a YAML file's `layout: {rows: 5, columns: 4}` comes to, and `hexagonal` too."""
+def test_the_layout_setting_and_hexagonal_give_the_same_grid(paper):
+    """`layout: {rows: 5, columns: 4}` in a YAML file has the same effect as `hexagonal(5, 4)`."""
     by_settings = replace(paper, layout=replace(paper.layout, rows=5, columns=4))
     assert by_settings.layout == hexagonal(5, 4, like=paper).layout
     assert len(by_settings.cells) == 60

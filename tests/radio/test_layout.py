@@ -1,71 +1,32 @@
-"""Wrapped ground: distances, positions, and the sites on it."""
+"""Positions of sites in hexagonal layouts."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from slicing_rllib.radio.area import Area
 from slicing_rllib.radio.layout import (
-    Layout,
     cluster_torus,
     hexagonal_cluster_m,
     hexagonal_sites_m,
     hexagonal_torus,
 )
 
-TORUS = Layout(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(2, 2, 500.0), wraps=True)
-BOX = Layout(origin_m=(-10.0, 0.0), edges_m=((100.0, 0.0), (0.0, 50.0)), wraps=False)
-places = st.tuples(st.floats(-3000, 3000), st.floats(-3000, 3000)).map(np.array)
-
-
-@given(places, places, st.integers(-3, 3), st.integers(-3, 3))
-def test_going_round_the_torus_changes_no_distance(start, end, turns_up, turns_right):
-    periods = np.array([turns_up, turns_right]) @ np.array(TORUS.edges_m)
-
-    plain = np.linalg.norm(TORUS.displacements_m(start, end))
-    moved = np.linalg.norm(TORUS.displacements_m(start, end + periods))
-
-    assert moved == pytest.approx(plain, abs=1e-6)
-
-
-@given(places, places)
-def test_no_image_is_nearer_than_the_wrapped_one(start, end):
-    edges = np.array(TORUS.edges_m)
-    images = [end + np.array([i, j]) @ edges for i in range(-9, 10) for j in range(-9, 10)]
-    nearest = min(np.linalg.norm(image - start) for image in images)
-
-    assert np.linalg.norm(TORUS.displacements_m(start, end)) == pytest.approx(nearest, abs=1e-6)
-
-
-@given(places)
-def test_fractions_and_metres_invert_each_other(place):
-    back = TORUS.metres(TORUS.fractions(place))
-    assert TORUS.displacements_m(place, back) == pytest.approx([0, 0], abs=1e-6)
-    assert BOX.metres(BOX.fractions(place)) == pytest.approx(place, abs=1e-6)
-
 
 @pytest.mark.parametrize("rings", [0, 1, 2, 3])
-def test_copies_of_a_cluster_tile_the_plane(rings):
+def test_every_site_of_a_wrapped_cluster_has_six_nearest_sites(rings):
     sites = np.array(hexagonal_cluster_m(rings, 500.0))
-    torus = Layout(origin_m=(0.0, 0.0), edges_m=cluster_torus(rings, 500.0), wraps=True)
+    torus = Area(origin_m=(0.0, 0.0), edges_m=cluster_torus(rings, 500.0), wraps=True)
     cell_m2 = 500.0**2 * np.sqrt(3) / 2
 
-    assert torus.area_m2 == pytest.approx(len(sites) * cell_m2)
-    apart = np.linalg.norm(torus.displacements_m(sites[:, None], sites[None]), axis=-1)
-    apart += 1e9 * np.eye(len(sites))
+    assert torus.size_m2 == pytest.approx(len(sites) * cell_m2)
+    distance_m = np.linalg.norm(torus.displacements_m(sites[:, None], sites[None]), axis=-1)
+    distance_m += 1e9 * np.eye(len(sites))
     if rings:
-        assert np.sort(apart, axis=1)[:, :6] == pytest.approx(500.0)
+        assert np.sort(distance_m, axis=1)[:, :6] == pytest.approx(500.0)
 
 
-def test_every_site_of_a_wrapped_grid_has_its_nearest_at_the_site_distance():
+def test_every_site_of_a_wrapped_grid_has_six_nearest_sites():
     sites = np.array(hexagonal_sites_m(4, 5, 500.0))
-    torus = Layout(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(4, 5, 500.0), wraps=True)
-    apart = np.linalg.norm(torus.displacements_m(sites[:, None], sites[None]), axis=-1)
-    assert np.sort(apart + 1e9 * np.eye(20), axis=1)[:, :6] == pytest.approx(500.0)
-
-
-def test_the_grid_covers_the_ground_evenly():
-    shape = BOX.grid_shape(10.0)
-    assert shape == (10, 5)
-    assert BOX.grid_m(shape)[0, 0] == pytest.approx([-5.0, 5.0])
-    assert BOX.grid_m(shape)[-1, -1] == pytest.approx([85.0, 45.0])
+    torus = Area(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(4, 5, 500.0), wraps=True)
+    distance_m = np.linalg.norm(torus.displacements_m(sites[:, None], sites[None]), axis=-1)
+    assert np.sort(distance_m + 1e9 * np.eye(20), axis=1)[:, :6] == pytest.approx(500.0)

@@ -1,4 +1,4 @@
-"""Scenarios: what the built-in ones say, and what cannot be built."""
+"""Scenarios: the values of the built-in ones, neighbours, and invalid settings."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from slicing_rllib.radio import (
 )
 
 
-def test_the_paper_has_twelve_cells_in_two_groups(paper):
+def test_the_scenario_paper_has_twelve_cells_in_two_sla_groups(paper):
     assert paper.cells == tuple(f"cell_{k}" for k in range(1, 13))
     assert paper.n_slices == 4
     group_a = [0, 1, 2, 6, 7, 8]
@@ -34,7 +34,7 @@ def test_the_paper_has_twelve_cells_in_two_groups(paper):
     assert paper.radio.bandwidth_hz == 18e6
 
 
-def test_equal_scenarios_are_equal_and_hash_alike(paper):
+def test_scenarios_with_equal_settings_are_equal_and_have_equal_hashes(paper):
     assert paper == built_in("paper")
     assert hash(paper) == hash(built_in("paper"))
 
@@ -46,7 +46,7 @@ def test_pydantic_builds_every_scenario_from_plain_data(name):
     assert adapter.validate_json(adapter.dump_json(scenario)) == scenario
 
 
-def test_pydantic_refuses_an_unknown_key(paper):
+def test_an_unknown_key_is_a_validation_error(paper):
     adapter = TypeAdapter(Scenario)
     data = adapter.dump_python(paper)
     data["radio"]["carier_hz"] = 1
@@ -54,57 +54,57 @@ def test_pydantic_refuses_an_unknown_key(paper):
         adapter.validate_python(data)
 
 
-def test_neighbours_are_the_six_most_strongly_coupled(paper):
+def test_neighbours_are_the_six_most_strongly_coupled_cells(paper):
     assert paper.neighbours.shape == (12, 6)
     for cell, row in enumerate(paper.neighbours):
         assert cell not in row
         assert len(set(row)) == 6
-    # A site's own sectors touch along their whole borders.
+    # The other two sectors of a site are among the most strongly coupled cells.
     assert {1, 2} <= set(paper.neighbours[0])
 
 
-def test_neighbours_of_a_wrapped_grid_are_the_same_from_every_site():
+def test_in_a_wrapped_grid_every_site_is_a_neighbour_equally_often():
     scenario = hexagonal(4, 4, like=built_in("paper"))
     counts = np.bincount(scenario.neighbours.ravel(), minlength=48)
     assert counts.reshape(16, 3).sum(axis=1) == pytest.approx(18, abs=2)
 
 
-def test_everybody_or_nobody_can_be_a_neighbour(paper):
+def test_all_cells_or_none_can_be_neighbours(paper):
     assert replace(paper, neighbours_kept="none").neighbours.shape == (12, 0)
-    everybody = replace(paper, neighbours_kept="all").neighbours
-    assert everybody.shape == (12, 11)
-    assert everybody[3].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+    all_cells = replace(paper, neighbours_kept="all").neighbours
+    assert all_cells.shape == (12, 11)
+    assert all_cells[3].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
 
 
-def test_a_small_network_has_fewer_neighbours_than_asked_for(paper):
+def test_a_small_network_has_fewer_neighbours_than_the_setting(paper):
     one_site = replace(paper, layout=replace(paper.layout, rows=1, columns=1))
     assert one_site.neighbours.shape == (3, 2)
 
 
-def test_grids_of_any_size_take_groups_in_turn(paper):
+def test_sites_of_a_grid_get_sla_groups_in_turn(paper):
     scenario = hexagonal(3, 5, like=paper)
     assert len(scenario.cells) == 45
     assert [site.sla_groups[0] for site in scenario.sites[:3]] == ["A", "B", "A"]
 
 
-def test_a_cluster_has_19_sites(paper):
+def test_a_cluster_of_two_rings_has_57_cells(paper):
     layout = HexagonalCluster(rings=2, sla_groups=("A",))
     assert len(replace(paper, layout=layout).cells) == 57
 
 
-def test_sites_by_coordinates_stand_in_a_rectangle(paper):
+def test_the_area_of_sites_by_coordinates_is_a_rectangle_with_a_margin(paper):
     sites = (
         SiteSpec(x_m=0, y_m=0, sla_groups=("A",) * 3),
         SiteSpec(x_m=400, y_m=100, sla_groups=("B",) * 3),
     )
-    ground = replace(paper, layout=SiteList(sites=sites, margin_m=200.0)).ground
-    assert not ground.wraps
-    assert ground.origin_m == (-200, -200)
-    assert ground.area_m2 == pytest.approx(800 * 500)
+    area = replace(paper, layout=SiteList(sites=sites, margin_m=200.0)).area
+    assert not area.wraps
+    assert area.origin_m == (-200, -200)
+    assert area.size_m2 == pytest.approx(800 * 500)
 
 
 @pytest.mark.parametrize(
-    ("build", "complaint"),
+    ("build", "message"),
     [
         (lambda paper: SliceSla(throughput_mbps=0, delay_ms=1), "throughput_mbps must be positive"),
         (lambda paper: TrafficSpec(rate_kbps=1, packet_kbit=float("nan")), "packet_kbit"),
@@ -129,7 +129,7 @@ def test_sites_by_coordinates_stand_in_a_rectangle(paper):
         (lambda paper: built_in("papers"), "expected one of paper, .*got 'papers'"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(paper, build, complaint):
-    with pytest.raises(ValueError, match=complaint) as refusal:
+def test_an_invalid_setting_raises_a_one_line_error(paper, build, message):
+    with pytest.raises(ValueError, match=message) as error:
         build(paper)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(error.value)

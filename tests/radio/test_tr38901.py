@@ -1,4 +1,4 @@
-"""5G and 3D path loss against published values."""
+"""TR 38.901 and TR 36.873 path loss against published values."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ HORIZONTAL_M = np.array([10.0, 100.0, 1000.0, 5000.0])
 UMA = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 5e9}
 
 
-def test_uma_meets_the_values_of_ns3():
+def test_uma_agrees_with_the_values_of_the_ns3_test_suite():
     distance_m = np.hypot(HORIZONTAL_M, 23.5)
     assert UMA_38901.los_db(distance_m, **UMA) == pytest.approx(
         [72.938, 86.2362, 109.7252, 137.6794], abs=0.05
@@ -21,7 +21,7 @@ def test_uma_meets_the_values_of_ns3():
 
 
 @pytest.mark.parametrize("model", [UMA_38901, UMI_38901, UMA_36873, UMI_36873])
-def test_loss_is_continuous_at_the_breakpoint_and_grows(model):
+def test_loss_is_continuous_and_increases_with_distance(model):
     distance_m = np.linspace(30, 5000, 5000)
     for loss_db in (model.los_db(distance_m, **UMA), model.nlos_db(distance_m, **UMA)):
         steps = np.diff(loss_db)
@@ -30,12 +30,12 @@ def test_loss_is_continuous_at_the_breakpoint_and_grows(model):
 
 
 @pytest.mark.parametrize("model", [UMA_38901, UMI_38901, UMA_36873])
-def test_a_blocked_path_is_never_better(model):
+def test_loss_without_line_of_sight_is_at_least_that_with_it(model):
     distance_m = np.linspace(10, 5000, 500)
     assert (model.nlos_db(distance_m, **UMA) >= model.los_db(distance_m, **UMA)).all()
 
 
-def test_uma_nlos_of_36873_at_a_kilometre():
+def test_uma_36873_without_line_of_sight_at_one_kilometre():
     """161.04 - 9.237 + 9.758 - 30.757 + 6.021 - 0 + (-0.0), W = h = 20 m, 25 m mast, 2 GHz."""
     loss_db = UMA_36873.nlos_db(
         np.array([1000.0]), bs_height_m=25.0, ue_height_m=1.5, carrier_hz=2e9
@@ -48,7 +48,7 @@ def test_uma_nlos_of_36873_at_a_kilometre():
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_line_of_sight_gets_rarer_with_distance(name):
+def test_line_of_sight_becomes_less_likely_with_distance(name):
     probability = ENVIRONMENTS[name].los_probability(np.linspace(20, 2000, 50))
     assert (np.diff(probability) < 0).all()
     assert ENVIRONMENTS[name].los_probability(np.array([15.0])) == pytest.approx([1.0])

@@ -1,4 +1,4 @@
-"""Masks: drawn, and read from CSV files."""
+"""Synthetic masks, and masks from CSV files."""
 
 import numpy as np
 import pytest
@@ -9,57 +9,57 @@ CELLS = ("cell_1", "cell_2")
 SLICES = ("video", "voice")
 
 
-def series(mask: SyntheticMask, seed: int = 0, steps: int = 400) -> np.ndarray:
+def sample_mask(mask: SyntheticMask, seed: int = 0, steps: int = 400) -> np.ndarray:
     bound = mask.bound(CELLS, SLICES, seed)
-    return np.stack([bound.at(step) for step in range(steps)])
+    return np.stack([bound.at_step(step) for step in range(steps)])
 
 
-def test_without_ripple_all_slices_and_cells_share_one_wave():
-    values = series(SyntheticMask(low=0.2, high=0.7))
+def test_without_ripple_all_slices_and_cells_have_the_same_wave():
+    values = sample_mask(SyntheticMask(low=0.2, high=0.7))
     assert np.ptp(values, axis=(1, 2)).max() == 0
     assert values.min() == pytest.approx(0.2, abs=1e-3)
     assert values.max() == pytest.approx(0.7, abs=1e-3)
     assert values[:200] == pytest.approx(values[200:])
 
 
-def test_ripple_is_a_slices_own_and_stays_within_bounds():
-    values = series(SyntheticMask(low=0.0, high=1.0, ripple=0.2))
+def test_ripple_differs_between_slices_and_stays_within_bounds():
+    values = sample_mask(SyntheticMask(low=0.0, high=1.0, ripple=0.2))
     assert np.array_equal(values[:, 0], values[:, 1])
     assert np.abs(values[:, 0, 0] - values[:, 0, 1]).max() > 0.1
     assert values.min() >= 0
     assert values.max() <= 1
 
 
-def test_cells_can_be_out_of_step():
-    values = series(SyntheticMask(cell_spread=1.0, ripple=0.1, cells_ripple_apart=True))
+def test_cells_can_have_different_phases():
+    values = sample_mask(SyntheticMask(cell_spread=1.0, ripple=0.1, cells_ripple_apart=True))
     assert np.abs(values[:, 0] - values[:, 1]).max() > 0.1
 
 
-def test_the_wave_begins_where_the_seed_says():
-    assert not np.array_equal(series(SyntheticMask(), 0), series(SyntheticMask(), 1))
-    assert np.array_equal(series(SyntheticMask(), 1), series(SyntheticMask(), 1))
+def test_the_seed_determines_the_phase_of_the_wave():
+    assert not np.array_equal(sample_mask(SyntheticMask(), 0), sample_mask(SyntheticMask(), 1))
+    assert np.array_equal(sample_mask(SyntheticMask(), 1), sample_mask(SyntheticMask(), 1))
 
 
-def trace(tmp_path, text: str) -> TraceMask:
+def write_trace(tmp_path, text: str) -> TraceMask:
     path = tmp_path / "mask.csv"
     path.write_text(text)
     return TraceMask(path=str(path))
 
 
-def test_a_trace_by_slice_is_that_of_all_cells_and_repeats(tmp_path):
-    mask = trace(tmp_path, "step,voice,video\n0,0.1,0.2\n1,0.3,0.4\n").bound(CELLS, SLICES, 0)
-    assert mask.at(0).tolist() == [[0.2, 0.1], [0.2, 0.1]]
-    assert mask.at(3).tolist() == [[0.4, 0.3], [0.4, 0.3]]
+def test_a_trace_by_slice_applies_to_all_cells_and_repeats(tmp_path):
+    mask = write_trace(tmp_path, "step,voice,video\n0,0.1,0.2\n1,0.3,0.4\n").bound(CELLS, SLICES, 0)
+    assert mask.at_step(0).tolist() == [[0.2, 0.1], [0.2, 0.1]]
+    assert mask.at_step(3).tolist() == [[0.4, 0.3], [0.4, 0.3]]
 
 
-def test_a_trace_by_cell_and_slice(tmp_path):
+def test_a_trace_by_cell_and_slice_applies_to_single_cells(tmp_path):
     header = "cell_1.video,cell_1.voice,cell_2.video,cell_2.voice"
-    mask = trace(tmp_path, f"{header}\n0.1,0.2,0.3,1\n").bound(CELLS, SLICES, 0)
-    assert mask.at(0).tolist() == [[0.1, 0.2], [0.3, 1.0]]
+    mask = write_trace(tmp_path, f"{header}\n0.1,0.2,0.3,1\n").bound(CELLS, SLICES, 0)
+    assert mask.at_step(0).tolist() == [[0.1, 0.2], [0.3, 1.0]]
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         (
             "video,voice\n0.1,1.5\n",
@@ -74,13 +74,13 @@ def test_a_trace_by_cell_and_slice(tmp_path):
         ("video,voice\n", "expected a header and at least one row"),
     ],
 )
-def test_a_bad_trace_is_refused_in_one_line(tmp_path, text, complaint):
-    with pytest.raises(ValueError, match=complaint) as refusal:
-        trace(tmp_path, text).bound(CELLS, SLICES, 0)
-    assert "\n" not in str(refusal.value)
+def test_an_invalid_trace_raises_a_one_line_error(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        write_trace(tmp_path, text).bound(CELLS, SLICES, 0)
+    assert "\n" not in str(error.value)
 
 
-def test_a_missing_trace_is_named(tmp_path):
+def test_the_error_for_a_missing_trace_names_the_file(tmp_path):
     with pytest.raises(ValueError, match=r"mask trace .*gone.csv: expected a readable CSV file"):
         TraceMask(path=str(tmp_path / "gone.csv")).bound(CELLS, SLICES, 0)
 
@@ -89,27 +89,27 @@ def test_a_missing_trace_is_named(tmp_path):
     "settings",
     [{"low": 0.5, "high": 0.4}, {"high": 1.2}, {"period_steps": 0}, {"ripple": -0.1}],
 )
-def test_impossible_masks_cannot_be_built(settings):
+def test_out_of_range_settings_raise_an_error(settings):
     with pytest.raises(ValueError, match="mask: "):
         SyntheticMask(**settings)
 
 
-def test_cells_can_be_busier_and_earlier_than_others():
-    """Half the mask, and a quarter of a period of 200 steps earlier."""
-    values = series(
+def test_cells_can_have_different_levels_and_turns():
+    """The second cell has half the mask, a quarter of its period of 200 steps earlier."""
+    values = sample_mask(
         SyntheticMask(low=0.2, high=0.6, cell_levels=(1.0, 0.5), cell_turns=(0.0, 0.25))
     )
     assert values[:350, 1] == pytest.approx(0.5 * values[50:, 0])
 
 
 @pytest.mark.parametrize(
-    ("settings", "complaint"),
+    ("settings", "message"),
     [
         ({"cell_levels": ()}, "at least one number in cell_levels"),
         ({"cell_turns": ()}, "at least one number in cell_levels and cell_turns"),
         ({"cell_levels": (1.0, -0.1)}, "cell_levels must not be negative"),
     ],
 )
-def test_masks_of_cells_must_make_sense(settings, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_invalid_levels_and_turns_raise_an_error(settings, message):
+    with pytest.raises(ValueError, match=message):
         SyntheticMask(**settings)

@@ -1,0 +1,160 @@
+"""Trains one equivariant actor on many networks, to be used in networks that it has never seen.
+
+The networks are stepped under the actor itself. Each step's KPIs give the reward of every split, so
+that every step of every cell is a training example with a known gradient.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slicing_rllib.env import ActorForm, SlicingEnv, SplitReward
+from slicing_rllib.learning.replay import Replay, make_transitions
+from slicing_rllib.learning.rl_module import build_mlp
+from slicing_rllib.learning.stacked_actor import compute_logits
+from slicing_rllib.learning.stacked_mlp import Layers, softmax_gradient
+
+REWARD = SplitReward()
+OnMessage = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingSettings:
+    """How the actor is trained. Raises: ValueError for a number below 1, or a rate not above 0."""
+
+    hiddens: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers."""
+    rounds: int = 120
+    """Alternations of steps in all networks and updates."""
+    steps_per_round: int = 25
+    """Steps of each network per round."""
+    updates_per_round: int = 150
+    """Updates per round."""
+    batch_size: int = 1024
+    """Steps of cells per update, all from networks with the same number of slices."""
+    lr: float = 1e-3
+    """Adam's learning rate at the start; it falls to zero along a cosine."""
+    seed: int = 0
+    """What initial weights, batches and traffic are drawn from."""
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps_per_round", "updates_per_round", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.lr <= 0:
+            raise ValueError(f"lr: expected more than 0, got {self.lr}")
+
+
+def pretrain(
+    networks: Sequence[SlicingEnv], settings: PretrainingSettings, on_message: OnMessage
+) -> dict[str, np.ndarray]:
+    """Weights of the actor's layers by parameter name (`actor.0.weight`).
+
+    Args:
+        networks: environments with `observation="per_slice"`; they may differ in anything.
+        settings: how to train.
+        on_message: called with a line of text after every tenth of the rounds.
+
+    Raises: ValueError for a network with another observation.
+    """
+    for network in networks:
+        if network.observation != "per_slice":
+            raise ValueError(f"pretraining: expected per_slice, got {network.observation}")
+    seeds = np.random.SeedSequence(settings.seed).spawn(len(networks) + 1)
+    actor = _build_actor(networks[0], settings)
+    adam = torch.optim.Adam(actor.parameters(), settings.lr)
+    total = settings.rounds * settings.updates_per_round
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, total)
+    sampled = [
+        _SampledNetwork(network, int(seed.generate_state(1)[0]), settings)
+        for network, seed in zip(networks, seeds, strict=False)
+    ]
+    rng = np.random.default_rng(seeds[-1])
+    for number in range(settings.rounds):
+        rewards = [network.run(actor, settings.steps_per_round) for network in sampled]
+        for _ in range(settings.updates_per_round):
+            _update(actor, adam, sampled[rng.integers(len(sampled))], settings.batch_size, rng)
+            schedule.step()
+        if (number + 1) % max(settings.rounds // 10, 1) == 0:
+            on_message(
+                f"round {number + 1} of {settings.rounds}: mean reward {np.mean(rewards):.4f} in "
+                f"{len(networks)} networks"
+            )
+    return {f"actor.{name}": p.detach().numpy().copy() for name, p in actor.named_parameters()}
+
+
+class _SampledNetwork:
+    """A network, where it stands, and the steps that it has contributed."""
+
+    def __init__(self, env: SlicingEnv, seed: int, settings: PretrainingSettings) -> None:
+        self._env = env
+        self.form = ActorForm(env.action_size, "equivariant", "persistence")
+        steps = settings.rounds * settings.steps_per_round
+        self._replay = Replay(
+            env.cells, env.obs_size, env.action_size, steps, feedback_size=env.feedback_size
+        )
+        self._columns = env.reset_columns(seed)
+
+    def run(self, actor: nn.Sequential, steps: int) -> float:
+        """Step the network under the actor; returns the mean reward of all cells."""
+        rewards = []
+        for _ in range(steps):
+            before = self._columns
+            with torch.no_grad():
+                action = _compute_shares(self.form, actor, torch.from_numpy(before.obs)).numpy()
+            after = self._env.step_columns(action)
+            empty = np.empty((len(before.obs), 0), np.float32)
+            transitions = make_transitions(before, after)._replace(outcome=empty)
+            self._replay.add(transitions, before.live & after.live)
+            rewards.append(float(after.reward.mean()))
+            self._columns = self._env.reset_columns() if after.truncated.all() else after
+        return float(np.mean(rewards))
+
+    def sample(self, size: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+        """About `size` random steps of cells: observations, and the feedback of the next step."""
+        n_cells = len(self._env.cells)
+        picks = rng.random((n_cells, max(size // n_cells, 1)), np.float32)
+        batch = self._replay.sample(picks)
+        obs = batch.obs.reshape(-1, batch.obs.shape[-1])
+        return torch.from_numpy(obs), batch.feedback.reshape(len(obs), -1)
+
+
+def _build_actor(network: SlicingEnv, settings: PretrainingSettings) -> nn.Sequential:
+    form = ActorForm(network.action_size, "equivariant", "persistence")
+    generator = torch.Generator().manual_seed(settings.seed)
+    actor = build_mlp(form.compute_widths(network.obs_size, settings.hiddens), generator)
+    for parameter in actor[-1].parameters():
+        nn.init.zeros_(parameter)
+    return actor
+
+
+def _update(
+    actor: nn.Sequential,
+    adam: torch.optim.Adam,
+    network: _SampledNetwork,
+    size: int,
+    rng: np.random.Generator,
+) -> None:
+    obs, feedback = network.sample(size, rng)
+    logits, _ = compute_logits(network.form, _list_layers(actor), obs[None])
+    shares = torch.softmax(logits.detach(), dim=-1)
+    gradient = torch.from_numpy(REWARD.gradient(feedback, shares[0].numpy()))
+    adam.zero_grad()
+    logits.backward(softmax_gradient(shares, -gradient[None]) / len(obs))
+    adam.step()
+
+
+def _compute_shares(form: ActorForm, actor: nn.Sequential, obs: Tensor) -> Tensor:
+    logits, _ = compute_logits(form, _list_layers(actor), obs[None])
+    return torch.softmax(logits[0], dim=-1)
+
+
+def _list_layers(actor: nn.Sequential) -> Layers:
+    linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
+    return [(layer.weight[None], layer.bias[None]) for layer in linear]
+
+
+Weights = Mapping[str, np.ndarray]
