@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from slicing_rllib.service.experiments.config import read_saved_experiment
-from slicing_rllib.service.experiments.report import headline
+from slicing_rllib.service.experiments.report import format_headline
 
 TUNE_CONFIGS = Path(__file__).parents[1] / "tune_configs"
 RESULTS = sorted(path.parent for path in TUNE_CONFIGS.glob("results/*/results.csv"))
@@ -22,7 +22,9 @@ def read_summary(folder: Path) -> dict:
 
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda path: path.name)
 def test_the_page_of_experiments_shows_the_committed_tables(folder: Path):
-    assert headline(folder).strip() in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
+    assert format_headline(folder).strip() in (TUNE_CONFIGS / "README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_figures_of_the_page_exist():

@@ -24,7 +24,7 @@ class TrafficAware:
     """Shares in proportion to the true demand of the step to be decided: the paper's baseline."""
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
-        return in_proportion(view.simulator.demand_mbps)
+        return divide_in_proportion(view.simulator.demand_mbps)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SlaWeighted:
     scenario: Scenario
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
-        return in_proportion(view.simulator.demand_mbps * self.scenario.sla_throughput_mbps)
+        return divide_in_proportion(view.simulator.demand_mbps * self.scenario.sla_throughput_mbps)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Static:
         return self.split
 
 
-def in_proportion(weights: PerSlice) -> PerSlice:
+def divide_in_proportion(weights: PerSlice) -> PerSlice:
     """Rows scaled to a sum of 1; equal shares where a row is all zero."""
     total = weights.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):

@@ -6,7 +6,7 @@ from slicing_rllib.benchmarks import closed_forms, traffic_fit
 from slicing_rllib.benchmarks.drop_cdfs import Reference, compare_drop_cdfs
 from slicing_rllib.benchmarks.path_loss import compare_path_loss
 from slicing_rllib.benchmarks.rows import Row
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 TRAFFIC_SEEDS = range(10)
 
@@ -26,6 +26,6 @@ def run(*, reference: Reference | None, on_message: Callable[[str], None]) -> It
         on_message("leaving out the CDFs of TR 36.873: no reference file given")
     else:
         on_message("comparing the CDFs of TR 36.873")
-        yield from compare_drop_cdfs(built_in("tr36873_uma"), reference)
+        yield from compare_drop_cdfs(make_scenario("tr36873_uma"), reference)
     on_message("comparing the traffic of the paper's network")
-    yield from traffic_fit.compare_with_targets(built_in("paper"), TRAFFIC_SEEDS)
+    yield from traffic_fit.compare_with_targets(make_scenario("paper"), TRAFFIC_SEEDS)

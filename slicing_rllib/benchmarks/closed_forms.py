@@ -9,8 +9,8 @@ from scipy.optimize import bisect
 from slicing_rllib.benchmarks.rows import Row, compare_with_expected
 from slicing_rllib.radio.antenna import SectorAntenna
 from slicing_rllib.radio.interference import (
+    ActiveUes,
     RandomPlacement,
-    Received,
     solve_load_fixed_point,
 )
 from slicing_rllib.radio.layout import hexagonal_cluster_m
@@ -83,7 +83,7 @@ def full_load_sir(
     snr = SNR_SCALE * gain
     signal = snr[np.arange(len(snr)), serving]
     users = np.bincount(serving, minlength=n_cells).astype(np.float64)[:, None]
-    received = Received(serving, signal, snr, users)
+    received = ActiveUes(serving, signal, snr, users)
     full = np.ones((n_cells, 1))
     interference = RandomPlacement(np.ones(n_cells, bool), 1, 0.0).interference(received, full)
     return signal / interference(full)
@@ -105,7 +105,7 @@ def one_ue_delay_ms() -> float:
 
 def two_cells_load() -> float:
     """Load of two cells, each with one UE that demands 8 Mbit/s and receives both at 9 dB SNR."""
-    received = Received(np.array([0, 1]), np.full(2, 8.0), np.full((2, 2), 8.0), np.ones((2, 1)))
+    received = ActiveUes(np.array([0, 1]), np.full(2, 8.0), np.full((2, 2), 8.0), np.ones((2, 1)))
     full = np.ones((2, 1))
     placement = RandomPlacement(np.ones(2, bool), 1, 0.0)
     fixed_point = solve_load_fixed_point(

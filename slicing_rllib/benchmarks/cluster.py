@@ -13,7 +13,7 @@ from slicing_rllib.benchmarks.interleaving import measure_medians
 from slicing_rllib.benchmarks.learning_peers.own_td3 import OwnTD3, configure_td3
 from slicing_rllib.benchmarks.learning_peers.peer import WARM_UP_STEPS
 from slicing_rllib.benchmarks.rows import Row, make_row
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 N_NODES = (1, 2)
 RUNNER_RESOURCE = "runner"
@@ -65,7 +65,7 @@ def _compare_nodes(name: str, exploration_steps: int, turns: int, seconds: float
 def _build_peer(n_nodes: int, exploration_steps: int) -> OwnTD3:
     """The paper's network on each of `n_nodes` nodes, stepped by one env runner per node."""
     config = (
-        configure_td3(built_in("paper"))
+        configure_td3(make_scenario("paper"))
         .training(exploration_steps=exploration_steps, steps_per_iteration=ITERATION_STEPS)
         .env_runners(num_env_runners=n_nodes, custom_resources_per_env_runner={RUNNER_RESOURCE: 1})
     )

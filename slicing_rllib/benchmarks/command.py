@@ -51,14 +51,14 @@ def calibration(
     from slicing_rllib.benchmarks import calibration as benchmark
     from slicing_rllib.benchmarks import drop_cdfs
     from slicing_rllib.benchmarks.rows import is_within_tolerance
-    from slicing_rllib.radio import built_in
+    from slicing_rllib.radio import make_scenario
     from slicing_rllib.service.config import load_config
     from slicing_rllib.service.console import err
 
     if figure is not None and reference is None:
         raise typer.BadParameter("--figure needs --reference")
     cdfs = None if reference is None else drop_cdfs.read_reference(reference)
-    scenario = built_in("tr36873_uma") if config is None else load_config(config).scenario
+    scenario = make_scenario("tr36873_uma") if config is None else load_config(config).scenario
     if config is None:
         rows = benchmark.run(reference=cdfs, on_message=err.print)
     elif cdfs is None:
@@ -127,7 +127,7 @@ def simulator(
     _print_rows(benchmark.make_rows(costs), json)
     if out is not None:
         sizes, step_ms, _, peak_gib = zip(*costs, strict=True)
-        figures.save(figures.growth(sizes, step_ms, peak_gib), out, "growth")
+        figures.save(figures.draw_growth(sizes, step_ms, peak_gib), out, "growth")
 
 
 @app.command()
@@ -160,7 +160,7 @@ def coupling(
     rows = benchmark.run(scenarios=scenarios, seeds=seeds, on_message=err.print)
     found = _print_rows(rows, json)
     if out is not None:
-        figures.save(figures.coupling(found), out, "coupling")
+        figures.save(figures.draw_coupling(found), out, "coupling")
 
 
 @app.command()

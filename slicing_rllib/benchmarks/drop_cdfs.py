@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from slicing_rllib.benchmarks.rows import Row, compare_with_expected, make_row
 from slicing_rllib.radio import ColumnAntenna, Scenario
-from slicing_rllib.radio.drop import Drop, static_drop
+from slicing_rllib.radio.drop import Drop, draw_static_drop
 
 N_UES = 40_000
 """UEs of a drop."""
@@ -70,7 +70,7 @@ def make_drop(scenario: Scenario, elements: int) -> Drop:
         raise ValueError(f"scenario {scenario.name!r}: expected a column antenna to calibrate")
     radio = replace(scenario.radio, antenna=replace(antenna, elements=elements))
     rng = np.random.default_rng(np.random.SeedSequence(DROP_SEED))
-    return static_drop(replace(scenario, radio=radio), N_UES, rng)
+    return draw_static_drop(replace(scenario, radio=radio), N_UES, rng)
 
 
 def read_reference(path: Path) -> Reference:

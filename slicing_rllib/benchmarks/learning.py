@@ -15,7 +15,7 @@ from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
 from slicing_rllib.benchmarks.learning_peers.separate_updates import make_separate_updates
 from slicing_rllib.benchmarks.networks import NetworkSize, list_sizes
 from slicing_rllib.benchmarks.rows import Row, make_row
-from slicing_rllib.radio import Scenario, built_in
+from slicing_rllib.radio import Scenario, make_scenario
 
 REFERENCES: Mapping[str, Callable[[Scenario], Peer]] = {
     "stock_sac": StockSAC,
@@ -53,7 +53,9 @@ def compare_with_references(
     turns: int, seconds: float, on_message: Callable[[str], None]
 ) -> Iterator[Row]:
     """Yields one row per reference, all measured in this call on the paper's network."""
-    rates = _measure_rates(_build_peers(built_in("paper"), on_message), turns, seconds, on_message)
+    rates = _measure_rates(
+        _build_peers(make_scenario("paper"), on_message), turns, seconds, on_message
+    )
     for name in REFERENCES:
         yield _make_rate_row("learning.steps_per_s", rates[OWN], name, rates[name])
     yield _make_rate_row(

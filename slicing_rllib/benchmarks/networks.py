@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from slicing_rllib.radio import Scenario, SyntheticMask, built_in, hexagonal
+from slicing_rllib.radio import Scenario, SyntheticMask, make_hexagonal_scenario, make_scenario
 
 SECTORS_PER_SITE = 3
 PERIOD_STEPS = round(SyntheticMask().period_steps)
@@ -22,7 +22,7 @@ class NetworkSize(NamedTuple):
 
     def make_scenario(self) -> Scenario:
         """Returns a network of this size with the traffic and radio settings of `paper`."""
-        return hexagonal(self.n_rows, self.n_columns, like=built_in("paper"))
+        return make_hexagonal_scenario(self.n_rows, self.n_columns, like=make_scenario("paper"))
 
 
 SIZES = tuple(NetworkSize(n, n) for n in (2, 4, 8, 16, 32))

@@ -15,8 +15,8 @@ from slicing_rllib.benchmarks.live_page import read_live_page, serve_live_page
 from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.learning import TD3
 from slicing_rllib.service.config import RunConfig, load_config
-from slicing_rllib.service.runs.algorithm import build, network_now
-from slicing_rllib.service.runs.metrics_row import metrics_row
+from slicing_rllib.service.runs.algorithm import build, read_network_state
+from slicing_rllib.service.runs.metrics_row import make_metrics_row
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.telemetry.metrics import Telemetry
 
@@ -81,10 +81,10 @@ class _Observation:
         self._telemetry.close()
 
     def _make_metrics_row(self, algorithm: TD3) -> dict[str, Any]:
-        return metrics_row(
+        return make_metrics_row(
             algorithm,
             self._config.scenario,
-            network_now(algorithm),
+            read_network_state(algorithm),
             time_s=time.monotonic(),
             evaluated=None,
             references={},

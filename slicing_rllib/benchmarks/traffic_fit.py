@@ -18,7 +18,7 @@ from slicing_rllib.benchmarks.networks import PERIOD_STEPS
 from slicing_rllib.benchmarks.rows import Row, compare_with_expected, make_row
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
-from slicing_rllib.radio import Scenario, SyntheticMask, built_in
+from slicing_rllib.radio import Scenario, SyntheticMask, make_scenario
 
 FIT_SEEDS = tuple(range(1000, 1006))
 """Seeds of the search. Tests and evaluations use others."""
@@ -175,7 +175,7 @@ def run(
         on_message: Receives one line of text for each new best candidate.
         steps: Network steps per seed.
     """
-    scenario = built_in("paper")
+    scenario = make_scenario("paper")
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     settings = search_settings(
         scenario, rng, candidates=candidates, on_message=on_message, steps=steps

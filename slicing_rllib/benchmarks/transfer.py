@@ -13,7 +13,7 @@ from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.benchmarks.warm_start_records import start_collecting
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback, decision
 from slicing_rllib.transfer.settings import VaeSettings
 from slicing_rllib.transfer.similarity import MEASURES, Population
@@ -101,7 +101,7 @@ def _measure_decisions(decisions: int) -> Row:
 
 def _train_sources() -> TD3:
     """Trains the paper's network briefly; all cells have samples under the default action."""
-    scenario = built_in("paper")
+    scenario = make_scenario("paper")
     deployments = [
         Deployment(cell=cell, off_until=0, default_action_until=N_SAMPLES)
         for cell in scenario.cells

@@ -13,10 +13,10 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.policies.trained_policy import TrainedPolicy
-from slicing_rllib.radio import Phase, built_in
+from slicing_rllib.radio import Phase, make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
 from slicing_rllib.transfer.settings import GuardSettings
-from slicing_rllib.transfer.strategies import Target, learnt_offline
+from slicing_rllib.transfer.strategies import Target, train_offline
 
 Weights = Mapping[str, np.ndarray]
 """A policy's parameters by name."""
@@ -88,9 +88,9 @@ def _train_sources() -> TD3:
     settings = TransferSettings(guard=GuardSettings(cool_down_steps=NEVER_STEPS))
     config = (
         TD3Config()
-        .environment(SlicingEnv, env_config={"scenario": built_in("paper")})
+        .environment(SlicingEnv, env_config={"scenario": make_scenario("paper")})
         .training(exploration_steps=EXPLORATION_STEPS, steps_per_iteration=ITERATION_STEPS)
-        .callbacks(WarmStartCallback.configured(settings))
+        .callbacks(WarmStartCallback.bind(settings))
     )
     algorithm = config.build_algo()
     assert isinstance(algorithm, TD3)
@@ -124,7 +124,7 @@ def _run_warm_starts(
 
 def _find_harmful(weights: Mapping[str, Weights]) -> np.ndarray:
     """By cell, whether its policy is harmful on traffic periods that were never trained on."""
-    env = SlicingEnv(built_in("paper"))
+    env = SlicingEnv(make_scenario("paper"))
     rng = np.random.default_rng(0)
     policies = [
         TrainedPolicy(env.cells, weights),
@@ -166,7 +166,7 @@ def _learn_inverted(algorithm: TD3, cell: str) -> Weights:
         algorithm.network_sizes(cell),
         algorithm.hyperparameters,
     )
-    return learnt_offline(target, inverted, INVERTED_UPDATES, np.random.default_rng(0))
+    return train_offline(target, inverted, INVERTED_UPDATES, np.random.default_rng(0))
 
 
 def _negate(weights: Weights) -> Weights:

@@ -4,7 +4,7 @@
 """
 
 from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy
-from slicing_rllib.env.columns import ColumnarEnv, Counterfactual, StepColumns
+from slicing_rllib.env.columns import ColumnarEnv, LookaheadEnv, StepColumns
 from slicing_rllib.env.counterfactual import (
     CounterfactualReward,
     NumericalGradient,
@@ -28,10 +28,10 @@ __all__ = [
     "ActorKind",
     "BasePolicy",
     "ColumnarEnv",
-    "Counterfactual",
     "CounterfactualReward",
     "DecisionView",
     "Deployment",
+    "LookaheadEnv",
     "Measured",
     "Measurement",
     "MeasurementError",

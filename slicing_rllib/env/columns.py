@@ -33,10 +33,10 @@ class StepColumns(NamedTuple):
 
 
 @runtime_checkable
-class Counterfactual(Protocol):
+class LookaheadEnv(Protocol):
     """An environment that can compute the rewards of actions without taking them."""
 
-    def rewards_if(
+    def compute_rewards(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float32[np.ndarray, " cell"]:
         """Rewards that the next `step_columns(action)` would return; the state does not change."""

@@ -137,7 +137,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         goes_off = self._live & (self.simulator.phase == Phase.OFF)
         return self._make_columns(reward, self._live if is_over else goes_off)
 
-    def rewards_if(
+    def compute_rewards(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float32[np.ndarray, " cell"]:
         """Rewards that the next `step_columns(action)` would return; the state does not change."""

@@ -108,7 +108,9 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def growth(cells: Sequence[int], step_ms: Sequence[float], peak_gib: Sequence[float]) -> Figure:
+def draw_growth(
+    cells: Sequence[int], step_ms: Sequence[float], peak_gib: Sequence[float]
+) -> Figure:
     """Time and peak memory of a simulated step over the number of cells.
 
     Dotted lines: time in proportion to the smallest network, and MEMORY_LIMIT_GIB.
@@ -138,7 +140,7 @@ def growth(cells: Sequence[int], step_ms: Sequence[float], peak_gib: Sequence[fl
     return figure
 
 
-def coupling(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def draw_coupling(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """How splits affect other cells, and what a message adds, from `bench coupling`'s rows."""
     found = {row["name"]: row for row in rows}
     networks = list(dict.fromkeys(".".join(name.split(".")[1:3]) for name in found))

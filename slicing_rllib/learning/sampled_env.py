@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from slicing_rllib.env import ColumnarEnv, Counterfactual, StepColumns
+from slicing_rllib.env import ColumnarEnv, LookaheadEnv, StepColumns
 from slicing_rllib.learning.cell_state import SamplingSettings
 from slicing_rllib.learning.random_streams import CellStreams, Purpose, draw_normal, draw_simplex
 from slicing_rllib.learning.replay import Transitions, make_transitions
@@ -147,12 +147,12 @@ class SampledEnv:
     ) -> np.ndarray:
         """Each guarded cell's reward in the coming step − that of the default action."""
         advantage = np.full(len(self.env.cells), np.nan, np.float32)
-        if plain is None or not isinstance(self.env, Counterfactual):
+        if plain is None or not isinstance(self.env, LookaheadEnv):
             return advantage
         for row in guarded_rows:
             if before.controlled[row]:
                 own, default = action.copy(), action.copy()
                 own[row], default[row] = plain[row], 1.0
-                rewards = [self.env.rewards_if(joint)[row] for joint in (own, default)]
+                rewards = [self.env.compute_rewards(joint)[row] for joint in (own, default)]
                 advantage[row] = rewards[0] - rewards[1]
         return advantage

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slicing_rllib.monitor.json_lines import read_small
 from slicing_rllib.monitor.untrusted import to_mapping, to_number
-from slicing_rllib.radio import Scenario, built_in
+from slicing_rllib.radio import Scenario, make_scenario
 
 MAX_CONFIG_BYTES = 2**18
 MAX_NESTING = 40
@@ -38,7 +38,7 @@ def read_scenario(path: Path) -> Scenario:
     _refuse_aliases(document)
     spec = to_mapping(yaml.safe_load(document)).get("scenario")
     if isinstance(spec, str):
-        return built_in(spec)
+        return make_scenario(spec)
     _refuse_huge(to_mapping(to_mapping(spec).get("layout")))
     return TypeAdapter(Scenario).validate_python(spec)
 

@@ -41,9 +41,11 @@ class TrainedPolicy:
 
     def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
         """Shares of each cell's carrier, from the observations of `view`."""
-        return self.actions(view.obs)
+        return self.compute_actions(view.obs)
 
-    def actions(self, obs: Float32[np.ndarray, "cell obs"]) -> Float32[np.ndarray, "cell action"]:
+    def compute_actions(
+        self, obs: Float32[np.ndarray, "cell obs"]
+    ) -> Float32[np.ndarray, "cell action"]:
         """Shares of each cell's carrier, with a sum of 1 per cell."""
         shares = [
             softmax(compute_logits(self._form, layers, obs[rows]), axis=1)

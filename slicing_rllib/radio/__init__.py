@@ -4,7 +4,7 @@ It does not depend on the environment and the learning code.
 """
 
 from slicing_rllib.radio.antenna import ColumnAntenna, SectorAntenna
-from slicing_rllib.radio.builtin import BUILT_IN, built_in, hexagonal
+from slicing_rllib.radio.builtin import BUILT_IN, make_hexagonal_scenario, make_scenario
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.queueing import SATURATION
 from slicing_rllib.radio.radio_spec import RadioSpec
@@ -43,6 +43,6 @@ __all__ = [
     "SyntheticMask",
     "TraceMask",
     "TrafficSpec",
-    "built_in",
-    "hexagonal",
+    "make_hexagonal_scenario",
+    "make_scenario",
 ]

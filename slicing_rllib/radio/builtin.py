@@ -121,7 +121,7 @@ def make_tr36873_uma() -> Scenario:
     )
 
 
-def hexagonal(rows: int, columns: int, *, like: Scenario) -> Scenario:
+def make_hexagonal_scenario(rows: int, columns: int, *, like: Scenario) -> Scenario:
     """The scenario `like` on a hexagonal grid of `rows` x `columns` sites on a torus.
 
     Raises: ValueError unless `like` is on a hexagonal grid itself.
@@ -139,7 +139,7 @@ BUILT_IN: dict[str, Callable[[], Scenario]] = {
 }
 
 
-def built_in(name: str) -> Scenario:
+def make_scenario(name: str) -> Scenario:
     """The built-in scenario with that name.
 
     Raises: ValueError for a name that is not in BUILT_IN.

@@ -38,7 +38,7 @@ class Drop(NamedTuple):
     """Power received from the strongest cell over the sum of all others, at full load, no noise."""
 
 
-def static_drop(scenario: Scenario, n_ues: int, rng: np.random.Generator) -> Drop:
+def draw_static_drop(scenario: Scenario, n_ues: int, rng: np.random.Generator) -> Drop:
     """Drops `n_ues` UEs uniformly, at least `min_distance_m` from every site."""
     ues = _draw_locations(scenario, n_ues, rng)
     common = rng.standard_normal(n_ues)

@@ -27,7 +27,7 @@ NARROWEST_SHARE = 1e-9
 """Smallest share of the carrier that is divided by; avoids 0 / 0 for slices without PRBs."""
 
 
-class Received(NamedTuple):
+class ActiveUes(NamedTuple):
     """The active UEs of one step and the SNR at which they receive cells at full power."""
 
     key: Int[np.ndarray, " ue"]
@@ -50,7 +50,7 @@ Interference = Callable[[PerSlice], PerUe]
 class Placement(Protocol):
     """The PRBs that slices occupy, in a network in which some cells may be off."""
 
-    def interference(self, received: Received, share: PerSlice) -> Interference:
+    def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
         """The interference function for these UEs and shares of the carrier."""
         ...
 
@@ -73,7 +73,7 @@ class ContiguousPlacement:
         self._column = np.arange(len(on) * n_slices) * len(on)
         self._column += np.repeat(np.arange(len(on)), n_slices)
 
-    def interference(self, received: Received, share: PerSlice) -> Interference:
+    def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
         weight = prb_overlap(share) * self._is_other_cell[:, :, None]
         weight = weight.reshape(share.size, share.size)
         # Utilisations in a block diagonal, so that one product sums each cell's slices separately.
@@ -99,7 +99,7 @@ class RandomPlacement:
         self._floor = idle_load * on
         self._n_slices = n_slices
 
-    def interference(self, received: Received, share: PerSlice) -> Interference:
+    def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
         serving = received.key // self._n_slices
 
         def compute_interference(utilisation: PerSlice) -> PerUe:
@@ -115,7 +115,7 @@ PLACEMENTS = {"contiguous": ContiguousPlacement, "random": RandomPlacement}
 def prb_overlap(share: PerSlice) -> Float[np.ndarray, "range cell slice"]:
     """The part of each slice's PRB range that each slice of each cell covers, in [0, 1].
 
-    Ranges are numbered like `Received.key`.
+    Ranges are numbered like `ActiveUes.key`.
     """
     end = np.cumsum(share, axis=1)
     width = np.maximum(share, NARROWEST_SHARE).ravel()
@@ -142,7 +142,7 @@ class LoadFixedPoint(NamedTuple):
 
 
 def solve_load_fixed_point(
-    received: Received,
+    received: ActiveUes,
     interference: Interference,
     share: PerSlice,
     rate_mbps: Float[np.ndarray, " slice"],

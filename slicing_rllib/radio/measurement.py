@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.interference import LoadFixedPoint, Received
+from slicing_rllib.radio.interference import ActiveUes, LoadFixedPoint
 from slicing_rllib.radio.kpis import StepKpis
 from slicing_rllib.radio.link import Link
 from slicing_rllib.radio.queueing import packet_delay_ms, served_share
@@ -18,7 +18,7 @@ SINR_LIMIT = 2.0**20
 
 
 def compute_kpis(
-    received: Received,
+    received: ActiveUes,
     fixed_point: LoadFixedPoint,
     share: PerSlice,
     rate_mbps: Float[np.ndarray, " slice"],

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from slicing_rllib.radio.interference import (
     NARROWEST_SHARE,
     TOLERANCE,
+    ActiveUes,
     LoadFixedPoint,
-    Received,
     solve_load_fixed_point,
 )
 from slicing_rllib.radio.kpis import Phase, StepKpis
@@ -55,13 +55,13 @@ class Simulator:
         scenario = self.scenario
         names = [spec.name for spec in scenario.slices]
         self._seed = seed
-        self._mask = scenario.mask.bound(scenario.cells, names, seed)
+        self._mask = scenario.mask.bind(scenario.cells, names, seed)
         self._users = Users(scenario, seed)
         shape = len(scenario.cells), scenario.n_slices
         self._mean_inverse_rate = np.full(shape, 1e6 / scenario.radio.bandwidth_hz)
         self.step_index = 0
         """Index of the coming step: the number of steps since the reset."""
-        self._active_ues: Received | None = None
+        self._active_ues: ActiveUes | None = None
         self._apply_phases()
         self.fixed_point: LoadFixedPoint | None = None
         """The load fixed point of the last call of `step` or `evaluate`."""
@@ -111,7 +111,7 @@ class Simulator:
         )
 
     @property
-    def active_ues(self) -> Received:
+    def active_ues(self) -> ActiveUes:
         """The active UEs of the coming step, their serving cells and their link gains."""
         if self._active_ues is None:
             self._active_ues = self._find_active_ues()
@@ -191,7 +191,7 @@ class Simulator:
             f"with a positive sum, got {share[row].tolist()}"
         )
 
-    def _find_active_ues(self) -> Received:
+    def _find_active_ues(self) -> ActiveUes:
         """Attaches all UEs to cells and selects those that the mask makes active."""
         users = self._users
         position = users.positions(self.reception.shape)
@@ -211,7 +211,7 @@ class Simulator:
             signal, snr = signal * wall_gain, snr * wall_gain[:, None]
         active_key = key.take(active)
         count = np.bincount(active_key, minlength=mask.size).astype(np.float64)
-        return Received(active_key, signal, snr, count.reshape(mask.shape), pair)
+        return ActiveUes(active_key, signal, snr, count.reshape(mask.shape), pair)
 
     def _solve_loads(
         self, share: PerSlice, start: PerSlice, tolerance: float = TOLERANCE

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from scipy.sparse import csr_array
 
-from slicing_rllib.radio.interference import Interference, PerSlice, PerUe, Received
+from slicing_rllib.radio.interference import ActiveUes, Interference, PerSlice, PerUe
 from slicing_rllib.radio.sparse_map import CellPairs
 
 NARROWEST_SHARE = np.float32(1e-6)
@@ -43,7 +43,7 @@ class SparseContiguousPlacement:
         self._scale = np.zeros((n_slices, len(pairs.interferer)), np.float32)
         self._utilisation = np.zeros((n_slices, len(pairs.interferer)), np.float32)
 
-    def interference(self, received: Received, share: PerSlice) -> Interference:
+    def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
         compute_overlap_below(share, self._pairs, out=self._below)
         width = np.maximum(np.ascontiguousarray(share.T, np.float32), NARROWEST_SHARE)
         (1 / width).take(self._pairs.serving, axis=1, out=self._scale, mode="clip")
@@ -82,7 +82,7 @@ class SparseRandomPlacement:
         self._floor = idle_load * on
         self._load = np.zeros(len(pairs.interferer) + 1, np.float32)
 
-    def interference(self, received: Received, share: PerSlice) -> Interference:
+    def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
         snr_matrix = _make_snr_matrix(received, 1, len(self._load))
 
         def compute_interference(utilisation: PerSlice) -> PerUe:
@@ -96,7 +96,7 @@ class SparseRandomPlacement:
 SPARSE_PLACEMENTS = {"contiguous": SparseContiguousPlacement, "random": SparseRandomPlacement}
 
 
-def _make_snr_matrix(received: Received, n_slices: int, width: int) -> csr_array[np.float32, Any]:
+def _make_snr_matrix(received: ActiveUes, n_slices: int, width: int) -> csr_array[np.float32, Any]:
     """Matrix from the loads of all pairs, slice by slice, to the interference of each UE."""
     pair = received.pair
     if pair is None:

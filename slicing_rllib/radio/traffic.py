@@ -81,7 +81,7 @@ class SyntheticMask:
         if min(self.cell_levels) < 0:
             raise ValueError(f"mask: cell_levels must not be negative, got {self.cell_levels}")
 
-    def bound(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
+    def bind(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
         """The mask of a network with these cells and slices; `seed` determines the phases."""
         generators = [make_generator(seed, Stream.MASK, k) for k in range(len(cells))]
         draws = np.stack([rng.random((4, len(slices))) for rng in generators])
@@ -145,7 +145,7 @@ class TraceMask:
     path: str
     """Path of the CSV file."""
 
-    def bound(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
+    def bind(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
         """The mask of a network with these cells and slices; `seed` has no effect.
 
         Raises: ValueError with file, line and column of an invalid value.

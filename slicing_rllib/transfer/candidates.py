@@ -113,7 +113,7 @@ def _find_in_library(
     library = PolicyLibrary(library_uri)
     own_weights = algorithm.policy_weights(target)
     found = Candidates({}, {})
-    for name in library.names():
+    for name in library.list_versions():
         bundle = library.load(name)
         reason = _explain_unusable_bundle(algorithm.env, target, bundle, own_weights)
         if reason:

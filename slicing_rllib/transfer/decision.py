@@ -65,7 +65,7 @@ class Distances(NamedTuple):
         return self.per_member.mean(axis=0)
 
 
-def distances_between(
+def compute_distances(
     cells: Mapping[str, CellSamples], measure: str, vae: VaeSettings, seed: int
 ) -> Distances:
     """The distance of every cell from every other.
@@ -76,13 +76,13 @@ def distances_between(
         vae: settings of the VAE.
         seed: seed of the VAE.
     """
-    return distances_by_measure(cells, [measure], vae, seed)[measure]
+    return compute_distances_by_measure(cells, [measure], vae, seed)[measure]
 
 
-def distances_by_measure(
+def compute_distances_by_measure(
     cells: Mapping[str, CellSamples], measures: Sequence[str], vae: VaeSettings, seed: int
 ) -> dict[str, Distances]:
-    """As `distances_between` for several measures; those that need a VAE share one."""
+    """As `compute_distances` for several measures; those that need a VAE share one."""
     found = {}
     ensembles: dict[bool, list[list[Population]]] = {}
     for measure in measures:
@@ -122,7 +122,7 @@ def choose_source(
     matrix = np.mean([MEASURES[measure](populations) for populations in ensemble], axis=0)
     column = names.index(target)
     distances = {n: float(matrix[i, column]) for i, n in enumerate(names) if n != target}
-    nearest = from_distances(target, distances, measure)
+    nearest = decide_from_distances(target, distances, measure)
     chosen = names.index(str(nearest.source))
     confidence = _estimate_confidence(ensemble, measure, column, chosen, seed)
     others = [i for i in range(len(names)) if i != column]
@@ -131,7 +131,9 @@ def choose_source(
     return replace(decision, confidence=confidence)
 
 
-def from_distances(target: str, distances: Mapping[str, float], measure: str) -> TransferDecision:
+def decide_from_distances(
+    target: str, distances: Mapping[str, float], measure: str
+) -> TransferDecision:
     """The decision for the source with the least distance; of equal ones the first is taken."""
     ranking = sorted(distances, key=distances.__getitem__)
     first, second = ranking[0], ranking[1] if len(ranking) > 1 else None

@@ -79,7 +79,7 @@ class PolicyLibrary:
         except (ArrowException, OSError, ValueError) as error:
             raise LibraryError(f"{where}: expected a folder or a URI that can be read") from error
 
-    def names(self) -> dict[str, list[int]]:
+    def list_versions(self) -> dict[str, list[int]]:
         """Versions of every bundle by its name, oldest first."""
         found: dict[str, list[int]] = {}
         for info in self._list_files():
@@ -95,7 +95,7 @@ class PolicyLibrary:
         """
         if not NAME.fullmatch(name):
             raise LibraryError(f"bundle {name!r}: expected letters, digits, dots, dashes")
-        version = self.names().get(name, [0])[-1] + 1
+        version = self.list_versions().get(name, [0])[-1] + 1
         files = {
             WEIGHTS: save_tensors({n: np.ascontiguousarray(w) for n, w in bundle.weights.items()}),
             EXPERIENCE: save_tensors(_pack_experience(bundle)),
@@ -113,7 +113,7 @@ class PolicyLibrary:
             raise LibraryError(f"{folder}: cannot write a bundle here ({error})") from error
         return version
 
-    def manifest(self, name: str, version: int | None = None) -> dict[str, Any]:
+    def read_manifest(self, name: str, version: int | None = None) -> dict[str, Any]:
         """A bundle's manifest; `version` None: of the newest version."""
         path = f"{self._folder(name, self._find_version(name, version))}/{MANIFEST}"
         try:
@@ -130,7 +130,7 @@ class PolicyLibrary:
         Raises: LibraryError where a file has changed since it was written.
         """
         version = self._find_version(name, version)
-        manifest, folder = self.manifest(name, version), self._folder(name, version)
+        manifest, folder = self.read_manifest(name, version), self._folder(name, version)
         files = {}
         for file, digest in manifest["sha256"].items():
             data = self._read(f"{folder}/{file}")
@@ -152,17 +152,17 @@ class PolicyLibrary:
     def remove(self, name: str, version: int | None = None) -> list[int]:
         """Delete a version, or with `version` None all of that name; the deleted versions."""
         found = self._find_version(name, version)
-        versions = self.names()[name] if version is None else [found]
+        versions = self.list_versions()[name] if version is None else [found]
         for number in versions:
             # Manifest first: if the deletion is interrupted, the rest is no longer a bundle.
             self._fs.delete_file(f"{self._folder(name, number)}/{MANIFEST}")
             self._fs.delete_dir(self._folder(name, number))
-        if name not in self.names():
+        if name not in self.list_versions():
             self._fs.delete_dir(f"{self._root}/{name}")
         return versions
 
     def _find_version(self, name: str, version: int | None) -> int:
-        names = self.names()
+        names = self.list_versions()
         if name not in names:
             present = ", ".join(names) or "nothing"
             raise LibraryError(f"{self.where}: no bundle {name!r}, there is {present}")

@@ -8,7 +8,7 @@ from slicing_rllib.transfer.decision import (
     CellSamples,
     TransferDecision,
     choose_source,
-    from_distances,
+    decide_from_distances,
 )
 from slicing_rllib.transfer.settings import TransferSettings
 from slicing_rllib.transfer.spawn_keys import SpawnKey, make_rng
@@ -63,7 +63,7 @@ def select_by_return(
     if not returns:
         return _decide_none(target, "zero_shot", refused)
     distances = {name: -reward for name, reward in returns.items()}
-    return from_distances(target, distances, "zero_shot")
+    return decide_from_distances(target, distances, "zero_shot")
 
 
 def _select_nearest(problem: SelectionProblem, measure: str) -> TransferDecision:

@@ -142,7 +142,7 @@ def train_generalist(
     """`generalist`: a policy trained offline on equal parts of every source's experience."""
     each = max(settings.transferred_transitions // len(sources), 1)
     joined = _concatenate([_take_newest(source, target, settings, each) for source in sources])
-    weights = learnt_offline(target, joined, settings.generalist_updates, rng)
+    weights = train_offline(target, joined, settings.generalist_updates, rng)
     return WarmStart(weights, joined)
 
 
@@ -201,7 +201,7 @@ def compute_source_shares(distances: Sequence[float]) -> Float[np.ndarray, " sou
     return weight / weight.sum()
 
 
-def learnt_offline(
+def train_offline(
     target: Target, experience: TransitionBatch, updates: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Weights after TD3 updates on given experience alone.

@@ -25,7 +25,7 @@ class WarmStartCallback(RLlibCallback):
     ends before the cell's own policy takes over. Its state is in the algorithm's checkpointed
     `callback_state`. Events are reported by `TD3.report`; `events.py` lists their kinds.
 
-    Usage: `config.callbacks(WarmStartCallback.configured(settings))`.
+    Usage: `config.callbacks(WarmStartCallback.bind(settings))`.
 
     Args:
         settings: settings of the transfer; None: the defaults.
@@ -37,7 +37,7 @@ class WarmStartCallback(RLlibCallback):
         self._drift = DriftDetector(self.settings.drift)
 
     @classmethod
-    def configured(cls, settings: TransferSettings) -> Any:
+    def bind(cls, settings: TransferSettings) -> Any:
         """A factory of callbacks with these settings, for `AlgorithmConfig.callbacks`."""
         return functools.partial(cls, settings)
 

@@ -3,12 +3,12 @@
 import pytest
 
 from slicing_rllib.env import DecisionView, SlicingEnv
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 
 @pytest.fixture(scope="session")
 def scenario():
-    return built_in("paper")
+    return make_scenario("paper")
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from slicing_rllib.baselines import BASELINES, Equal, Persistence, TrafficAware, make_policy
-from slicing_rllib.baselines.heuristics import in_proportion
+from slicing_rllib.baselines.heuristics import divide_in_proportion
 
 
 def test_shares_are_in_proportion_to_weights():
     """Weights of 3 and 1 give .75 and .25; weights of zero give equal shares."""
-    shares = in_proportion(np.array([[3.0, 1.0], [0.0, 0.0]]))
+    shares = divide_in_proportion(np.array([[3.0, 1.0], [0.0, 0.0]]))
 
     assert shares == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
 

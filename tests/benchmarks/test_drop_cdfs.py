@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.benchmarks import drop_cdfs
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 from slicing_rllib.service.config import load_config
 
 
@@ -25,7 +25,7 @@ def reference(tmp_path):
 
 def test_rows_cover_every_5_percent_of_both_arrays(reference, monkeypatch):
     monkeypatch.setattr(drop_cdfs, "N_UES", 500)
-    rows = list(drop_cdfs.compare_drop_cdfs(built_in("tr36873_uma"), reference))
+    rows = list(drop_cdfs.compare_drop_cdfs(make_scenario("tr36873_uma"), reference))
     assert len(rows) == 2 * 2 * 19
     assert {row["expected"] for row in rows} == {-100.0, 5.0}
     assert max(row["tolerance"] for row in rows) == 1.7
@@ -35,7 +35,7 @@ def test_the_figure_shows_both_quantities_of_both_arrays_with_their_reference(
     reference, monkeypatch
 ):
     monkeypatch.setattr(drop_cdfs, "N_UES", 200)
-    panels = drop_cdfs.draw_cdfs(built_in("tr36873_uma"), reference).axes
+    panels = drop_cdfs.draw_cdfs(make_scenario("tr36873_uma"), reference).axes
     assert [axes.get_xlabel() for axes in panels] == ["coupling gain, dB", "geometry, dB"]
     for axes, expected_db in zip(panels, (-100.0, 5.0), strict=True):
         labels = [line.get_label() for line in axes.lines]
@@ -78,7 +78,7 @@ def test_a_missing_reference_is_named(tmp_path):
 
 def test_a_scenario_without_a_column_antenna_is_refused():
     with pytest.raises(ValueError, match="expected a column antenna"):
-        drop_cdfs.make_drop(built_in("paper"), 10)
+        drop_cdfs.make_drop(make_scenario("paper"), 10)
 
 
 @pytest.fixture

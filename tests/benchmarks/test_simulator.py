@@ -5,7 +5,7 @@ from itertools import starmap
 import pytest
 
 from slicing_rllib.benchmarks.simulator import Cost, make_rows, measure_costs
-from slicing_rllib.evaluation.figures import growth
+from slicing_rllib.evaluation.figures import draw_growth
 
 COSTS = list(starmap(Cost, [(12, 0.3, 0.1, 0.07), (48, 1.8, 1.0, 0.10), (192, 4.8, 4.0, 0.16)]))
 
@@ -33,7 +33,7 @@ def test_sizes_up_to_the_largest_are_measured_in_processes_of_their_own():
 
 def test_the_figure_shows_time_and_memory_over_cells():
     cells, step_ms, _, peak_gib = zip(*COSTS, strict=True)
-    time_axes, memory_axes = growth(cells, step_ms, peak_gib).axes
+    time_axes, memory_axes = draw_growth(cells, step_ms, peak_gib).axes
     assert tuple(time_axes.lines[0].get_xdata()) == cells
     assert tuple(time_axes.lines[0].get_ydata()) == step_ms
     assert tuple(memory_axes.lines[0].get_ydata()) == peak_gib

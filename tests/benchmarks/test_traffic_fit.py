@@ -6,7 +6,7 @@ import pytest
 from slicing_rllib.benchmarks import traffic_fit
 from slicing_rllib.benchmarks.rows import is_within_tolerance
 from slicing_rllib.benchmarks.traffic_fit import TrafficSettings, evaluate_policy
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -15,29 +15,29 @@ SEEDS = range(10)
 
 @pytest.fixture(scope="module")
 def baseline():
-    return evaluate_policy(built_in("paper"), "traffic_aware", SEEDS)
+    return evaluate_policy(make_scenario("paper"), "traffic_aware", SEEDS)
 
 
 def test_baseline_and_oracle_perform_as_the_targets_say():
-    rows = list(traffic_fit.compare_with_targets(built_in("paper"), SEEDS))
+    rows = list(traffic_fit.compare_with_targets(make_scenario("paper"), SEEDS))
     assert len(rows) == 4
     assert all(is_within_tolerance(row) for row in rows), rows
 
 
 def test_persistence_is_no_better_than_the_baseline(baseline):
-    persistence = evaluate_policy(built_in("paper"), "persistence", SEEDS)
+    persistence = evaluate_policy(make_scenario("paper"), "persistence", SEEDS)
     assert persistence.satisfaction_mean <= baseline.satisfaction_mean
 
 
 @pytest.mark.parametrize("policy", ["equal", "best_static"])
 def test_static_splits_are_clearly_worse(baseline, policy):
-    static = evaluate_policy(built_in("paper"), policy, SEEDS[:4])
+    static = evaluate_policy(make_scenario("paper"), policy, SEEDS[:4])
     assert static.satisfaction_mean < baseline.satisfaction_mean - 0.04
     assert static.fail_rate_95 > baseline.fail_rate_95 + 0.03
 
 
 def test_rate_and_packet_are_factors_on_a_scenarios_traffic():
-    paper = built_in("paper")
+    paper = make_scenario("paper")
     settings = TrafficSettings(rate=2.0, packet=0.5, low=0.1, high=0.9, ripple=0.0)
     fitted = settings.apply(paper)
     assert fitted.slices[0].traffic.rate_kbps == 2 * paper.slices[0].traffic.rate_kbps
@@ -51,7 +51,7 @@ def test_equal_generators_find_equal_settings(monkeypatch):
     )
     found = [
         traffic_fit.search_settings(
-            built_in("paper"),
+            make_scenario("paper"),
             np.random.default_rng(1),
             candidates=6,
             on_message=lambda message: None,

@@ -48,7 +48,9 @@ def main() -> None:
     slas = np.array([[2.0, 1.0], [2.0, 1.0]])
     telemetry = Telemetry("live", ("cell_1", "cell_2"), SLICES, slas, 5 * slas, refresh_s=1.0)
     for kind in EVENTS:
-        telemetry.event(kind, "cell_2", {"distance": 0.25} if kind == "source_chosen" else None)
+        telemetry.count_event(
+            kind, "cell_2", {"distance": 0.25} if kind == "source_chosen" else None
+        )
     print(ray.nodes()[0]["MetricsExportPort"], flush=True)
     iteration = 0
     while not select.select([sys.stdin], [], [], 1.0)[0]:

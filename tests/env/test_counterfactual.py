@@ -14,7 +14,7 @@ from slicing_rllib.env import (
     needed_share,
     offered_share,
 )
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 REWARD = SplitReward()
 SHARES = st.floats(0.05, 0.6)
@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_finite_differences(offered, needed, action):
 @pytest.fixture(scope="module")
 def steps(unchecked):
     """KPIs of 60 steps of the paper's network under random splits, many of them overloaded."""
-    env = SlicingEnv(built_in("paper"))
+    env = SlicingEnv(make_scenario("paper"))
     env.reset_columns(5)
     rng = np.random.default_rng(0)
     taken = []
@@ -135,7 +135,7 @@ def test_the_applied_split_gets_the_reward_that_it_got(steps):
 
 def test_other_splits_get_the_simulators_answer_while_interference_is_held():
     """A cell that is alone in the network has no interference that could change."""
-    paper = built_in("paper")
+    paper = make_scenario("paper")
     env = SlicingEnv(paper)
     env.reset_columns(3)
     for cell in env.cells[1:]:
@@ -144,7 +144,7 @@ def test_other_splits_get_the_simulators_answer_while_interference_is_held():
     rng = np.random.default_rng(1)
     for _ in range(10):
         other = rng.dirichlet(3 * np.ones(4), 12).astype(np.float32)
-        expected = env.rewards_if(other)[0]
+        expected = env.compute_rewards(other)[0]
         columns = env.step_columns(np.full((12, 4), 0.25, np.float32))
         told = REWARD.reward(columns.feedback[0], other[0] / other[0].sum())
         assert told == pytest.approx(expected, abs=2e-4)

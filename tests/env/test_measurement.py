@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from slicing_rllib.env import Measurement, MeasurementError, SlicingEnv
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 
 @pytest.fixture(scope="module")
 def kpis():
-    env = SlicingEnv(built_in("paper"))
+    env = SlicingEnv(make_scenario("paper"))
     env.reset_columns(1)
     return env.kpis
 
 
 def test_a_fixed_error_is_the_same_in_every_step(kpis):
-    scenario = built_in("paper")
+    scenario = make_scenario("paper")
     exact = Measurement(scenario)(kpis, 0)
     wrong = Measurement(scenario, MeasurementError(needed_share=0.3))
     factors = [
@@ -28,7 +28,7 @@ def test_a_fixed_error_is_the_same_in_every_step(kpis):
 
 
 def test_noise_is_a_function_of_the_step(kpis):
-    noisy = Measurement(built_in("paper"), MeasurementError(kpi_noise=0.1))
+    noisy = Measurement(make_scenario("paper"), MeasurementError(kpi_noise=0.1))
 
     assert np.array_equal(noisy(kpis, 4).offered, noisy(kpis, 4).offered)
     assert not np.array_equal(noisy(kpis, 4).offered, noisy(kpis, 5).offered)
@@ -36,7 +36,7 @@ def test_noise_is_a_function_of_the_step(kpis):
 
 def test_rewards_do_not_know_of_measurement_errors():
     def rewards(error):
-        env = SlicingEnv(built_in("paper"), measurement_error=error)
+        env = SlicingEnv(make_scenario("paper"), measurement_error=error)
         env.reset_columns(2)
         split = np.full((12, 4), 0.25, np.float32)
         return np.stack([env.step_columns(split).reward for _ in range(5)])

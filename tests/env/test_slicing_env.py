@@ -5,12 +5,12 @@ import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from slicing_rllib.env import Deployment, SlicingEnv, slice_reward
-from slicing_rllib.radio import Phase, built_in
+from slicing_rllib.radio import Phase, make_scenario
 
 
 @pytest.fixture(scope="module")
 def scenario():
-    return built_in("paper")
+    return make_scenario("paper")
 
 
 @pytest.fixture

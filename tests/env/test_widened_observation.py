@@ -6,17 +6,17 @@ from pettingzoo.test import parallel_api_test
 
 from slicing_rllib.baselines import Persistence
 from slicing_rllib.env import OBSERVATIONS, DecisionView, SlicingEnv
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 
 @pytest.mark.parametrize("observation", OBSERVATIONS)
 def test_every_observation_keeps_pettingzoos_contract(observation):
-    parallel_api_test(SlicingEnv(built_in("paper"), observation=observation), num_cycles=20)
+    parallel_api_test(SlicingEnv(make_scenario("paper"), observation=observation), num_cycles=20)
 
 
 def test_the_widened_observation_begins_as_the_papers():
     paper, widened = (
-        SlicingEnv(built_in("paper"), observation=name).reset_columns(1).obs
+        SlicingEnv(make_scenario("paper"), observation=name).reset_columns(1).obs
         for name in ("paper", "widened")
     )
 
@@ -26,7 +26,7 @@ def test_the_widened_observation_begins_as_the_papers():
 
 @pytest.mark.parametrize("observation", ["widened", "per_slice"])
 def test_the_last_columns_are_the_persistence_policys_split(observation):
-    env = SlicingEnv(built_in("paper"), observation=observation)
+    env = SlicingEnv(make_scenario("paper"), observation=observation)
     obs = env.reset_columns(1).obs
     split = Persistence(env.scenario).prb_ratio(DecisionView(obs, env.kpis, env.simulator))
 
@@ -35,7 +35,7 @@ def test_the_last_columns_are_the_persistence_policys_split(observation):
 
 
 def test_a_per_slice_observation_is_made_of_blocks_of_one_number_per_slice():
-    env = SlicingEnv(built_in("paper"), observation="per_slice")
+    env = SlicingEnv(make_scenario("paper"), observation="per_slice")
     obs = env.reset_columns(1).obs.reshape(12, -1, 4)
 
     assert obs.shape[1] == len(env.layout.FEATURES)
@@ -45,4 +45,4 @@ def test_a_per_slice_observation_is_made_of_blocks_of_one_number_per_slice():
 
 def test_an_unknown_observation_is_refused():
     with pytest.raises(ValueError, match="observation: expected one of paper, widened, per_slice"):
-        SlicingEnv(built_in("paper"), observation="all")
+        SlicingEnv(make_scenario("paper"), observation="all")

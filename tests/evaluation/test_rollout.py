@@ -6,12 +6,12 @@ import pytest
 from slicing_rllib.baselines import Equal, TrafficAware
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 
 @pytest.fixture(scope="module")
 def env():
-    return SlicingEnv(built_in("paper"), episode_steps=5, default_seed=0)
+    return SlicingEnv(make_scenario("paper"), episode_steps=5, default_seed=0)
 
 
 def test_a_rollout_continues_over_the_end_of_episodes(env):

@@ -19,7 +19,7 @@ from slicing_rllib.learning.stacked_td3 import (
     UpdateParts,
     add_counterfactual_splits,
 )
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 REWARD = SplitReward()
 
@@ -90,7 +90,7 @@ def test_climbing_the_counterfactual_reward_raises_it():
 @pytest.mark.parametrize("gradient", ["counterfactual", "blend"])
 def test_it_trains_resumes_and_repeats_itself(ray_session, tmp_path, gradient):
     """No random step is needed, critics learn as well, and resuming equals never having stopped."""
-    env = {"scenario": built_in("paper"), "observation": "per_slice", "default_seed": 3}
+    env = {"scenario": make_scenario("paper"), "observation": "per_slice", "default_seed": 3}
     config = (
         TD3Config()
         .environment(SlicingEnv, env_config=env)

@@ -7,7 +7,7 @@ from pettingzoo import ParallelEnv
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.pettingzoo_adapter import make_columnar
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 
 class Late(ParallelEnv):
@@ -52,7 +52,7 @@ def test_an_agent_joins():
 
 
 def test_a_columnar_environment_is_left_as_it_is():
-    env = SlicingEnv(built_in("paper"))
+    env = SlicingEnv(make_scenario("paper"))
 
     assert make_columnar(env) is env
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from slicing_rllib.monitor import network
 from slicing_rllib.monitor.network import read_network
-from slicing_rllib.radio import Scenario, built_in
+from slicing_rllib.radio import Scenario, make_scenario
 
 
 def _write_config(folder: Path, text: str) -> Path:
@@ -29,7 +29,7 @@ def test_the_papers_network_has_four_sites_of_three_sectors(tmp_path: Path):
 
 
 def test_a_whole_scenario_in_the_config_is_read(tmp_path: Path):
-    spec = TypeAdapter(Scenario).dump_python(built_in("mixed"), mode="json")
+    spec = TypeAdapter(Scenario).dump_python(make_scenario("mixed"), mode="json")
     result = read_network(_write_config(tmp_path, yaml.safe_dump({"scenario": spec})))
 
     assert (result["name"], result["problem"]) == ("mixed", None)

@@ -196,6 +196,6 @@ def test_three_thousand_cells_are_drawn_and_can_be_selected(
 def _dump_paper_scenario() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
-    from slicing_rllib.radio import Scenario, built_in
+    from slicing_rllib.radio import Scenario, make_scenario
 
-    return TypeAdapter(Scenario).dump_python(built_in("paper"), mode="json")
+    return TypeAdapter(Scenario).dump_python(make_scenario("paper"), mode="json")

@@ -29,7 +29,9 @@ def test_shares_by_hand():
         "actor.2.weight": np.array([[0.0, 5.0], [np.log(3.0), 5.0]], np.float32),
         "actor.2.bias": np.zeros(2, np.float32),
     }
-    shares = TrainedPolicy(["cell_1"], {"cell_1": weights}).actions(np.ones((1, 1), np.float32))
+    shares = TrainedPolicy(["cell_1"], {"cell_1": weights}).compute_actions(
+        np.ones((1, 1), np.float32)
+    )
 
     assert shares == pytest.approx(np.array([[0.25, 0.75]]))
 
@@ -39,10 +41,10 @@ def test_each_cell_uses_its_own_actor_whatever_the_shapes_of_others():
     rng = np.random.default_rng(0)
     weights = {f"cell_{k}": make_weights(rng, hidden) for k, hidden in ((1, 4), (2, 8), (3, 4))}
     obs = rng.normal(size=(3, 6)).astype(np.float32)
-    together = TrainedPolicy(list(weights), weights).actions(obs)
+    together = TrainedPolicy(list(weights), weights).compute_actions(obs)
 
     for row, cell in enumerate(weights):
-        alone = TrainedPolicy([cell], weights).actions(obs[row : row + 1])
+        alone = TrainedPolicy([cell], weights).compute_actions(obs[row : row + 1])
         assert together[row] == pytest.approx(alone[0])
     assert together.dtype == np.float32
     assert together.sum(axis=1) == pytest.approx(1.0)
@@ -77,6 +79,6 @@ def test_numpy_and_torch_compute_the_same_actor(kind, base_policy):
     logits, _ = stacked_actor.compute_logits(form, stacked, torch.from_numpy(obs)[:, None])
 
     expected = torch.softmax(logits[:, 0], -1).numpy()
-    assert TrainedPolicy(list(weights), weights, form).actions(obs) == pytest.approx(
+    assert TrainedPolicy(list(weights), weights, form).compute_actions(obs) == pytest.approx(
         expected, abs=1e-6
     )

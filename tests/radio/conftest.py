@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import Scenario, Simulator, SyntheticMask, built_in
+from slicing_rllib.radio import Scenario, Simulator, SyntheticMask, make_scenario
 
 
 @pytest.fixture(scope="session")
 def paper() -> Scenario:
-    return built_in("paper")
+    return make_scenario("paper")
 
 
 @pytest.fixture

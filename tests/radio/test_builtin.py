@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import BUILT_IN, Simulator, built_in
+from slicing_rllib.radio import BUILT_IN, Simulator, make_scenario
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_built_in_scenario_has_the_name_under_which_it_is_found(name):
-    assert built_in(name).name == name
+    assert make_scenario(name).name == name
 
 
 def test_an_unknown_name_raises_an_error_that_lists_the_known_names():
     with pytest.raises(ValueError, match=r"expected one of paper, mixed, .* got 'papre'"):
-        built_in("papre")
+        make_scenario("papre")
 
 
 def test_in_mixed_the_sla_group_does_not_determine_load_or_busy_hour():
-    scenario = built_in("mixed")
+    scenario = make_scenario("mixed")
     group = np.array([name for site in scenario.sites for name in site.sla_groups])
     level = np.array(scenario.mask.cell_levels)
     turn = np.array(scenario.mask.cell_turns)
@@ -33,7 +33,7 @@ def test_in_mixed_the_sla_group_does_not_determine_load_or_busy_hour():
 
 def test_in_mixed_cells_differ_in_traffic_area_and_rates():
     """Some pairs of cells have opposite daily traffic, others nearly the same."""
-    simulator = Simulator(built_in("mixed"), 0, map_seed=0)
+    simulator = Simulator(make_scenario("mixed"), 0, map_seed=0)
     area = np.bincount(simulator.serving_map().ravel(), minlength=12)
     assert area.max() > 2 * area.min()
     users = np.array([simulator.step(np.ones((12, 4))).users.sum(axis=1) for _ in range(200)])

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import ColumnAntenna, IndoorSpec, Simulator, built_in
-from slicing_rllib.radio.drop import static_drop, tall_ue_los_excess
+from slicing_rllib.radio import ColumnAntenna, IndoorSpec, Simulator, make_scenario
+from slicing_rllib.radio.drop import draw_static_drop, tall_ue_los_excess
 from slicing_rllib.radio.environment import ENVIRONMENTS
 
-UMA = built_in("tr36873_uma")
+UMA = make_scenario("tr36873_uma")
 
 
 def drop(scenario, n_ues=8000):
-    return static_drop(scenario, n_ues, np.random.default_rng(1))
+    return draw_static_drop(scenario, n_ues, np.random.default_rng(1))
 
 
 def test_geometry_agrees_with_the_3gpp_median():

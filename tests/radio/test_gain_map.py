@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import MastSpec, RadioSpec, SiteSpec, built_in
+from slicing_rllib.radio import MastSpec, RadioSpec, SiteSpec, make_scenario
 from slicing_rllib.radio.gain_map import (
     LinkGeometry,
     Shadowing,
@@ -83,7 +83,7 @@ def test_adjacent_positions_have_similar_gains_and_distant_positions_do_not(pape
 
 @pytest.mark.parametrize("environment", ["winner_b1", "tr38901_uma", "tr38901_umi", "tr36873_uma"])
 def test_every_environment_gives_a_finite_map(environment):
-    scenario = built_in("paper")
+    scenario = make_scenario("paper")
     radio = replace(RADIO, environment=environment, map_resolution_m=50.0)
     snr = build_gain_map(scenario.sites, scenario.area, radio, 0).snr
     assert snr.shape == (400, 12)

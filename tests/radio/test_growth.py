@@ -14,10 +14,10 @@ from slicing_rllib.radio import (
     Simulator,
     SiteList,
     SiteSpec,
-    hexagonal,
+    make_hexagonal_scenario,
 )
 from slicing_rllib.radio.gain_map import build_gain_map
-from slicing_rllib.radio.interference import PLACEMENTS, Received
+from slicing_rllib.radio.interference import PLACEMENTS, ActiveUes
 from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
 from slicing_rllib.radio.sparse_map import CellPairs
 from slicing_rllib.radio.strongest_cells import find_strongest_cells
@@ -26,7 +26,7 @@ COARSE = RadioSpec(map_resolution_m=50.0)
 
 
 def grid(paper: Scenario, rows: int, columns: int, radio: RadioSpec = COARSE) -> Scenario:
-    return hexagonal(rows, columns, like=replace(paper, radio=radio))
+    return make_hexagonal_scenario(rows, columns, like=replace(paper, radio=radio))
 
 
 def splits(seed: int, steps: int, n_cells: int) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_sparse_and_dense_interference_agree(placement):
     number = np.where(differs, np.cumsum(differs) - 1, differs.sum()).reshape(n_cells, n_cells)
     users = np.bincount(key, minlength=n_cells * n_slices).reshape(n_cells, -1).astype(float)
     signal = snr[np.arange(members), key // n_slices]
-    dense = Received(key, signal, snr, users)
+    dense = ActiveUes(key, signal, snr, users)
     sparse = dense._replace(
         snr=snr.astype(np.float32), pair=number[key // n_slices].astype(np.int32)
     )
@@ -234,7 +234,7 @@ def test_a_sparse_map_between_walls(paper):
 
 
 def test_the_layout_setting_and_hexagonal_give_the_same_grid(paper):
-    """`layout: {rows: 5, columns: 4}` in a YAML file has the same effect as `hexagonal(5, 4)`."""
+    """`layout: {rows: 5, columns: 4}` in a YAML file gives what `make_hexagonal_scenario` gives."""
     by_settings = replace(paper, layout=replace(paper.layout, rows=5, columns=4))
-    assert by_settings.layout == hexagonal(5, 4, like=paper).layout
+    assert by_settings.layout == make_hexagonal_scenario(5, 4, like=paper).layout
     assert len(by_settings.cells) == 60

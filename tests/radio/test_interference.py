@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import bisect
 
-from slicing_rllib.radio import RadioSpec, Scenario, Simulator, SyntheticMask, built_in
+from slicing_rllib.radio import RadioSpec, Scenario, Simulator, SyntheticMask, make_scenario
 from slicing_rllib.radio import interference as interference_module
 from slicing_rllib.radio.interference import (
     PLACEMENTS,
+    ActiveUes,
     ContiguousPlacement,
     RandomPlacement,
-    Received,
     prb_overlap,
     solve_load_fixed_point,
 )
@@ -24,7 +24,7 @@ BANDWIDTH_HZ = 18e6
 LINK = LINKS["shannon"]
 
 
-def network(seed: int, n_cells: int, n_slices: int, n_ues: int) -> tuple[Received, np.ndarray]:
+def network(seed: int, n_cells: int, n_slices: int, n_ues: int) -> tuple[ActiveUes, np.ndarray]:
     """A random network: its active UEs, and a split of every carrier."""
     rng = np.random.default_rng(seed)
     key = rng.integers(0, n_cells * n_slices, n_ues)
@@ -32,7 +32,7 @@ def network(seed: int, n_cells: int, n_slices: int, n_ues: int) -> tuple[Receive
     users = np.bincount(key, minlength=n_cells * n_slices).reshape(n_cells, n_slices)
     signal = snr[np.arange(n_ues), key // n_slices]
     share = rng.dirichlet(np.ones(n_slices), n_cells)
-    return Received(key, signal, snr, users.astype(float)), share
+    return ActiveUes(key, signal, snr, users.astype(float)), share
 
 
 def solve(received, share, placement, start, rate_mbps=0.5, tolerance=1e-12, idle_load=0.05):
@@ -75,8 +75,8 @@ def list_iterates(received, share, placement, start) -> np.ndarray:
     return np.array(found)
 
 
-def make_two_cells() -> Received:
-    return Received(np.array([0, 1]), np.array([8.0, 8.0]), np.full((2, 2), 8.0), np.ones((2, 1)))
+def make_two_cells() -> ActiveUes:
+    return ActiveUes(np.array([0, 1]), np.array([8.0, 8.0]), np.full((2, 2), 8.0), np.ones((2, 1)))
 
 
 def test_interference_is_proportional_to_the_neighbours_load():
@@ -167,7 +167,7 @@ def test_relabelling_cells_permutes_the_solution(seed, placement):
     received, share = network(seed, 5, 2, n_ues=40)
     order = np.random.default_rng(seed).permutation(5)
     new_index = np.argsort(order)
-    relabelled = Received(
+    relabelled = ActiveUes(
         new_index[received.key // 2] * 2 + received.key % 2,
         received.signal,
         received.snr[:, order],
@@ -209,7 +209,7 @@ GRIDS = st.fixed_dictionaries(
 
 def random_scenario(radio: dict, grid: dict, rate_kbps: float, busy: float) -> Scenario:
     """The scenario `paper` with 8 UEs per slice on another grid, with other traffic and radio."""
-    paper = built_in("paper")
+    paper = make_scenario("paper")
     slices = tuple(
         replace(spec, users=8, traffic=replace(spec.traffic, rate_kbps=rate_kbps))
         for spec in paper.slices

@@ -15,8 +15,8 @@ from slicing_rllib.radio import (
     Scenario,
     Simulator,
     SyntheticMask,
-    built_in,
-    hexagonal,
+    make_hexagonal_scenario,
+    make_scenario,
 )
 from slicing_rllib.radio.gain_map import LinkGeometry, build_gain_map
 from slicing_rllib.radio.link import CQI_TABLE, LINKS
@@ -35,7 +35,7 @@ def network(request, paper) -> Scenario:
     if request.param == "small":
         return scenario
     coarse = replace(scenario, radio=RadioSpec(map_resolution_m=25.0))
-    return hexagonal(3, 4, like=coarse)
+    return make_hexagonal_scenario(3, 4, like=coarse)
 
 
 def equal_split(scenario: Scenario) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_line_of_sight_and_shadowing_do_not_change_from_step_to_step(network):
 def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
     """Sectors differ only by antenna gain, thus by at most the front-to-back ratio of 25 dB."""
     radio = RadioSpec(cells_kept=36, map_resolution_m=50.0)
-    large = hexagonal(3, 4, like=replace(paper, radio=radio))
+    large = make_hexagonal_scenario(3, 4, like=replace(paper, radio=radio))
     found = find_strongest_cells(large.sites, large.area, radio, 0)
     kept = np.empty(found.cell.shape)
     np.put_along_axis(kept, found.cell, found.snr.astype(float), axis=1)
@@ -173,7 +173,7 @@ def test_ues_do_not_concentrate_in_the_middle(network):
 def test_the_mask_does_not_move_ues():
     """All UEs move at most 30 km/h, whether they are active or not."""
     fast_mask = SyntheticMask(low=0.1, high=0.9, period_steps=3.0)
-    scenario = replace(built_in("paper"), mask=fast_mask)
+    scenario = replace(make_scenario("paper"), mask=fast_mask)
     simulator = Simulator(scenario, 0, map_seed=0)
     edges_m = np.array(scenario.area.edges_m)
     for _ in range(12):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import RadioSpec, hexagonal
+from slicing_rllib.radio import RadioSpec, make_hexagonal_scenario
 from slicing_rllib.radio.reception import (
     UNATTACHED,
     DenseReception,
@@ -65,13 +65,15 @@ def test_ues_leave_a_cell_that_is_switched_off_and_return_when_it_is_on(receptio
 def test_small_networks_use_a_dense_map_and_large_ones_a_sparse_map(paper):
     assert isinstance(make_reception(paper, 0), DenseReception)
     coarse = replace(paper, radio=RadioSpec(map_resolution_m=50.0))
-    assert isinstance(make_reception(hexagonal(3, 2, like=coarse), 0), SparseReception)
+    assert isinstance(
+        make_reception(make_hexagonal_scenario(3, 2, like=coarse), 0), SparseReception
+    )
 
 
 def test_pairs_refer_to_the_serving_and_the_received_cell(paper):
     """The serving cell's own pair has the index after the last."""
     coarse = replace(paper, radio=RadioSpec(map_resolution_m=50.0))
-    reception = SparseReception(hexagonal(3, 3, like=coarse), 1)
+    reception = SparseReception(make_hexagonal_scenario(3, 3, like=coarse), 1)
     reception.switch_cells(np.ones(27, bool))
     cell_map = reception._map
     for rank in (0, 1):

@@ -17,8 +17,8 @@ from slicing_rllib.radio import (
     SiteSpec,
     SliceSla,
     TrafficSpec,
-    built_in,
-    hexagonal,
+    make_hexagonal_scenario,
+    make_scenario,
 )
 
 
@@ -35,14 +35,14 @@ def test_the_scenario_paper_has_twelve_cells_in_two_sla_groups(paper):
 
 
 def test_scenarios_with_equal_settings_are_equal_and_have_equal_hashes(paper):
-    assert paper == built_in("paper")
-    assert hash(paper) == hash(built_in("paper"))
+    assert paper == make_scenario("paper")
+    assert hash(paper) == hash(make_scenario("paper"))
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_pydantic_builds_every_scenario_from_plain_data(name):
     adapter = TypeAdapter(Scenario)
-    scenario = built_in(name)
+    scenario = make_scenario(name)
     assert adapter.validate_json(adapter.dump_json(scenario)) == scenario
 
 
@@ -64,7 +64,7 @@ def test_neighbours_are_the_six_most_strongly_coupled_cells(paper):
 
 
 def test_in_a_wrapped_grid_every_site_is_a_neighbour_equally_often():
-    scenario = hexagonal(4, 4, like=built_in("paper"))
+    scenario = make_hexagonal_scenario(4, 4, like=make_scenario("paper"))
     counts = np.bincount(scenario.neighbours.ravel(), minlength=48)
     assert counts.reshape(16, 3).sum(axis=1) == pytest.approx(18, abs=2)
 
@@ -82,7 +82,7 @@ def test_a_small_network_has_fewer_neighbours_than_the_setting(paper):
 
 
 def test_sites_of_a_grid_get_sla_groups_in_turn(paper):
-    scenario = hexagonal(3, 5, like=paper)
+    scenario = make_hexagonal_scenario(3, 5, like=paper)
     assert len(scenario.cells) == 45
     assert [site.sla_groups[0] for site in scenario.sites[:3]] == ["A", "B", "A"]
 
@@ -126,7 +126,7 @@ def test_the_area_of_sites_by_coordinates_is_a_rectangle_with_a_margin(paper):
         (lambda paper: replace(paper, sla_groups=paper.sla_groups[:1]), "one of A, got 'B'"),
         (lambda paper: replace(paper, neighbours_kept=0), "neighbours_kept must be 1 or more"),
         (lambda paper: replace(paper, step_s=-1), "step_s must be positive"),
-        (lambda paper: built_in("papers"), "expected one of paper, .*got 'papers'"),
+        (lambda paper: make_scenario("papers"), "expected one of paper, .*got 'papers'"),
     ],
 )
 def test_an_invalid_setting_raises_a_one_line_error(paper, build, message):

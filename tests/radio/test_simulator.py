@@ -14,11 +14,11 @@ from slicing_rllib.radio import (
     SiteList,
     SiteSpec,
     SyntheticMask,
-    built_in,
+    make_scenario,
 )
 from slicing_rllib.radio.queueing import served_share
 
-PAPER = built_in("paper")
+PAPER = make_scenario("paper")
 
 
 def splits(seed: int, steps: int) -> np.ndarray:

@@ -10,7 +10,7 @@ SLICES = ("video", "voice")
 
 
 def sample_mask(mask: SyntheticMask, seed: int = 0, steps: int = 400) -> np.ndarray:
-    bound = mask.bound(CELLS, SLICES, seed)
+    bound = mask.bind(CELLS, SLICES, seed)
     return np.stack([bound.at_step(step) for step in range(steps)])
 
 
@@ -47,14 +47,14 @@ def write_trace(tmp_path, text: str) -> TraceMask:
 
 
 def test_a_trace_by_slice_applies_to_all_cells_and_repeats(tmp_path):
-    mask = write_trace(tmp_path, "step,voice,video\n0,0.1,0.2\n1,0.3,0.4\n").bound(CELLS, SLICES, 0)
+    mask = write_trace(tmp_path, "step,voice,video\n0,0.1,0.2\n1,0.3,0.4\n").bind(CELLS, SLICES, 0)
     assert mask.at_step(0).tolist() == [[0.2, 0.1], [0.2, 0.1]]
     assert mask.at_step(3).tolist() == [[0.4, 0.3], [0.4, 0.3]]
 
 
 def test_a_trace_by_cell_and_slice_applies_to_single_cells(tmp_path):
     header = "cell_1.video,cell_1.voice,cell_2.video,cell_2.voice"
-    mask = write_trace(tmp_path, f"{header}\n0.1,0.2,0.3,1\n").bound(CELLS, SLICES, 0)
+    mask = write_trace(tmp_path, f"{header}\n0.1,0.2,0.3,1\n").bind(CELLS, SLICES, 0)
     assert mask.at_step(0).tolist() == [[0.1, 0.2], [0.3, 1.0]]
 
 
@@ -76,13 +76,13 @@ def test_a_trace_by_cell_and_slice_applies_to_single_cells(tmp_path):
 )
 def test_an_invalid_trace_raises_a_one_line_error(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as error:
-        write_trace(tmp_path, text).bound(CELLS, SLICES, 0)
+        write_trace(tmp_path, text).bind(CELLS, SLICES, 0)
     assert "\n" not in str(error.value)
 
 
 def test_the_error_for_a_missing_trace_names_the_file(tmp_path):
     with pytest.raises(ValueError, match=r"mask trace .*gone.csv: expected a readable CSV file"):
-        TraceMask(path=str(tmp_path / "gone.csv")).bound(CELLS, SLICES, 0)
+        TraceMask(path=str(tmp_path / "gone.csv")).bind(CELLS, SLICES, 0)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from slicing_rllib.service.config import (
     BUILT_IN,
     RunConfig,
     Section,
-    json_schema,
+    dump_resolved_yaml,
     load_config,
-    resolved_yaml,
+    make_json_schema,
 )
 from slicing_rllib.service.errors import ConfigError
 
@@ -34,7 +34,7 @@ def write_config(folder: Path, text: str) -> str:
 def test_a_resolved_config_loads_as_the_same_config(name: str, tmp_path: Path):
     config = load_config(name, ["seed=3"])
 
-    assert load_config(write_config(tmp_path, resolved_yaml(config))) == config
+    assert load_config(write_config(tmp_path, dump_resolved_yaml(config))) == config
 
 
 def test_the_papers_hyperparameters_are_the_default():
@@ -132,8 +132,8 @@ def test_any_text_is_a_config_or_a_config_error(text: str):
 
 
 def test_the_schema_lists_every_section():
-    assert set(json_schema()["properties"]) == set(
-        yaml.safe_load(resolved_yaml(load_config("quick")))
+    assert set(make_json_schema()["properties"]) == set(
+        yaml.safe_load(dump_resolved_yaml(load_config("quick")))
     )
 
 

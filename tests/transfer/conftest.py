@@ -7,7 +7,7 @@ import pytest
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.learning.td3 import Event
-from slicing_rllib.radio import built_in, hexagonal
+from slicing_rllib.radio import make_hexagonal_scenario, make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
 from slicing_rllib.transfer.settings import GuardSettings, VaeSettings
 
@@ -33,7 +33,7 @@ class Events(list):
 @pytest.fixture
 def network() -> dict:
     """Two sites. The sources first run under the default action; then the last cell joins."""
-    scenario = hexagonal(1, 2, like=built_in("paper"))
+    scenario = make_hexagonal_scenario(1, 2, like=make_scenario("paper"))
     joins = Deployment(cell=TARGET, off_until=JOINED, default_action_until=TOOK_OVER)
     others = tuple(
         Deployment(cell=cell, off_until=0, default_action_until=COLLECTED)
@@ -68,7 +68,7 @@ def build(ray_session: None, network: dict):
                 networks=networks,
             )
             .env_runners(num_env_runners=workers)
-            .callbacks(WarmStartCallback.configured(chosen))
+            .callbacks(WarmStartCallback.bind(chosen))
             .debugging(seed=4)
         )
         algorithm = config.build_algo()

@@ -6,8 +6,8 @@ import pytest
 from slicing_rllib.transfer.decision import (
     CellSamples,
     choose_source,
-    distances_between,
-    from_distances,
+    compute_distances,
+    decide_from_distances,
 )
 from slicing_rllib.transfer.settings import VaeSettings
 
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_decision():
 
 
 def test_distances_are_given_for_every_pair_and_every_model_of_the_ensemble():
-    found = distances_between(make_cells(a=0.0, b=1.0, c=2.0), "mean_shift", VAE, 0)
+    found = compute_distances(make_cells(a=0.0, b=1.0, c=2.0), "mean_shift", VAE, 0)
 
     assert found.names == ("a", "b", "c")
     assert found.per_member.shape == (2, 3, 3)
@@ -71,6 +71,6 @@ def test_a_target_without_any_source_is_an_error():
 
 
 def test_the_source_with_the_highest_return_is_first_when_distances_are_negated_returns():
-    decision = from_distances("new", {"good": -0.9, "bad": -0.1}, "zero_shot")
+    decision = decide_from_distances("new", {"good": -0.9, "bad": -0.1}, "zero_shot")
 
     assert decision.ranking == ["good", "bad"]

@@ -62,9 +62,9 @@ def test_versions_are_numbered_and_the_newest_is_the_default(library, bundle):
     library.add("a", bundle)
     library.add("a", replace(bundle, returns={"evaluation_reward_mean": 0.95}))
 
-    assert library.names() == {"a": [1, 2]}
-    assert library.manifest("a")["returns"]["evaluation_reward_mean"] == 0.95
-    assert library.manifest("a", 1)["returns"]["evaluation_reward_mean"] == 0.9
+    assert library.list_versions() == {"a": [1, 2]}
+    assert library.read_manifest("a")["returns"]["evaluation_reward_mean"] == 0.95
+    assert library.read_manifest("a", 1)["returns"]["evaluation_reward_mean"] == 0.9
 
 
 def test_a_removed_version_is_no_longer_listed(library, bundle):
@@ -72,13 +72,13 @@ def test_a_removed_version_is_no_longer_listed(library, bundle):
         library.add(name, bundle)
 
     assert library.remove("a", 1) == [1]
-    assert library.names() == {"a": [2], "b": [1]}
+    assert library.list_versions() == {"a": [2], "b": [1]}
     assert library.remove("a") == [2]
-    assert library.names() == {"b": [1]}
+    assert library.list_versions() == {"b": [1]}
 
 
 def test_an_empty_folder_has_no_bundles(library):
-    assert library.names() == {}
+    assert library.list_versions() == {}
     with pytest.raises(LibraryError, match="no bundle 'a', there is nothing"):
         library.load("a")
 
@@ -99,7 +99,7 @@ def test_a_folder_without_manifest_is_not_a_bundle(tmp_path, bundle):
     library.add("a", bundle)
     (tmp_path / "a" / "0001" / "manifest.json").unlink()
 
-    assert library.names() == {}
+    assert library.list_versions() == {}
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden"])

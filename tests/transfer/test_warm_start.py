@@ -130,7 +130,7 @@ def test_the_callback_works_in_a_plain_tuner(ray_session, network, tmp_path):
         TD3Config()
         .environment(SlicingEnv, env_config=network)
         .training(exploration_steps=20, replay_capacity=400, steps_per_iteration=20)
-        .callbacks(WarmStartCallback.configured(settings))
+        .callbacks(WarmStartCallback.bind(settings))
     )
     result = tune.Tuner(
         TD3,

@@ -19,7 +19,7 @@ from slicing_rllib.benchmarks.coupling.message_value import (
 from slicing_rllib.benchmarks.networks import PERIOD_STEPS
 from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.evaluation.statistics import Interval, seed_interval
-from slicing_rllib.radio import Scenario, built_in
+from slicing_rllib.radio import Scenario, make_scenario
 
 PerSeed = Float[np.ndarray, " seed"]
 
@@ -52,7 +52,7 @@ def run(
     rng = np.random.default_rng(np.random.SeedSequence(0))
     for name in scenarios:
         for placement in placements:
-            scenario = set_placement(built_in(name), placement)
+            scenario = set_placement(make_scenario(name), placement)
             prefix = f"coupling.{name}.{placement}"
             on_message(f"{name}, {placement}: measuring disturbances")
             for change, share in CHANGED_SHARES.items():

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.baselines.heuristics import in_proportion
+from slicing_rllib.baselines.heuristics import divide_in_proportion
 from slicing_rllib.benchmarks.networks import PERIOD_STEPS
 from slicing_rllib.env import slice_reward
 from slicing_rllib.radio import Scenario, Simulator, StepKpis
@@ -65,7 +65,7 @@ def measure_disturbances(
     simulator = Simulator(scenario, seed, map_seed=0)
     found = []
     for step in range(steps):
-        split = in_proportion(simulator.demand_mbps)
+        split = divide_in_proportion(simulator.demand_mbps)
         if step % STEPS_BETWEEN == 0:
             cell = int(rng.integers(len(split)))
             neighbours = scenario.neighbours[cell]

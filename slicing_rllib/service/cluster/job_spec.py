@@ -9,7 +9,7 @@ from typing import NamedTuple
 import yaml
 
 from slicing_rllib.radio import TraceMask
-from slicing_rllib.service.config import RunConfig, load_config, resolved_yaml
+from slicing_rllib.service.config import RunConfig, dump_resolved_yaml, load_config
 from slicing_rllib.service.errors import ConfigError
 from slicing_rllib.service.sweeps.config import SweepConfig, load_sweep
 
@@ -84,7 +84,7 @@ def _parse_arguments(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 def _collect_run_files(config: RunConfig) -> dict[str, bytes]:
     """The resolved config and the traffic trace that it names."""
     _check_paths_are_absolute(config)
-    text, mask = resolved_yaml(config), config.scenario.mask
+    text, mask = dump_resolved_yaml(config), config.scenario.mask
     if not isinstance(mask, TraceMask):
         return {"train.yaml": text.encode()}
     plain = yaml.safe_load(text)
@@ -109,7 +109,7 @@ def _check_paths_are_absolute(config: RunConfig) -> None:
 
 def _collect_sweep_files(sweep: SweepConfig) -> dict[str, bytes]:
     """The resolved sweep and the resolved base config of its trials."""
-    files = _collect_run_files(sweep.trial_config({}))
+    files = _collect_run_files(sweep.make_trial_config({}))
     files[BASE_FILE] = files.pop("train.yaml")
     plain = sweep.model_copy(update={"base": BASE_FILE, "set": ()}).model_dump(mode="json")
     return {"sweep.yaml": yaml.safe_dump(plain, sort_keys=False).encode(), **files}
@@ -117,4 +117,4 @@ def _collect_sweep_files(sweep: SweepConfig) -> dict[str, bytes]:
 
 def _count_trial_cpus(sweep: SweepConfig) -> int:
     """CPUs of one trial with its env runners and learners."""
-    return sweep.cpus_per_trial + sweep.trial_config({}).cpus - 1
+    return sweep.cpus_per_trial + sweep.make_trial_config({}).cpus - 1

@@ -17,14 +17,14 @@ def show(config: Config = "quick", settings: Settings = None, json: Json = False
 
     Example: slicing-rllib config show paper --set learning.gamma=0.2 > mine.yaml
     """
-    from slicing_rllib.service.config import load_config, resolved_yaml
+    from slicing_rllib.service.config import dump_resolved_yaml, load_config
     from slicing_rllib.service.console import print_json
 
     loaded = load_config(config, settings or [])
     if json:
         print_json(loaded.model_dump(mode="json"))
     else:
-        typer.echo(resolved_yaml(loaded), nl=False)
+        typer.echo(dump_resolved_yaml(loaded), nl=False)
 
 
 @app.command()
@@ -52,7 +52,7 @@ def schema(json: Json = False) -> None:
 
     Example: slicing-rllib config schema > slicing-rllib.schema.json
     """
-    from slicing_rllib.service.config import json_schema
+    from slicing_rllib.service.config import make_json_schema
     from slicing_rllib.service.console import print_json
 
-    print_json(json_schema())
+    print_json(make_json_schema())

@@ -31,8 +31,8 @@ def list_bundles(library: Library, json: Json = False) -> None:
 
     opened = PolicyLibrary(library)
     rows = [
-        opened.manifest(name, versions[-1]) | {"versions": versions}
-        for name, versions in opened.names().items()
+        opened.read_manifest(name, versions[-1]) | {"versions": versions}
+        for name, versions in opened.list_versions().items()
     ]
     if json:
         print_json({"bundles": rows})
@@ -56,7 +56,7 @@ def show(
     from slicing_rllib.service.console import print_json
     from slicing_rllib.transfer import PolicyLibrary
 
-    print_json(PolicyLibrary(library).manifest(name, version))
+    print_json(PolicyLibrary(library).read_manifest(name, version))
 
 
 @app.command()

@@ -60,14 +60,14 @@ def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.console import print_json
     from slicing_rllib.service.experiments.report import (
-        headline,
+        format_headline,
+        write_between_marks,
         write_experiment_report,
-        write_into,
     )
 
     written = write_experiment_report(folder, out)
     if readme is not None:
-        write_into(readme, written.summary["experiment"], headline(out or folder))
+        write_between_marks(readme, written.summary["experiment"], format_headline(out or folder))
     if json:
         print_json(written.summary)
         return

@@ -31,7 +31,7 @@ def serve(
     from slicing_rllib.service.console import out, print_json_line
     from slicing_rllib.service.errors import RunError
     from slicing_rllib.service.ray_session import ray_session
-    from slicing_rllib.service.runs.interruption import interruptible
+    from slicing_rllib.service.runs.interruption import catch_signals
 
     try:
         from slicing_rllib.service.serving.application import load_policies, serve_policies
@@ -44,10 +44,10 @@ def serve(
     load_policies(location)
     with (
         ray_session(2),
-        interruptible() as interruption,
+        catch_signals() as interruption,
         serve_policies(location, host, port),
     ):
         url = f"http://{host}:{port}/v1/"
         print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
-        while not interruption.wanted:
+        while not interruption.is_requested:
             time.sleep(0.1)

@@ -56,7 +56,7 @@ def train(
     resumes = resume and (path / "config.yaml").exists()
     if resumes:
         run = RunDirectory.open(path)
-        loaded = run.config_unless_other(config, settings or [])
+        loaded = run.load_same_config(config, settings or [])
     else:
         run = RunDirectory.create(path, loaded)
     with ProgressBar() as bar:

@@ -68,9 +68,9 @@ def transfer(
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.runs.run_directory import RunDirectory
     from slicing_rllib.service.runs.training import train
-    from slicing_rllib.service.runs.transfer_run import transfer_config
+    from slicing_rllib.service.runs.transfer_run import make_transfer_config
 
-    config = transfer_config(
+    config = make_transfer_config(
         RunDirectory.open(run),
         target,
         source=source,

@@ -8,9 +8,9 @@ so for experiments and sweeps, which are many runs that start from one config.
 from slicing_rllib.service.config.documents import Document, read_document, validate_document
 from slicing_rllib.service.config.loading import (
     BUILT_IN,
-    json_schema,
+    dump_resolved_yaml,
     load_config,
-    resolved_yaml,
+    make_json_schema,
 )
 from slicing_rllib.service.config.policy_names import TRAINED_POLICIES, PolicyName
 from slicing_rllib.service.config.run_config import RunConfig
@@ -39,10 +39,10 @@ __all__ = [
     "RunConfig",
     "RunFamily",
     "Section",
-    "json_schema",
+    "dump_resolved_yaml",
     "load_config",
     "load_family",
+    "make_json_schema",
     "read_document",
-    "resolved_yaml",
     "validate_document",
 ]

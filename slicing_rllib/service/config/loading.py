@@ -52,13 +52,13 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     return config
 
 
-def resolved_yaml(config: RunConfig) -> str:
+def dump_resolved_yaml(config: RunConfig) -> str:
     """The whole config as YAML, defaults included: enough to repeat the run."""
     plain = config.model_dump(mode="json")
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 
 
-def json_schema() -> dict[str, Any]:
+def make_json_schema() -> dict[str, Any]:
     """JSON Schema of a run config, for editors."""
     return RunConfig.model_json_schema()
 
@@ -103,7 +103,7 @@ def _check_traffic_mask(config: RunConfig, where: str) -> None:
     """A trace must be readable and fit the scenario's cells and slices."""
     names = [spec.name for spec in config.scenario.slices]
     try:
-        config.scenario.mask.bound(config.scenario.cells, names, 0)
+        config.scenario.mask.bind(config.scenario.cells, names, 0)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from slicing_rllib.baselines import BASELINES
 from slicing_rllib.env import Deployment
-from slicing_rllib.radio import Scenario, built_in
+from slicing_rllib.radio import Scenario, make_scenario
 from slicing_rllib.service.config.policy_names import PolicyName
 from slicing_rllib.service.config.sections import (
     CheckpointSection,
@@ -26,9 +26,9 @@ def resolve_scenario(value: Any) -> Any:
     Anything else is returned as it is: a whole description, which pydantic checks.
     """
     if isinstance(value, str):
-        return built_in(value)
+        return make_scenario(value)
     if isinstance(value, Mapping) and "like" in value:
-        base = TypeAdapter(Scenario).dump_python(built_in(str(value["like"])), mode="json")
+        base = TypeAdapter(Scenario).dump_python(make_scenario(str(value["like"])), mode="json")
         return _merge(base, {key: part for key, part in value.items() if key != "like"})
     return value
 
@@ -41,7 +41,7 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of weights, exploration, traffic and movement."""
     scenario: Annotated[Scenario, BeforeValidator(resolve_scenario)] = Field(
-        default_factory=lambda: built_in("paper"), validate_default=False
+        default_factory=lambda: make_scenario("paper"), validate_default=False
     )
     """The network: sites, slices, SLAs, traffic. A built-in name, a mapping with `like: NAME` and
     what differs from it, or a whole description."""

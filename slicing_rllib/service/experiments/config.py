@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from slicing_rllib.baselines import BASELINES
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 from slicing_rllib.service.config import (
     Name,
     PolicyName,
@@ -115,7 +115,7 @@ class ExperimentConfig(RunFamily):
     @property
     def is_on_papers_network(self) -> bool:
         """Whether every arm runs on the built-in scenario `paper`, which the paper describes."""
-        paper = built_in("paper")
+        paper = make_scenario("paper")
         return all(self.make_run_config(arm.set).scenario == paper for arm in self.arms.values())
 
     @property

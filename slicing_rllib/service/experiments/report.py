@@ -62,7 +62,7 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
     return ExperimentReport(summary, make_terminal_table(summary), files)
 
 
-def headline(report: Path) -> str:
+def format_headline(report: Path) -> str:
     """The part of a report that another page shows, from the folder of the report alone.
 
     It depends on the experiment: how well measures predict gains where it tried all pairs of cells;
@@ -86,7 +86,7 @@ def headline(report: Path) -> str:
     return "\n".join(lines)
 
 
-def write_into(page: Path, name: str, text: str) -> None:
+def write_between_marks(page: Path, name: str, text: str) -> None:
     """Replaces the text between `<!-- begin NAME -->` and `<!-- end NAME -->` in a page.
 
     Raises: RunError for a page without these marks.

@@ -24,7 +24,7 @@ from slicing_rllib.service.experiments.runner import get_arm_folder
 from slicing_rllib.service.runs.cell_similarity import list_sla_groups, read_cell_samples
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import MEASURES
-from slicing_rllib.transfer.decision import CellSamples, distances_by_measure
+from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
 
 DistancesAndGains = tuple[np.ndarray, np.ndarray]
 """Distances and gains of all sources of one target."""
@@ -61,7 +61,7 @@ def compute_pair_distances(folder: Path) -> pd.DataFrame:
         cells = {f"source/{c}": s for c, s in sources.items()}
         cells |= {f"target/{c}": s for c, s in targets.items()}
         vae = results.experiment.make_arm_config(source_arm, seed, None).transfer.vae
-        by_measure = distances_by_measure(cells, list(MEASURES), vae, seed)
+        by_measure = compute_distances_by_measure(cells, list(MEASURES), vae, seed)
         for measure, found in by_measure.items():
             matrix = found.mean[: len(sources), len(sources) :]
             for (i, k), distance in np.ndenumerate(matrix):
@@ -83,7 +83,7 @@ def compute_group_aucs(results: Results, folder: Path) -> pd.DataFrame:
         if len(set(groups)) < 2:
             continue
         cells = _read_samples(get_arm_folder(folder, seed, first))
-        by_measure = distances_by_measure(cells, list(MEASURES), config.transfer.vae, seed)
+        by_measure = compute_distances_by_measure(cells, list(MEASURES), config.transfer.vae, seed)
         rows += [
             {"seed": seed, "measure": measure, "auc": group_auc(found.mean, groups)}
             for measure, found in by_measure.items()

@@ -37,7 +37,7 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
             num_learners=config.num_learners, num_gpus_per_learner=config.num_gpus_per_learner
         )
         .debugging(seed=config.seed)
-        .callbacks(WarmStartCallback.configured(config.transfer))
+        .callbacks(WarmStartCallback.bind(config.transfer))
         .fault_tolerance(
             restart_failed_env_runners=True,
             delay_between_env_runner_restarts_s=0.0,
@@ -63,7 +63,7 @@ def restore(config: RunConfig, checkpoint: Path) -> TD3:
     return algorithm
 
 
-class NetworkNow(NamedTuple):
+class NetworkState(NamedTuple):
     """The last step of a network in training."""
 
     kpis: StepKpis
@@ -71,7 +71,7 @@ class NetworkNow(NamedTuple):
     """Per cell, a `radio.Phase`."""
 
 
-def network_now(algorithm: TD3) -> NetworkNow | None:
+def read_network_state(algorithm: TD3) -> NetworkState | None:
     """Of the driver's network or the first env runner's; None where no env runner answers."""
     if not algorithm.config.num_env_runners:
         return _read_network(algorithm.env)
@@ -82,5 +82,5 @@ def network_now(algorithm: TD3) -> NetworkNow | None:
     return views[0] if views else None
 
 
-def _read_network(env: SlicingEnv) -> NetworkNow:
-    return NetworkNow(env.kpis, env.simulator.phase)
+def _read_network(env: SlicingEnv) -> NetworkState:
+    return NetworkState(env.kpis, env.simulator.phase)

@@ -15,8 +15,8 @@ from slicing_rllib.transfer import TransferDecision
 from slicing_rllib.transfer.decision import (
     CellSamples,
     Distances,
-    distances_between,
-    from_distances,
+    compute_distances,
+    decide_from_distances,
 )
 from slicing_rllib.transfer.events import EventKind as TransferEventKind
 
@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
         names, matrix = self.distances.names, self.distances.mean
         column = matrix[:, names.index(target)]
         others = {name: float(d) for name, d in zip(names, column, strict=True) if name != target}
-        return from_distances(target, others, self.measure)
+        return decide_from_distances(target, others, self.measure)
 
 
 def compare_cells(run: RunDirectory, measure: str, seed: int = 0) -> Comparison:
@@ -48,7 +48,7 @@ def compare_cells(run: RunDirectory, measure: str, seed: int = 0) -> Comparison:
     """
     config = run.config()
     cells = read_cell_samples(run, config)
-    distances = distances_between(cells, measure, config.transfer.vae, seed)
+    distances = compute_distances(cells, measure, config.transfer.vae, seed)
     groups = list_sla_groups(config)
     auc = group_auc(distances.mean, groups) if len(set(groups)) > 1 else None
     return Comparison(measure, distances, groups, auc)

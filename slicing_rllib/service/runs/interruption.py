@@ -12,17 +12,17 @@ class Interruption:
     """Whether somebody asked to stop. A second Ctrl-C raises KeyboardInterrupt at once."""
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.is_requested = False
 
     def request(self, signum: int, frame: FrameType | None) -> None:
         """Signal handler."""
-        if self.wanted and signum == signal.SIGINT:
+        if self.is_requested and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.wanted = True
+        self.is_requested = True
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
+def catch_signals() -> Iterator[Interruption]:
     """Catches the signals inside the block and restores their handlers after it."""
     interruption = Interruption()
     before = {number: signal.signal(number, interruption.request) for number in SIGNALS}

@@ -6,16 +6,16 @@ from typing import Any
 from slicing_rllib.env import satisfaction
 from slicing_rllib.learning import TD3
 from slicing_rllib.radio import Phase, Scenario
-from slicing_rllib.service.runs.algorithm import NetworkNow
+from slicing_rllib.service.runs.algorithm import NetworkState
 
 PER_SLICE = ("throughput_mbps", "delay_ms", "prb_ratio", "load")
 """Fields of `StepKpis` that a row has per cell and slice."""
 
 
-def metrics_row(
+def make_metrics_row(
     algorithm: TD3,
     scenario: Scenario,
-    now: NetworkNow | None,
+    now: NetworkState | None,
     *,
     time_s: float,
     evaluated: Mapping[str, float] | None,
@@ -50,7 +50,7 @@ def metrics_row(
     return row | {"evaluation_reward_mean": sum(evaluated.values()) / len(evaluated)}
 
 
-def _collect_kpis(scenario: Scenario, now: NetworkNow) -> dict[str, dict[str, Any]]:
+def _collect_kpis(scenario: Scenario, now: NetworkState) -> dict[str, dict[str, Any]]:
     """By cell: its phase and, unless it is off, satisfaction and KPIs per slice."""
     satisfied = satisfaction(now.kpis.throughput_mbps, scenario.sla_throughput_mbps)
     table = {}

@@ -4,7 +4,7 @@ import hashlib
 from importlib.metadata import version
 
 from slicing_rllib.policies.trained_policy import TrainedPolicy
-from slicing_rllib.service.config import RunConfig, resolved_yaml
+from slicing_rllib.service.config import RunConfig, dump_resolved_yaml
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.evaluation import compute_cell_rewards
 from slicing_rllib.service.runs.experience import read_experience
@@ -40,7 +40,7 @@ def make_bundles(
     scenario = config.scenario
     weights, experience = run.policies(), read_experience(run)
     rewards = compute_cell_rewards(config, TrainedPolicy(scenario.cells, weights)).tolist()
-    digest = hashlib.sha256(resolved_yaml(config).encode()).hexdigest()
+    digest = hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest()
     return {
         cell: Bundle(
             weights=weights[cell],

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from slicing_rllib.service.config import RunConfig, load_config, resolved_yaml
+from slicing_rllib.service.config import RunConfig, dump_resolved_yaml, load_config
 from slicing_rllib.service.errors import ConfigError, RunError
 
 
@@ -34,7 +34,7 @@ class RunDirectory:
             run.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"{path}: cannot write a run here ({error.strerror})") from error
-        write_atomically(path / "config.yaml", resolved_yaml(config).encode())
+        write_atomically(path / "config.yaml", dump_resolved_yaml(config).encode())
         return run
 
     @classmethod
@@ -48,7 +48,7 @@ class RunDirectory:
         """The run's config. Raises: ConfigError for a damaged config.yaml."""
         return load_config(str(self.path / "config.yaml"))
 
-    def config_unless_other(self, source: str | None, settings: Sequence[str]) -> RunConfig:
+    def load_same_config(self, source: str | None, settings: Sequence[str]) -> RunConfig:
         """The run's config. Raises: ConfigError where `source` and `settings` make another one."""
         config = self.config()
         if (source is not None or settings) and load_config(

@@ -10,7 +10,7 @@ from slicing_rllib.service.runs.algorithm import build, restore
 from slicing_rllib.service.runs.checkpoints import find_newest_valid
 from slicing_rllib.service.runs.experience import write_experience
 from slicing_rllib.service.runs.figures import draw_run
-from slicing_rllib.service.runs.interruption import Interruption, interruptible
+from slicing_rllib.service.runs.interruption import Interruption, catch_signals
 from slicing_rllib.service.runs.no_transfer_branch import (
     get_branch,
     has_branch,
@@ -42,7 +42,7 @@ def train(
     With `resume` it continues from the newest checkpoint that verifies.
     Raises: Interrupted after a signal; RunError for a run that cannot go on.
     """
-    with ray_session(config.cpus), interruptible() as interruption:
+    with ray_session(config.cpus), catch_signals() as interruption:
         start = _resume if resume else _start
         trained = _train_to_end(start(config, run, listener), interruption)
         if has_branch(config):
@@ -86,7 +86,7 @@ def _evaluate(
 
     def on_rollout(policy: str, done: int, total: int) -> None:
         listener.on_rollout(policy, done, total)
-        if interruption.wanted:
+        if interruption.is_requested:
             raise Interrupted(f"{run.path}: trained, but stopped while evaluating")
 
     trained = evaluation.read_trained_policies(config, run)

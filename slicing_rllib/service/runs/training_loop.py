@@ -13,11 +13,11 @@ from slicing_rllib.learning import TD3, NonFiniteUpdate
 from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import Interrupted, RunError
-from slicing_rllib.service.runs.algorithm import network_now
+from slicing_rllib.service.runs.algorithm import read_network_state
 from slicing_rllib.service.runs.checkpoints import save_checkpoint
 from slicing_rllib.service.runs.evaluation import compute_cell_rewards
 from slicing_rllib.service.runs.interruption import Interruption
-from slicing_rllib.service.runs.metrics_row import metrics_row
+from slicing_rllib.service.runs.metrics_row import make_metrics_row
 from slicing_rllib.service.runs.no_transfer_branch import (
     find_branch_step,
     has_branch,
@@ -58,7 +58,7 @@ class TrainingLoop:
     def run_until_done(self, interruption: Interruption) -> None:
         """Trains to the last step. Raises: Interrupted or RunError, both after a checkpoint."""
         while self.algorithm.env_steps < self.config.total_steps:
-            if interruption.wanted:
+            if interruption.is_requested:
                 self.write_checkpoint()
                 self.write_event(RunEventKind.INTERRUPTED, "asked to stop; checkpoint written")
                 raise Interrupted(f"{self.run.path}: stopped at step {self.algorithm.env_steps}")
@@ -78,7 +78,7 @@ class TrainingLoop:
             with self._measure_time("checkpoint"):
                 save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
-            self.telemetry.event(RunEventKind.CHECKPOINT_WRITTEN.value)
+            self.telemetry.count_event(RunEventKind.CHECKPOINT_WRITTEN.value)
 
     def summarise(self) -> dict[str, Any]:
         """The part of the run's summary that is about training itself."""
@@ -107,7 +107,7 @@ class TrainingLoop:
         """Adds an event to the run directory and counts it in the metrics."""
         step = self.algorithm.env_steps
         self.run.append_event(kind, message, env_step=step, cell=cell, evidence=evidence)
-        self.telemetry.event(str(kind), cell, evidence)
+        self.telemetry.count_event(str(kind), cell, evidence)
 
     def stop(self) -> None:
         """Ends the algorithm's processes and the metrics."""
@@ -155,10 +155,10 @@ class TrainingLoop:
         return dict(zip(self.config.scenario.cells, rewards.tolist(), strict=True))
 
     def _record_iteration(self, evaluated: dict[str, float] | None) -> None:
-        row = metrics_row(
+        row = make_metrics_row(
             self.algorithm,
             self.config.scenario,
-            network_now(self.algorithm),
+            read_network_state(self.algorithm),
             time_s=self.seconds,
             evaluated=evaluated,
             references=self.references,

@@ -11,7 +11,7 @@ from slicing_rllib.service.runs.random_streams import Stream, derive_run_seed
 from slicing_rllib.service.runs.run_directory import RunDirectory
 
 
-def transfer_config(
+def make_transfer_config(
     run: RunDirectory,
     target: str,
     *,

@@ -63,7 +63,7 @@ class CellPolicy(NamedTuple):
 
     def compute_prb_ratio(self, obs: list[float]) -> list[float]:
         """The share of the carrier's PRBs for each slice."""
-        return self.actor.actions(np.array([obs], np.float32))[0].tolist()
+        return self.actor.compute_actions(np.array([obs], np.float32))[0].tolist()
 
     def describe_layout(self) -> dict[str, int | tuple[int, int]]:
         """Number of slices and of values, and for each quantity its first and last + 1 index."""
@@ -90,7 +90,7 @@ def _load_weights(location: str) -> Mapping[str, Mapping[str, np.ndarray]]:
     if (Path(location) / "config.yaml").is_file():
         return RunDirectory.open(Path(location)).policies()
     library = PolicyLibrary(location)
-    names = library.names()
+    names = library.list_versions()
     if not names:
         raise RunError(f"{location}: expected a run directory or a policy library")
     return {name: library.load(name).weights for name in names}

@@ -110,7 +110,7 @@ class SweepConfig(RunFamily):
     seed: int = Field(default=0, ge=0)
     """Seed of the search. Runs have the seed of their own config."""
 
-    def trial_config(self, chosen: Mapping[str, Any]) -> RunConfig:
+    def make_trial_config(self, chosen: Mapping[str, Any]) -> RunConfig:
         """The run config of a trial. Raises: ConfigError naming the setting that cannot be used."""
         return self.make_run_config([f"{key}={json.dumps(value)}" for key, value in chosen.items()])
 
@@ -121,13 +121,13 @@ def load_sweep(source: str) -> SweepConfig:
     Raises: ConfigError for a file, key or value that cannot be used.
     """
     sweep, where = load_family(SweepConfig, source)
-    if sweep.metric == "target_reward_mean" and not find_targets(sweep.trial_config({})):
+    if sweep.metric == "target_reward_mean" and not find_targets(sweep.make_trial_config({})):
         raise ConfigError(
             f"{where}: metric target_reward_mean: expected cells that come up or transfer.targets"
         )
     for settings in _list_extreme_settings(sweep):
         try:
-            sweep.trial_config(settings)
+            sweep.make_trial_config(settings)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
     return sweep

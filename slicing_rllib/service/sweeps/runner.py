@@ -126,7 +126,7 @@ def _list_resource_bundles(sweep: SweepConfig) -> list[dict[str, int | float]]:
 
     The bundles may be placed on different nodes.
     """
-    others = sweep.trial_config({}).cpus - 1
+    others = sweep.make_trial_config({}).cpus - 1
     return [{"CPU": sweep.cpus_per_trial}, *({"CPU": 1} for _ in range(others))]
 
 
@@ -143,7 +143,7 @@ def _make_domain(dimension: Dimension) -> Any:
 
 
 def _make_scheduler(sweep: SweepConfig) -> TrialScheduler | None:
-    total = sweep.stop.env_steps or sweep.trial_config({}).total_steps
+    total = sweep.stop.env_steps or sweep.make_trial_config({}).total_steps
     match sweep.scheduler:
         case "asha":
             return ASHAScheduler(

@@ -20,7 +20,7 @@ class Trial(Trainable):
         assert sweep is not None
         quieten()
         self._sweep = sweep
-        self._config = sweep.trial_config(config)
+        self._config = sweep.make_trial_config(config)
         self._algorithm = build(self._config)
         load_pretrained_policies(self._config, self._algorithm)
 

@@ -134,7 +134,7 @@ class Telemetry:
         for sink in self._sinks:
             sink.write(finite, row["env_steps"])
 
-    def event(
+    def count_event(
         self, kind: str, cell: str | None = None, evidence: Mapping[str, Any] | None = None
     ) -> None:
         """Counts an event of events.jsonl.

@@ -1,7 +1,7 @@
 """The rows of `bench coupling`, and their figure."""
 
 from slicing_rllib.benchmarks.coupling.benchmark import run
-from slicing_rllib.evaluation.figures import coupling as draw_coupling
+from slicing_rllib.evaluation.figures import draw_coupling as draw_coupling
 from slicing_rllib.evaluation.figures import save
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from slicing_rllib.benchmarks.coupling.benchmark import CHANGED_SHARES, PLACEMENTS
 from slicing_rllib.benchmarks.coupling.disturbances import measure_disturbances, set_placement
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 STEPS = 40
 
 
 def make_light_traffic():
     """The paper's network with a third of its traffic, so that no slice is overloaded."""
-    paper = built_in("paper")
+    paper = make_scenario("paper")
     slices = tuple(
         replace(spec, traffic=replace(spec.traffic, rate_kbps=spec.traffic.rate_kbps / 3))
         for spec in paper.slices
@@ -25,7 +25,7 @@ def make_light_traffic():
 @pytest.mark.parametrize("changed_share", CHANGED_SHARES.values())
 def test_with_contiguous_placement_a_split_changes_the_neighbours_throughput(changed_share):
     """The effect is largest at the cell itself, and several per cent if all neighbours change."""
-    paper = set_placement(built_in("paper"), "contiguous")
+    paper = set_placement(make_scenario("paper"), "contiguous")
     found = measure_disturbances(paper, 0, changed_share, np.random.default_rng(0), steps=STEPS)
     assert found.own.throughput > found.neighbours.throughput > found.one_cell.throughput
     assert found.neighbours.throughput > 0.01
@@ -51,5 +51,7 @@ def test_without_overload_random_placement_hides_every_split_from_the_neighbours
 
 
 def test_a_change_of_nothing_disturbs_nobody():
-    found = measure_disturbances(built_in("paper"), 0, 0.0, np.random.default_rng(0), steps=STEPS)
+    found = measure_disturbances(
+        make_scenario("paper"), 0, 0.0, np.random.default_rng(0), steps=STEPS
+    )
     assert np.array(found).max() == 0.0

@@ -10,7 +10,7 @@ from slicing_rllib.benchmarks.coupling.message_value import (
     make_inform,
     measure_message_value,
 )
-from slicing_rllib.radio import Simulator, built_in
+from slicing_rllib.radio import Simulator, make_scenario
 
 STEPS = 60
 SEED = 1
@@ -18,7 +18,7 @@ SEED = 1
 
 @pytest.fixture(scope="module")
 def scenario():
-    return built_in("paper")
+    return make_scenario("paper")
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from slicing_rllib.benchmarks.learning_peers.separate_updates import (
 )
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.stacked_td3 import Batch
-from slicing_rllib.radio import built_in
+from slicing_rllib.radio import make_scenario
 
 
 @pytest.mark.parametrize("build", [make_bare_loop, make_separate_updates, Sb3TD3])
 def test_a_peer_makes_steps(build):
-    peer = build(built_in("paper"))
+    peer = build(make_scenario("paper"))
 
     assert isinstance(peer, Peer)
     assert peer.run(0.01) > 0
@@ -26,7 +26,7 @@ def test_a_peer_makes_steps(build):
 
 def test_separate_updates_move_actor_critics_and_targets():
     """Two updates: critics move in both, actor and targets in the second (policy delay 2)."""
-    cell = _OneCell(get_network_sizes(SlicingEnv(built_in("paper"))), seed=0)
+    cell = _OneCell(get_network_sizes(SlicingEnv(make_scenario("paper"))), seed=0)
     before = {name: p.detach().clone() for name, p in cell.net.named_parameters()}
     rng = np.random.default_rng(0)
     obs_size, action_size = cell.net["actor"][0].in_features, cell.net["actor"][-1].out_features

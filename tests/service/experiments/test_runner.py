@@ -13,7 +13,7 @@ from slicing_rllib.service.experiments.config import (
     ExperimentConfig,
     load_experiment,
 )
-from slicing_rllib.service.experiments.report import headline, write_experiment_report
+from slicing_rllib.service.experiments.report import format_headline, write_experiment_report
 from slicing_rllib.service.experiments.runner import get_arm_folder, run_experiment
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -96,7 +96,7 @@ def test_the_headline_shows_gains_where_the_experiment_says_so(done: Path, tmp_p
     kept = tmp_path / "experiment.yaml"
     kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"shows": "gains"}))
 
-    text = headline(tmp_path)
+    text = format_headline(tmp_path)
 
     gain = summary["gains"]["from_1"]["50"]["evaluated"]["mean"]
     assert "| arm | 0 steps | 25 steps | 50 steps |" in text

@@ -49,9 +49,9 @@ def test_policies_are_read_as_they_were_written(small: RunConfig, tmp_path: Path
 def test_resuming_with_another_config_is_refused(small: RunConfig, tmp_path: Path):
     run = RunDirectory.create(tmp_path / "run", small)
 
-    assert run.config_unless_other(None, []) == small
+    assert run.load_same_config(None, []) == small
     with pytest.raises(ConfigError, match="another config"):
-        run.config_unless_other(None, ["seed=5"])
+        run.load_same_config(None, ["seed=5"])
 
 
 @pytest.mark.parametrize("ask", ["policies", "summary"])

@@ -183,7 +183,7 @@ def test_a_second_ctrl_c_interrupts_at_once():
     interruption = Interruption()
     interruption.request(signal.SIGINT, None)
 
-    assert interruption.wanted
+    assert interruption.is_requested
     with pytest.raises(KeyboardInterrupt):
         interruption.request(signal.SIGINT, None)
 

@@ -17,7 +17,7 @@ from slicing_rllib.service.runs.no_transfer_branch import find_branch_step, get_
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.runs.training import train
-from slicing_rllib.service.runs.transfer_run import transfer_config
+from slicing_rllib.service.runs.transfer_run import make_transfer_config
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -152,7 +152,7 @@ def test_a_target_learns_from_a_named_source(call: Callable, joined: RunDirector
 
 
 def test_only_the_target_of_a_transfer_changes_its_policy(joined: RunDirectory, tmp_path: Path):
-    config = transfer_config(
+    config = make_transfer_config(
         joined, "cell_5", source=None, method="integrated", measure=None, library=None,
         steps=50, seed=None,
     )  # fmt: skip
@@ -167,7 +167,7 @@ def test_only_the_target_of_a_transfer_changes_its_policy(joined: RunDirectory, 
 
 def test_an_unknown_target_is_refused(joined: RunDirectory):
     with pytest.raises(ConfigError, match="expected one of cell_1 to cell_12, got cell_99"):
-        transfer_config(
+        make_transfer_config(
             joined, "cell_99", source=None, method="model", measure=None, library=None,
             steps=1, seed=None,
         )  # fmt: skip
@@ -175,7 +175,7 @@ def test_an_unknown_target_is_refused(joined: RunDirectory):
 
 def test_an_unknown_method_is_refused(joined: RunDirectory):
     with pytest.raises(ConfigError, match=r"transfer.method: expected one of none, model"):
-        transfer_config(
+        make_transfer_config(
             joined, "cell_5", source=None, method="magic", measure=None, library=None,
             steps=1, seed=None,
         )  # fmt: skip

@@ -85,7 +85,7 @@ def test_every_cell_gets_the_action_of_its_actor(send_request, trained: RunDirec
     weights = trained.policies()
     rng = np.random.default_rng(1)
     obs = rng.random((len(weights), OBS), np.float32)
-    expected = TrainedPolicy(list(weights), weights).actions(obs)
+    expected = TrainedPolicy(list(weights), weights).compute_actions(obs)
 
     body = {"obs": dict(zip(weights, obs.tolist(), strict=True))}
     status, answer = send_request("prb-ratio", json.dumps(body))
