@@ -1,15 +1,13 @@
 """Where an actor climbs to: along its critic, along the counterfactual reward, or along both."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from slicing_rllib.env import CounterfactualReward
-
-ActorGradientName = Literal["critic", "counterfactual", "blend"]
 
 
 class ActionGradient(NamedTuple):

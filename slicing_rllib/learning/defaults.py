@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from slicing_rllib.env import ActorKind, BasePolicy
+
+ActorGradientName = Literal["critic", "counterfactual", "blend"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TD3Defaults:
@@ -28,7 +32,11 @@ class TD3Defaults:
     target_noise_clip: float = 0.5
     exploration_noise: float = 0.3
 
-    # Of this implementation.
+    # Of this implementation; `critic` is the paper's TD3.
+    actor_gradient: ActorGradientName = "critic"
+    blend_critic_weight: float = 0.5
+    base_policy: BasePolicy = "none"
+    actor: ActorKind = "mlp"
     replay_capacity: int = 10_000
     replay_precision: Literal["float32", "float16"] = "float32"
     updates_per_step: int = 1

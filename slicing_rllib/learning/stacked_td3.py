@@ -10,11 +10,11 @@ from torch import Tensor
 from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.actor_gradient import (
     ActionGradient,
-    ActorGradientName,
     Gradient,
     blend_gradients,
     counterfactual_gradient,
 )
+from slicing_rllib.learning.defaults import TD3_DEFAULTS, ActorGradientName
 from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import KINDS, ParameterBank
 from slicing_rllib.learning.stacked_actor import backpropagate_logits, compute_logits
@@ -38,24 +38,24 @@ class Hyperparameters:
     Source: the paper, sec. V; what it leaves open is from Fujimoto et al. 2018.
     """
 
-    actor_lr: float = 5e-4
+    actor_lr: float = TD3_DEFAULTS.actor_lr
     """Adam's learning rate of the actor."""
-    critic_lr: float = 1e-3
+    critic_lr: float = TD3_DEFAULTS.critic_lr
     """Adam's learning rate of the twin critics."""
-    gamma: float = 0.1
+    gamma: float = TD3_DEFAULTS.gamma
     """Discount factor, from 0 up to but not including 1."""
-    tau: float = 0.005
+    tau: float = TD3_DEFAULTS.tau
     """Share of the online network that a target network takes over at each of its updates."""
-    policy_delay: int = 2
+    policy_delay: int = TD3_DEFAULTS.policy_delay
     """Updates of the critics per update of the actor and of the target networks."""
-    target_noise: float = 0.2
+    target_noise: float = TD3_DEFAULTS.target_noise
     """Standard deviation of the noise on the target actor's logits."""
-    target_noise_clip: float = 0.5
+    target_noise_clip: float = TD3_DEFAULTS.target_noise_clip
     """Largest absolute value of that noise."""
 
-    actor_gradient: ActorGradientName = "critic"
+    actor_gradient: ActorGradientName = TD3_DEFAULTS.actor_gradient
     """What the actor climbs: its first critic (TD3), the counterfactual reward, or a blend."""
-    blend_critic_weight: float = 0.5
+    blend_critic_weight: float = TD3_DEFAULTS.blend_critic_weight
     """Share of the critic's gradient in a blend, from 0 to 1."""
 
     def plan_update(self, number: int) -> "UpdateParts":

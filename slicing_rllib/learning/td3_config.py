@@ -8,6 +8,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
+from slicing_rllib.learning.defaults import TD3_DEFAULTS
 from slicing_rllib.learning.env_runner import ColumnarEnvRunner
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.random_streams import Purpose, cell_key
@@ -19,36 +20,36 @@ ENV_SPACE_KEY = "__env__"
 class TD3Config(AlgorithmConfig):
     """Settings of TD3 for many cells; `training` documents them.
 
-    Defaults are the paper's; what it leaves open is from Fujimoto et al. 2018.
+    Defaults are those of `learning.defaults`.
     """
 
     def __init__(self, algo_class: type | None = None) -> None:
         """`algo_class` is for subclasses of TD3."""
         super().__init__(algo_class=algo_class or _import_td3())
         self.seed = 0
-        self.gamma = 0.1
-        self.actor_gradient = "critic"
-        self.blend_critic_weight = 0.5
-        self.base_policy = "none"
-        self.actor = "mlp"
-        self.actor_lr = 5e-4
-        self.critic_lr = 1e-3
-        self.tau = 0.005
-        self.policy_delay = 2
-        self.target_noise = 0.2
-        self.target_noise_clip = 0.5
-        self.exploration_steps = 3000
-        self.exploration_noise = 0.3
-        self.batch_size = 32
-        self.replay_capacity = 10_000
-        self.replay_precision = "float32"
+        self.gamma = TD3_DEFAULTS.gamma
+        self.actor_gradient = TD3_DEFAULTS.actor_gradient
+        self.blend_critic_weight = TD3_DEFAULTS.blend_critic_weight
+        self.base_policy = TD3_DEFAULTS.base_policy
+        self.actor = TD3_DEFAULTS.actor
+        self.actor_lr = TD3_DEFAULTS.actor_lr
+        self.critic_lr = TD3_DEFAULTS.critic_lr
+        self.tau = TD3_DEFAULTS.tau
+        self.policy_delay = TD3_DEFAULTS.policy_delay
+        self.target_noise = TD3_DEFAULTS.target_noise
+        self.target_noise_clip = TD3_DEFAULTS.target_noise_clip
+        self.exploration_steps = TD3_DEFAULTS.exploration_steps
+        self.exploration_noise = TD3_DEFAULTS.exploration_noise
+        self.batch_size = TD3_DEFAULTS.batch_size
+        self.replay_capacity = TD3_DEFAULTS.replay_capacity
+        self.replay_precision = TD3_DEFAULTS.replay_precision
+        self.actor_hiddens = TD3_DEFAULTS.actor_hiddens
+        self.critic_hiddens = TD3_DEFAULTS.critic_hiddens
+        self.steps_per_iteration = TD3_DEFAULTS.steps_per_iteration
+        self.updates_per_step = TD3_DEFAULTS.updates_per_step
+        self.sample_async = TD3_DEFAULTS.sample_async
         self.default_capacity = 500
-        self.actor_hiddens = (48, 24)
-        self.critic_hiddens = (64, 24)
         self.networks: Mapping[str, Mapping[str, Any]] = {}
-        self.steps_per_iteration = 100
-        self.updates_per_step = 1
-        self.sample_async = False
         self.num_env_runners = 0
         self.env_runner_cls = ColumnarEnvRunner
         self.rollout_fragment_length = 25

@@ -15,3 +15,7 @@ class Interrupted(RunError):
 
 class CheckpointError(RunError):
     """A checkpoint cannot be used."""
+
+
+class CheckpointFormatError(CheckpointError):
+    """A checkpoint that another version has written in a format of its own."""

@@ -10,7 +10,7 @@ from slicing_rllib.transfer.selection import SelectionProblem, select_by_return,
 from slicing_rllib.transfer.settings import TransferSettings, VaeSettings
 
 SHIFTS = {"near": 0.2, "middle": 2.0, "far": 4.0}
-NO_EXPERIENCE = Transitions(*np.zeros((6, 0), np.float32))
+NO_EXPERIENCE = Transitions(*np.zeros((7, 0), np.float32))
 
 
 def make_samples(shift, n=60, sla=(4.0, 1.0)):

@@ -49,6 +49,7 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     _check_traffic_mask(config, document.where)
     _check_policies(config, document.where)
     _check_cells(config, document.where)
+    _check_observation(config, document.where)
     return config
 
 
@@ -117,6 +118,21 @@ def _check_policies(config: RunConfig, where: str) -> None:
                 f"{where}: evaluation.policies: expected some of {', '.join(sorted(known))}, "
                 f"got {policy!r}"
             )
+
+
+def _check_observation(config: RunConfig, where: str) -> None:
+    """The actor must find in the observation what its form reads."""
+    observation, learning = config.env.observation, config.learning
+    if learning.base_policy != "none" and observation == "paper":
+        raise ConfigError(
+            f"{where}: learning.base_policy {learning.base_policy}: expected env.observation "
+            "widened or per_slice, got paper"
+        )
+    if learning.actor == "equivariant" and observation != "per_slice":
+        raise ConfigError(
+            f"{where}: learning.actor equivariant: expected env.observation per_slice, got "
+            f"{observation}"
+        )
 
 
 def _check_cells(config: RunConfig, where: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter
 
 from slicing_rllib.baselines import BASELINES
-from slicing_rllib.env import Deployment
+from slicing_rllib.env import ActorForm, Deployment
 from slicing_rllib.radio import Scenario, make_scenario
 from slicing_rllib.service.config.policy_names import PolicyName
 from slicing_rllib.service.config.sections import (
@@ -77,6 +77,23 @@ class RunConfig(Section):
     def total_steps(self) -> int:
         """Network steps of the whole run, exploration included."""
         return self.learning.exploration_steps + self.learning.training_steps
+
+    @property
+    def actor_form(self) -> ActorForm:
+        """How the run's actors read observations."""
+        return ActorForm(len(self.scenario.slices), self.learning.actor, self.learning.base_policy)
+
+    @property
+    def env_arguments(self) -> dict[str, Any]:
+        """Arguments of `SlicingEnv`, apart from deployments."""
+        return {
+            "scenario": self.scenario,
+            "message": self.env.message,
+            "observation": self.env.observation,
+            "measurement_error": self.env.measurement_error,
+            "episode_steps": self.env.episode_steps,
+            "map_seed": self.env.map_seed,
+        }
 
     @property
     def has_transfer(self) -> bool:

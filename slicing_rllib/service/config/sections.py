@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from slicing_rllib.env import Deployment
-from slicing_rllib.learning.defaults import TD3_DEFAULTS
+from slicing_rllib.env import ActorKind, BasePolicy, Deployment, MeasurementError
+from slicing_rllib.learning.defaults import TD3_DEFAULTS, ActorGradientName
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """Up to 64 letters, digits, dots, dashes and underscores: it becomes part of file names."""
@@ -24,6 +24,11 @@ class EnvSection(Section):
     message: Literal["none", "mean_load", "per_neighbour", "all_cells"] = "mean_load"
     """What an observation contains about other cells: nothing; the mean load of the neighbours per
     slice, eq. (5) of the paper; the load of each neighbour; or the load of every cell."""
+    observation: Literal["paper", "widened", "per_slice"] = "paper"
+    """What a cell sees: the paper's observation; that and, per slice, the logarithms of offered
+    share, needed share and base split; or per-slice features without a message."""
+    measurement_error: MeasurementError = Field(default_factory=MeasurementError)
+    """Errors of what cells measure, for studies of robustness. Rewards stay exact."""
     episode_steps: int = Field(default=500, ge=1)
     """Network steps of an episode. Episodes end by truncation; the network itself goes on."""
     map_seed: int = Field(default=0, ge=0)
@@ -48,6 +53,17 @@ class NetworkSection(Section):
 class LearningSection(Section):
     """TD3, the same for every cell. Defaults: `learning.defaults`."""
 
+    actor_gradient: ActorGradientName = TD3_DEFAULTS.actor_gradient
+    """What actors climb: their first critic (`critic`, the paper's TD3); the reward that the last
+    step's KPIs imply for any other split (`counterfactual`); or a mixture of both (`blend`)."""
+    blend_critic_weight: float = Field(default=TD3_DEFAULTS.blend_critic_weight, ge=0, le=1)
+    """Share of the critic's gradient in a blend."""
+    base_policy: BasePolicy = TD3_DEFAULTS.base_policy
+    """`persistence`: the actor's output is a correction to the split that was best in the last
+    step; needs `env.observation` widened or per_slice. `none`: the actor decides alone."""
+    actor: ActorKind = TD3_DEFAULTS.actor
+    """`mlp`: one network reads the whole observation. `equivariant`: one network is applied to
+    every slice, which learns faster; needs `env.observation` per_slice."""
     exploration_steps: int = Field(default=TD3_DEFAULTS.exploration_steps, ge=0)
     """Network steps at the start of a run in which actions are drawn at random."""
     training_steps: int = Field(default=5500, ge=0)

@@ -21,13 +21,7 @@ HEALTH_PROBE_TIMEOUT_S = 0.5
 
 def make_algorithm_config(config: RunConfig) -> TD3Config:
     """RLlib's config of a run, which plain RLlib and Tune programs can use as it is."""
-    env = {
-        "scenario": config.scenario,
-        "message": config.env.message,
-        "episode_steps": config.env.episode_steps,
-        "map_seed": config.env.map_seed,
-        "deployments": config.deployments,
-    }
+    env = config.env_arguments | {"deployments": config.deployments}
     return (
         TD3Config()
         .environment(SlicingEnv, env_config=env)

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from slicing_rllib.service.errors import CheckpointError
+from slicing_rllib.service.errors import CheckpointError, CheckpointFormatError
 from slicing_rllib.service.runs.run_directory import write_atomically
 
 MANIFEST = "manifest.json"
+FORMAT = 2
+"""Version of what a checkpoint contains. Format 1 is that of before counterfactual learning."""
 
 
 def save_checkpoint(
@@ -24,7 +26,7 @@ def save_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     write(partial)
-    manifest = {"env_steps": env_steps, "sha256": _hash_files(partial)}
+    manifest = {"format": FORMAT, "env_steps": env_steps, "sha256": _hash_files(partial)}
     write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
@@ -41,13 +43,20 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def verify_checkpoint(checkpoint: Path) -> int:
     """The network step of a checkpoint whose files are those that were written.
 
-    Raises: CheckpointError naming the file that is missing or has changed.
+    Raises: CheckpointError naming the file that is missing or has changed; CheckpointFormatError
+    for a checkpoint of another version.
     """
     try:
         manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         expected, env_steps = manifest["sha256"], int(manifest["env_steps"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint}: expected a readable {MANIFEST}") from error
+    found_format = manifest.get("format", 1)
+    if found_format != FORMAT:
+        raise CheckpointFormatError(
+            f"{checkpoint}: expected a checkpoint of format {FORMAT}, got format {found_format} of "
+            "another version of slicing-rllib; resume with that version or start a new run"
+        )
     found = _hash_files(checkpoint)
     for name, digest in expected.items():
         if found.get(name) != digest:
@@ -57,11 +66,17 @@ def verify_checkpoint(checkpoint: Path) -> int:
 
 
 def find_newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that verifies, and a line for each newer one that does not."""
+    """The newest checkpoint that verifies, and a line for each newer one that does not.
+
+    Raises: CheckpointFormatError for a checkpoint of another version: it is not damaged, and to
+    start again from step 0 would lose it.
+    """
     passed_over = []
     for checkpoint in reversed(list_checkpoints(folder)):
         try:
             verify_checkpoint(checkpoint)
+        except CheckpointFormatError:
+            raise
         except CheckpointError as error:
             passed_over.append(str(error))
         else:

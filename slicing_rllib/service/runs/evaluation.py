@@ -44,12 +44,12 @@ def derive_evaluation_seeds(config: RunConfig) -> list[int]:
 
 def make_network(config: RunConfig) -> SlicingEnv:
     """The run's network, with all cells live from the start."""
-    return SlicingEnv(
-        config.scenario,
-        message=config.env.message,
-        episode_steps=config.env.episode_steps,
-        map_seed=config.env.map_seed,
-    )
+    return SlicingEnv(**config.env_arguments)
+
+
+def make_trained_policy(config: RunConfig, weights: Weights) -> TrainedPolicy:
+    """The policy of all cells with these weights."""
+    return TrainedPolicy(config.scenario.cells, weights, config.actor_form)
 
 
 def make_named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
@@ -57,7 +57,7 @@ def make_named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
     if name in TRAINED_POLICIES:
         if name not in trained:
             raise ValueError(f"policy {name}: expected a run that has it")
-        return TrainedPolicy(config.scenario.cells, trained[name])
+        return make_trained_policy(config, trained[name])
     rng = make_generator(config.seed, Stream.BASELINE_FITTING)
     return make_policy(name, config.scenario, rng, map_seed=config.env.map_seed)
 

@@ -3,10 +3,9 @@
 import hashlib
 from importlib.metadata import version
 
-from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.service.config import RunConfig, dump_resolved_yaml
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.evaluation import compute_cell_rewards
+from slicing_rllib.service.runs.evaluation import compute_cell_rewards, make_trained_policy
 from slicing_rllib.service.runs.experience import read_experience
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import Bundle, PolicyLibrary
@@ -39,7 +38,7 @@ def make_bundles(
     """A bundle per cell, with the mean reward of its policy on the run's evaluation traffic."""
     scenario = config.scenario
     weights, experience = run.policies(), read_experience(run)
-    rewards = compute_cell_rewards(config, TrainedPolicy(scenario.cells, weights)).tolist()
+    rewards = compute_cell_rewards(config, make_trained_policy(config, weights)).tolist()
     digest = hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest()
     return {
         cell: Bundle(

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from slicing_rllib.learning import TD3, NonFiniteUpdate
-from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import Interrupted, RunError
 from slicing_rllib.service.runs.algorithm import read_network_state
 from slicing_rllib.service.runs.checkpoints import save_checkpoint
-from slicing_rllib.service.runs.evaluation import compute_cell_rewards
+from slicing_rllib.service.runs.evaluation import compute_cell_rewards, make_trained_policy
 from slicing_rllib.service.runs.interruption import Interruption
 from slicing_rllib.service.runs.metrics_row import make_metrics_row
 from slicing_rllib.service.runs.no_transfer_branch import (
@@ -149,7 +148,7 @@ class TrainingLoop:
         is_listed = any(before < step <= steps for step in settings.evaluation_steps)
         if not is_listed and not _crosses_multiple(before, steps, settings.every_steps):
             return None
-        policy = TrainedPolicy(self.config.scenario.cells, self.collect_weights())
+        policy = make_trained_policy(self.config, self.collect_weights())
         with self._measure_time("curve"):
             rewards = compute_cell_rewards(self.config, policy, seeds=settings.curve_seeds)
         return dict(zip(self.config.scenario.cells, rewards.tolist(), strict=True))

@@ -4,10 +4,9 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.service.ray_session import quieten
 from slicing_rllib.service.runs.algorithm import build
-from slicing_rllib.service.runs.evaluation import compute_cell_rewards
+from slicing_rllib.service.runs.evaluation import compute_cell_rewards, make_trained_policy
 from slicing_rllib.service.runs.transfer_run import load_pretrained_policies
 from slicing_rllib.service.sweeps.config import SweepConfig, find_targets
 
@@ -57,7 +56,7 @@ class Trial(Trainable):
         """Mean rewards over the evaluation seeds, on traffic that training does not see."""
         weights = {cell: self._algorithm.policy_weights(cell) for cell in self._algorithm.cells}
         cells = self._config.scenario.cells
-        rewards = compute_cell_rewards(self._config, TrainedPolicy(cells, weights))
+        rewards = compute_cell_rewards(self._config, make_trained_policy(self._config, weights))
         means = {"evaluation_reward_mean": float(rewards.mean())}
         targets = [cells.index(cell) for cell in find_targets(self._config)]
         if targets:

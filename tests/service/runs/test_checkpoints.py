@@ -1,10 +1,11 @@
 """Checkpoints are complete or absent, and damage is detected."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from slicing_rllib.service.errors import CheckpointError
+from slicing_rllib.service.errors import CheckpointError, CheckpointFormatError
 from slicing_rllib.service.runs.checkpoints import (
     find_newest_valid,
     list_checkpoints,
@@ -20,6 +21,17 @@ def write(folder: Path) -> None:
 
 def test_a_written_checkpoint_verifies(tmp_path: Path):
     assert verify_checkpoint(save_checkpoint(tmp_path, 70, write, keep=2)) == 70
+
+
+def test_a_checkpoint_of_another_version_is_refused_instead_of_passed_over(tmp_path: Path):
+    """To start again from step 0 would lose a run that its own version can continue."""
+    checkpoint = save_checkpoint(tmp_path, 70, write, keep=2)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    del manifest["format"]
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(CheckpointFormatError, match=r"expected .* format 2, got format 1"):
+        find_newest_valid(tmp_path)
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path):

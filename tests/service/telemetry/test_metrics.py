@@ -153,16 +153,16 @@ def test_aggregates_cover_all_cells_and_only_the_first_cells_have_series(publish
 
 def test_unknown_kinds_of_events_share_one_tag_value(published, recorded):
     """A free text as tag value would create an unbounded number of series in Prometheus."""
-    published.event("worker_lost")
-    published.event("worker_lost")
-    published.event("something new in cell_7 at 12:04")
+    published.count_event("worker_lost")
+    published.count_event("worker_lost")
+    published.count_event("something new in cell_7 at 12:04")
 
     assert recorded("slicing_events", cell="", kind="worker_lost") == 2
     assert recorded("slicing_events", cell="", kind="other") == 1
 
 
 def test_the_distance_of_a_chosen_source_is_published(published, recorded):
-    published.event("source_chosen", "cell_2", {"source": "cell_1", "distance": 0.25})
+    published.count_event("source_chosen", "cell_2", {"source": "cell_1", "distance": 0.25})
 
     assert recorded("slicing_source_distance", cell="cell_2") == 0.25
 
@@ -170,7 +170,7 @@ def test_the_distance_of_a_chosen_source_is_published(published, recorded):
 def test_a_checkpoint_event_publishes_its_time(published, recorded, monkeypatch):
     monkeypatch.setattr(telemetry.time, "time", lambda: 4e9)
 
-    published.event("checkpoint_written")
+    published.count_event("checkpoint_written")
 
     assert recorded("slicing_last_checkpoint_timestamp_s") == 4e9
 
