@@ -199,7 +199,7 @@ class TD3(Algorithm):
     def _publish(self, stats: IterationStats) -> None:
         """Raises: NonFiniteUpdate for a reward or loss that is not finite."""
         stats.check_finite(self.env_steps)
-        self.last_iteration = stats.summarise()
+        self.last_iteration, self.last_steps = stats.summarise(), stats.steps
         guarded_rows = self.cell_states.sampling_settings().guarded_rows
         self.last_advantages = (
             self._compare_with_start(stats, guarded_rows)
