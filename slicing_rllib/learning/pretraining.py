@@ -141,7 +141,7 @@ def _update(
     obs, feedback = network.sample(size, rng)
     logits, _ = compute_logits(network.form, _list_layers(actor), obs[None])
     shares = torch.softmax(logits.detach(), dim=-1)
-    gradient = torch.from_numpy(REWARD.gradient(feedback, shares[0].numpy()))
+    gradient = torch.from_numpy(REWARD.reward_and_gradient(feedback, shares[0].numpy())[1])
     adam.zero_grad()
     logits.backward(softmax_gradient(shares, -gradient[None]) / len(obs))
     adam.step()
