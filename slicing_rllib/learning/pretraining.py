@@ -4,7 +4,7 @@ The networks are stepped under the actor itself. Each step's KPIs give the rewar
 that every step of every cell is a training example with a known gradient.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,6 +155,3 @@ def _compute_shares(form: ActorForm, actor: nn.Sequential, obs: Tensor) -> Tenso
 def _list_layers(actor: nn.Sequential) -> Layers:
     linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
     return [(layer.weight[None], layer.bias[None]) for layer in linear]
-
-
-Weights = Mapping[str, np.ndarray]
