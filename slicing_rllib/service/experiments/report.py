@@ -25,6 +25,7 @@ from slicing_rllib.service.experiments.tables import (
     format_difference_table,
     format_final_table,
     format_gain_tables,
+    format_learnable_gap_table,
     format_learning_service_table,
     format_measure_tables,
     make_terminal_table,
@@ -124,6 +125,8 @@ def format_page(
         *format_final_table(summary["policies"], experiment),
         "",
     ]
+    if "learnable_gap" in summary:
+        lines += [*format_learnable_gap_table(summary["learnable_gap"], experiment), ""]
     steps = (0, *experiment.evaluation_steps)
     for column, title in BASELINE_GAINS.items():
         lines += [f"{title}, without exploration noise:", ""]
