@@ -1,4 +1,4 @@
-"""How much of what can be learned an arm has learned: its gain over that of the learnable ceiling."""
+"""How much of what can be learned an arm has learned: its gain over the ceiling's gain."""
 
 import json
 from collections.abc import Mapping
