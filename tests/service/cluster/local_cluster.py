@@ -29,7 +29,7 @@ class LocalCluster:
         self.session = folder / "s"
         self.session.mkdir()
         self.port, self.dashboard_port, self.metrics_port = (_find_free_port() for _ in range(3))
-        self.address = f"http://127.0.0.1:{self.dashboard_port}"
+        self.address = f"http://{self.get_host(0)}:{self.dashboard_port}"
         self.env = os.environ | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -46,9 +46,10 @@ class LocalCluster:
     def __enter__(self) -> Self:
         head_cpus, worker_cpus = self._sizes
         self._start(
-            "--head", f"--port={self.port}", "--node-ip-address=127.0.0.1",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard_port}",
+            "--head", f"--port={self.port}", f"--node-ip-address={self.get_host(0)}",
+            f"--dashboard-host={self.get_host(0)}", f"--dashboard-port={self.dashboard_port}",
             f"--num-cpus={head_cpus}", f"--metrics-export-port={self.metrics_port}",
+            prefix=self.get_host_prefix(0),
         )  # fmt: skip
         self._wait_for_dashboard()
         for cpus in worker_cpus:
@@ -62,7 +63,15 @@ class LocalCluster:
     @property
     def gcs(self) -> str:
         """Address of the head for RAY_ADDRESS."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.get_host(0)}:{self.port}"
+
+    def get_host(self, node: int) -> str:
+        """Address of a node's host. The head is node 0."""
+        return "127.0.0.1"
+
+    def get_host_prefix(self, node: int) -> list[str]:
+        """Command prefix that runs a command on a node's host."""
+        return []
 
     def read_job_status(self, submission_id: str) -> str:
         """The status of a job, from the dashboard's HTTP API."""
@@ -74,9 +83,11 @@ class LocalCluster:
             return json.load(answer)["status"]
 
     def add_worker(self, cpus: int) -> None:
+        node = self._logs
         self._start(
-            f"--address={self.gcs}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}",
-            prefix=self._isolate_session_folder(),
+            f"--address={self.gcs}", f"--node-ip-address={self.get_host(node)}",
+            f"--num-cpus={cpus}",
+            prefix=[*self.get_host_prefix(node), *self._isolate_session_folder()],
         )  # fmt: skip
         self._wait_for_node()
 
@@ -111,7 +122,7 @@ class LocalCluster:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.dashboard_port)) == 0:
+                if probe.connect_ex((self.get_host(0), self.dashboard_port)) == 0:
                     return
             time.sleep(0.1)
         raise AssertionError("the dashboard did not start within 60 s")
