@@ -6,8 +6,6 @@ import stat
 import subprocess
 import sys
 import tomllib
-import warnings
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,6 +25,7 @@ KUBERAY = CLUSTERS / "kuberay"
 JOBS, STANDING = ("rayjob", "raycronjob"), ("raycluster", "rayservice")
 DOCKERFILE = (CLUSTERS / "Dockerfile").read_text()
 GUIDE = (KUBERAY / "README.md").read_text()
+APPLICATION = (ROOT / "slicing_rllib/service/serving/application.py").read_text()
 
 
 def load(name: str) -> list[dict]:
@@ -170,17 +169,15 @@ def test_the_result_of_a_night_is_what_the_service_serves_and_the_roll_out_chang
 
 
 def test_the_service_has_a_version_several_replicas_and_health_checks():
-    with warnings.catch_warnings():
-        # Importing Ray Serve causes warnings of its own.
-        warnings.simplefilter("ignore")
-        application = import_module("slicing_rllib.service.serving.application")
+    """`tests/service/cluster/test_cluster_life.py` deploys this configuration."""
     (served,) = load_serve_config()["applications"]
     (deployment,) = served["deployments"]
     (group,) = kuberay.find_cluster_spec(load("rayservice")[0])["workerGroupSpecs"]
 
-    assert application.ServiceArguments(**served["args"]).version == 1
-    assert deployment["name"] == application.PolicyService.name
+    assert served["args"] == {"run": "/results/policies", "version": 1}
+    assert f"class {deployment['name']}:" in APPLICATION
     assert deployment["autoscaling_config"]["min_replicas"] >= 2
+    assert deployment["autoscaling_config"]["max_replicas"] <= 4 * group["maxReplicas"]
     assert group["minReplicas"] >= 2
     assert deployment["health_check_period_s"] > 0
 
@@ -389,11 +386,18 @@ def test_the_guide_names_every_file_and_every_gate_and_no_other():
 
 def test_the_guide_leads_from_an_empty_cluster_to_a_watched_training_and_back():
     steps = [
-        "helm install", "kubectl create secret generic slicing-redis", "storage.yaml",
-        "raycluster.yaml", "kubectl wait --for=create secret/slicing", "preflight.yaml",
-        "slicing-rllib submit", "slicing-rllib monitor", "## Upgrade", "## Remove",
+        "helm install",
+        "kubectl create secret generic slicing-redis",
+        "kubectl apply -f clusters/kuberay/storage.yaml",
+        "kubectl apply -f clusters/kuberay/raycluster.yaml",
+        "kubectl wait --for=create secret/slicing",
+        "kubectl apply -f clusters/kuberay/preflight.yaml",
+        "slicing-rllib submit",
+        "kubectl apply -f clusters/kuberay/monitor.yaml",
+        "## Upgrade",
+        "## Remove",
         "## If it does not start",
-    ]  # fmt: skip
+    ]
     positions = [GUIDE.index(step) for step in steps]
 
     assert positions == sorted(positions)

@@ -93,7 +93,9 @@ def _find_arguments(service: str, config: Mapping[str, Any]) -> dict[str, Any]:
     raise RunError(f"{service}: expected an application with run and version in its args")
 
 
-def _write_version(api: KubernetesApi, service: str, config: dict[str, Any], version: int) -> None:
+def _write_version(
+    api: KubernetesApi, service: str, config: dict[str, Any], version: int | None
+) -> None:
     _find_arguments(service, config)["version"] = version
     text = yaml.safe_dump(config, sort_keys=False)
     api.patch_object(GROUP, PLURAL, service, {"spec": {"serveConfigV2": text}})
