@@ -14,6 +14,9 @@ from urllib.request import Request, urlopen
 
 import psutil
 
+START_TIMEOUT_S = 180
+"""How long a node may take to start: about 8 s alone, over 60 s beside other test runs."""
+
 
 class LocalCluster:
     """A head with dashboard and agent, and worker nodes. All their processes end with the block.
@@ -44,6 +47,15 @@ class LocalCluster:
         self._logs = 0
 
     def __enter__(self) -> Self:
+        # A node that does not start must not leave the others behind.
+        try:
+            self._start_nodes()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start_nodes(self) -> None:
         head_cpus, worker_cpus = self._sizes
         self._start(
             "--head", f"--port={self.port}", f"--node-ip-address={self.get_host(0)}",
@@ -54,7 +66,6 @@ class LocalCluster:
         self._wait_for_dashboard()
         for cpus in worker_cpus:
             self.add_worker(cpus)
-        return self
 
     def __exit__(self, *failure: object) -> None:
         for node in reversed(self.nodes):
@@ -113,19 +124,19 @@ class LocalCluster:
 
     def _wait_for_node(self) -> None:
         log = self._folder / f"node{self._logs}.log"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_TIMEOUT_S
         while "Ray runtime started" not in log.read_text():
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
 
     def _wait_for_dashboard(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex((self.get_host(0), self.dashboard_port)) == 0:
                     return
             time.sleep(0.1)
-        raise AssertionError("the dashboard did not start within 60 s")
+        raise AssertionError(f"the dashboard did not start within {START_TIMEOUT_S} s")
 
 
 def kill_process_tree(process: subprocess.Popen) -> None:
