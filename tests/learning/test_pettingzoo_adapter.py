@@ -6,7 +6,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.learning.pettingzoo_adapter import make_columnar
+from slicing_rllib.learning.env_creation import make_columnar
 from slicing_rllib.radio import make_scenario
 
 
@@ -62,5 +62,5 @@ def test_other_spaces_for_some_are_refused():
         def action_space(self, agent):
             return spaces.Box(0, 1, (len(agent),), np.float32)
 
-    with pytest.raises(ValueError, match="agents: expected equal spaces for all"):
+    with pytest.raises(ValueError, match="agents a_1 and b_10: expected equal spaces for all"):
         make_columnar(Uneven())
