@@ -26,6 +26,7 @@ from slicing_rllib.learning.env_failure import EnvironmentFailed, FailureCount
 from slicing_rllib.learning.env_runner import Sampled
 from slicing_rllib.learning.events import Event
 from slicing_rllib.learning.experience import Experience
+from slicing_rllib.learning.initial_policies import InitialPolicies
 from slicing_rllib.learning.iteration_stats import IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.policy_map import PolicyMap
@@ -101,6 +102,9 @@ class TD3(PolicyOperations):
             self.cell_states,
             self.td3_learner,
         )
+        self._initial_policies = InitialPolicies(
+            env.counterfactual, lambda cell: self.fresh_weights(cell, 0)
+        )
         if not config.num_env_runners:
             # In one process the env runner acts with the learner's own tensors: nothing to copy.
             self._runner.module = self.td3_learner.module
@@ -121,6 +125,14 @@ class TD3(PolicyOperations):
     def env(self) -> Any:
         """The environment of the driver's env runner."""
         return self._runner.env
+
+    @property
+    def has_initial_policy(self) -> bool:
+        """Whether cells start from a policy that is worth comparing with: one with a base policy.
+
+        The guard then compares cells with what they started from instead of the default action.
+        """
+        return self.config.base_policy != "none" and self.env.counterfactual is not None
 
     @property
     def updates(self) -> int:
@@ -219,14 +231,30 @@ class TD3(PolicyOperations):
     def _publish(self, stats: IterationStats) -> None:
         """Raises: NonFiniteUpdate for a reward or loss that is not finite."""
         stats.check_finite(self.env_steps)
-        self.last_iteration = stats.summarise()
+        self.last_iteration, self.last_steps = stats.summarise(), stats.steps
         settings = self.policies.expand(self.cell_states.sampling_settings())
-        self.last_advantages = stats.list_advantages(settings.guarded_rows)
+        self.last_advantages = (
+            self._compare_with_start(stats, settings.guarded_rows)
+            if self.has_initial_policy
+            else stats.list_advantages(settings.guarded_rows)
+        )
         reward_mean = self.last_iteration["reward_mean"]
         self.metrics.log_value((ENV_RUNNER_RESULTS, "reward_mean"), reward_mean)
         for name in ("env_steps", "updates"):
             self.metrics.log_value(name, getattr(self, name), reduce="max")
         stats.log_training(self.metrics)
+
+    def _compare_with_start(
+        self, stats: IterationStats, rows: Sequence[int]
+    ) -> dict[str, list[float]]:
+        advantages = {}
+        for row in rows:
+            policy = self.policies.find_policy(self.cells[row])
+            sizes = self.network_sizes(policy)
+            advantages[self.cells[row]] = self._initial_policies.compute_advantages(
+                stats.steps, policy, row, sizes.form, sizes.actor
+            )
+        return advantages
 
     @contextmanager
     def _timed(self, phase: str, timer: str) -> Iterator[None]:
