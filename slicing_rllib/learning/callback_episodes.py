@@ -94,6 +94,9 @@ class _MultiAgentWriter(EpisodeWriter):
         terminated, truncated = after.terminated & live, after.truncated & live
         self._is_done |= terminated | truncated
         all_terminated = is_over and bool(terminated[live].all())
+        if is_over and not terminated.any():
+            # RLlib takes an episode for terminated if its agents are flagged one by one.
+            truncated = np.zeros_like(truncated)
         self.episode.add_env_step(
             observations=observations,
             actions={

@@ -1,6 +1,5 @@
 """TD3 for many cells as an RLlib algorithm: one policy per cell, all updated at once."""
 
-import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
-    EPISODE_RETURN_MEAN,
     LEARNER_UPDATE_TIMER,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
@@ -24,6 +22,7 @@ from ray.rllib.utils.metrics import (
 from slicing_rllib.learning.cell_state import CellStates
 from slicing_rllib.learning.env_failure import EnvironmentFailed, FailureCount
 from slicing_rllib.learning.env_runner import Sampled
+from slicing_rllib.learning.episode_results import EpisodeResults
 from slicing_rllib.learning.events import Event
 from slicing_rllib.learning.experience import Experience
 from slicing_rllib.learning.initial_policies import InitialPolicies
@@ -35,7 +34,7 @@ from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS
 from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.learning.td3_config import TD3Config
-from slicing_rllib.learning.td3_state import collect_state, restore_state
+from slicing_rllib.learning.td3_state import collect_state, restore_state, warn_of_missing_state
 from slicing_rllib.learning.update_loop import UpdateLoop
 from slicing_rllib.learning.worker_health import WorkerHealth
 from slicing_rllib.learning.worker_sampling import WorkerSampling
@@ -86,6 +85,8 @@ class TD3(PolicyOperations):
             self._workers, config.sample_timeout_s or WORKER_TIMEOUT_S, self._receive
         )
         self._failures = FailureCount(config.num_consecutive_env_runner_failures_tolerance or 0)
+        self.episode_results = EpisodeResults()
+        self._has_collected_state = False
         self.callback_state: dict[str, Any] = {}
         """What callbacks need to find again after a restart; plain values and arrays."""
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
@@ -144,9 +145,9 @@ class TD3(PolicyOperations):
         self._update_loop.updates = updates
 
     def step(self) -> dict[str, Any]:
-        """RLlib's iteration; the return of episodes is NaN, not missing, until one has ended."""
+        """RLlib's iteration, with the metrics of the last episodes even if none ended in it."""
         result: dict[str, Any] = super().step()
-        result.setdefault(ENV_RUNNER_RESULTS, {}).setdefault(EPISODE_RETURN_MEAN, math.nan)
+        self.episode_results.complete(result)
         return result
 
     def training_step(self) -> None:
@@ -322,7 +323,12 @@ class TD3(PolicyOperations):
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any):
         """RLlib's state, and under `td3` what `td3_state` collects."""
         state = super().get_state(components, not_components=not_components, **kwargs)
-        return state | ({"td3": collect_state(self)} if components is None else {})
+        if components is not None:
+            return state
+        if not self._has_collected_state:
+            warn_of_missing_state(self.env)
+            self._has_collected_state = True
+        return state | {"td3": collect_state(self)}
 
     def set_state(self, state: Any) -> None:
         """Put a state back."""
