@@ -1,4 +1,4 @@
-"""Errors that environments raise while they are sampled."""
+"""Errors that environments, and callbacks on their episodes, raise while they are sampled."""
 
 import pickle
 from collections import defaultdict
@@ -27,7 +27,7 @@ class EnvFailure(NamedTuple):
     @classmethod
     def describe(cls, worker: int, error: Exception, *, is_restarted: bool) -> "EnvFailure":
         """The failure of an env runner's environment."""
-        message = f"environment of env runner {worker}: {type(error).__name__}: {error}"
+        message = f"step of env runner {worker}: {type(error).__name__}: {error}"
         return cls(worker, message, _try_pickle(error), is_restarted)
 
     def make_error(self) -> EnvironmentFailed:

@@ -1,7 +1,6 @@
 """RLlib's EnvRunner for columnar environments: one forward pass for all cells of all of them."""
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -15,17 +14,13 @@ from ray.rllib.utils.spaces.simplex import Simplex
 from slicing_rllib.learning.acting import Actors
 from slicing_rllib.learning.adapted_env import AdaptedEnv, find_squash
 from slicing_rllib.learning.cell_state import SamplingSettings
-from slicing_rllib.learning.env_creation import create_env
-from slicing_rllib.learning.env_failure import EnvFailure, FailureCatcher
+from slicing_rllib.learning.env_failure import EnvFailure
 from slicing_rllib.learning.policy_map import PolicyMap
 from slicing_rllib.learning.rl_module import BankedMultiRLModule
 from slicing_rllib.learning.runner_callbacks import RunnerCallbacks
+from slicing_rllib.learning.runner_envs import RunnerEnvs
 from slicing_rllib.learning.runner_metrics import RunnerMetrics
 from slicing_rllib.learning.sampled_env import SampledEnv, Step
-
-EVALUATION_KEY = 1
-"""Last part of the key of an evaluation's seeds, so that they are not those of training."""
-logger = logging.getLogger(__name__)
 
 
 class Sampled(NamedTuple):
@@ -47,19 +42,12 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.config: Any
         self.worker_index = kwargs.get("worker_index", 0) or 0
         self.callbacks = RunnerCallbacks(self, config)
-        self.failures: list[EnvFailure] = []
-        """Errors of environments that the algorithm has not been told yet."""
         self.make_env()
         self.make_module()
 
     def make_env(self) -> None:
         """Make `num_envs_per_env_runner` environments, each with a seed of its own."""
-        self.sampled = [
-            SampledEnv(self._create_env(index), self._derive_seed(index))
-            for index in range(self.config.num_envs_per_env_runner or 1)
-        ]
-        self.env: Any = self.sampled[0].env
-        """The first environment."""
+        self._envs = RunnerEnvs(self.config, self.worker_index, self.callbacks)
         self.num_envs = len(self.sampled)
         ids = self.env.ids if isinstance(self.env, AdaptedEnv) else _name_by_themselves(self.env)
         self.policies: PolicyMap = self.config.map_policies(ids)
@@ -83,6 +71,21 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             found = self.policies.share_spaces(self.env.spaces)
             obs, action = next(iter(found.values()))
         return {**found, "__env__": (obs, action), "__env_single__": (obs, action)}
+
+    @property
+    def sampled(self) -> list[SampledEnv]:
+        """The environments and where each stands."""
+        return self._envs.sampled
+
+    @property
+    def env(self) -> Any:
+        """The first environment."""
+        return self.sampled[0].env
+
+    @env.setter
+    def env(self, env: Any) -> None:
+        # RLlib's constructor sets None before there are environments.
+        assert env is None
 
     @property
     def index(self) -> int:
@@ -111,16 +114,14 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         """
         settings = self.policies.expand(settings)
         steps: list[Step] = []
-        ready = [index for index in range(self.num_envs) if self._start(index)]
+        ready = self._envs.start()
         if not ready:
             return steps
         acting = [self.sampled[index] for index in ready]
         actions, plain = self._actors.act(self.module, acting, settings)
         for number, index in enumerate(ready):
-            sampled = self.sampled[index]
-            self.callbacks.begin_step(index, sampled, self.policies)
             own_plain = None if plain is None else plain[number]
-            with self._catch_failure(index):
+            with self._envs.catch_failure(index):
                 steps.append(self._step_env(index, actions[number], own_plain, settings))
         return steps
 
@@ -151,11 +152,11 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             explores = self.config.explore if explore is None else explore
             settings = self._make_settings(explores, random_actions)
         if force_reset or num_episodes is not None:
-            self._abandon_episodes()
+            self._envs.abandon_episodes()
         wanted = num_env_steps if num_timesteps is None else int(num_timesteps)
         if num_episodes is not None:
             steps = self._sample_episodes(num_episodes, settings)
-            self._abandon_episodes()
+            self._envs.abandon_episodes()
         else:
             rounds = -(-(1 if wanted is None else wanted) // self.num_envs)
             steps = [step for _ in self._repeat(rounds) for step in self.step(settings)]
@@ -169,8 +170,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def take_failures(self) -> list[EnvFailure]:
         """Errors of environments since the last call."""
-        taken, self.failures = self.failures, []
-        return taken
+        return self._envs.take_failures()
 
     def actions(self, obs: np.ndarray) -> np.ndarray:
         """What every cell's policy does without noise: (cell, obs) -> (cell, action)."""
@@ -185,7 +185,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def get_metrics(self) -> Any:
         """RLlib's metrics of this runner since the last call."""
-        self.counts.log(self.metrics)
+        self.counts.log(self.metrics, self._envs.n_failures)
         return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **_: Any) -> dict:
@@ -242,21 +242,13 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Close the environments."""
-        for sampled in self.sampled:
-            close: Callable[[], None] | None = getattr(sampled.env, "close", None)
-            if close is not None:
-                close()
-
-    def _start(self, index: int) -> bool:
-        """Whether the environment is ready for a step; it is reset unless an episode goes on."""
-        with self._catch_failure(index) as caught:
-            self.sampled[index].start()
-        return not caught.has_failed
+        self._envs.close()
 
     def _step_env(
         self, index: int, action: np.ndarray, plain: np.ndarray | None, settings: SamplingSettings
     ) -> Step:
         sampled = self.sampled[index]
+        self.callbacks.begin_step(index, sampled, self.policies)
         before = sampled.columns
         step, after = sampled.step(action, plain, settings.guarded_rows)
         self.counts.add_step(step)
@@ -268,10 +260,10 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def _sample_episodes(self, episodes: int, settings: SamplingSettings) -> list[Step]:
         steps, left = [], episodes
         while left > 0:
-            before = sum(sampled.episodes for sampled in self.sampled)
+            before = self._envs.episodes
             steps += self.step(settings)
-            left -= sum(sampled.episodes for sampled in self.sampled) - before
-            if self.failures:
+            left -= self._envs.episodes - before
+            if self._envs.failures:
                 break
         return steps
 
@@ -279,13 +271,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         """Up to so many rounds; none after an environment has failed, which is reported first."""
         for number in range(rounds):
             yield number
-            if self.failures:
+            if self._envs.failures:
                 return
-
-    def _abandon_episodes(self) -> None:
-        for index, sampled in enumerate(self.sampled):
-            sampled.abandon_episode()
-            self.callbacks.abandon_episode(index)
 
     def _make_settings(self, explores: bool, is_random: bool = False) -> SamplingSettings:
         n_policies = len(self.policies.policies)
@@ -293,45 +280,6 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return SamplingSettings(
             np.full(n_policies, is_random), np.full(n_policies, sigma, np.float32)
         )
-
-    def _create_env(self, index: int) -> Any:
-        env, context = create_env(self.config, self.worker_index, index)
-        self.callbacks.call_environment_created(env, context)
-        return env
-
-    def _derive_seed(self, index: int) -> np.random.SeedSequence:
-        if self.config.in_evaluation:
-            key = (self.worker_index, index, EVALUATION_KEY)
-        else:
-            key = (self.worker_index, index) if index else (self.worker_index,)
-        return np.random.SeedSequence(self.config.seed, spawn_key=key)
-
-    def _catch_failure(self, index: int) -> FailureCatcher:
-        return FailureCatcher(lambda error: self._replace_failed_env(index, error))
-
-    def _replace_failed_env(self, index: int, error: Exception) -> bool:
-        """Make a failed environment anew, if it may be; whether the error is dealt with.
-
-        In the driver, and in evaluations, an error is raised unless single environments are to be
-        restarted. Other env runners report it, so that the algorithm knows its text.
-        """
-        config = self.config
-        is_reported = self.worker_index > 0 and not config.in_evaluation
-        may_restart = config.restart_failed_sub_environments or (
-            is_reported and (config.restart_failed_env_runners or config.ignore_env_runner_failures)
-        )
-        if not may_restart and not is_reported:
-            return False
-        failure = EnvFailure.describe(self.worker_index, error, is_restarted=may_restart)
-        self.counts.add_failure()
-        if not config.in_evaluation:
-            self.failures.append(failure)
-        if may_restart:
-            logger.warning("%s; the environment is made anew", failure.message)
-            self.callbacks.abandon_episode(index)
-            self.sampled[index].replace_env(self._create_env(index))
-            self.env = self.sampled[0].env
-        return True
 
 
 def _name_by_themselves(env: Any) -> dict[str, str]:

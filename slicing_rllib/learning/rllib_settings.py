@@ -106,6 +106,9 @@ always checked, RLlib sets the others itself."""
 SET_BY_RLLIB = frozenset({"class"})
 """Attributes that RLlib adds to configs that it copies."""
 
+TUNE_PREFIX = "__"
+"""How names of what Tune adds to configs begin."""
+
 ONLY_IN_EVALUATION = frozenset({"batch_mode", "rollout_fragment_length"})
 """Settings that RLlib changes itself in configs of evaluations."""
 
@@ -148,7 +151,11 @@ def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 
     `defaults` are those of a new config of the same class; settings of its own have an effect.
     """
-    unknown = [name for name in settings if name not in defaults and name not in SET_BY_RLLIB]
+    unknown = [
+        name
+        for name in settings
+        if name not in defaults and name not in SET_BY_RLLIB and not name.startswith(TUNE_PREFIX)
+    ]
     if unknown:
         raise ValueError(describe_unknown(unknown[0], defaults))
     allowed = EFFECTIVE | WITHOUT_EFFECT

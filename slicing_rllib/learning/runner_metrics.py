@@ -43,6 +43,7 @@ class RunnerMetrics:
         self._is_listing_agents = len(policies.agents) <= MOST_AGENTS_IN_RESULTS
         episodes = config.metrics_num_episodes_for_smoothing
         self._window = max(1, math.ceil(episodes / (config.num_env_runners or 1)))
+        self._failures = 0
         self._reset()
 
     def add_step(self, step: Step) -> None:
@@ -54,12 +55,11 @@ class RunnerMetrics:
         """Keep an episode that is over."""
         self._episodes.append(returns)
 
-    def add_failure(self) -> None:
-        """Count an environment that raised an error."""
-        self._failures += 1
+    def log(self, metrics: Any, failures: int) -> None:
+        """Log everything since the last call with RLlib's MetricsLogger.
 
-    def log(self, metrics: Any) -> None:
-        """Log everything since the last call with RLlib's MetricsLogger."""
+        `failures` are those of environments since the start.
+        """
         _log_count(metrics, NUM_ENV_STEPS_SAMPLED, self._env_steps)
         metrics.log_value(
             NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -69,8 +69,9 @@ class RunnerMetrics:
         )
         _log_count(metrics, NUM_EPISODES, len(self._episodes))
         _log_lifetime(metrics, NUM_EPISODES_LIFETIME, len(self._episodes))
-        if self._failures:
-            _log_lifetime(metrics, NUM_ENV_STEP_FAILURES_LIFETIME, self._failures)
+        if failures > self._failures:
+            _log_lifetime(metrics, NUM_ENV_STEP_FAILURES_LIFETIME, failures - self._failures)
+            self._failures = failures
         if self._is_listing_agents and self._env_steps:
             self._log_agent_steps(metrics)
         for returns in self._episodes:
@@ -119,7 +120,7 @@ class RunnerMetrics:
         return dict(zip(names, sums.astype(values.dtype).tolist(), strict=True))
 
     def _reset(self) -> None:
-        self._env_steps = self._failures = 0
+        self._env_steps = 0
         self._agent_steps = np.zeros(len(self._policies.agents), np.int64)
         self._episodes: list[EpisodeReturns] = []
 

@@ -62,7 +62,7 @@ def test_single_environments_are_made_anew_if_asked_for(fragile):
     assert algorithm.env_steps == 29
     assert result["env_runners"]["num_env_step_failures"] == 1
     assert event.kind == "environment_failed"
-    assert event.message == "environment of env runner 0: KeyError: 'a wire came loose'"
+    assert event.message == "step of env runner 0: KeyError: 'a wire came loose'"
 
 
 def test_without_restarts_train_raises_what_a_worker_reports(fragile):
