@@ -3,16 +3,18 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from slicing_rllib.learning.cell_state import CellStates
+from slicing_rllib.learning.checkpoint_paths import CheckpointPaths
+from slicing_rllib.learning.initial_policies import InitialPolicies
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.parameter_bank import NetworkSizes
 from slicing_rllib.learning.policy_map import PolicyMap
@@ -21,9 +23,10 @@ from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import TD3Module, compute_sizes
 from slicing_rllib.learning.stacked_td3 import Hyperparameters
 from slicing_rllib.learning.td3_config import TD3Config
+from slicing_rllib.radio import Phase
 
 
-class PolicyOperations(Algorithm):
+class PolicyOperations(CheckpointPaths):
     """The part of TD3 that reads and changes single policies."""
 
     config: TD3Config
@@ -34,6 +37,7 @@ class PolicyOperations(Algorithm):
     default_action_replay: Replay
     source_replay: Replay
     _runner: Any
+    _workers: Any
 
     def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> RLModule | None:
         """A policy's module with all networks, as it is now; None where there is no such policy."""
@@ -148,6 +152,20 @@ class PolicyOperations(Algorithm):
         )
         return {name: p.detach().numpy() for name, p in fresh.named_parameters()}
 
+    @property
+    def has_initial_policy(self) -> bool:
+        """Whether cells start from a policy that is worth comparing with: one with a base policy.
+
+        The guard then compares cells with what they started from instead of the default action.
+        """
+        return self.config.base_policy != "none" and self._runner.env.counterfactual is not None
+
+    @cached_property
+    def initial_policies(self) -> InitialPolicies:
+        """What cells started from; only where `has_initial_policy`."""
+        counterfactual = self._runner.env.counterfactual
+        return InitialPolicies(counterfactual, lambda cell: self.fresh_weights(cell, 0))
+
     def explore(self, module_id: str, steps: int) -> None:
         """Let a cell act at random for the next `steps` steps that it decides; 0 ends it."""
         self.cell_states.exploration_left[self.cell_states.row(module_id)] = steps
@@ -173,6 +191,13 @@ class PolicyOperations(Algorithm):
     def resume_updates(self, module_id: str) -> None:
         """Let a cell's policy learn again."""
         self.cell_states.paused[self.cell_states.row(module_id)] = False
+
+    def set_phase(self, cell: str, phase: int) -> None:
+        """Switch a cell off, to the default action or to its policy, in every environment."""
+        self._workers.foreach_env_runner(
+            lambda runner: runner.set_phase(cell, Phase(phase)),
+            local_env_runner=not self.config.num_env_runners,
+        )
 
     @property
     def _exploration_steps(self) -> int:

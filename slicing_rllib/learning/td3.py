@@ -2,9 +2,8 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from slicing_rllib.learning.env_runner import Sampled
 from slicing_rllib.learning.episode_results import EpisodeResults
 from slicing_rllib.learning.events import Event
 from slicing_rllib.learning.experience import Experience
-from slicing_rllib.learning.initial_policies import InitialPolicies
 from slicing_rllib.learning.iteration_stats import IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.policy_map import PolicyMap
@@ -35,15 +33,12 @@ from slicing_rllib.learning.rl_module import NETWORKS
 from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.learning.td3_state import collect_state, restore_state, warn_of_missing_state
+from slicing_rllib.learning.update_cost import is_worth_threads
 from slicing_rllib.learning.update_loop import UpdateLoop
 from slicing_rllib.learning.worker_health import WorkerHealth
 from slicing_rllib.learning.worker_sampling import WorkerSampling
-from slicing_rllib.radio import Phase
 
 MAX_EVENTS = 1000
-FEWEST_CELLS_FOR_THREADS = 48
-"""With fewer cells, torch's threads cost an update more than they gain: measured up to ten times as
-much on a busy machine."""
 WORKER_TIMEOUT_S = 60.0
 """How long an iteration waits for env runners of which none answers."""
 
@@ -74,7 +69,8 @@ class TD3(PolicyOperations):
         env = self._runner.env
         self.policies: PolicyMap = self._runner.policies
         self.cells: tuple[str, ...] = env.cells
-        if len(self.cells) < FEWEST_CELLS_FOR_THREADS:
+        groups = [(group.bank.sizes, len(group.cells)) for group in self.td3_learner.banked.groups]
+        if not is_worth_threads(groups, config.batch_size):
             torch.set_num_threads(1)
         self._build_buffers(env)
         noise = config.exploration_noise if config.explore else 0.0
@@ -95,16 +91,9 @@ class TD3(PolicyOperations):
         self.seconds_spent: defaultdict[str, float] = defaultdict(float)
         """Seconds spent on `sampling` and on `update` since the algorithm was built."""
         self.td3_learner.prepare(self.policies.policies, env.counterfactual)
+        buffers = (self.replay, self.source_replay)
         self._update_loop = UpdateLoop(
-            config,
-            self.policies.policies,
-            self.replay,
-            self.source_replay,
-            self.cell_states,
-            self.td3_learner,
-        )
-        self._initial_policies = InitialPolicies(
-            env.counterfactual, lambda cell: self.fresh_weights(cell, 0)
+            config, self.policies.policies, *buffers, self.cell_states, self.td3_learner
         )
         if not config.num_env_runners:
             # In one process the env runner acts with the learner's own tensors: nothing to copy.
@@ -126,14 +115,6 @@ class TD3(PolicyOperations):
     def env(self) -> Any:
         """The environment of the driver's env runner."""
         return self._runner.env
-
-    @property
-    def has_initial_policy(self) -> bool:
-        """Whether cells start from a policy that is worth comparing with: one with a base policy.
-
-        The guard then compares cells with what they started from instead of the default action.
-        """
-        return self.config.base_policy != "none" and self.env.counterfactual is not None
 
     @property
     def updates(self) -> int:
@@ -252,7 +233,7 @@ class TD3(PolicyOperations):
         for row in rows:
             policy = self.policies.find_policy(self.cells[row])
             sizes = self.network_sizes(policy)
-            advantages[self.cells[row]] = self._initial_policies.compute_advantages(
+            advantages[self.cells[row]] = self.initial_policies.compute_advantages(
                 stats.steps, policy, row, sizes.form, sizes.actor
             )
         return advantages
@@ -273,13 +254,6 @@ class TD3(PolicyOperations):
         if self.config.num_env_runners:
             self._runner.module.set_state(self.td3_learner.banked.get_state(inference_only=True))
         return self._runner.actions(np.asarray(obs, np.float32))
-
-    def set_phase(self, cell: str, phase: int) -> None:
-        """Switch a cell off, to the default action or to its policy, in every environment."""
-        self._workers.foreach_env_runner(
-            lambda runner: runner.set_phase(cell, Phase(phase)),
-            local_env_runner=not self.config.num_env_runners,
-        )
 
     def report(self, event: Event) -> None:
         """Keep an event until `take_events`; the oldest is dropped beyond `MAX_EVENTS`."""
@@ -304,22 +278,6 @@ class TD3(PolicyOperations):
         module_ids = self.module_ids
         group.foreach_env_runner(lambda runner: runner.match_modules(module_ids))
 
-    def save_to_path(self, path: Any = None, **rllib: Any) -> str:
-        """RLlib's; a path without a scheme may be relative."""
-        return super().save_to_path(_make_absolute(path, rllib), **rllib)
-
-    def restore_from_path(self, path: Any, *arguments: Any, **rllib: Any) -> None:
-        """RLlib's; a path without a scheme may be relative."""
-        super().restore_from_path(_make_absolute(path, rllib), *arguments, **rllib)
-
-    @classmethod
-    def from_checkpoint(cls, path: Any, filesystem: Any = None, **rllib: Any) -> "TD3":
-        """RLlib's; a path without a scheme may be relative."""
-        absolute = _make_absolute(path, {"filesystem": filesystem})
-        algorithm = super().from_checkpoint(absolute, filesystem, **rllib)
-        assert isinstance(algorithm, TD3)
-        return algorithm
-
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any):
         """RLlib's state, and under `td3` what `td3_state` collects."""
         state = super().get_state(components, not_components=not_components, **kwargs)
@@ -335,12 +293,6 @@ class TD3(PolicyOperations):
         super().set_state(state)
         if "td3" in state:
             restore_state(self, state["td3"])
-
-
-def _make_absolute(path: Any, rllib: Mapping[str, Any]) -> Any:
-    """RLlib takes a relative path for a URI; paths of a file system and Ray's own types stay."""
-    is_local = isinstance(path, str | Path) and "://" not in str(path)
-    return str(Path(path).resolve()) if is_local and not rllib.get("filesystem") else path
 
 
 __all__ = ["NETWORKS", "TD3", "EnvironmentFailed", "Event", "NonFiniteUpdate", "TD3Config"]

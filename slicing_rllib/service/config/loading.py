@@ -40,7 +40,6 @@ BUILT_IN: dict[str, dict[str, Any]] = {
             "steps_per_iteration": 50,
         },
         "evaluation": {
-            "policies": ["drl", "tl", "pretrained", *BASELINES],
             "steps": 200,
             "seeds": 5,
             "every_steps": 250,
