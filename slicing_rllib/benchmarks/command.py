@@ -1,6 +1,7 @@
 """`slicing-rllib bench`: one subcommand per benchmark."""
 
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -191,6 +192,7 @@ def learning(
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
+    _require_stable_baselines3("bench learning")
     # The whole run starts Ray by itself, so it ends before this process starts Ray.
     found = list(paper_run.run(on_message=err.print)) if whole_run else []
     with ray_session(3):
@@ -217,7 +219,8 @@ def gymnasium_tasks(
 
     Both have the same networks, settings and number of steps. Prints the mean
     return of the trained policies over the same 20 episodes with 95 % intervals
-    over seeds, and the steps per second of training.
+    over seeds (low, high), the difference, and the steps per second of training.
+    It needs Stable-Baselines3, which the extra dev installs.
 
     Exit code 0 when everything is measured.
 
@@ -228,6 +231,7 @@ def gymnasium_tasks(
     from slicing_rllib.service.console import err
     from slicing_rllib.service.ray_session import ray_session
 
+    _require_stable_baselines3("bench gymnasium")
     tasks = task or list(TASKS)
     unknown = [name for name in tasks if name not in TASKS]
     if unknown:
@@ -344,13 +348,21 @@ def ceiling(
     _print_rows(rows, json)
 
 
+def _require_stable_baselines3(command: str) -> None:
+    """Raises: RunError where the package is missing; only benchmarks need it."""
+    from slicing_rllib.service.errors import RunError
+
+    if find_spec("stable_baselines3") is None:
+        raise RunError(f"{command}: expected the package stable-baselines3, which is missing")
+
+
 def _print_rows(rows: Iterable[Row], json: bool) -> list[Row]:
     """Prints rows and returns them: as JSON lines while they come, or as one table at the end."""
     from slicing_rllib.benchmarks.table import make_benchmark_table
     from slicing_rllib.service.console import out, print_json_line
 
     if json:
-        return list(_call_with_each(rows, print_json_line))
+        return list(_call_with_each(rows, lambda row: print_json_line(_replace_nan(row))))
     found = list(rows)
     out.print(make_benchmark_table(found))
     return found
@@ -360,3 +372,8 @@ def _call_with_each(rows: Iterable[Row], print_row: Callable[[Row], None]) -> It
     for row in rows:
         print_row(row)
         yield row
+
+
+def _replace_nan(row: Row) -> dict[str, float | str | int | None]:
+    """The row with None in the place of NaN, which JSON does not have."""
+    return {key: None if value != value else value for key, value in row.items()}

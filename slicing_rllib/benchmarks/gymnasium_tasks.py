@@ -16,7 +16,7 @@ from slicing_rllib.benchmarks.learning_peers.gymnasium_td3 import (
     train_sb3,
 )
 from slicing_rllib.benchmarks.rows import Row, make_row
-from slicing_rllib.evaluation.statistics import mean_interval, paired_difference
+from slicing_rllib.evaluation.statistics import mean_interval
 
 EVALUATION_EPISODES = 20
 EVALUATION_SEED = 1_000_000
@@ -27,7 +27,7 @@ REFERENCE = "sb3_td3"
 def run(
     *, tasks: Sequence[str], seeds: int, steps: int | None, on_message: Callable[[str], None]
 ) -> Iterator[Row]:
-    """Yields two rows per task: the mean return of the trained policies, and the training speed.
+    """Yields rows per task: mean returns of both, their difference, and the training speed.
 
     Args:
         tasks: Names of `TASKS`.
@@ -74,39 +74,37 @@ def _compare(name: str, task: Task, seeds: int, on_message: Callable[[str], None
             trained = trainings[implementation](name, task, seed)
             returns[implementation].append(evaluate(name, trained.act))
             rates[implementation].append(task.steps / trained.seconds)
-    yield _make_return_row(name, task, returns)
+    yield from _make_return_rows(name, task, returns)
     own, reference = (float(np.median(rates[key])) for key in ("own", REFERENCE))
     yield make_row(
-        "gymnasium.steps_per_s",
+        f"gymnasium.{name}.steps_per_s",
         own,
         "steps/s",
         reference=REFERENCE,
         ratio=own / reference,
-        task=name,
         reference_value=reference,
-    )
-
-
-def _make_return_row(name: str, task: Task, returns: dict[str, list[float]]) -> Row:
-    own, reference = (np.array(returns[key]) for key in ("own", REFERENCE))
-    difference, interval = paired_difference(own, reference)
-    return make_row(
-        "gymnasium.return",
-        float(own.mean()),
-        "1",
-        reference=REFERENCE,
-        # A ratio of returns that may be negative says nothing.
-        ratio=math.nan,
-        task=name,
         steps=task.steps,
-        seeds=len(own),
-        value_ci95=_format_interval(mean_interval(own)),
-        reference_value=float(reference.mean()),
-        reference_ci95=_format_interval(mean_interval(reference)),
-        difference=difference,
-        difference_ci95=_format_interval(interval),
+        seeds=len(rates["own"]),
     )
 
 
-def _format_interval(interval: Any) -> str:
-    return "" if interval is None else f"[{interval[0]:.1f}, {interval[1]:.1f}]"
+def _make_return_rows(name: str, task: Task, returns: dict[str, list[float]]) -> Iterator[Row]:
+    own, reference = (np.array(returns[key]) for key in ("own", REFERENCE))
+    for suffix, per_seed, compared_with in (
+        ("", own, ""),
+        (f"_{REFERENCE}", reference, ""),
+        ("_difference", own - reference, REFERENCE),
+    ):
+        low, high = mean_interval(per_seed) or (math.nan, math.nan)
+        yield make_row(
+            f"gymnasium.{name}.return{suffix}",
+            float(per_seed.mean()),
+            "1",
+            reference=compared_with,
+            # A ratio of returns that may be negative says nothing.
+            ratio=math.nan,
+            low=low,
+            high=high,
+            steps=task.steps,
+            seeds=len(per_seed),
+        )

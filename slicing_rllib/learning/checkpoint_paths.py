@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
+
+Own = TypeVar("Own", bound=Algorithm)
 
 
 class CheckpointPaths(Algorithm):
@@ -19,7 +21,7 @@ class CheckpointPaths(Algorithm):
         super().restore_from_path(_make_absolute(path, rllib), *arguments, **rllib)
 
     @classmethod
-    def from_checkpoint(cls, path: Any, filesystem: Any = None, **rllib: Any) -> Self:
+    def from_checkpoint(cls: type[Own], path: Any, filesystem: Any = None, **rllib: Any) -> Own:
         """RLlib's; a path without a scheme may be relative."""
         absolute = _make_absolute(path, {"filesystem": filesystem})
         algorithm = super().from_checkpoint(absolute, filesystem, **rllib)
