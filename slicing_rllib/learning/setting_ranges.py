@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, NamedTuple, get_args
 
 from slicing_rllib.env import ActorKind, BasePolicy
@@ -20,12 +21,13 @@ class Range(NamedTuple):
 
 
 def _is_number(value: Any) -> bool:
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    # Searches also sample NumPy's numbers, which count as Real and Integral.
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
     return is_real and math.isfinite(value)
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_widths(value: Any) -> bool:

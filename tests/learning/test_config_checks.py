@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
@@ -51,6 +52,14 @@ def test_values_out_of_range_are_refused(name, value):
 def test_a_batch_larger_than_the_replay_buffer_is_refused():
     with pytest.raises(ValueError, match="batch_size=64: expected at most replay_capacity=32"):
         make_config().training(batch_size=64, replay_capacity=32).validate()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numpys_numbers_are_numbers():
+    """As a search space samples them."""
+    make_config().training(
+        batch_size=np.int64(64), replay_capacity=np.int32(640), actor_lr=np.float32(1e-3)
+    ).validate()
 
 
 def test_no_seed_is_refused_as_runs_are_functions_of_it():

@@ -7,6 +7,7 @@ import pytest
 from mpe2 import simple_spread_v3
 from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 from ray.tune.registry import register_env
@@ -42,6 +43,39 @@ def test_pettingzoo_with_one_policy_for_all_agents(ray_session):
     }
     # Every agent adds its transitions.
     assert algorithm.replay.size.tolist() == [450]
+
+
+class MeasureAngle(RLlibCallback):
+    """The mean angle of a pendulum in each episode, as a metric and as data of an evaluation."""
+
+    def on_episode_start(self, *, episode, **rest):
+        episode.custom_data["angles"] = []
+
+    def on_episode_step(self, *, episode, **rest):
+        cosine, sine, _ = episode.get_observations(-1)
+        episode.custom_data["angles"].append(math.atan2(sine, cosine))
+
+    def on_episode_end(self, *, episode, metrics_logger, **rest):
+        angles = np.abs(episode.custom_data["angles"])
+        assert len(angles) == len(episode) == 200
+        metrics_logger.log_value("mean_angle", angles.mean(), window=10)
+
+
+def test_callbacks_measure_in_training_and_in_evaluation(ray_session):
+    """A user's own metric, in the results of both; evaluations after every second iteration."""
+    config = (
+        TD3Config()
+        .environment("Pendulum-v1")
+        .training(exploration_steps=250, steps_per_iteration=200)
+        .callbacks(MeasureAngle)
+        .evaluation(evaluation_interval=2, evaluation_duration=1)
+    )
+    algorithm = config.build_algo()
+    results = [algorithm.train() for _ in range(2)]
+
+    assert "evaluation" not in results[0]
+    for found in (*results, results[1]["evaluation"]):
+        assert 0 < found["env_runners"]["mean_angle"] < math.pi
 
 
 def test_a_checkpoint_gives_back_the_algorithm_or_a_module_alone(ray_session, tmp_path):
