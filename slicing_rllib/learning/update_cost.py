@@ -18,14 +18,14 @@ def is_worth_threads(groups: Sequence[tuple[NetworkSizes, int]], batch_size: int
         groups: The sizes of networks, and how many cells have networks of that size.
         batch_size: Transitions of each cell in an update.
     """
-    total = sum(cells * estimate_flops(sizes, batch_size) for sizes, cells in groups)
+    total = sum(cells * count_update_flops(sizes, batch_size) for sizes, cells in groups)
     return total >= FEWEST_FLOPS_FOR_THREADS
 
 
-def estimate_flops(sizes: NetworkSizes, batch_size: int) -> float:
-    """Floating-point operations of one cell's update.
+def count_update_flops(sizes: NetworkSizes, batch_size: int) -> float:
+    """Floating-point operations of one update of one cell, in its matrix products.
 
-    Two per parameter and transition in each of its forward and backward passes.
+    Two per parameter and transition in each forward and each backward pass.
     """
     actor, critic = (
         sum(math.prod(shape) for shape in list_layer_shapes(widths).values())
