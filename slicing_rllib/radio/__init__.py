@@ -8,7 +8,7 @@ from slicing_rllib.radio.builtin import BUILT_IN, make_hexagonal_scenario, make_
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.queueing import SATURATION
 from slicing_rllib.radio.radio_spec import RadioSpec
-from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
+from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla
 from slicing_rllib.radio.simulator import Simulator
 from slicing_rllib.radio.sites import (
     HexagonalCluster,
@@ -17,7 +17,9 @@ from slicing_rllib.radio.sites import (
     SiteList,
     SiteSpec,
 )
-from slicing_rllib.radio.traffic import SyntheticMask, TraceMask
+from slicing_rllib.radio.slice_spec import SliceSpec, TrafficSpec
+from slicing_rllib.radio.traces import TraceMask
+from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask
 from slicing_rllib.radio.ue_spec import IndoorSpec, MobilitySpec
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "HexagonalCluster",
     "HexagonalGrid",
     "IndoorSpec",
+    "Mask",
+    "MaskTarget",
     "MastSpec",
     "MobilitySpec",
     "Phase",

@@ -53,9 +53,8 @@ class Simulator:
     def reset(self, seed: int) -> None:
         """Starts again with the movement and masks of `seed`; map and phases do not change."""
         scenario = self.scenario
-        names = [spec.name for spec in scenario.slices]
         self._seed = seed
-        self._mask = scenario.mask.bind(scenario.cells, names, seed)
+        self._mask = scenario.bind_mask(seed)
         self._users = Users(scenario, seed)
         shape = len(scenario.cells), scenario.n_slices
         self._mean_inverse_rate = np.full(shape, 1e6 / scenario.radio.bandwidth_hz)

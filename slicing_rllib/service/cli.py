@@ -18,6 +18,7 @@ from slicing_rllib.service.commands import (
     similarity,
     submit,
     sweep,
+    traffic,
     train,
     transfer,
 )
@@ -47,6 +48,7 @@ app.command()(monitor.monitor)
 app.command()(serve.serve)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
+app.add_typer(traffic.app, name="traffic")
 app.add_typer(cluster.app, name="cluster")
 
 

@@ -30,7 +30,8 @@ def evaluate(
     traffic: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file with the share of active UEs over time, one column per slice. Default: "
+            help="CSV or Parquet file of measured traffic, read like the run's own traffic file if "
+            "it has one; or a YAML file with the settings that `traffic check` prints. Default: "
             "the traffic of the run's scenario."
         ),
     ] = None,

@@ -18,6 +18,7 @@ from slicing_rllib.service.config import TRAINED_POLICIES, PolicyName, RunConfig
 from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
 from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.traffic_files.settings import make_mask_settings
 
 SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "live")
 """Columns of a rollout that figures are drawn from."""
@@ -115,9 +116,9 @@ def evaluate_run(
 ) -> dict[str, dict[str, Any]]:
     """Evaluates a finished run again, with what is not None instead of its own settings.
 
-    `policies` are names, `steps` network steps per seed, `seeds` their number, and `traffic` a CSV
-    trace. Raises: ConfigError for a policy or trace that cannot be used; RunError for a run without
-    trained policies.
+    `policies` are names, `steps` network steps per seed, `seeds` their number, and `traffic` a
+    traffic file, or a YAML file with the settings of one. Raises: ConfigError for a policy or
+    traffic that cannot be used; RunError for a run without trained policies.
     """
     settings = [
         f"evaluation.{key}={json.dumps(value)}"
@@ -125,8 +126,8 @@ def evaluate_run(
         if value is not None
     ]
     if traffic is not None:
-        trace = {"kind": "csv", "path": str(traffic)}
-        settings.append(f"scenario.mask={json.dumps(trace)}")
+        mask = make_mask_settings(traffic, run.config().scenario.mask)
+        settings.append(f"scenario.mask={json.dumps(mask)}")
     config = load_config(str(run.path / "config.yaml"), settings)
     names = config.evaluated_policies
     needs_training = bool(set(names) & set(TRAINED_POLICIES))
