@@ -1,6 +1,7 @@
 """The figure of a traffic file: each slice over the whole file and over the hours of a day."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -54,7 +55,7 @@ def _draw_hours(axes: Axes, by_hour: Float[np.ndarray, "hour slice"]) -> None:
     axes.set_xlabel("local hour of the day, mean over days and cells")
 
 
-def _choose_style(index: int) -> dict[str, str]:
+def _choose_style(index: int) -> dict[str, Any]:
     return {
         "color": SLICE_COLOURS[index % len(SLICE_COLOURS)],
         "ls": SLICE_LINES[index % len(SLICE_LINES)],

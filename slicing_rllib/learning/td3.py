@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import (
 
 from slicing_rllib.learning.cell_state import CellStates
 from slicing_rllib.learning.events import Event
+from slicing_rllib.learning.initial_policies import InitialPolicies
 from slicing_rllib.learning.iteration_stats import IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.parameter_bank import NetworkSizes
@@ -87,6 +88,9 @@ class TD3(Algorithm):
         self._update_loop = UpdateLoop(
             config, self.cells, self.replay, self.source_replay, self.cell_states, self.td3_learner
         )
+        self._initial_policies = InitialPolicies(
+            env.counterfactual, lambda cell: self.fresh_weights(cell, 0)
+        )
         if not config.num_env_runners:
             # In one process the env runner acts with the learner's own tensors: nothing to copy.
             self._runner.module = self.td3_learner.module
@@ -105,6 +109,14 @@ class TD3(Algorithm):
     def env(self) -> Any:
         """The environment of the driver's env runner."""
         return self._runner.env
+
+    @property
+    def has_initial_policy(self) -> bool:
+        """Whether cells start from a policy that is worth comparing with: one with a base policy.
+
+        The guard then compares cells with what they started from instead of the default action.
+        """
+        return self.config.base_policy != "none" and self.env.counterfactual is not None
 
     @property
     def updates(self) -> int:
@@ -189,10 +201,26 @@ class TD3(Algorithm):
         stats.check_finite(self.env_steps)
         self.last_iteration = stats.summarise()
         guarded_rows = self.cell_states.sampling_settings().guarded_rows
-        self.last_advantages = stats.list_advantages(guarded_rows)
+        self.last_advantages = (
+            self._compare_with_start(stats, guarded_rows)
+            if self.has_initial_policy
+            else stats.list_advantages(guarded_rows)
+        )
         self.metrics.log_value(("env_runners", "reward_mean"), self.last_iteration["reward_mean"])
         for name in ("env_steps", "updates"):
             self.metrics.log_value(name, getattr(self, name), reduce="max")
+
+    def _compare_with_start(
+        self, stats: IterationStats, rows: Sequence[int]
+    ) -> dict[str, list[float]]:
+        advantages = {}
+        for row in rows:
+            cell, steps = self.cells[row], stats.steps
+            sizes = self.network_sizes(cell)
+            advantages[cell] = self._initial_policies.compute_advantages(
+                steps, cell, row, sizes.form, sizes.actor
+            )
+        return advantages
 
     @contextmanager
     def _timed(self, phase: str, timer: str) -> Iterator[None]:

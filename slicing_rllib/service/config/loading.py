@@ -142,6 +142,15 @@ def _check_observation(config: RunConfig, where: str) -> None:
             f"{where}: learning.actor equivariant: expected env.observation per_slice, got "
             f"{observation}"
         )
+    if learning.initial_actor != "random" and (learning.actor, learning.base_policy) != (
+        "equivariant",
+        "persistence",
+    ):
+        raise ConfigError(
+            f"{where}: learning.initial_actor {learning.initial_actor}: expected learning.actor "
+            f"equivariant and base_policy persistence, got {learning.actor} and "
+            f"{learning.base_policy}"
+        )
 
 
 def _check_cells(config: RunConfig, where: str) -> None:

@@ -17,7 +17,7 @@ from slicing_rllib.service.experiments.config import ExperimentConfig, read_save
 from slicing_rllib.service.experiments.figures import draw_experiment
 from slicing_rllib.service.experiments.results import Results, read_results
 from slicing_rllib.service.experiments.source_ranking import compute_pair_gains
-from slicing_rllib.service.experiments.summary import summarise, summarise_policies
+from slicing_rllib.service.experiments.summary import INTERVALS, summarise, summarise_policies
 from slicing_rllib.service.experiments.tables import (
     GAINS,
     format_auc_table,
@@ -71,13 +71,16 @@ def format_headline(report: Path) -> str:
     experiment = read_saved_experiment(report)
     final = pd.read_csv(report / "results.csv")
     summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
-    origin = _describe_origin(experiment, int(final["seed"].nunique()))
+    n_seeds = int(final["seed"].nunique())
+    origin = _describe_origin(experiment, n_seeds, INTERVALS)
+    # Reports of before 2026-11-25 had percentile bootstrap intervals.
+    saved_origin = _describe_origin(experiment, n_seeds, summary.get("intervals", "bootstrap"))
     if "measures" in summary:
         shown = {step: summary["measures"][step] for step in HEADLINE_STEPS}
-        return "\n".join([*format_measure_tables(shown), origin])
+        return "\n".join([*format_measure_tables(shown), saved_origin])
     if experiment.shows == "gains":
         lines = format_gain_tables(summary["gains"], experiment, GAINS[:1])
-        return "\n".join([*lines, origin])
+        return "\n".join([*lines, saved_origin])
     policies = summarise_policies(experiment, final)
     lines = [*format_final_table(policies, experiment), "", origin, ""]
     lines += format_difference_table(policies, experiment)
@@ -107,7 +110,7 @@ def format_page(
     lines = [
         f"# {experiment.name}",
         "",
-        f"{_describe_origin(experiment, summary['seeds'])} "
+        f"{_describe_origin(experiment, summary['seeds'], summary['intervals'])} "
         f"Experiment `{summary['experiment_sha256'][:12]}`.",
         "",
         *format_final_table(summary["policies"], experiment),
@@ -123,11 +126,9 @@ def format_page(
     return "\n".join(lines) + "\n"
 
 
-def _describe_origin(experiment: ExperimentConfig, seeds: int) -> str:
-    return (
-        f"`slicing-rllib experiment {experiment.name} --seeds {seeds}`: {seeds} seeds; brackets "
-        "are 95 % intervals by bootstrap over whole seeds."
-    )
+def _describe_origin(experiment: ExperimentConfig, seeds: int, intervals: str) -> str:
+    command = f"slicing-rllib experiment {experiment.name} --seeds {seeds}"
+    return f"`{command}`: {seeds} seeds; brackets are 95 % intervals over seeds ({intervals})."
 
 
 def _write_tables(results: Results, out: Path) -> list[Path]:

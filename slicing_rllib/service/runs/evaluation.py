@@ -132,13 +132,12 @@ def evaluate_run(
     names = config.evaluated_policies
     needs_training = bool(set(names) & set(TRAINED_POLICIES))
     trained = read_trained_policies(config, run) if needs_training else {}
-    return summarise_rollouts(config, evaluate_policies(config, trained, names, on_rollout))
+    return summarise_rollouts(evaluate_policies(config, trained, names, on_rollout))
 
 
-def summarise_rollouts(config: RunConfig, rollouts: Rollouts) -> dict[str, dict[str, Any]]:
+def summarise_rollouts(rollouts: Rollouts) -> dict[str, dict[str, Any]]:
     """The table of policies in `summary.json`."""
-    rng = make_generator(config.seed, Stream.ROLLOUT_SUMMARY)
-    return {str(name): asdict(row) for name, row in summarise(rollouts, rng).items()}
+    return {str(name): asdict(row) for name, row in summarise(rollouts).items()}
 
 
 def save_rollouts(path: Path, rollouts: Rollouts) -> None:

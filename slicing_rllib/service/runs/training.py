@@ -99,7 +99,7 @@ def _evaluate(
         if event["kind"] == TransferEventKind.WARM_STARTED
     }
     return {
-        "policies": evaluation.summarise_rollouts(config, rollouts),
+        "policies": evaluation.summarise_rollouts(rollouts),
         "transfers": transfers,
     }
 
