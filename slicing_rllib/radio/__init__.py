@@ -4,6 +4,7 @@ It does not depend on the environment and the learning code.
 """
 
 from slicing_rllib.radio.antenna import ColumnAntenna, SectorAntenna
+from slicing_rllib.radio.area import Area
 from slicing_rllib.radio.builtin import BUILT_IN, make_hexagonal_scenario, make_scenario
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.queueing import SATURATION
@@ -26,6 +27,7 @@ from slicing_rllib.radio.ue_spec import IndoorSpec, MobilitySpec
 __all__ = [
     "BUILT_IN",
     "SATURATION",
+    "Area",
     "ColumnAntenna",
     "HexagonalCluster",
     "HexagonalGrid",

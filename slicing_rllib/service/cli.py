@@ -15,6 +15,7 @@ from slicing_rllib.service.commands import (
     monitor,
     pretrain,
     report,
+    scenario,
     serve,
     similarity,
     submit,
@@ -51,6 +52,7 @@ app.command()(serve.serve)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 app.add_typer(traffic.app, name="traffic")
+app.add_typer(scenario.app, name="scenario")
 app.add_typer(cluster.app, name="cluster")
 
 
