@@ -5,6 +5,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,9 +89,6 @@ class TD3(Algorithm):
         self._update_loop = UpdateLoop(
             config, self.cells, self.replay, self.source_replay, self.cell_states, self.td3_learner
         )
-        self._initial_policies = InitialPolicies(
-            env.counterfactual, lambda cell: self.fresh_weights(cell, 0)
-        )
         if not config.num_env_runners:
             # In one process the env runner acts with the learner's own tensors: nothing to copy.
             self._runner.module = self.td3_learner.module
@@ -117,6 +115,11 @@ class TD3(Algorithm):
         The guard then compares cells with what they started from instead of the default action.
         """
         return self.config.base_policy != "none" and self.env.counterfactual is not None
+
+    @cached_property
+    def initial_policies(self) -> InitialPolicies:
+        """What cells started from; only where `has_initial_policy`."""
+        return InitialPolicies(self.env.counterfactual, lambda cell: self.fresh_weights(cell, 0))
 
     @property
     def updates(self) -> int:
@@ -199,7 +202,7 @@ class TD3(Algorithm):
     def _publish(self, stats: IterationStats) -> None:
         """Raises: NonFiniteUpdate for a reward or loss that is not finite."""
         stats.check_finite(self.env_steps)
-        self.last_iteration = stats.summarise()
+        self.last_iteration, self.last_steps = stats.summarise(), stats.steps
         guarded_rows = self.cell_states.sampling_settings().guarded_rows
         self.last_advantages = (
             self._compare_with_start(stats, guarded_rows)
@@ -217,7 +220,7 @@ class TD3(Algorithm):
         for row in rows:
             cell, steps = self.cells[row], stats.steps
             sizes = self.network_sizes(cell)
-            advantages[cell] = self._initial_policies.compute_advantages(
+            advantages[cell] = self.initial_policies.compute_advantages(
                 steps, cell, row, sizes.form, sizes.actor
             )
         return advantages

@@ -11,9 +11,10 @@ from slicing_rllib.policies.pretrained import (
     load_pretrained,
     save_pretrained,
 )
-from slicing_rllib.policies.trained_policy import TrainedPolicy
+from slicing_rllib.policies.trained_policy import BasePolicySplit, TrainedPolicy
 
 __all__ = [
+    "BasePolicySplit",
     "Layer",
     "PretrainedActor",
     "PretrainedPolicy",

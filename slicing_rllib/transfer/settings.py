@@ -132,8 +132,8 @@ class TransferSettings:
     `library:NAME` a bundle, `next:3` the third cell after the target (`source_setting.py`).
     None: the measure decides."""
     library: str | None = None
-    """Folder or URI of a policy library whose bundles are candidates too, or `builtin`: the pretrained
-    actor of the package, which is taken where no trained cell can be compared. None: no library."""
+    """Folder or URI of a policy library whose bundles are candidates too, or `builtin`: the
+    pretrained actor of the package, taken where no trained cell can be compared. None: neither."""
     samples: int = 500
     """N_k of the paper: newest samples under the default action that represent a cell in a
     comparison; at least 1."""

@@ -14,11 +14,11 @@ def pretrain(
     ),
     random: Annotated[
         int, typer.Option(min=0, help="Random networks to train in: other SLAs, slices, traffic.")
-    ] = 24,
-    paper: Annotated[int, typer.Option(min=0, help="Radio maps of `paper` to train on.")] = 6,
+    ] = 16,
+    paper: Annotated[int, typer.Option(min=0, help="Radio maps of `paper` to train on.")] = 4,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Rounds of 25 steps in every network and 150 updates.")
-    ] = 120,
+        int, typer.Option(min=1, help="Rounds of 25 steps in every network and 100 updates.")
+    ] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Seed of networks, weights and batches.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Steps per seed of the evaluation.")] = 250,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of the evaluation per network.")] = 4,
@@ -26,7 +26,7 @@ def pretrain(
 ) -> None:
     """Trains one policy for cells of networks that it has never seen, and evaluates it on such.
 
-    It takes about six minutes on two cores. The policy that comes with the package was made so.
+    It takes a few minutes. The policy that comes with the package was made so.
     `--set learning.initial_actor=FOLDER` starts the cells of a run from it.
 
     Example: slicing-rllib pretrain --out my_actor --random 12 --rounds 40

@@ -21,9 +21,11 @@ from slicing_rllib.service.experiments.summary import INTERVALS, summarise, summ
 from slicing_rllib.service.experiments.tables import (
     GAINS,
     format_auc_table,
+    format_baseline_gain_table,
     format_difference_table,
     format_final_table,
     format_gain_tables,
+    format_learning_service_table,
     format_measure_tables,
     make_terminal_table,
 )
@@ -31,6 +33,8 @@ from slicing_rllib.service.runs.run_directory import write_atomically
 
 HEADLINE_STEPS = ("0", "200")
 """Own steps after which a headline compares measures."""
+BASELINE_GAINS = {"reward": "Reward", "fail_rate_95": "Share below 0.95"}
+"""Columns of the tables of differences from the traffic-aware baseline."""
 
 
 class ExperimentReport(NamedTuple):
@@ -116,6 +120,13 @@ def format_page(
         *format_final_table(summary["policies"], experiment),
         "",
     ]
+    steps = (0, *experiment.evaluation_steps)
+    for column, title in BASELINE_GAINS.items():
+        lines += [f"{title} − that of the traffic-aware baseline, without exploration noise:", ""]
+        gains = summary["baseline_gains"]
+        lines += [*format_baseline_gain_table(gains, experiment, column, steps), ""]
+    lines += ["Service while the policies learn:", ""]
+    lines += [*format_learning_service_table(summary["while_learning"], experiment), ""]
     if "gains" in summary:
         lines += format_gain_tables(summary["gains"], experiment)
     if "auc" in summary:

@@ -24,8 +24,10 @@ from slicing_rllib.evaluation.statistics import (
 from slicing_rllib.service.experiments.config import ExperimentConfig
 from slicing_rllib.service.experiments.results import (
     Results,
+    compute_baseline_gains,
     compute_gains,
     compute_learning_gains,
+    compute_learning_service,
     select_metrics,
 )
 from slicing_rllib.service.experiments.source_ranking import (
@@ -34,6 +36,7 @@ from slicing_rllib.service.experiments.source_ranking import (
     compute_pair_gains,
     rank_measures,
 )
+from slicing_rllib.service.runs.learning_service import SPANS
 
 INTERVALS = "Student's t"
 """How intervals over seeds are computed, as a report names it."""
@@ -48,6 +51,12 @@ def summarise(results: Results, folder: Path) -> dict[str, Any]:
         "intervals": INTERVALS,
         "experiment_sha256": _hash_experiment(experiment),
         "policies": summarise_policies(experiment, results.final),
+    }
+    summary["baseline_gains"] = {
+        arm: _summarise_baseline_gains(results, arm) for arm in experiment.arms
+    }
+    summary["while_learning"] = {
+        arm: _summarise_learning_service(results, arm) for arm in experiment.arms
     }
     if experiment.reference is not None:
         summary["gains"] = {
@@ -132,6 +141,28 @@ def _summarise_gains(results: Results, arm: str) -> dict[str, Any]:
             entry["while_learning"] = _summarise_values(learning)
         if entry:
             found[str(step)] = entry
+    return found
+
+
+def _summarise_baseline_gains(results: Results, arm: str) -> dict[str, Any]:
+    """By own step, reward and fail rate without noise − those of the traffic-aware baseline."""
+    found: dict[str, Any] = {}
+    for step in sorted(results.curves[results.curves["arm"] == arm]["steps"].unique()):
+        gains = compute_baseline_gains(results, arm, step)
+        found[str(int(step))] = {
+            column: _summarise_values(gains[column].to_numpy(float)) for column in gains
+        }
+    return found
+
+
+def _summarise_learning_service(results: Results, arm: str) -> dict[str, Any]:
+    """Reward and fail rate of the network while the arm learns, over its first steps and all."""
+    found: dict[str, Any] = {}
+    for name, last in (*((str(span), span) for span in SPANS), ("all", None)):
+        service = compute_learning_service(results, arm, last)
+        found[name] = {
+            column: _summarise_values(service[column].to_numpy(float)) for column in service
+        }
     return found
 
 
