@@ -11,6 +11,7 @@ from slicing_rllib.service.commands import (
     config,
     evaluate,
     experiment,
+    export_kpis,
     library,
     monitor,
     pretrain,
@@ -45,6 +46,7 @@ app.command()(transfer.transfer)
 app.command()(experiment.experiment)
 app.command()(pretrain.pretrain)
 app.command()(report.report)
+app.command()(export_kpis.export_kpis)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
 app.command()(monitor.monitor)

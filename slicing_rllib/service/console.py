@@ -1,4 +1,4 @@
-"""Output in a terminal: progress on stderr, tables and JSON on stdout."""
+"""Output in a terminal: tables and JSON on stdout."""
 
 import json
 import sys
@@ -7,65 +7,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
-
-from slicing_rllib.service.runs.progress import ProgressListener
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 HEADINGS = ("reward", "95 % interval", "satisfaction", "below 0.95", "max delay", "gap closed")
-LINE_EVERY_STEPS = 500
-"""Without a terminal there is no progress bar; a line is printed after so many steps instead."""
-
-
-class ProgressBar(ProgressListener):
-    """A bar with steps per second and the reward beside what baseline and oracle get."""
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=err,
-            disable=not err.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._rate = 0.0
-        self._last: tuple[int, float] | None = None
-
-    def __enter__(self) -> "ProgressBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._bar.stop()
-
-    def on_message(self, text: str) -> None:
-        err.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
-        steps = row["env_steps"]
-        note = f"{self._steps_per_s(steps, row['time_s']):.0f} steps/s  {_reward_note(row)}"
-        self._show("training", steps, total_steps, note)
-        if not err.is_terminal and (steps % LINE_EVERY_STEPS == 0 or steps >= total_steps):
-            self.on_message(f"step {steps} of {total_steps}  {note}")
-
-    def on_rollout(self, policy: str, done: int, total: int) -> None:
-        self._show("evaluating", done, total, policy)
-
-    def _show(self, what: str, done: int, total: int, note: str) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=total, note="")
-        self._bar.update(self._tasks[what], completed=done, total=total, note=note)
-
-    def _steps_per_s(self, steps: int, time_s: float) -> float:
-        if self._last is not None and time_s > self._last[1]:
-            self._rate = (steps - self._last[0]) / (time_s - self._last[1])
-        self._last = (steps, time_s)
-        return self._rate
 
 
 def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -199,9 +145,3 @@ def format_value(value: Any) -> str:
 def format_number(value: float | None) -> str:
     """The number with four significant digits; an empty string for None and NaN."""
     return "" if value is None or value != value else f"{value:.4g}"
-
-
-def _reward_note(row: Mapping[str, Any]) -> str:
-    references = row["references"]
-    beside = "  ".join(f"{name} {level:.3f}" for name, level in references.items())
-    return f"reward {row['reward_mean']:.3f}  ({beside})"

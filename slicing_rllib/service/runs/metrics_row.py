@@ -13,6 +13,7 @@ from slicing_rllib.radio import Phase, Scenario
 from slicing_rllib.service.runs.algorithm import NetworkState
 from slicing_rllib.service.runs.evaluation import CurvePoint
 from slicing_rllib.service.runs.learning_service import compute_fail_rate
+from slicing_rllib.service.runs.same_steps import compute_same_step_rewards
 
 
 def make_metrics_row(
@@ -27,7 +28,7 @@ def make_metrics_row(
     """Rewards, losses and KPIs averaged over the iteration's network steps.
 
     Only phases and loads are those after its last step. `now` is None where no env runner answers;
-    then the row has neither. `time_s` is the training
+    then the row has neither, and without a step no reward. `time_s` is the training
     time so far, `evaluated` the point of the learning curve where it has one here, and `references`
     what known policies get on the traffic of that curve.
     """
@@ -41,10 +42,12 @@ def make_metrics_row(
     row = {
         "iteration": algorithm.iteration,
         "env_steps": algorithm.env_steps,
+        "steps": len(algorithm.last_steps),
         "updates": algorithm.updates,
         "time_s": round(time_s, 3),
-        "reward_mean": learned["reward_mean"],
+        "reward_mean": learned["reward_mean"] if algorithm.last_steps else None,
         "fail_rate_95": compute_fail_rate(algorithm, scenario),
+        "same_steps": compute_same_step_rewards(algorithm),
         "references": {name: float(p.rewards.mean()) for name, p in references.items()},
         "references_fail_rate_95": {name: p.fail_rate_95 for name, p in references.items()},
         "cells": cells,

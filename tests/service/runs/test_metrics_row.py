@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slicing_rllib.env import SplitReward
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.service.runs.metrics_row import make_metrics_row
 
@@ -19,13 +20,18 @@ def make_step(level: float, *, cell_12_is_live: bool = True) -> Any:
     live = np.ones(12, bool)
     live[11] = cell_12_is_live
     action = np.full((12, 4), 0.25, np.float32)
-    transitions = SimpleNamespace(outcome=outcome.astype(np.float32), action=action)
+    # One slice needs half of the carrier, the others a tenth each.
+    feedback = np.tile([0.0, 0.0, 0.0, 0.0, 0.5, 0.1, 0.1, 0.1], (12, 1)).astype(np.float32)
+    transitions = SimpleNamespace(
+        outcome=outcome.astype(np.float32), action=action, feedback=feedback
+    )
     return SimpleNamespace(transitions=transitions, live=live)
 
 
 def make_row(*steps: Any) -> dict[str, Any]:
     algorithm: Any = SimpleNamespace(
         cells=SCENARIO.cells,
+        env=SimpleNamespace(counterfactual=SplitReward()),
         last_steps=list(steps),
         last_iteration={"reward_mean": 0.8, "cells": {}},
         replay=SimpleNamespace(size=np.zeros(12, int)),
@@ -57,3 +63,10 @@ def test_an_iteration_without_steps_has_no_kpis():
     row = make_row()
     assert row["fail_rate_95"] is None
     assert row["cells"]["cell_1"] == {"replay_size": 0}
+    assert (row["reward_mean"], row["steps"], row["same_steps"]) == (None, 0, {})
+
+
+def test_equal_and_best_splits_are_rated_on_the_same_steps():
+    """A quarter for a slice that needs a half earns .5; the best split meets all needs."""
+    rewards = make_row(make_step(0.6), make_step(1.0))["same_steps"]
+    assert rewards == {"equal": pytest.approx(0.5), "best_split": pytest.approx(1.0)}
