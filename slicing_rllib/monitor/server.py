@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
@@ -22,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from slicing_rllib.monitor.run_files import find_runs, list_newest_first
 from slicing_rllib.monitor.run_view import RunView
 from slicing_rllib.monitor.security_headers import SecurityHeadersMiddleware
+from slicing_rllib.monitor.window import DEFAULT_STEPS, MAX_STEPS
 
 PAGE = Path(__file__).parent / "page"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -102,7 +104,7 @@ class _Handlers:
         view = await self._find_view(request)
         if view is None:
             return _refuse(404, "no such run")
-        return JSONResponse(await asyncio.to_thread(view.make_snapshot))
+        return JSONResponse(await asyncio.to_thread(view.make_snapshot, _read_window(request)))
 
     async def send_cell(self, request: Request) -> Response:
         view = await self._find_view(request)
@@ -117,7 +119,7 @@ class _Handlers:
         if self._n_streams >= MAX_STREAMS:
             return _refuse(503, "too many pages are open")
         return StreamingResponse(
-            self._count_stream(stream_changes(view, self.closing)),
+            self._count_stream(stream_changes(view, self.closing, _read_window(request))),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store"},
         )
@@ -143,12 +145,17 @@ class _Handlers:
         return self._views[run_id]
 
 
-async def stream_changes(view: RunView, closing: asyncio.Event) -> AsyncIterator[str]:
-    """Server-sent events until `closing` is set: a snapshot first, then every change."""
+async def stream_changes(
+    view: RunView, closing: asyncio.Event, window_steps: int = DEFAULT_STEPS
+) -> AsyncIterator[str]:
+    """Server-sent events until `closing` is set: a snapshot first, then every change.
+
+    Means are over the newest `window_steps` network steps.
+    """
     cursor: dict[str, Any] = {}
     n_silent_polls = 0
     while not closing.is_set():
-        changes = await asyncio.to_thread(view.read_changes, cursor)
+        changes = await asyncio.to_thread(view.read_changes, cursor, window_steps)
         if changes is not None:
             cursor, n_silent_polls = changes["cursor"], 0
             kind = "snapshot" if "network" in changes else "change"
@@ -157,6 +164,12 @@ async def stream_changes(view: RunView, closing: asyncio.Event) -> AsyncIterator
             yield ": no change\n\n"
         with suppress(TimeoutError):
             await asyncio.wait_for(closing.wait(), POLL_S)
+
+
+def _read_window(request: Request) -> int:
+    """Network steps of the window that the page asks for; the default for anything else."""
+    text = request.query_params.get("window", "")
+    return min(max(int(text), 1), MAX_STEPS) if re.fullmatch(r"\d{1,9}", text) else DEFAULT_STEPS
 
 
 def _refuse(status: int, reason: str) -> Response:
