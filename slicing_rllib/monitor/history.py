@@ -12,7 +12,8 @@ from slicing_rllib.monitor.untrusted import to_mapping, to_number, to_numbers, t
 from slicing_rllib.radio import Phase
 
 SCALARS = (
-    "reward", "satisfaction", "fail_rate_95", "phase", "critic_loss", "actor_loss", "replay_size",
+    "reward", "satisfaction", "fail_rate_95", "phase", "exploring", "critic_loss", "actor_loss",
+    "replay_size",
 )  # fmt: skip
 PER_SLICE = ("throughput_mbps", "delay_ms", "prb_ratio", "load")
 RUN_SCALARS = (
@@ -72,7 +73,8 @@ class History:
         frame = self._make_frame(per_cell)
         self.rows_seen += 1
         before = self.points[-1].progress["env_steps"] if self.points else 0.0
-        self.points.append(Point(self.rows_seen, _summarise(row, frame, before), frame))
+        progress = _summarise(row, frame, before) | {"prbs_moved": self._compute_moved(frame)}
+        self.points.append(Point(self.rows_seen, progress, frame))
         if len(self.points) > MAX_POINTS or self._count_numbers() > MAX_NUMBERS:
             # The newer half stays complete: the page's means are over the newest steps.
             middle = len(self.points) // 2
@@ -111,14 +113,25 @@ class History:
         return frame
 
     def _read_values(self, kpis: dict[str, Any]) -> Float32[np.ndarray, " field"]:
-        values = [_read_phase(kpis.get(key)) if key == "phase" else to_number(kpis.get(key))
-                  for key in SCALARS]  # fmt: skip
+        readers = {"phase": _read_phase, "exploring": _read_flag}
+        values = [readers.get(key, to_number)(kpis.get(key)) for key in SCALARS]
         if values[SCALARS.index("fail_rate_95")] is None:
             values[SCALARS.index("fail_rate_95")] = _is_below_sla(kpis)
         for name in PER_SLICE:
             values += to_numbers(kpis.get(name), self.n_slices)
         with np.errstate(over="ignore"):
             return np.array(values, np.float32)
+
+    def _compute_moved(self, frame: Float32[np.ndarray, "cell field"]) -> float | None:
+        """Share of the PRBs that other slices got than in the iteration before, mean over cells."""
+        if not self.points or self.points[-1].frame.shape[1] != frame.shape[1]:
+            return None
+        previous = self.points[-1].frame
+        start = self.fields.index("prb_ratio/0") if self.n_slices else 0
+        columns = slice(start, start + self.n_slices)
+        moved = np.abs(frame[: len(previous), columns] - previous[:, columns]).sum(axis=1) / 2
+        known = _select_finite(moved) if self.n_slices else moved[:0]
+        return round_to_five_digits(float(known.mean())) if known.size else None
 
     def _count_numbers(self) -> int:
         return len(self.points) * self.points[-1].frame.size
@@ -131,6 +144,10 @@ def _count_slices(per_cell: dict[str, Any]) -> int:
 
 def _read_phase(value: Any) -> float | None:
     return PHASES.get(value.lower()) if isinstance(value, str) else to_number(value)
+
+
+def _read_flag(value: Any) -> float | None:
+    return float(value) if isinstance(value, bool) else None
 
 
 def _read_entry(frame: Float32[np.ndarray, "cell field"], cell: int, field: int) -> float | None:

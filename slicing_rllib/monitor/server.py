@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -23,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from slicing_rllib.monitor.run_files import find_runs, list_newest_first
 from slicing_rllib.monitor.run_view import RunView
 from slicing_rllib.monitor.security_headers import SecurityHeadersMiddleware
-from slicing_rllib.monitor.window import DEFAULT_STEPS, MAX_STEPS
+from slicing_rllib.monitor.window import DEFAULT_STEPS, MAX_STEPS, NEWEST, Window
 
 PAGE = Path(__file__).parent / "page"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -146,16 +147,16 @@ class _Handlers:
 
 
 async def stream_changes(
-    view: RunView, closing: asyncio.Event, window_steps: int = DEFAULT_STEPS
+    view: RunView, closing: asyncio.Event, window: Window = NEWEST
 ) -> AsyncIterator[str]:
     """Server-sent events until `closing` is set: a snapshot first, then every change.
 
-    Means are over the newest `window_steps` network steps.
+    Means are over a window of network steps.
     """
     cursor: dict[str, Any] = {}
     n_silent_polls = 0
     while not closing.is_set():
-        changes = await asyncio.to_thread(view.read_changes, cursor, window_steps)
+        changes = await asyncio.to_thread(view.read_changes, cursor, window)
         if changes is not None:
             cursor, n_silent_polls = changes["cursor"], 0
             kind = "snapshot" if "network" in changes else "change"
@@ -166,10 +167,16 @@ async def stream_changes(
             await asyncio.wait_for(closing.wait(), POLL_S)
 
 
-def _read_window(request: Request) -> int:
-    """Network steps of the window that the page asks for; the default for anything else."""
-    text = request.query_params.get("window", "")
-    return min(max(int(text), 1), MAX_STEPS) if re.fullmatch(r"\d{1,9}", text) else DEFAULT_STEPS
+def _read_window(request: Request) -> Window:
+    """The window that the page asks for with `window` and `until`; the default for other texts."""
+    steps = _read_whole_number(request, "window") or DEFAULT_STEPS
+    until = _read_whole_number(request, "until")
+    return Window(min(steps, MAX_STEPS), np.inf if until is None else float(until))
+
+
+def _read_whole_number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name, "")
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
 def _refuse(status: int, reason: str) -> Response:

@@ -1,7 +1,7 @@
 """Means over the newest steps of a run: the numbers that the page leads with."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -13,22 +13,40 @@ from slicing_rllib.radio import Phase
 DEFAULT_STEPS = 400
 """Whole periods of the built-in scenarios' traffic."""
 MAX_STEPS = 10_000_000
-SUSTAINED_MISS = 0.5
-"""A cell misses its SLA if it does so in more than this share of the window's steps."""
+SUSTAINED_MISS = 1 / 3
+"""A cell keeps missing its SLA if it does so in more than this share of the window's steps.
+
+The alert `SlicingCellMissesSla` of clusters/prometheus has the same limit."""
 CELL_FIELDS = ("satisfaction", "reward", "fail_rate_95")
 RUN_FIELDS = ("reward_mean", "satisfaction_mean", "fail_rate_95")
 
 PerCell = Float[np.ndarray, " cell"]
 
 
-def compute_window(history: History, steps: int, exploration_steps: float) -> dict[str, Any]:
-    """Means over the iterations that end within the last `steps` network steps, weighted by steps.
+class Window(NamedTuple):
+    """What means are over: whole iterations, by the step at which they end."""
+
+    steps: int = DEFAULT_STEPS
+    """Number of network steps."""
+    until: float = np.inf
+    """Last network step."""
+
+
+NEWEST = Window()
+
+
+def compute_window(history: History, window: Window, exploration_steps: float) -> dict[str, Any]:
+    """Means over the iterations that end within a window, weighted by their network steps.
 
     `cells` has them for every cell, `missing` are the cells under their own policy that miss their
-    SLA in most of the window's steps; a window that contains exploration has none.
+    SLA in more than `SUSTAINED_MISS` of the window's steps; a window that contains exploration has
+    none.
     """
-    points = select_points(history.points, steps)
-    empty = {"steps": steps, "first_step": None, "last_step": None, "missing": []}
+    points = select_points(history.points, window)
+    empty = {
+        "steps": window.steps, "first_step": None, "last_step": None, "missing": [],
+        "is_exploring": False,
+    }  # fmt: skip
     if not points:
         return {**empty, **dict.fromkeys(RUN_FIELDS), "same_steps": {}, "cells": {}}
     weights = np.array([point.progress["steps"] or 0.0 for point in points])
@@ -39,20 +57,22 @@ def compute_window(history: History, steps: int, exploration_steps: float) -> di
         **empty,
         "first_step": first_step,
         "last_step": points[-1].progress["env_steps"],
+        "is_exploring": not is_learned,
         **{name: average_progress(points, weights, name) for name in RUN_FIELDS},
         "same_steps": _average_same_steps(points, weights),
         "cells": {name: [round_five(float(v)) for v in values] for name, values in cells.items()},
-        "missing": _find_missing(history, cells["fail_rate_95"]) if is_learned else [],
+        "missing": _find_missing(history, points, weights) if is_learned else [],
     }
 
 
-def select_points(points: Sequence[Point], steps: int) -> list[Point]:
-    """The iterations that end within the last `steps` network steps; at least the newest one."""
-    newest = points[-1].progress["env_steps"] if points else None
+def select_points(points: Sequence[Point], window: Window) -> list[Point]:
+    """The iterations that end within the window; at least the newest one before its end."""
+    earlier = [p for p in points if (p.progress["env_steps"] or 0.0) <= window.until]
+    newest = earlier[-1].progress["env_steps"] if earlier else None
     if newest is None:
-        return list(points[-1:])
-    inside = [p for p in points if (p.progress["env_steps"] or 0.0) > newest - steps]
-    return inside or list(points[-1:])
+        return earlier[-1:]
+    inside = [p for p in earlier if (p.progress["env_steps"] or 0.0) > newest - window.steps]
+    return inside or earlier[-1:]
 
 
 def average_progress(
@@ -84,23 +104,38 @@ def _average(values: Sequence[float | None], weights: Float[np.ndarray, " point"
 
 
 def _average_cells(
-    history: History, points: Sequence[Point], weights: Float[np.ndarray, " point"], name: str
+    history: History,
+    points: Sequence[Point],
+    weights: Float[np.ndarray, " point"],
+    name: str,
+    *,
+    with_exploration: bool = True,
 ) -> PerCell:
-    """Mean over network steps in which the cell was on the air; NaN for a cell without any."""
+    """Mean over network steps in which the cell was on the air; NaN for a cell without any.
+
+    `with_exploration`: steps in which the cell explores count too.
+    """
     column, n_cells = SCALARS.index(name), len(history.cells)
     total, weight = np.zeros(n_cells), np.zeros(n_cells)
     for point, steps in zip(points, weights, strict=True):
         values = point.frame[:, column].astype(float)
         known = np.isfinite(values)
+        if not with_exploration:
+            known &= point.frame[:, SCALARS.index("exploring")] != 1.0
         total[: len(values)][known] += steps * values[known]
         weight[: len(values)][known] += steps
     return np.where(weight > 0, total / np.maximum(weight, 1e-9), np.nan)
 
 
-def _find_missing(history: History, fail_rate: PerCell) -> list[str]:
-    phases = history.read_latest("phase")
+def _find_missing(
+    history: History, points: Sequence[Point], weights: Float[np.ndarray, " point"]
+) -> list[str]:
+    fail_rate = _average_cells(history, points, weights, "fail_rate_95", with_exploration=False)
+    phases = points[-1].frame[:, SCALARS.index("phase")]
     return [
         cell
         for cell, index in history.cells.items()
-        if phases[index] == Phase.CONTROLLED and fail_rate[index] > SUSTAINED_MISS
+        if index < len(phases)
+        and phases[index] == Phase.CONTROLLED
+        and fail_rate[index] > SUSTAINED_MISS
     ]

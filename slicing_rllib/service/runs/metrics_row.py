@@ -35,8 +35,16 @@ def make_metrics_row(
     learned = algorithm.last_iteration
     sizes = dict(zip(algorithm.cells, algorithm.replay.size.tolist(), strict=True))
     kpis = _collect_kpis(scenario, algorithm.last_steps, now)
+    exploring = dict(
+        zip(algorithm.cells, (algorithm.cell_states.exploration_left > 0).tolist(), strict=True)
+    )
     cells = {
-        cell: {**kpis.get(cell, {}), **learned["cells"].get(cell, {}), "replay_size": sizes[cell]}
+        cell: {
+            **kpis.get(cell, {}),
+            **learned["cells"].get(cell, {}),
+            "replay_size": sizes[cell],
+            "exploring": exploring[cell],
+        }
         for cell in algorithm.cells
     }
     row = {

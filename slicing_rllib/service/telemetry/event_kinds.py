@@ -22,9 +22,8 @@ class RunEventKind(StrEnum):
     CHECKPOINT_PASSED_OVER = "checkpoint_passed_over"
     """A checkpoint did not verify, so an older one is used."""
     WORKER_LOST = "worker_lost"
-    """An env runner no longer answers."""
+    """An env runner no longer answers, because its process or its node was lost."""
     WORKER_RESTARTED = "worker_restarted"
-    NODE_LOST = "node_lost"
 
 
 EVENT_KINDS = frozenset[str]({*RunEventKind, *TransferEventKind})
