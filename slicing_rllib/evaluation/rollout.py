@@ -20,6 +20,8 @@ class Rollout(NamedTuple):
     """Smallest over slices of min(throughput / SLA throughput, 1)."""
     delay_max_ms: PerStep
     """The largest of the cell's average delays per slice."""
+    delay_to_sla_max: PerStep
+    """The largest ratio over slices of average delay and delay that the SLA allows."""
     live: Bool[np.ndarray, "step cell"]
     """False where the cell was off; the other columns are zero there."""
     throughput_mbps: PerStepSlice
@@ -49,6 +51,7 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
         reward=np.stack(rewards).astype(np.float64),
         satisfaction=np.where(live, satisfied, 0.0),
         delay_max_ms=np.where(live, delay_ms.max(axis=2), 0.0),
+        delay_to_sla_max=np.where(live, (delay_ms / env.scenario.sla_delay_ms).max(axis=2), 0.0),
         live=live,
         throughput_mbps=throughput_mbps,
         delay_ms=delay_ms,

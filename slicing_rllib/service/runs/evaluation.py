@@ -21,7 +21,7 @@ from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.traffic_files.settings import make_mask_settings
 
-SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "live")
+SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "delay_to_sla_max", "live")
 """Columns of a rollout that figures are drawn from."""
 
 Rollouts = dict[str, list[Rollout]]
