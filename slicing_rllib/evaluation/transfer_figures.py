@@ -106,5 +106,6 @@ def _note_dip(axes: Axes, steps: Sequence[float], rewards: Sequence[float]) -> N
         f"dip of {rewards[0] - rewards[at]:.2f}: the policy itself, changed by\n"
         "fine-tuning; the evaluation has no exploration noise",
         (steps[at], rewards[at]), xytext=(20, -18), textcoords="offset points", fontsize=7,
-        va="top", bbox={"fc": "white", "ec": "none", "pad": 1}, arrowprops={"arrowstyle": "->", "lw": 0.8},
+        va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
+        arrowprops={"arrowstyle": "->", "lw": 0.8},
     )  # fmt: skip

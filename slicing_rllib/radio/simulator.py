@@ -65,6 +65,11 @@ class Simulator:
         self.fixed_point: LoadFixedPoint | None = None
         """The load fixed point of the last call of `step` or `evaluate`."""
 
+    @property
+    def hour(self) -> int | None:
+        """Local hour of the coming step, 0 to 23; None for traffic without a clock."""
+        return self._mask.hour_at_step(self.step_index)
+
     def set_phase(self, cell: str | int, phase: Phase) -> None:
         """Sets the phase of a cell, by name or index, from the coming step on.
 

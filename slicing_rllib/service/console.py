@@ -40,6 +40,32 @@ def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+MAX_HOURLY_POLICIES = 5
+"""Policies that the table by hour of day shows, the best ones."""
+
+
+def make_hours_table(hours: Mapping[str, Any]) -> Table:
+    """Reward and share below 0.95 of each hour of the day, a column per policy, best last.
+
+    Args:
+        hours: the `hours` of a `summary.json`.
+    """
+    by_hour, busy = hours["by_hour"], hours["busy_hour"]
+    names = sorted(
+        by_hour[str(busy)], key=lambda name: by_hour[str(busy)][name]["reward_mean"]
+    )[-MAX_HOURLY_POLICIES:]  # fmt: skip
+    table = Table(title="by hour of the day: reward, and share below 0.95")
+    table.add_column("hour", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for hour, rows in by_hour.items():
+        figures = [f"{rows[n]['reward_mean']:.3f}  {rows[n]['fail_rate_95']:5.1%}" for n in names]
+        is_busy = int(hour) == busy
+        table.add_row(f"{int(hour):02d}:00{' busy' if is_busy else ''}", *figures,
+                      style="bold" if is_busy else None)  # fmt: skip
+    return table
+
+
 def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The table of a sweep's trials, in the given order, which is best first."""
     table = Table(title=f"{len(rows)} trials")

@@ -29,6 +29,8 @@ def make_rollout(reward, satisfaction=1.0, delay_ms=1.0, live=True):
         slices,
         slices,
         slices,
+        np.zeros(1),
+        np.full(1, -1),
     )
 
 

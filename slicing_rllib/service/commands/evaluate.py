@@ -40,7 +40,9 @@ def evaluate(
     """Evaluates the policies of a run and the baselines on traffic that no policy was trained on.
 
     All policies meet the same traffic, seed by seed. Prints the result table; intervals are
-    Student t intervals over seeds.
+    Student t intervals over seeds. Where the traffic has a clock, a second table has each hour of
+    the day, with the busy hour marked. A file is played from its first row on, so that --steps
+    decides which hours are evaluated.
 
     Examples:
 
@@ -48,7 +50,7 @@ def evaluate(
 
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
-    from slicing_rllib.service.console import make_policies_table, print_json
+    from slicing_rllib.service.console import make_hours_table, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.progress_bar import ProgressBar
     from slicing_rllib.service.runs.evaluation import evaluate_run
@@ -56,7 +58,7 @@ def evaluate(
 
     names = None if policies is None else [name.strip() for name in policies.split(",")]
     with ProgressBar() as bar:
-        table = evaluate_run(
+        result = evaluate_run(
             RunDirectory.open(run),
             policies=names,
             steps=steps,
@@ -65,6 +67,8 @@ def evaluate(
             on_rollout=bar.on_rollout,
         )
     if json:
-        print_json({"policies": table})
-    else:
-        stdout.print(make_policies_table(table))
+        print_json(result)
+        return
+    stdout.print(make_policies_table(result["policies"]))
+    if "hours" in result:
+        stdout.print(make_hours_table(result["hours"]))
