@@ -16,6 +16,8 @@ COLOURS = {
     "oracle": "#000000",
     "best_split": "#000000",
     "base_policy": "#8DA0CB",
+    "oracle_throughput": "#000000",
+    "oracle_delay": "#000000",
     "drl": "#0072B2",
     "tl": "#D55E00",
 }
@@ -25,7 +27,7 @@ OTHER_COLOUR = "#444444"
 """For policies without a colour of their own, and for marks."""
 DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1",
           "base_policy")  # fmt: skip
-"""Policies whose lines are dashed: those that do not learn and do not bound."""
+"""Policies whose lines are dashed: those that do not learn and are no upper bound."""
 DOTTED = ("best_split",)
 """Bounds that only hindsight knows."""
 STYLE: dict[Any, Any] = {

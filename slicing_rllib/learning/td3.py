@@ -1,7 +1,6 @@
 """TD3 for many cells as an RLlib algorithm: one policy per cell, all updated at once."""
 
 import copy
-import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from slicing_rllib.learning.events import Event
 from slicing_rllib.learning.initial_policies import InitialPolicies
 from slicing_rllib.learning.iteration_stats import IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.learner import TD3Learner
-from slicing_rllib.learning.parameter_bank import NetworkSizes, list_layer_shapes
+from slicing_rllib.learning.parameter_bank import NetworkSizes, count_update_flops
 from slicing_rllib.learning.random_streams import Purpose, cell_key
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS, TD3Module, compute_sizes
@@ -106,17 +105,11 @@ class TD3(Algorithm):
         """Other cells' experience, where a cell keeps it apart from its own."""
 
     def _estimate_update_flops(self) -> float:
-        """Two per parameter and transition in each of an update's forward and backward passes."""
-        total = 0
-        for group in self.td3_learner.banked.groups:
-            sizes = group.bank.sizes
-            actor, critic = (
-                sum(math.prod(shape) for shape in list_layer_shapes(widths).values())
-                for widths in (sizes.actor, sizes.critic)
-            )
-            # Critics: two targets forward, two forward and backward. Actor: target, and itself.
-            total += len(group.cells) * (8 * critic + 4 * actor)
-        return 2.0 * self.config.batch_size * total
+        """Floating-point operations of an update of all cells."""
+        return sum(
+            len(group.cells) * count_update_flops(group.bank.sizes, self.config.batch_size)
+            for group in self.td3_learner.banked.groups
+        )
 
     @property
     def env(self) -> Any:
