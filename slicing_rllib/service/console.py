@@ -67,21 +67,42 @@ def make_hours_table(hours: Mapping[str, Any]) -> Table:
 
 
 def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The table of a sweep's trials, in the given order, which is best first."""
-    table = Table(title=f"{len(rows)} trials")
+    """The table of a sweep's trials, in the given order, which is best first.
+
+    Settings that all trials share stand in the caption, and the others under the last part of their
+    names where that is enough, so that the table fits a terminal.
+    """
     keys = list(rows[0]["settings"]) if rows else []
-    for heading in ("trial", *keys, "value", "env steps", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
+    varied = [key for key in keys if len({str(row["settings"].get(key)) for row in rows}) > 1]
+    shared = [
+        f"{key} {format_value(rows[0]['settings'][key])}" for key in keys if key not in varied
+    ]
+    errors = [f"{row['trial_id']}: {row['error']}" for row in rows if row["error"]]
+    table = Table(
+        title=f"{len(rows)} trials",
+        caption=escape("\n".join([*([f"all: {', '.join(shared)}"] if shared else []), *errors]))
+        or None,
+        caption_justify="left",
+    )
+    table.add_column("trial", no_wrap=True)
+    for heading in (*shorten_keys(varied), "value", "env steps"):
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
-        chosen = [format_value(row["settings"].get(key, "")) for key in keys]
+        chosen = [format_value(row["settings"].get(key, "")) for key in varied]
+        failed = " failed" if row["error"] else ""
         table.add_row(
-            row["trial_id"],
+            f"{row['trial_id']}{failed}",
             *chosen,
             format_number(row["value"]),
             str(row["env_steps"]),
-            row["error"],
         )
     return table
+
+
+def shorten_keys(keys: Sequence[str]) -> list[str]:
+    """The last part of each dotted name, or the whole name where several end alike."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
 
 
 def make_checks_table(checks: Sequence[Any]) -> Table:
