@@ -44,6 +44,17 @@ def from_sites(
         Literal["refuse", "drop", "keep"],
         typer.Option(help="What to do with sites far away from all others."),
     ] = "refuse",
+    traffic: Annotated[
+        Path | None,
+        typer.Option(
+            help="Traffic of the network: a YAML file that `traffic check --out` wrote, or a traffic "
+            "file that needs no settings. Default: the scenario's synthetic traffic."
+        ),
+    ] = None,
+    learns_like: Annotated[
+        Literal["paper", "quick"],
+        typer.Option(help="Built-in config whose settings of learning and evaluation apply."),
+    ] = "paper",
     margin_m: Annotated[
         float,
         typer.Option(min=1.0, help="Metres from the outermost sites to the edge of the area."),
@@ -62,6 +73,8 @@ def from_sites(
       slicing-rllib scenario from-sites sites.csv --out munich.yaml
 
       slicing-rllib scenario from-sites sites.geojson --sla-group B --outliers drop
+
+      slicing-rllib scenario from-sites sites.csv --traffic traffic.yaml --learns-like quick
     """
     from slicing_rllib.radio import make_scenario
     from slicing_rllib.service.config import load_config
@@ -70,6 +83,7 @@ def from_sites(
     from slicing_rllib.service.site_tables.reading import read_sectors
     from slicing_rllib.service.site_tables.scenario_yaml import format_config, make_config
     from slicing_rllib.service.site_tables.sites import make_sites
+    from slicing_rllib.service.traffic_files.settings import make_mask_settings
 
     path = out or file.with_suffix(".yaml")
     if path.exists() and not force:
@@ -85,7 +99,10 @@ def from_sites(
     sites = make_sites(
         table, sla_group=sla_group or groups[0], known_groups=groups, outliers=outliers
     )
-    config = make_config(_make_name(path), like, sites, margin_m)
+    mask = None if traffic is None else make_mask_settings(traffic, base.mask, path.parent)
+    config = make_config(
+        _make_name(path), like, sites, margin_m, mask=mask, learns_like=learns_like
+    )
     _write(path, format_config(config, file.name, sites))
     scenario = load_config(str(path)).scenario
     found = {

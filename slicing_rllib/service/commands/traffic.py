@@ -41,6 +41,13 @@ def check(
     picture: Annotated[
         Path | None, typer.Option(help="Picture to write. Default: FILE with .png at its end.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file to write the settings to, for `evaluate --traffic` and `scenario "
+            "from-sites --traffic`. An existing one is replaced."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Prints what was understood of a traffic file, and draws it.
@@ -54,10 +61,11 @@ def check(
       slicing-rllib traffic check week.csv --config mine.yaml
 
       slicing-rllib traffic check week.csv --set unit=mbps --set columns.slice_1=voice
-        --set timezone=Europe/Berlin --set gaps=linear --set speed=600
+        --set timezone=Europe/Berlin --set gaps=linear --set speed=600 --out traffic.yaml
     """
     from slicing_rllib.service.config import load_config
-    from slicing_rllib.service.console import out, print_json
+    from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.console import print_json
     from slicing_rllib.service.errors import ConfigError
     from slicing_rllib.service.traffic_files.check import describe_traffic_file, format_lines
     from slicing_rllib.service.traffic_files.settings import format_mask_yaml, make_trace_mask
@@ -70,14 +78,28 @@ def check(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     found["picture"] = str(_draw(mask, target, picture or file.with_name(f"{file.name}.png")))
+    if out is not None:
+        _write_settings(out, format_mask_yaml(mask, out.parent), file.name)
     if json:
         print_json(found)
         return
     for line in format_lines(found):
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
-    out.print(_make_slices_table(found))
-    out.print(format_mask_yaml(mask), highlight=False, markup=False, soft_wrap=True)
-    out.print(f"picture: {found['picture']}", highlight=False, markup=False, soft_wrap=True)
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    stdout.print(_make_slices_table(found))
+    stdout.print(format_mask_yaml(mask), highlight=False, markup=False, soft_wrap=True)
+    if out is not None:
+        stdout.print(f"settings: {out}", highlight=False, markup=False, soft_wrap=True)
+    stdout.print(f"picture: {found['picture']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_settings(path: Path, text: str, source: str) -> None:
+    from slicing_rllib.service.errors import RunError
+
+    heading = f"# Made by `slicing-rllib traffic check` from {source}."
+    try:
+        path.write_text(f"{heading}\n{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path}: cannot write the settings ({error.strerror})") from error
 
 
 def _make_slices_table(found: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """The settings of a traffic file: from the command line, and as YAML for a config."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,21 +37,38 @@ def make_trace_mask(
         raise ConfigError(line) from error
 
 
-def make_mask_settings(file: Path, mask: SyntheticMask | TraceMask) -> dict[str, Any]:
+def make_mask_settings(
+    file: Path, mask: SyntheticMask | TraceMask, folder: Path | None = None
+) -> dict[str, Any]:
     """`scenario.mask` for a traffic file, or for a YAML file with such settings.
 
-    A traffic file is read like that of `mask`, if that is one. Raises: ConfigError for a YAML file
-    without `path`.
+    A traffic file is read like that of `mask`, if that is one. With `folder`, the path in the
+    settings starts there, as it does in a config of that folder. Raises: ConfigError for a YAML
+    file without `path`.
     """
     if file.suffix.lower() in YAML_SUFFIXES:
-        return _read_yaml(file)
-    like = TypeAdapter(TraceMask).dump_python(mask) if isinstance(mask, TraceMask) else {}
-    return {**like, "kind": "csv", "path": str(file)}
+        settings = _read_yaml(file)
+    else:
+        like = TypeAdapter(TraceMask).dump_python(mask) if isinstance(mask, TraceMask) else {}
+        settings = {**like, "kind": "csv", "path": str(file)}
+    if folder is not None:
+        settings["path"] = _make_relative(settings["path"], folder)
+    return settings
 
 
-def format_mask_yaml(mask: TraceMask) -> str:
-    """The settings that differ from the defaults, to be pasted into a config."""
+def _make_relative(path: str, folder: Path) -> str:
+    """The path from the folder on, so that both can move together."""
+    return os.path.relpath(Path(path).resolve(), folder.resolve())
+
+
+def format_mask_yaml(mask: TraceMask, folder: Path | None = None) -> str:
+    """The settings that differ from the defaults, to be pasted into a config.
+
+    With `folder`, the path starts there, as it does in a YAML file of that folder.
+    """
     plain = TypeAdapter(TraceMask).dump_python(mask, exclude_defaults=True, mode="json")
+    if folder is not None:
+        plain["path"] = _make_relative(plain["path"], folder)
     block = {"scenario": {"mask": {"kind": "csv", **plain}}}
     return yaml.safe_dump(block, sort_keys=False, allow_unicode=True).rstrip()
 

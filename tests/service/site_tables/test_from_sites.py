@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.__main__ import run
+from slicing_rllib.radio import TraceMask
 from slicing_rllib.service.config import load_config
 from slicing_rllib.service.site_tables.projection import project_to_metres
 
@@ -48,6 +49,30 @@ def test_a_row_per_sector_becomes_sites_in_metres(convert):
     assert second.x_m - first.x_m == pytest.approx(-484, abs=1)
     assert found["cells"] == {"cell_1": "M1_1", "cell_2": "M1_2", "cell_3": "M2_1"}
     assert Path(found["picture"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_gets_the_traffic_that_was_checked(convert, tmp_path, capsys):
+    """Paths in settings and config start at their own folders, which differ here."""
+    (tmp_path / "data").mkdir()
+    week, settings = tmp_path / "data" / "week.csv", tmp_path / "data" / "traffic.yaml"
+    week.write_text("time;a;b;c;d\n2025-03-03 01:00;10,5;20;30;40\n2025-03-03 01:30;5;5;5;5\n")
+    columns = [f"--set=columns.slice_{i}={name}" for i, name in enumerate("abcd", start=1)]
+    check = ["traffic", "check", str(week), *columns, "--set=unit=percent", "--out", str(settings)]
+    assert run([*check, "--json"]) == 0
+    capsys.readouterr()
+    code, found, _ = convert(
+        "plain.csv", PLAIN, "--traffic", str(settings), "--learns-like", "quick"
+    )
+
+    assert code == 0
+    config = load_config(found["config"])
+    mask = config.scenario.mask
+    assert isinstance(mask, TraceMask)
+    assert Path(mask.path).resolve() == week.resolve()
+    assert (mask.unit, mask.columns["slice_2"]) == ("percent", "b")
+    assert config.learning.actor_gradient == "counterfactual"
+    assert config.env.deployments == ()
+    assert "path: data/week.csv" in Path(found["config"]).read_text()
 
 
 def test_other_spellings_units_and_decimal_commas_are_understood(convert):
