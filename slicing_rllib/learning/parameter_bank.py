@@ -1,7 +1,6 @@
 """The parameters of all cells, one tensor per network kind; a cell's module is a view of a row."""
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,19 +45,6 @@ def list_layer_shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
         shapes[f"{2 * layer}.weight"] = (fan_out, fan_in)
         shapes[f"{2 * layer}.bias"] = (fan_out,)
     return shapes
-
-
-def count_update_flops(sizes: NetworkSizes, batch_size: int) -> float:
-    """Floating-point operations of one update of one cell, in its matrix products.
-
-    Two per parameter and transition in each forward and each backward pass.
-    """
-    actor, critic = (
-        sum(math.prod(shape) for shape in list_layer_shapes(widths).values())
-        for widths in (sizes.actor, sizes.critic)
-    )
-    # Critics: two targets forward, two forward and backward. Actor: target, and itself.
-    return 2.0 * batch_size * (8 * critic + 4 * actor)
 
 
 class ParameterBank:

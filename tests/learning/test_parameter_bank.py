@@ -8,8 +8,8 @@ from slicing_rllib.learning.parameter_bank import (
     ALIGNMENT,
     NetworkSizes,
     ParameterBank,
-    count_update_flops,
 )
+from slicing_rllib.learning.update_cost import count_update_flops
 
 SIZES = NetworkSizes((3, 4, 2), (5, 1), ActorForm(2))
 

@@ -47,8 +47,8 @@ def from_sites(
     traffic: Annotated[
         Path | None,
         typer.Option(
-            help="Traffic of the network: a YAML file that `traffic check --out` wrote, or a traffic "
-            "file that needs no settings. Default: the scenario's synthetic traffic."
+            help="Traffic of the network: a YAML file that `traffic check --out` wrote, or a "
+            "traffic file that needs no settings. Default: the scenario's synthetic traffic."
         ),
     ] = None,
     learns_like: Annotated[
@@ -101,7 +101,7 @@ def from_sites(
     )
     mask = None if traffic is None else make_mask_settings(traffic, base.mask, path.parent)
     config = make_config(
-        _make_name(path), like, sites, margin_m, mask=mask, learns_like=learns_like
+        _make_name(path), like, sites, margin_m, mask=mask, settings=_copy_settings(learns_like)
     )
     _write(path, format_config(config, file.name, sites))
     scenario = load_config(str(path)).scenario
@@ -117,6 +117,17 @@ def from_sites(
         "area_km2": scenario.area.size_m2 / 1e6,
     }
     print_json(found) if json else _show(found)
+
+
+def _copy_settings(built_in: str) -> dict[str, Any]:
+    """Sections of a built-in config that fit any network, so without cells that join in a run."""
+    from slicing_rllib.service.config.loading import BUILT_IN
+
+    return {
+        key: {name: value for name, value in section.items() if name != "deployments"}
+        for key, section in BUILT_IN[built_in].items()
+        if key not in ("name", "scenario")
+    }
 
 
 def _make_name(path: Path) -> str:

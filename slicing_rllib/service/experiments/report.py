@@ -160,9 +160,10 @@ def _format_baseline_gains(
 ) -> list[str]:
     steps, lines = (0, *experiment.evaluation_steps), list[str]()
     for column in columns:
-        gains = summary["baseline_gains"]
-        lines += [f"{BASELINE_GAINS[column]}, after own steps, without exploration noise:", ""]
-        lines += [*format_baseline_gain_table(gains, experiment, column, steps), ""]
+        table = format_baseline_gain_table(summary["baseline_gains"], experiment, column, steps)
+        if table:
+            title = f"{BASELINE_GAINS[column]}, after own steps, without exploration noise:"
+            lines += [title, "", *table, ""]
     return lines
 
 

@@ -7,7 +7,6 @@ import yaml
 from pydantic import TypeAdapter
 
 from slicing_rllib.radio import SiteSpec
-from slicing_rllib.service.config.loading import BUILT_IN
 from slicing_rllib.service.site_tables.sites import Sites
 
 
@@ -18,18 +17,13 @@ def make_config(
     margin_m: float,
     *,
     mask: Mapping[str, Any] | None = None,
-    learns_like: str = "paper",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The content of a config: the scenario `like` with other sites and, if given, other traffic.
 
-    `margin_m` is the distance between the outermost sites and the edge of the area. The other
-    settings are those of the built-in config `learns_like`, apart from cells that join in a run.
+    `margin_m` is the distance between the outermost sites and the edge of the area, and `settings`
+    are the other sections of the config, such as `learning`.
     """
-    settings = {
-        key: {k: v for k, v in section.items() if k != "deployments"}
-        for key, section in BUILT_IN[learns_like].items()
-        if key not in ("name", "scenario")
-    }
     adapter = TypeAdapter(SiteSpec)
     plain = [
         adapter.dump_python(site, mode="json", exclude_defaults=True, exclude_none=True)
@@ -38,7 +32,7 @@ def make_config(
     layout = {"kind": "sites", "margin_m": margin_m, "sites": plain}
     traffic = {} if mask is None else {"mask": dict(mask)}
     scenario = {"like": like, "name": name, **traffic, "layout": layout}
-    return {"name": name, **settings, "scenario": scenario}
+    return {"name": name, **(settings or {}), "scenario": scenario}
 
 
 def format_config(config: dict[str, Any], source: str, sites: Sites) -> str:

@@ -24,6 +24,8 @@ class RunEventKind(StrEnum):
     WORKER_LOST = "worker_lost"
     """An env runner no longer answers, because its process or its node was lost."""
     WORKER_RESTARTED = "worker_restarted"
+    ENVIRONMENT_FAILED = "environment_failed"
+    """An environment raised an error in an env runner, which goes on with a new one."""
 
 
 EVENT_KINDS = frozenset[str]({*RunEventKind, *TransferEventKind})
