@@ -11,14 +11,17 @@ from slicing_rllib.service.commands import (
     config,
     evaluate,
     experiment,
+    export_kpis,
     library,
     monitor,
     pretrain,
     report,
+    scenario,
     serve,
     similarity,
     submit,
     sweep,
+    traffic,
     train,
     transfer,
 )
@@ -43,12 +46,15 @@ app.command()(transfer.transfer)
 app.command()(experiment.experiment)
 app.command()(pretrain.pretrain)
 app.command()(report.report)
+app.command()(export_kpis.export_kpis)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
 app.command()(monitor.monitor)
 app.command()(serve.serve)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
+app.add_typer(traffic.app, name="traffic")
+app.add_typer(scenario.app, name="scenario")
 app.add_typer(cluster.app, name="cluster")
 
 
