@@ -124,6 +124,10 @@ CLAIMS = [
     ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 4000), (0, 1)),
     ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 500), (-1, 0)),
     ("0.029 ahead of the baseline at its first", "paper", gains("cf_transfer", 0), (0.015, 1)),
+    ("wrong by 30 %, by 0.022", "robustness", gains("needed_30", 4000), (0.006, 1)),
+    ("at 60 % the lead is gone", "robustness", gains("needed_60", 4000), (-0.03, 0.01)),
+    ("leave a lead of 0.021", "robustness", gains("fifo", 4000), (0, 1)),
+    ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
 
 
@@ -133,6 +137,15 @@ def test_a_sentence_of_the_page_is_what_its_row_says(sentence, folder, row, limi
 
     assert sentence in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
     assert limits[0] < low <= high < limits[1]
+
+
+def test_no_wrong_model_makes_a_policy_worse_than_its_base_policy():
+    """At any of the evaluated steps, for every arm of the robustness experiment."""
+    found = read_summary(TUNE_CONFIGS / "results" / "robustness")["baseline_gains"]
+
+    for steps in found.values():
+        for row in steps.values():
+            assert row["over_base_policy"]["ci95"][0] > 0
 
 
 def test_the_farthest_source_is_not_above_the_baseline_at_first_and_no_source_differs_in_the_end():
