@@ -156,7 +156,9 @@ def test_what_the_page_says_about_the_choice_of_a_source(ours, step, theirs, sen
     curves = pd.read_csv(TUNE_CONFIGS / "results" / "counterfactual-transfer" / "curves.csv")
     gain = curves.assign(gain=curves["evaluated"] - curves["baseline"])
     by_seed = gain.pivot_table(index="seed", columns=["arm", "steps"], values="gain")
-    mean, interval = paired_difference(by_seed[ours][step], by_seed[theirs][step])
+    mean, interval = paired_difference(
+        by_seed[ours][step].to_numpy(), by_seed[theirs][step].to_numpy()
+    )
     assert interval is not None
 
     assert sentence in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
