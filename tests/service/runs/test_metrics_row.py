@@ -35,6 +35,7 @@ def make_row(*steps: Any) -> dict[str, Any]:
         last_steps=list(steps),
         last_iteration={"reward_mean": 0.8, "cells": {}},
         replay=SimpleNamespace(size=np.zeros(12, int)),
+        cell_states=SimpleNamespace(exploration_left=np.array([5] + 11 * [0])),
         iteration=1,
         env_steps=len(steps),
         updates=0,
@@ -62,7 +63,8 @@ def test_steps_in_which_a_cell_is_off_do_not_count():
 def test_an_iteration_without_steps_has_no_kpis():
     row = make_row()
     assert row["fail_rate_95"] is None
-    assert row["cells"]["cell_1"] == {"replay_size": 0}
+    assert row["cells"]["cell_1"] == {"replay_size": 0, "exploring": True}
+    assert row["cells"]["cell_2"] == {"replay_size": 0, "exploring": False}
     assert (row["reward_mean"], row["steps"], row["same_steps"]) == (None, 0, {})
 
 
