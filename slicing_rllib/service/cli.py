@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from slicing_rllib.service.commands import (
+    checkpoint,
     cluster,
     config,
     evaluate,
@@ -46,6 +47,7 @@ app.command()(submit.submit)
 app.command()(monitor.monitor)
 app.command()(serve.serve)
 app.add_typer(library.app, name="library")
+app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(config.app, name="config")
 app.add_typer(cluster.app, name="cluster")
 
@@ -127,5 +129,7 @@ def _describe_error(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    from slicing_rllib.storage import make_printable
+
+    typer.echo(f"{PROGRAM}: {make_printable(message)}", err=True)
     return code

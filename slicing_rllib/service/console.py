@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from slicing_rllib.service.runs.progress import ProgressListener
+from slicing_rllib.storage import make_printable
+from slicing_rllib.storage.regular_file import format_size
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
@@ -44,7 +46,7 @@ class ProgressBar(ProgressListener):
         self._bar.stop()
 
     def on_message(self, text: str) -> None:
-        err.print(text, highlight=False, markup=False, soft_wrap=True)
+        err.print(make_printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
         steps = row["env_steps"]
@@ -101,13 +103,13 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for heading in ("trial", *keys, "value", "env steps", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        chosen = [format_value(row["settings"].get(key, "")) for key in keys]
+        chosen = [show(format_value(row["settings"].get(key, "")), 40) for key in keys]
         table.add_row(
             row["trial_id"],
             *chosen,
             format_number(row["value"]),
             str(row["env_steps"]),
-            row["error"],
+            show(row["error"] or ""),
         )
     return table
 
@@ -119,7 +121,7 @@ def make_checks_table(checks: Sequence[Any]) -> Table:
         table.add_column(heading, no_wrap=True)
     table.add_column("found", overflow="fold")
     for check in checks:
-        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", escape(check.found))
+        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", show(check.found))
     return table
 
 
@@ -148,15 +150,37 @@ def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         origin = row["provenance"]
         table.add_row(
-            row["name"],
-            " ".join(map(str, row["versions"])),
-            f"{row['returns'].get('evaluation_reward_mean', float('nan')):.3f}",
+            show(row["name"]),
+            show(" ".join(map(str, row["versions"])), 40),
+            format_number(row["returns"].get("evaluation_reward_mean")),
             str(len(row["slices"])),
             str(row["transitions"]),
-            str(origin.get("run", "")),
-            str(origin.get("cell", "")),
+            show(origin.get("run", ""), 64),
+            show(origin.get("cell", ""), 64),
         )
     return table
+
+
+def make_checkpoints_table(reports: Sequence[Any]) -> Table:
+    """The table of a run's checkpoints, one row per `CheckpointReport`."""
+    table = Table(title=f"{len(reports)} checkpoints")
+    for heading in ("checkpoint", "step", "size", "format"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("state", overflow="fold")
+    for report in reports:
+        table.add_row(
+            show(report.path.name),
+            "" if report.env_steps is None else str(report.env_steps),
+            format_size(report.bytes),
+            "" if report.format is None else str(report.format),
+            "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
+        )
+    return table
+
+
+def show(text: Any, limit: int = 300) -> str:
+    """Text of unknown origin for a table: in one line, without control characters or markup."""
+    return escape(make_printable(str(text), limit))
 
 
 def print_json(result: Any) -> None:

@@ -61,7 +61,11 @@ def train(
         run = RunDirectory.create(path, loaded)
     with ProgressBar() as bar:
         bar.on_message(f"run: {path}")
-        with import_in_background("slicing_rllib.service.runs.training"), ray_session(loaded.cpus):
+        with (
+            run.lock("slicing-rllib train"),
+            import_in_background("slicing_rllib.service.runs.training"),
+            ray_session(loaded.cpus),
+        ):
             from slicing_rllib.service.runs.training import train as run_training
 
             summary = run_training(loaded, run, bar, resume=resumes)

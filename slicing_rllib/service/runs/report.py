@@ -14,7 +14,8 @@ from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.figures import draw_run
 from slicing_rllib.service.runs.markdown import format_mean, format_table
 from slicing_rllib.service.runs.random_streams import Stream, make_generator
-from slicing_rllib.service.runs.run_directory import RunDirectory, write_atomically
+from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.storage import write_durably
 
 COLUMNS = (*METRICS, "oracle_gap_closed")
 
@@ -47,7 +48,7 @@ def write_report(runs: Sequence[RunDirectory], out: Path | None) -> Report:
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"report.md": format_markdown(policies), "report.csv": format_csv(policies)}
     for name, text in tables.items():
-        write_atomically(folder / name, text.encode())
+        write_durably(folder / name, text.encode())
     return Report(policies, [*(folder / name for name in tables), *figures])
 
 

@@ -18,6 +18,7 @@ from slicing_rllib.service.runs.no_transfer_branch import (
 )
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.runs.storage_errors import report_storage_errors
 from slicing_rllib.service.runs.training_loop import TrainingLoop
 from slicing_rllib.service.runs.transfer_run import load_pretrained_policies
 from slicing_rllib.service.telemetry.event_kinds import RunEventKind
@@ -25,6 +26,8 @@ from slicing_rllib.service.telemetry.metrics import Telemetry
 from slicing_rllib.service.telemetry.trackers import open_sinks
 from slicing_rllib.transfer.events import EventKind as TransferEventKind
 
+LOCK_TIMEOUT_S = 30.0
+"""How long a run waits for the process that had it before, such as a trial that is being ended."""
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose rewards on the evaluation traffic accompany the learning curve."""
 
@@ -40,9 +43,15 @@ def train(
     """Trains, evaluates, draws figures, and returns the summary.
 
     With `resume` it continues from the newest checkpoint that verifies.
-    Raises: Interrupted after a signal; RunError for a run that cannot go on.
+    Raises: Interrupted after a signal; RunError for a run that cannot go on, that another process
+    works on, or that cannot be written.
     """
-    with ray_session(config.cpus), catch_signals() as interruption:
+    with (
+        run.lock("slicing-rllib train", LOCK_TIMEOUT_S),
+        report_storage_errors(run),
+        ray_session(config.cpus),
+        catch_signals() as interruption,
+    ):
         start = _resume if resume else _start
         trained = _train_to_end(start(config, run, listener), interruption)
         if has_branch(config):

@@ -75,6 +75,7 @@ class TrainingLoop:
             # RLlib takes a relative path for a URI.
             folder = self.run.checkpoints.resolve()
             with self._measure_time("checkpoint"):
+                self.run.sync_logs()
                 save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
             self.telemetry.count_event(RunEventKind.CHECKPOINT_WRITTEN.value)

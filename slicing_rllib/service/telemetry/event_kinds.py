@@ -21,6 +21,8 @@ class RunEventKind(StrEnum):
     """Counted in metrics only: `checkpoints/` itself shows it."""
     CHECKPOINT_PASSED_OVER = "checkpoint_passed_over"
     """A checkpoint did not verify, so an older one is used."""
+    STORAGE_FAILED = "storage_failed"
+    """The run directory could not be written, for example because the disk is full."""
     WORKER_LOST = "worker_lost"
     """An env runner no longer answers."""
     WORKER_RESTARTED = "worker_restarted"
