@@ -29,14 +29,15 @@ def save_checkpoint(
 ) -> Path:
     """Writes the checkpoint of a network step; deletes all but the `keep` newest ones.
 
-    `write` fills a temporary folder. It gets its manifest and its name once all of it is on disk,
-    and only then are older checkpoints deleted. Raises: OSError, after which the older checkpoints
-    are as they were, and nothing is left of the new one.
+    `folder` exists: a run that was moved away is not written anew where it was. `write` fills a
+    temporary folder, which gets its manifest and its name once all of it is on disk; only then are
+    older checkpoints deleted. Raises: OSError, after which the older checkpoints are as they were
+    and nothing is left of the new one.
     """
     final = folder / f"step_{env_steps:09d}"
     partial = folder / f".{final.name}.partial"
     remove_leftovers(folder)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     try:
         write(partial)
         _write_manifest(partial, env_steps)

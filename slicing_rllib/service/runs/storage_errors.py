@@ -1,5 +1,6 @@
 """What a run says when its directory cannot be written any more: one line, and how it goes on."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -21,7 +22,8 @@ def report_storage_errors(run: RunDirectory) -> Iterator[None]:
         # These are errors of the network.
         raise
     except OSError as error:
-        why = error.strerror or str(error).splitlines()[0]
+        # Libraries put sentences of their own into `strerror`.
+        why = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
         message = (
             f"{run.path}: cannot be written ({why}); {_describe_last_checkpoint(run)}; "
             "train --resume goes on once it can be written"

@@ -114,6 +114,7 @@ def _evaluate(
 
 
 def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> TrainingLoop:
+    run.checkpoints.mkdir(exist_ok=True)
     algorithm = build(config)
     load_pretrained_policies(config, algorithm)
     references, telemetry = _compute_references(config), _open_telemetry(config, run)

@@ -138,6 +138,7 @@ def test_a_checkpoint_that_did_not_verify_is_replaced_at_the_same_step(tmp_path:
 @pytest.mark.parametrize("where", ["checkpoint", "file", "folder"])
 def test_links_in_a_checkpoint_are_not_followed(tmp_path: Path, where: str):
     folder = tmp_path / "checkpoints"
+    folder.mkdir()
     checkpoint = save_checkpoint(folder, 2, write, keep=2)
     linked = {
         "checkpoint": checkpoint, "file": checkpoint / "inner/weights",
