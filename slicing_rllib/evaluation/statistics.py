@@ -3,32 +3,29 @@
 Cells and steps of one seed are correlated, so a whole seed is the unit of every interval.
 """
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import DegenerateDataWarning, bootstrap, mannwhitneyu, trim_mean
+from scipy.stats import mannwhitneyu, trim_mean
+from scipy.stats import t as student_t
 
 from slicing_rllib.evaluation.rollout import Rollout
 
 SATISFIED = 0.95
 """Satisfaction below which a (cell, step) counts as failed, as in Fig. 5 of the paper."""
-RESAMPLES = 2000
-"""Resamples of a bootstrap interval."""
 CONFIDENCE = 0.95
 METRICS = ("reward_mean", "satisfaction_mean", "fail_rate_95", "delay_max_ms")
 
 Interval = tuple[float, float]
 PerSeed = Float[np.ndarray, " seed"]
-Resampled = Float[np.ndarray, "*resample seed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySummary:
-    """One row of the result table: means over seeds, and 95 % intervals by bootstrap over seeds."""
+    """One row of the result table: means over seeds, and 95 % t intervals over seeds."""
 
     reward_mean: float
     satisfaction_mean: float
@@ -43,19 +40,17 @@ class PolicySummary:
     """Number of seeds."""
 
 
-def summarise(
-    rollouts: Mapping[str, Sequence[Rollout]], rng: np.random.Generator
-) -> dict[str, PolicySummary]:
+def summarise(rollouts: Mapping[str, Sequence[Rollout]]) -> dict[str, PolicySummary]:
     """Every policy's summary. `rollouts[name][i]` must be of the same seed for all policies.
 
     Raises: ValueError where policies have different numbers of rollouts.
     """
     table = {name: np.stack([seed_metrics(run) for run in runs]) for name, runs in rollouts.items()}
-    return summarise_seeds(table, rng)
+    return summarise_seeds(table)
 
 
 def summarise_seeds(
-    per_seed: Mapping[str, Float[np.ndarray, "seed metric"]], rng: np.random.Generator
+    per_seed: Mapping[str, Float[np.ndarray, "seed metric"]],
 ) -> dict[str, PolicySummary]:
     """As `summarise`, from the METRICS of each policy and seed, with seeds in the same order."""
     counts = {name: len(rows) for name, rows in per_seed.items()}
@@ -63,7 +58,7 @@ def summarise_seeds(
         raise ValueError(
             f"paired evaluation: expected as many seeds for every policy, got {counts}"
         )
-    return {name: _summarise_policy(name, per_seed, rng) for name in per_seed}
+    return {name: _summarise_policy(name, per_seed) for name in per_seed}
 
 
 def seed_metrics(run: Rollout) -> Float[np.ndarray, " metric"]:
@@ -85,39 +80,37 @@ def interquartile_mean(values: Float[np.ndarray, "*axes seed"]) -> Float[np.ndar
     return np.asarray(trim_mean(values, 0.25, axis=-1))
 
 
-def seed_interval(
-    statistic: Callable[..., Any], *per_seed: PerSeed, rng: np.random.Generator
-) -> Interval | None:
-    """95 % percentile bootstrap interval of `statistic(*per_seed, axis=...)`.
+def mean_interval(per_seed: PerSeed) -> Interval | None:
+    """95 % Student t interval of the mean over seeds; None with fewer than two seeds.
 
-    All samples are resampled with the same seeds. None with fewer than two seeds, or where the
-    statistic of some resample is not finite.
+    A percentile bootstrap over 5 or 10 seeds covers only 84 or 89 % instead of 95.
     """
-    if len(per_seed[0]) < 2:
+    n_seeds = len(per_seed)
+    if n_seeds < 2 or not np.isfinite(per_seed).all():
         return None
-    with warnings.catch_warnings():
-        # A ratio may have a zero denominator in some resample.
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        interval = bootstrap(
-            per_seed,
-            statistic,
-            n_resamples=RESAMPLES,
-            paired=True,
-            vectorized=True,
-            confidence_level=CONFIDENCE,
-            method="percentile",
-            rng=rng,
-        ).confidence_interval
-    low, high = float(interval.low), float(interval.high)
-    return (low, high) if np.isfinite([low, high]).all() else None
+    mean = float(np.mean(per_seed))
+    error = float(np.std(per_seed, ddof=1)) / math.sqrt(n_seeds)
+    margin = float(student_t.ppf(0.5 + CONFIDENCE / 2, n_seeds - 1)) * error
+    return mean - margin, mean + margin
 
 
-def paired_difference(
-    ours: PerSeed, theirs: PerSeed, rng: np.random.Generator
-) -> tuple[float, Interval | None]:
-    """Mean over seeds of ours - theirs, and its interval."""
+def gap_interval(policy: PerSeed, start: PerSeed, end: PerSeed) -> Interval | None:
+    """95 % interval of `compute_gap_closed`, None with fewer than two seeds or without a gap.
+
+    The share is a ratio R of two means. Its t interval is that of the residuals
+    (policy - start) - R (end - start) over the mean gap (delta method).
+    """
+    share, gap = float(compute_gap_closed(policy, start, end)), float(np.mean(end - start))
+    if not np.isfinite(share):
+        return None
+    residuals = mean_interval((policy - start - share * (end - start)) / abs(gap))
+    return None if residuals is None else (share + residuals[0], share + residuals[1])
+
+
+def paired_difference(ours: PerSeed, theirs: PerSeed) -> tuple[float, Interval | None]:
+    """Mean over seeds of ours − theirs, and its interval."""
     difference = ours - theirs
-    return float(difference.mean()), seed_interval(np.mean, difference, rng=rng)
+    return float(difference.mean()), mean_interval(difference)
 
 
 def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
@@ -128,27 +121,23 @@ def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
     return float(np.mean((ours > theirs) + 0.5 * (ours == theirs)))
 
 
-def compute_gap_closed(
-    policy: Resampled, equal: Resampled, oracle: Resampled, axis: Any = -1
-) -> np.ndarray:
-    """(policy - equal) / (oracle - equal), each a mean reward over `axis`; NaN without a gap."""
-    start = equal.mean(axis=axis)
-    gap = np.asarray(oracle.mean(axis=axis) - start)
-    gap = np.where(gap == 0, np.nan, gap)
-    return np.asarray((policy.mean(axis=axis) - start) / gap)
+def compute_gap_closed(policy: PerSeed, start: PerSeed, end: PerSeed) -> float:
+    """(policy - start) / (end - start) of mean rewards over seeds; NaN without a gap."""
+    gap = float(np.mean(end) - np.mean(start))
+    return float((np.mean(policy) - np.mean(start)) / gap) if gap else math.nan
 
 
 def _summarise_policy(
-    name: str, per_seed: Mapping[str, Float[np.ndarray, "seed metric"]], rng: np.random.Generator
+    name: str, per_seed: Mapping[str, Float[np.ndarray, "seed metric"]]
 ) -> PolicySummary:
     columns = dict(zip(METRICS, per_seed[name].T, strict=True))
-    ci95 = {metric: seed_interval(np.mean, column, rng=rng) for metric, column in columns.items()}
+    ci95 = {metric: mean_interval(column) for metric, column in columns.items()}
     closed = None
     if "equal" in per_seed and "oracle" in per_seed:
         rewards = [per_seed[policy][:, 0] for policy in (name, "equal", "oracle")]
-        share = float(compute_gap_closed(*rewards))
+        share = compute_gap_closed(*rewards)
         closed = share if np.isfinite(share) else None
-        ci95["oracle_gap_closed"] = seed_interval(compute_gap_closed, *rewards, rng=rng)
+        ci95["oracle_gap_closed"] = gap_interval(*rewards)
     return PolicySummary(
         **{metric: float(column.mean()) for metric, column in columns.items()},
         oracle_gap_closed=closed,

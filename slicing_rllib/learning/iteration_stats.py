@@ -22,14 +22,15 @@ class IterationStats:
         self._cells = tuple(cells)
         self._reward = np.zeros(len(self._cells))
         self._live_steps = np.zeros(len(self._cells))
-        self._advantages: list[np.ndarray] = []
+        self.steps: list[Step] = []
+        """The network steps of the iteration."""
         self._losses: list[Losses] = []
 
     def add_step(self, step: Step) -> None:
         """Add the rewards of one network step."""
         self._reward += step.transitions.reward
         self._live_steps += step.live
-        self._advantages.append(step.advantage)
+        self.steps.append(step)
 
     def add_losses(self, losses: Sequence[Losses]) -> None:
         """Add the losses of updates, the latest last."""
@@ -62,7 +63,9 @@ class IterationStats:
 
     def list_advantages(self, rows: Sequence[int]) -> dict[str, list[float]]:
         """By guarded cell: its advantage over the default action in every step."""
-        return {self._cells[row]: [float(a[row]) for a in self._advantages] for row in rows}
+        return {
+            self._cells[row]: [float(step.advantage[row]) for step in self.steps] for row in rows
+        }
 
     def _mean_reward(self) -> np.ndarray:
         return self._reward / np.maximum(self._live_steps, 1)

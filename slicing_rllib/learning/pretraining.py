@@ -27,11 +27,11 @@ class PretrainingSettings:
 
     hiddens: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers."""
-    rounds: int = 120
+    rounds: int = 60
     """Alternations of steps in all networks and updates."""
     steps_per_round: int = 25
     """Steps of each network per round."""
-    updates_per_round: int = 150
+    updates_per_round: int = 100
     """Updates per round."""
     batch_size: int = 1024
     """Steps of cells per update, all from networks with the same number of slices."""

@@ -33,6 +33,14 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
             # Zero output: a new actor answers with the base policy's split.
             for parameter in self.actor[-1].parameters():
                 nn.init.zeros_(parameter)
+        for name, weights in self.model_config.get("initial_actor", {}).items():
+            parameter = self.get_parameter(name)
+            if parameter.shape != weights.shape:
+                raise ValueError(
+                    f"initial_actor: expected {name} of shape {tuple(parameter.shape)}, got "
+                    f"{tuple(weights.shape)}"
+                )
+            parameter.data = torch.from_numpy(np.array(weights))
         if not self.inference_only:
             self.critic_1 = build_mlp(sizes.critic, generator)
             self.critic_2 = build_mlp(sizes.critic, generator)

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ray.rllib.utils.metrics import (
 
 from slicing_rllib.learning.cell_state import CellStates
 from slicing_rllib.learning.events import Event
+from slicing_rllib.learning.initial_policies import InitialPolicies
 from slicing_rllib.learning.iteration_stats import IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.parameter_bank import NetworkSizes
@@ -107,6 +109,19 @@ class TD3(Algorithm):
         return self._runner.env
 
     @property
+    def has_initial_policy(self) -> bool:
+        """Whether cells start from a policy that is worth comparing with: one with a base policy.
+
+        The guard then compares cells with what they started from instead of the default action.
+        """
+        return self.config.base_policy != "none" and self.env.counterfactual is not None
+
+    @cached_property
+    def initial_policies(self) -> InitialPolicies:
+        """What cells started from; only where `has_initial_policy`."""
+        return InitialPolicies(self.env.counterfactual, lambda cell: self.fresh_weights(cell, 0))
+
+    @property
     def updates(self) -> int:
         """Updates so far."""
         return self._update_loop.updates
@@ -187,12 +202,28 @@ class TD3(Algorithm):
     def _publish(self, stats: IterationStats) -> None:
         """Raises: NonFiniteUpdate for a reward or loss that is not finite."""
         stats.check_finite(self.env_steps)
-        self.last_iteration = stats.summarise()
+        self.last_iteration, self.last_steps = stats.summarise(), stats.steps
         guarded_rows = self.cell_states.sampling_settings().guarded_rows
-        self.last_advantages = stats.list_advantages(guarded_rows)
+        self.last_advantages = (
+            self._compare_with_start(stats, guarded_rows)
+            if self.has_initial_policy
+            else stats.list_advantages(guarded_rows)
+        )
         self.metrics.log_value(("env_runners", "reward_mean"), self.last_iteration["reward_mean"])
         for name in ("env_steps", "updates"):
             self.metrics.log_value(name, getattr(self, name), reduce="max")
+
+    def _compare_with_start(
+        self, stats: IterationStats, rows: Sequence[int]
+    ) -> dict[str, list[float]]:
+        advantages = {}
+        for row in rows:
+            cell, steps = self.cells[row], stats.steps
+            sizes = self.network_sizes(cell)
+            advantages[cell] = self.initial_policies.compute_advantages(
+                steps, cell, row, sizes.form, sizes.actor
+            )
+        return advantages
 
     @contextmanager
     def _timed(self, phase: str, timer: str) -> Iterator[None]:

@@ -50,6 +50,7 @@ class TD3Config(AlgorithmConfig):
         self.sample_async = TD3_DEFAULTS.sample_async
         self.default_capacity = 500
         self.networks: Mapping[str, Mapping[str, Any]] = {}
+        self.initial_actor: Mapping[str, Any] = {}
         self.num_env_runners = 0
         self.env_runner_cls = ColumnarEnvRunner
         self.rollout_fragment_length = 25
@@ -83,6 +84,7 @@ class TD3Config(AlgorithmConfig):
         actor_hiddens: tuple[int, ...] | None = None,
         critic_hiddens: tuple[int, ...] | None = None,
         networks: Mapping[str, Mapping[str, Any]] | None = None,
+        initial_actor: Mapping[str, Any] | None = None,
         steps_per_iteration: int | None = None,
         updates_per_step: int | None = None,
         sample_async: bool | None = None,
@@ -114,6 +116,8 @@ class TD3Config(AlgorithmConfig):
             actor_hiddens: Widths of the actor's hidden layers.
             critic_hiddens: Widths of the critics' hidden layers.
             networks: By cell, `actor_hiddens` and `critic_hiddens` that differ from the others'.
+            initial_actor: Weights that every cell's actor starts from, by parameter name
+                (`actor.0.weight`), such as `policies.load_pretrained().weights`; by default random.
             steps_per_iteration: Network steps per call of `train`, of all env runners together.
             updates_per_step: Updates of every cell per network step.
             sample_async: Whether env runners sample the next iteration during this one's updates.
@@ -139,6 +143,7 @@ class TD3Config(AlgorithmConfig):
             "actor_hiddens": actor_hiddens,
             "critic_hiddens": critic_hiddens,
             "networks": networks,
+            "initial_actor": initial_actor,
             "steps_per_iteration": steps_per_iteration,
             "updates_per_step": updates_per_step,
             "sample_async": sample_async,
@@ -204,6 +209,7 @@ class TD3Config(AlgorithmConfig):
             **{name: tuple(widths) for name, widths in own.items()},
             "actor": self.actor,
             "base_policy": self.base_policy,
+            "initial_actor": dict(self.initial_actor),
             "init_seed": int(seed.generate_state(1)[0]),
         }
 

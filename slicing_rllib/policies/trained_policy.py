@@ -55,6 +55,21 @@ class TrainedPolicy:
         return np.concatenate(shares)[order]
 
 
+class BasePolicySplit:
+    """The split that a run's actors correct: what a cell does before it has learned anything.
+
+    It reads the last columns of an observation, so it needs one that is widened or per_slice.
+    """
+
+    def __init__(self, n_slices: int) -> None:
+        """`n_slices` is the number of slices of every cell."""
+        self._n_slices = n_slices
+
+    def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
+        """Shares of each cell's carrier."""
+        return softmax(view.obs[:, -self._n_slices :], axis=1)
+
+
 def _group_by_shape(actors: Sequence[Sequence[Layer]]) -> list[list[int]]:
     """Indices of the actors, in groups with equal shapes of all layers."""
     groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}

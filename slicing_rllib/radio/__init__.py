@@ -8,6 +8,7 @@ from slicing_rllib.radio.builtin import BUILT_IN, make_hexagonal_scenario, make_
 from slicing_rllib.radio.kpis import Phase, StepKpis
 from slicing_rllib.radio.queueing import SATURATION
 from slicing_rllib.radio.radio_spec import RadioSpec
+from slicing_rllib.radio.random_scenario import draw_scenario
 from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
 from slicing_rllib.radio.simulator import Simulator
 from slicing_rllib.radio.sites import (
@@ -43,6 +44,7 @@ __all__ = [
     "SyntheticMask",
     "TraceMask",
     "TrafficSpec",
+    "draw_scenario",
     "make_hexagonal_scenario",
     "make_scenario",
 ]

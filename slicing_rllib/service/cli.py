@@ -14,6 +14,7 @@ from slicing_rllib.service.commands import (
     experiment,
     library,
     monitor,
+    pretrain,
     report,
     serve,
     similarity,
@@ -41,6 +42,7 @@ app.command()(evaluate.evaluate)
 app.command()(similarity.similarity)
 app.command()(transfer.transfer)
 app.command()(experiment.experiment)
+app.command()(pretrain.pretrain)
 app.command()(report.report)
 app.command()(sweep.sweep)
 app.command()(submit.submit)

@@ -161,6 +161,7 @@ def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+<<<<<<< HEAD
 def make_checkpoints_table(reports: Sequence[Any]) -> Table:
     """The table of a run's checkpoints, one row per `CheckpointReport`."""
     table = Table(title=f"{len(reports)} checkpoints")
@@ -174,15 +175,37 @@ def make_checkpoints_table(reports: Sequence[Any]) -> Table:
             format_size(report.bytes),
             "" if report.format is None else str(report.format),
             "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
+=======
+def pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
+    table = Table(title=f"networks that no training has seen, {rows[0]['seeds']} seeds each")
+    table.add_column("network", no_wrap=True)
+    for heading in ("traffic_aware", "persistence", "pretrained", "gain", "below 0.95"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        rewards = {name: row[name]["reward_mean"] for name in ("traffic_aware", "persistence")}
+        own = row["pretrained"]
+        below = row["traffic_aware"]["fail_rate_95"]
+        table.add_row(
+            row["network"],
+            f"{rewards['traffic_aware']:.3f}",
+            f"{rewards['persistence']:.3f}",
+            f"{own['reward_mean']:.3f}",
+            f"{own['reward_mean'] - rewards['traffic_aware']:+.3f}",
+            f"{below:.1%} → {own['fail_rate_95']:.1%}",
+>>>>>>> eb20d0a3b0eb93796fc959ae0a325d1436f9c8b9
         )
     return table
 
 
+<<<<<<< HEAD
 def show(text: Any, limit: int = 300) -> str:
     """Text of unknown origin for a table: in one line, without control characters or markup."""
     return escape(make_printable(str(text), limit))
 
 
+=======
+>>>>>>> eb20d0a3b0eb93796fc959ae0a325d1436f9c8b9
 def print_json(result: Any) -> None:
     """Prints a result as indented JSON on stdout."""
     sys.stdout.write(json.dumps(result, indent=2) + "\n")

@@ -53,3 +53,9 @@ def _fill_replay(algorithm: TD3, cell: str, start: WarmStart, settings: Transfer
     states.source_share[row] = settings.source_share
     half_life = settings.source_share_half_life_updates
     states.source_share_decay[row] = 1.0 if half_life is None else float(np.exp2(-1.0 / half_life))
+
+
+def restore_initial_policy(algorithm: TD3, cell: str) -> None:
+    """Give a cell back the weights that it started from, with a fresh optimiser."""
+    algorithm.set_policy_weights(cell, algorithm.fresh_weights(cell, 0))
+    algorithm.reset_optimizer(cell)

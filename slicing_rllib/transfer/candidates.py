@@ -8,6 +8,7 @@ import numpy as np
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.td3 import TD3
+from slicing_rllib.policies.pretrained import load_pretrained
 from slicing_rllib.transfer.decision import CellSamples
 from slicing_rllib.transfer.policy_library import (
     Bundle,
@@ -19,6 +20,9 @@ from slicing_rllib.transfer.policy_library import (
 from slicing_rllib.transfer.settings import TransferSettings
 from slicing_rllib.transfer.source_setting import label_bundle
 from slicing_rllib.transfer.strategies import PolicyWeights, Sla
+
+BUILTIN_LIBRARY = "builtin"
+"""Value of `transfer.library` for the pretrained actor that comes with the package."""
 
 
 class Candidate(NamedTuple):
@@ -65,7 +69,11 @@ def find_candidates(
             found.usable[cell] = _read_own_candidate(algorithm, cell, settings)
     if settings.library is None:
         return found
-    in_library = _find_in_library(algorithm, target, settings, settings.library)
+    in_library = (
+        _find_builtin(algorithm, target)
+        if settings.library == BUILTIN_LIBRARY
+        else _find_in_library(algorithm, target, settings, settings.library)
+    )
     return Candidates(found.usable | in_library.usable, found.refused | in_library.refused)
 
 
@@ -105,6 +113,25 @@ def _explain_unusable(algorithm: TD3, cell: str, target: str, unsettled: Collect
     if not algorithm.replay.size[row]:
         return "has no experience"
     return explain_mismatch(algorithm.policy_weights(cell), algorithm.policy_weights(target))
+
+
+def _find_builtin(algorithm: TD3, target: str) -> Candidates:
+    """The pretrained actor of the package, with the target's own critics and no experience."""
+    own = algorithm.policy_weights(target)
+    pretrained = load_pretrained().weights
+    actors = {
+        f"{prefix}{name}": weights
+        for name, weights in pretrained.items()
+        for prefix in ("", "target_")
+    }
+    weights = own | actors
+    reason = "" if set(actors) <= set(own) else "needs an equivariant actor"
+    reason = reason or explain_mismatch(weights, own)
+    if reason:
+        return Candidates({}, {BUILTIN_LIBRARY: reason})
+    empty = algorithm.replay.last(target, 0)
+    samples = CellSamples(np.zeros((0, 1)), np.ones(1))
+    return Candidates({BUILTIN_LIBRARY: Candidate(weights, empty, samples, is_in_run=False)}, {})
 
 
 def _find_in_library(

@@ -9,7 +9,7 @@ import numpy as np
 
 from slicing_rllib.learning.td3 import TD3, Event
 from slicing_rllib.radio import Phase
-from slicing_rllib.transfer.apply_warm_start import apply_warm_start
+from slicing_rllib.transfer.apply_warm_start import apply_warm_start, restore_initial_policy
 from slicing_rllib.transfer.candidates import (
     Candidate,
     Candidates,
@@ -145,12 +145,14 @@ class CellWarmStart:
             return tested
         self._algorithm.cell_states.set_guarded(self._cell, False)
         gain = -tested.mean_loss
-        message = f"{gain:+.3f} of reward over the default action in {tested.guarded_steps} steps"
+        message = (
+            f"{gain:+.3f} of reward over {self._fallback_name} in {tested.guarded_steps} steps"
+        )
         self._report(EventKind.GUARD_PASSED, message, {"mean_gain": gain})
         return Settled(source=tested.source)
 
     def _fall_back(self, stage: Guarded) -> CoolingDown:
-        """Return the cell to the default action."""
+        """Return the cell to the default action or, with a base policy, to its initial policy."""
         evidence = {
             "source": stage.source,
             "mean_loss": stage.mean_loss,
@@ -158,15 +160,26 @@ class CellWarmStart:
             "alpha": self._settings.guard.alpha,
         }
         message = (
-            f"{stage.source}'s policy loses {stage.mean_loss:.3f} of reward to the default action"
+            f"{stage.source}'s policy loses {stage.mean_loss:.3f} of reward to "
+            f"{self._fallback_name}"
         )
         self._report(EventKind.NEGATIVE_TRANSFER, message, evidence)
         self._algorithm.cell_states.set_guarded(self._cell, False)
         self._algorithm.pause_updates(self._cell)
-        self._algorithm.set_phase(self._cell, Phase.DEFAULT)
+        if self._algorithm.has_initial_policy:
+            restore_initial_policy(self._algorithm, self._cell)
+        else:
+            self._algorithm.set_phase(self._cell, Phase.DEFAULT)
         until = count_network_steps(self._algorithm) + self._settings.guard.cool_down_steps
-        self._report(EventKind.GUARD_FELL_BACK, f"default action until step {until}", evidence)
+        self._report(
+            EventKind.GUARD_FELL_BACK, f"{self._fallback_name} until step {until}", evidence
+        )
         return CoolingDown(until=until, plan=stage.plan)
+
+    @property
+    def _fallback_name(self) -> str:
+        has_start = self._algorithm.has_initial_policy
+        return "its initial policy" if has_start else "the default action"
 
     def _retry_after_cool_down(self, stage: CoolingDown) -> CellStage:
         """Start from the next source of the plan, or from scratch after `ATTEMPTS`."""

@@ -21,4 +21,6 @@ class EventKind(StrEnum):
     NEGATIVE_TRANSFER = "negative_transfer"
     """The guard found the cell's policy to be worse than the default action."""
     GUARD_FELL_BACK = "guard_fell_back"
-    """After negative transfer the default action governs the cell again."""
+    """After negative transfer the default action, or the initial policy, governs the cell again."""
+    POLICY_RESTORED = "policy_restored"
+    """A cell did worse than its initial policy and got it back."""

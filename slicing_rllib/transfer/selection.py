@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slicing_rllib.transfer.candidates import Candidate
+from slicing_rllib.transfer.candidates import BUILTIN_LIBRARY, Candidate
 from slicing_rllib.transfer.decision import (
     CellSamples,
     TransferDecision,
@@ -68,15 +68,23 @@ def select_by_return(
 
 def _select_nearest(problem: SelectionProblem, measure: str) -> TransferDecision:
     target, samples, settings = problem.target, problem.samples, problem.settings
+    if not len(samples.joint) and len(samples.sla) > 1:
+        # A cell that never was under the default action can be compared by its SLA alone.
+        measure = "sla"
     needs_samples = measure != "sla"
     if needs_samples and len(samples.joint) < FEWEST_SAMPLES:
+        if BUILTIN_LIBRARY in problem.candidates:
+            return _take_builtin(problem)
         few = f"{len(samples.joint)} samples under the default action, expected {FEWEST_SAMPLES}"
         return _decide_none(target, measure, {target: few})
     compared = {
         name: candidate.samples
         for name, candidate in problem.candidates.items()
+        if name != BUILTIN_LIBRARY
         if not needs_samples or len(candidate.samples.joint) >= FEWEST_SAMPLES
     }
+    if not compared and BUILTIN_LIBRARY in problem.candidates:
+        return _take_builtin(problem)
     if not compared:
         few = dict.fromkeys(problem.candidates, "has too few samples under the default action")
         return _decide_none(target, measure, {**problem.refused, **few})
@@ -88,6 +96,11 @@ def _select_nearest(problem: SelectionProblem, measure: str) -> TransferDecision
         problem.seed,
         max_distance_ratio=settings.max_distance_ratio,
     )
+
+
+def _take_builtin(problem: SelectionProblem) -> TransferDecision:
+    why = "no cell can be compared; the pretrained actor serves any cell"
+    return _decide_for(problem.target, BUILTIN_LIBRARY, problem.settings.measure, {}, why)
 
 
 def _select_control(problem: SelectionProblem) -> TransferDecision:

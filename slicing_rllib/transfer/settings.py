@@ -64,13 +64,17 @@ class GuardSettings:
 
     window_steps: int = 400
     """Network steps after the warm start in which the cell's policy is compared with the default
-    action; at least 0. 0 disables the guard."""
+    action or, with a base policy, with the cell's initial policy; at least 0. 0 disables it."""
     margin: float = 0.0
     """Tolerated loss of reward per step against the default action; at least 0."""
     alpha: float = 0.01
     """Probability of a false alarm over the whole window, whatever its length; between 0 and 1."""
     cool_down_steps: int = 50
-    """Network steps under the default action before the next source is tried; at least 0."""
+    """Network steps under the default action before the next source is tried; at least 0. With a
+    base policy the cell's initial policy takes the place of the default action."""
+    every_cell: bool = False
+    """Whether cells without a transfer are tested as well, in one window after another, against the
+    policy that they started from. On evidence of harm they get it back. Needs a base policy."""
 
     def __post_init__(self) -> None:
         if self.window_steps < 0 or self.cool_down_steps < 0 or self.margin < 0:
@@ -128,7 +132,8 @@ class TransferSettings:
     `library:NAME` a bundle, `next:3` the third cell after the target (`source_setting.py`).
     None: the measure decides."""
     library: str | None = None
-    """Folder or URI of a policy library whose bundles are candidates too. None: no library."""
+    """Folder or URI of a policy library whose bundles are candidates too, or `builtin`: the
+    pretrained actor of the package, taken where no trained cell can be compared. None: neither."""
     samples: int = 500
     """N_k of the paper: newest samples under the default action that represent a cell in a
     comparison; at least 1."""

@@ -13,6 +13,7 @@ from slicing_rllib.transfer.events import EventKind
 from slicing_rllib.transfer.schedule import count_network_steps, list_deployments
 from slicing_rllib.transfer.settings import TransferSettings
 from slicing_rllib.transfer.stages import Collecting, StageRecords
+from slicing_rllib.transfer.start_guard import StartGuard
 
 REQUESTS_KEY = "transfer_requests"
 """Key in `callback_state` of the cells whose warm start was requested."""
@@ -35,6 +36,7 @@ class WarmStartCallback(RLlibCallback):
         super().__init__()
         self.settings = settings or TransferSettings()
         self._drift = DriftDetector(self.settings.drift)
+        self._start_guard = StartGuard(self.settings.guard)
 
     @classmethod
     def bind(cls, settings: TransferSettings) -> Any:
@@ -56,6 +58,7 @@ class WarmStartCallback(RLlibCallback):
             warm_start = CellWarmStart(algorithm, cell, self.settings, records)
             records.write(cell, warm_start.advance(records.read(cell)))
         self._begin_changed_cells(algorithm, records)
+        self._start_guard.test_cells(algorithm, records)
 
     def begin(self, algorithm: TD3, cell: str, reason: str) -> None:
         """Begin the warm start of a cell that is already on the air.

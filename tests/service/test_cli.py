@@ -116,7 +116,7 @@ def test_evaluate_refuses_an_unknown_policy(finished: RunDirectory, capsys):
 
 def test_config_check_prints_cells_and_steps(capsys):
     assert run(["config", "check", "quick"]) == 0
-    assert capsys.readouterr().out == "quick: valid, 12 cells, 5000 steps\n"
+    assert capsys.readouterr().out == "quick: valid, 12 cells, 1500 steps\n"
 
 
 def test_the_output_of_config_show_is_a_valid_config(capsys, tmp_path: Path):

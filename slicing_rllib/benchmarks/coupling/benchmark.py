@@ -18,7 +18,7 @@ from slicing_rllib.benchmarks.coupling.message_value import (
 )
 from slicing_rllib.benchmarks.networks import PERIOD_STEPS
 from slicing_rllib.benchmarks.rows import Row, make_row
-from slicing_rllib.evaluation.statistics import Interval, seed_interval
+from slicing_rllib.evaluation.statistics import Interval, mean_interval
 from slicing_rllib.radio import Scenario, make_scenario
 
 PerSeed = Float[np.ndarray, " seed"]
@@ -49,7 +49,6 @@ def run(
         training_seeds: Seeds on which the forecasters are fitted.
         steps: Network steps per seed.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(0))
     for name in scenarios:
         for placement in placements:
             scenario = set_placement(make_scenario(name), placement)
@@ -57,13 +56,13 @@ def run(
             on_message(f"{name}, {placement}: measuring disturbances")
             for change, share in CHANGED_SHARES.items():
                 yield from _measure_disturbances(
-                    f"{prefix}.{change}", scenario, share, seeds, steps, rng
+                    f"{prefix}.{change}", scenario, share, seeds, steps
                 )
             on_message(f"{name}, {placement}: measuring the value of messages")
             rewards = measure_message_value(
                 scenario, range(seeds), training_seeds=training_seeds, steps=steps
             )
-            yield from _compare_messages(f"{prefix}.message", rewards, rng)
+            yield from _compare_messages(f"{prefix}.message", rewards)
 
 
 def _measure_disturbances(
@@ -72,7 +71,6 @@ def _measure_disturbances(
     changed_share: float,
     seeds: int,
     steps: int,
-    rng: np.random.Generator,
 ) -> Iterator[Row]:
     # A generator per seed: both placements then change the same cells to the same splits.
     found = np.array(
@@ -84,25 +82,24 @@ def _measure_disturbances(
         ]
     )
     for who, per_seed in zip(Disturbances._fields, np.moveaxis(found, 0, -1), strict=True):
-        yield _make_interval_row(f"{prefix}.{who}.throughput", 100 * per_seed[0], "%", rng)
-        yield _make_interval_row(f"{prefix}.{who}.reward", per_seed[1], "reward", rng)
+        yield _make_interval_row(f"{prefix}.{who}.throughput", 100 * per_seed[0], "%")
+        yield _make_interval_row(f"{prefix}.{who}.reward", per_seed[1], "reward")
 
 
 def _compare_messages(
-    prefix: str, rewards: dict[str, PerSeed], rng: np.random.Generator
+    prefix: str,
+    rewards: dict[str, PerSeed],
 ) -> Iterator[Row]:
-    yield _make_interval_row(f"{prefix}.none", rewards["none"], "reward", rng)
+    yield _make_interval_row(f"{prefix}.none", rewards["none"], "reward")
     gain = rewards["none"] - rewards["persistence"]
-    yield _make_interval_row(f"{prefix}.forecast", gain, "reward", rng, "persistence")
+    yield _make_interval_row(f"{prefix}.forecast", gain, "reward", "persistence")
     for message in MESSAGES:
         gain = rewards[message] - rewards["none"]
-        yield _make_interval_row(f"{prefix}.{message}", gain, "reward", rng, "no_message")
+        yield _make_interval_row(f"{prefix}.{message}", gain, "reward", "no_message")
 
 
-def _make_interval_row(
-    name: str, per_seed: PerSeed, unit: str, rng: np.random.Generator, reference: str = ""
-) -> Row:
-    interval: Interval = seed_interval(np.mean, per_seed, rng=rng) or (math.nan, math.nan)
+def _make_interval_row(name: str, per_seed: PerSeed, unit: str, reference: str = "") -> Row:
+    interval: Interval = mean_interval(per_seed) or (math.nan, math.nan)
     return make_row(
         name,
         float(per_seed.mean()),

@@ -93,14 +93,19 @@ def _collect_run_files(config: RunConfig) -> dict[str, bytes]:
     return {"train.yaml": text.encode(), TRACE_FILE: Path(mask.path).read_bytes()}
 
 
+NAMED = (None, "builtin", "random")
+"""Values of settings that may name a folder and do not."""
+
+
 def _check_paths_are_absolute(config: RunConfig) -> None:
     """Raises: ConfigError if the config names a folder relative to this machine's directory."""
     paths = {
         "pretrained_run": config.pretrained_run,
         "transfer.library": config.transfer.library,
+        "learning.initial_actor": config.learning.initial_actor,
     }
     for key, path in paths.items():
-        if path is not None and not Path(path).is_absolute():
+        if path not in NAMED and not Path(str(path)).is_absolute():
             raise ConfigError(
                 f"submit: {key}: a job cannot read this machine's folders, expected an absolute "
                 f"path in the cluster's storage, got {path!r}"

@@ -39,7 +39,7 @@ def evaluate(
     """Evaluates the policies of a run and the baselines on traffic that no policy was trained on.
 
     All policies meet the same traffic, seed by seed. Prints the result table; intervals are
-    bootstrapped over seeds.
+    Student t intervals over seeds.
 
     Examples:
 

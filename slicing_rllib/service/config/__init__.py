@@ -12,7 +12,11 @@ from slicing_rllib.service.config.loading import (
     load_config,
     make_json_schema,
 )
-from slicing_rllib.service.config.policy_names import TRAINED_POLICIES, PolicyName
+from slicing_rllib.service.config.policy_names import (
+    PACKAGE_POLICIES,
+    TRAINED_POLICIES,
+    PolicyName,
+)
 from slicing_rllib.service.config.run_config import RunConfig
 from slicing_rllib.service.config.run_family import RunFamily, load_family
 from slicing_rllib.service.config.sections import (
@@ -27,6 +31,7 @@ from slicing_rllib.service.config.sections import (
 
 __all__ = [
     "BUILT_IN",
+    "PACKAGE_POLICIES",
     "TRAINED_POLICIES",
     "CheckpointSection",
     "Document",

@@ -13,7 +13,7 @@ from slicing_rllib.service.config.documents import (
     read_document,
     validate_document,
 )
-from slicing_rllib.service.config.policy_names import PolicyName
+from slicing_rllib.service.config.policy_names import PACKAGE_POLICIES, PolicyName
 from slicing_rllib.service.config.renamed_keys import RUN_KEYS, rename_keys
 from slicing_rllib.service.config.run_config import RunConfig
 from slicing_rllib.service.errors import ConfigError
@@ -24,12 +24,26 @@ BUILT_IN: dict[str, dict[str, Any]] = {
         "name": "quick",
         "scenario": "paper",
         "env": {
+            "observation": "per_slice",
             "deployments": [
-                {"cell": "cell_12", "off_until": 2000, "default_action_until": 2500},
-            ]
+                {"cell": "cell_12", "off_until": 500, "default_action_until": 600},
+            ],
+            "default_action_steps": 50,
         },
-        "learning": {"exploration_steps": 1000, "training_steps": 4000},
-        "evaluation": {"steps": 200, "seeds": 5, "every_steps": 250},
+        "learning": {
+            "actor_gradient": "counterfactual",
+            "base_policy": "persistence",
+            "actor": "equivariant",
+            "exploration_steps": 0,
+            "exploration_noise": 0.0,
+            "training_steps": 1500,
+            "steps_per_iteration": 50,
+        },
+        "evaluation": {
+            "steps": 200,
+            "seeds": 5,
+            "every_steps": 250,
+        },
     },
 }
 """Configs by name: the paper's, and one that shows everything in about a minute."""
@@ -111,7 +125,7 @@ def _check_traffic_mask(config: RunConfig, where: str) -> None:
 
 def _check_policies(config: RunConfig, where: str) -> None:
     own = (PolicyName.DRL, PolicyName.TL) if config.has_transfer else (PolicyName.DRL,)
-    known = {*own, *BASELINES}
+    known = {*own, *PACKAGE_POLICIES, *BASELINES}
     for policy in config.evaluated_policies:
         if policy not in known:
             raise ConfigError(
@@ -128,10 +142,24 @@ def _check_observation(config: RunConfig, where: str) -> None:
             f"{where}: learning.base_policy {learning.base_policy}: expected env.observation "
             "widened or per_slice, got paper"
         )
+    if "base_policy" in config.evaluated_policies and observation == "paper":
+        raise ConfigError(
+            f"{where}: evaluation.policies base_policy: expected env.observation widened or "
+            "per_slice, got paper"
+        )
     if learning.actor == "equivariant" and observation != "per_slice":
         raise ConfigError(
             f"{where}: learning.actor equivariant: expected env.observation per_slice, got "
             f"{observation}"
+        )
+    if learning.initial_actor != "random" and (learning.actor, learning.base_policy) != (
+        "equivariant",
+        "persistence",
+    ):
+        raise ConfigError(
+            f"{where}: learning.initial_actor {learning.initial_actor}: expected learning.actor "
+            f"equivariant and base_policy persistence, got {learning.actor} and "
+            f"{learning.base_policy}"
         )
 
 

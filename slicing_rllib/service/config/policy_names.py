@@ -13,3 +13,5 @@ class PolicyName(StrEnum):
 
 
 TRAINED_POLICIES = tuple(PolicyName)
+PACKAGE_POLICIES = ("base_policy", "pretrained")
+"""Policies that need no training: the base policy of the run's actors, and the pretrained actor."""

@@ -111,11 +111,13 @@ class RunConfig(Section):
         """Policies that the final evaluation compares."""
         if self.evaluation.policies is not None:
             return self.evaluation.policies
+        pretrained = ("pretrained",) if self.learning.actor == "equivariant" else ()
+        others = (*pretrained, *BASELINES)
         if not self.has_transfer:
-            return (PolicyName.DRL, *BASELINES)
+            return (PolicyName.DRL, *others)
         if self.transfer.targets:
-            return (PolicyName.TL, *BASELINES)
-        return (PolicyName.DRL, PolicyName.TL, *BASELINES)
+            return (PolicyName.TL, *others)
+        return (PolicyName.DRL, PolicyName.TL, *others)
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:

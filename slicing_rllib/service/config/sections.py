@@ -64,6 +64,11 @@ class LearningSection(Section):
     actor: ActorKind = TD3_DEFAULTS.actor
     """`mlp`: one network reads the whole observation. `equivariant`: one network is applied to
     every slice, which learns faster; needs `env.observation` per_slice."""
+    initial_actor: str = "random"
+    """What the actor of every cell starts from: random weights (with a base policy: its split), the
+    pretrained actor of the package (`builtin`), or the folder of one that `pretrain` has written.
+    A pretrained actor needs `actor` equivariant and `base_policy` persistence, and brings the
+    widths of its hidden layers."""
     exploration_steps: int = Field(default=TD3_DEFAULTS.exploration_steps, ge=0)
     """Network steps at the start of a run in which actions are drawn at random."""
     training_steps: int = Field(default=5500, ge=0)

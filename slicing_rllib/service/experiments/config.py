@@ -10,6 +10,7 @@ from pydantic import Field
 from slicing_rllib.baselines import BASELINES
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.service.config import (
+    PACKAGE_POLICIES,
     Name,
     PolicyName,
     RunConfig,
@@ -87,6 +88,8 @@ class ExperimentConfig(RunFamily):
         arm = self.arms[name]
         role = ArmRole.TARGET if arm.learns_from else ArmRole.SOURCE
         settings = [
+            # A seed is a network: its radio map differs, too.
+            f"env.map_seed={seed}",
             *arm.set,
             f"name={name}",
             f"seed={derive_run_seed(seed, Stream.EXPERIMENT_ARM, role)}",
@@ -160,7 +163,7 @@ def read_saved_experiment(folder: Path) -> ExperimentConfig:
 def _check_arms(experiment: ExperimentConfig, where: str) -> None:
     sources = [CLONED_BASELINE]
     for name, arm in experiment.arms.items():
-        if name in BASELINES:
+        if name in BASELINES + PACKAGE_POLICIES:
             raise ConfigError(f"{where}: arms.{name}: this is the name of a baseline")
         if arm.learns_from is not None and arm.learns_from not in sources:
             raise ConfigError(
@@ -182,8 +185,8 @@ def _check_arms(experiment: ExperimentConfig, where: str) -> None:
 
 def _check_names(experiment: ExperimentConfig, where: str) -> None:
     for baseline in experiment.baselines:
-        if baseline not in BASELINES:
-            known = ", ".join(BASELINES)
+        if baseline not in BASELINES + PACKAGE_POLICIES:
+            known = ", ".join(BASELINES + PACKAGE_POLICIES)
             raise ConfigError(f"{where}: baselines: expected some of {known}, got {baseline!r}")
     if experiment.reference is not None and experiment.reference not in experiment.arms:
         raise ConfigError(f"{where}: reference: expected an arm, got {experiment.reference!r}")

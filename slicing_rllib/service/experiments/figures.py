@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import experiment_figures, figures
 from slicing_rllib.evaluation.experiment_figures import Band
-from slicing_rllib.evaluation.statistics import seed_interval
+from slicing_rllib.evaluation.statistics import mean_interval
 from slicing_rllib.evaluation.transfer_statistics import rank_correlation
 from slicing_rllib.service.config import TRAINED_POLICIES
 from slicing_rllib.service.experiments.results import Results, select_metrics
@@ -23,14 +23,11 @@ from slicing_rllib.service.experiments.source_ranking import (
 )
 from slicing_rllib.service.runs.cell_similarity import compare_cells, draw_comparison
 from slicing_rllib.service.runs.evaluation import load_rollouts
-from slicing_rllib.service.runs.random_streams import Stream, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
 
 DISTANCE_MEASURE = "mean_shift"
 """Measure of the figure of gain over distance."""
 HEAT_MAP_MEASURES = ("kl_paper", "mean_shift")
-BAND_KEY = 1
-"""Second element of the spawn key of a band's bootstrap."""
 
 
 def draw_experiment(results: Results, folder: Path, out: Path) -> list[Path]:
@@ -88,12 +85,11 @@ def _draw_gain_over_distance(results: Results, folder: Path) -> Figure:
 
 def _compute_band(results: Results, arm: str) -> Band:
     """The mean over cells of an arm's learning curve, with its interval over seeds."""
-    rng = make_generator(0, Stream.EXPERIMENT_REPORT, BAND_KEY)
     curve = results.curves[results.curves["arm"] == arm]
     table = curve.groupby(["steps", "seed"])["evaluated"].mean().unstack()
     means = table.mean(axis=1).tolist()
     intervals = [
-        seed_interval(np.mean, row.dropna().to_numpy(), rng=rng) or (mean, mean)
+        mean_interval(row.dropna().to_numpy()) or (mean, mean)
         for (_, row), mean in zip(table.iterrows(), means, strict=True)
     ]
     low, high = zip(*intervals, strict=True)

@@ -17,13 +17,15 @@ from slicing_rllib.service.experiments.config import ExperimentConfig, read_save
 from slicing_rllib.service.experiments.figures import draw_experiment
 from slicing_rllib.service.experiments.results import Results, read_results
 from slicing_rllib.service.experiments.source_ranking import compute_pair_gains
-from slicing_rllib.service.experiments.summary import summarise, summarise_policies
+from slicing_rllib.service.experiments.summary import INTERVALS, summarise, summarise_policies
 from slicing_rllib.service.experiments.tables import (
     GAINS,
     format_auc_table,
+    format_baseline_gain_table,
     format_difference_table,
     format_final_table,
     format_gain_tables,
+    format_learning_service_table,
     format_measure_tables,
     make_terminal_table,
 )
@@ -31,6 +33,8 @@ from slicing_rllib.storage import write_durably
 
 HEADLINE_STEPS = ("0", "200")
 """Own steps after which a headline compares measures."""
+BASELINE_GAINS = {"reward": "Reward", "fail_rate_95": "Share below 0.95"}
+"""Columns of the tables of differences from the traffic-aware baseline."""
 
 
 class ExperimentReport(NamedTuple):
@@ -71,13 +75,16 @@ def format_headline(report: Path) -> str:
     experiment = read_saved_experiment(report)
     final = pd.read_csv(report / "results.csv")
     summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
-    origin = _describe_origin(experiment, int(final["seed"].nunique()))
+    n_seeds = int(final["seed"].nunique())
+    origin = _describe_origin(experiment, n_seeds, INTERVALS)
+    # Reports of before 2026-11-25 had percentile bootstrap intervals.
+    saved_origin = _describe_origin(experiment, n_seeds, summary.get("intervals", "bootstrap"))
     if "measures" in summary:
         shown = {step: summary["measures"][step] for step in HEADLINE_STEPS}
-        return "\n".join([*format_measure_tables(shown), origin])
+        return "\n".join([*format_measure_tables(shown), saved_origin])
     if experiment.shows == "gains":
         lines = format_gain_tables(summary["gains"], experiment, GAINS[:1])
-        return "\n".join([*lines, origin])
+        return "\n".join([*lines, saved_origin])
     policies = summarise_policies(experiment, final)
     lines = [*format_final_table(policies, experiment), "", origin, ""]
     lines += format_difference_table(policies, experiment)
@@ -107,12 +114,19 @@ def format_page(
     lines = [
         f"# {experiment.name}",
         "",
-        f"{_describe_origin(experiment, summary['seeds'])} "
+        f"{_describe_origin(experiment, summary['seeds'], summary['intervals'])} "
         f"Experiment `{summary['experiment_sha256'][:12]}`.",
         "",
         *format_final_table(summary["policies"], experiment),
         "",
     ]
+    steps = (0, *experiment.evaluation_steps)
+    for column, title in BASELINE_GAINS.items():
+        lines += [f"{title} − that of the traffic-aware baseline, without exploration noise:", ""]
+        gains = summary["baseline_gains"]
+        lines += [*format_baseline_gain_table(gains, experiment, column, steps), ""]
+    lines += ["Service while the policies learn:", ""]
+    lines += [*format_learning_service_table(summary["while_learning"], experiment), ""]
     if "gains" in summary:
         lines += format_gain_tables(summary["gains"], experiment)
     if "auc" in summary:
@@ -123,11 +137,9 @@ def format_page(
     return "\n".join(lines) + "\n"
 
 
-def _describe_origin(experiment: ExperimentConfig, seeds: int) -> str:
-    return (
-        f"`slicing-rllib experiment {experiment.name} --seeds {seeds}`: {seeds} seeds; brackets "
-        "are 95 % intervals by bootstrap over whole seeds."
-    )
+def _describe_origin(experiment: ExperimentConfig, seeds: int, intervals: str) -> str:
+    command = f"slicing-rllib experiment {experiment.name} --seeds {seeds}"
+    return f"`{command}`: {seeds} seeds; brackets are 95 % intervals over seeds ({intervals})."
 
 
 def _write_tables(results: Results, out: Path) -> list[Path]:

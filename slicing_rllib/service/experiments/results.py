@@ -3,6 +3,7 @@
 # pandas' own annotations are wider than what it returns.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
+# pyright: reportOperatorIssue=false
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +29,11 @@ class Results(NamedTuple):
     final: pd.DataFrame
     """Columns seed, policy and METRICS: the final evaluation."""
     curves: pd.DataFrame
-    """Columns seed, arm, steps, cell, evaluated: rewards without exploration noise."""
+    """Columns seed, arm, steps, cell, evaluated, fail_rate_95, baseline, baseline_fail_rate_95:
+    rewards without exploration noise, failures of all cells, and both of the traffic-aware baseline
+    on the same traffic."""
     learning: pd.DataFrame
-    """Columns seed, arm, steps, reward: mean over cells during training, with exploration noise."""
+    """Columns seed, arm, steps, reward, fail_rate_95: means over cells during training itself."""
     transfers: pd.DataFrame
     """Columns seed, arm, target, source, distance, confidence, harmful: the first decisions."""
 
@@ -85,6 +88,29 @@ def compute_gains(results: Results, arm: str, step: int) -> pd.DataFrame:
     return (ours - theirs).dropna().rename("gain").reset_index()
 
 
+def compute_baseline_gains(results: Results, arm: str, step: int) -> pd.DataFrame:
+    """Arm − traffic-aware baseline after own steps: reward and fail_rate_95, a row per seed."""
+    curves = results.curves
+    ours = curves[(curves["arm"] == arm) & (curves["steps"] == step)].groupby("seed")
+    means = ours[["evaluated", "baseline", "fail_rate_95", "baseline_fail_rate_95"]].mean()
+    return pd.DataFrame(
+        {
+            "reward": means["evaluated"] - means["baseline"],
+            "fail_rate_95": means["fail_rate_95"] - means["baseline_fail_rate_95"],
+        }
+    )
+
+
+def compute_learning_service(results: Results, arm: str, last: int | None) -> pd.DataFrame:
+    """Columns reward, fail_rate_95, a row per seed: service while an arm learns.
+
+    It is that of the own steps up to `last`, or of all of them.
+    """
+    rows = results.learning[results.learning["arm"] == arm]
+    rows = rows if last is None else rows[rows["steps"] <= last]
+    return rows.groupby("seed")[["reward", "fail_rate_95"]].mean()
+
+
 def compute_learning_gains(results: Results, arm: str, step: int) -> np.ndarray:
     """Per seed, the reward of the iteration that ends at an own step - that of the reference."""
     rows = results.learning[results.learning["steps"] == step].set_index("seed")
@@ -105,7 +131,15 @@ def _read_curve(seed: int, arm: str, run: RunDirectory) -> Rows:
     own = {"seed": seed, "arm": arm}
     begin = _find_first_own_step(run)
     return [
-        own | {"steps": row["env_steps"] - begin, "cell": cell, "evaluated": c["evaluation_reward"]}
+        own
+        | {
+            "steps": row["env_steps"] - begin,
+            "cell": cell,
+            "evaluated": c["evaluation_reward"],
+            "fail_rate_95": row.get("evaluation_fail_rate_95"),
+            "baseline": row["references"].get("traffic_aware"),
+            "baseline_fail_rate_95": row.get("references_fail_rate_95", {}).get("traffic_aware"),
+        }
         for row in run.metrics()
         if "evaluation_reward_mean" in row and row["env_steps"] >= begin
         for cell, c in row["cells"].items()
@@ -116,7 +150,12 @@ def _read_learning(seed: int, arm: str, run: RunDirectory) -> Rows:
     own = {"seed": seed, "arm": arm}
     begin = _find_first_own_step(run)
     return [
-        own | {"steps": row["env_steps"] - begin, "reward": row["reward_mean"]}
+        own
+        | {
+            "steps": row["env_steps"] - begin,
+            "reward": row["reward_mean"],
+            "fail_rate_95": row.get("fail_rate_95"),
+        }
         for row in run.metrics()
         if row["env_steps"] > begin
     ]

@@ -15,16 +15,19 @@ import pandas as pd
 from slicing_rllib.evaluation.statistics import (
     METRICS,
     compute_gap_closed,
+    gap_interval,
     interquartile_mean,
+    mean_interval,
     paired_difference,
     probability_of_improvement,
-    seed_interval,
 )
 from slicing_rllib.service.experiments.config import ExperimentConfig
 from slicing_rllib.service.experiments.results import (
     Results,
+    compute_baseline_gains,
     compute_gains,
     compute_learning_gains,
+    compute_learning_service,
     select_metrics,
 )
 from slicing_rllib.service.experiments.source_ranking import (
@@ -33,31 +36,40 @@ from slicing_rllib.service.experiments.source_ranking import (
     compute_pair_gains,
     rank_measures,
 )
-from slicing_rllib.service.runs.random_streams import Stream, make_generator
+from slicing_rllib.service.runs.learning_service import SPANS
+
+INTERVALS = "Student's t"
+"""How intervals over seeds are computed, as a report names it."""
 
 
 def summarise(results: Results, folder: Path) -> dict[str, Any]:
     """The content of an experiment's `summary.json`."""
-    rng = make_generator(0, Stream.EXPERIMENT_REPORT)
     experiment = results.experiment
     summary: dict[str, Any] = {
         "experiment": experiment.name,
         "seeds": len(results.seeds),
+        "intervals": INTERVALS,
         "experiment_sha256": _hash_experiment(experiment),
         "policies": summarise_policies(experiment, results.final),
     }
+    summary["baseline_gains"] = {
+        arm: _summarise_baseline_gains(results, arm) for arm in experiment.arms
+    }
+    summary["while_learning"] = {
+        arm: _summarise_learning_service(results, arm) for arm in experiment.arms
+    }
     if experiment.reference is not None:
         summary["gains"] = {
-            arm: _summarise_gains(results, arm, rng)
+            arm: _summarise_gains(results, arm)
             for arm in experiment.arms
             if arm != experiment.reference
         }
     if len(experiment.rotations) > 1:
-        summary["measures"] = _summarise_measures(results, folder, rng)
+        summary["measures"] = _summarise_measures(results, folder)
     aucs = compute_group_aucs(results, folder)
     if len(aucs):
         summary["auc"] = {
-            measure: _summarise_values(group["auc"].to_numpy(), rng)
+            measure: _summarise_values(group["auc"].to_numpy())
             for measure, group in aucs.groupby("measure")
         }
     if len(results.transfers):
@@ -71,10 +83,8 @@ def summarise(results: Results, folder: Path) -> dict[str, Any]:
 
 def summarise_policies(experiment: ExperimentConfig, final: pd.DataFrame) -> dict[str, Any]:
     """By policy, its metrics and its differences from the reference and the baseline."""
-    rng = make_generator(0, Stream.EXPERIMENT_REPORT)
     return {
-        policy: _summarise_policy(experiment, final, policy, rng)
-        for policy in final["policy"].unique()
+        policy: _summarise_policy(experiment, final, policy) for policy in final["policy"].unique()
     }
 
 
@@ -86,7 +96,7 @@ def _hash_experiment(experiment: ExperimentConfig) -> str:
 
 
 def _summarise_policy(
-    experiment: ExperimentConfig, final: pd.DataFrame, policy: str, rng: np.random.Generator
+    experiment: ExperimentConfig, final: pd.DataFrame, policy: str
 ) -> dict[str, Any]:
     """Mean, interquartile mean and interval of each metric, and paired differences."""
     table = select_metrics(final, policy)
@@ -94,32 +104,29 @@ def _summarise_policy(
     for metric, column in zip(METRICS, table.T, strict=True):
         row[metric] = float(column.mean())
         row["iqm"][metric] = float(interquartile_mean(column))
-        row["ci95"][metric] = seed_interval(np.mean, column, rng=rng)
+        row["ci95"][metric] = mean_interval(column)
     known = set(final["policy"])
     if {"equal", "oracle"} <= known:
         rewards = [select_metrics(final, name)[:, 0] for name in (policy, "equal", "oracle")]
-        row["oracle_gap_closed"] = float(compute_gap_closed(*rewards))
-        row["ci95"]["oracle_gap_closed"] = seed_interval(compute_gap_closed, *rewards, rng=rng)
+        row["oracle_gap_closed"] = compute_gap_closed(*rewards)
+        row["ci95"]["oracle_gap_closed"] = gap_interval(*rewards)
     differences = {}
     others = dict.fromkeys([experiment.reference, "traffic_aware"])
     for other in [name for name in others if name in known and name != policy]:
         theirs = select_metrics(final, str(other))
         differences[other] = {
-            metric: _compare_seeds(table[:, i], theirs[:, i], rng)
-            for i, metric in enumerate(METRICS)
+            metric: _compare_seeds(table[:, i], theirs[:, i]) for i, metric in enumerate(METRICS)
         }
     return row | {"less": differences}
 
 
-def _compare_seeds(
-    ours: np.ndarray, theirs: np.ndarray, rng: np.random.Generator
-) -> dict[str, Any]:
-    mean, interval = paired_difference(ours, theirs, rng)
+def _compare_seeds(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    mean, interval = paired_difference(ours, theirs)
     share_above = probability_of_improvement(ours, theirs)
     return {"mean": mean, "ci95": interval, "share_of_seeds_above": share_above}
 
 
-def _summarise_gains(results: Results, arm: str, rng: np.random.Generator) -> dict[str, Any]:
+def _summarise_gains(results: Results, arm: str) -> dict[str, Any]:
     """By own step, the gain evaluated without noise, and while learning as the paper counts it."""
     found: dict[str, Any] = {}
     for step in (0, *results.experiment.evaluation_steps):
@@ -127,17 +134,39 @@ def _summarise_gains(results: Results, arm: str, rng: np.random.Generator) -> di
         entry: dict[str, Any] = {}
         if len(evaluated):
             by_seed = evaluated.groupby("seed")["gain"].mean().to_numpy()
-            entry["evaluated"] = _summarise_values(by_seed, rng)
+            entry["evaluated"] = _summarise_values(by_seed)
             entry["negative"] = float((evaluated["gain"] < 0).mean())
         learning = compute_learning_gains(results, arm, step)
         if len(learning):
-            entry["while_learning"] = _summarise_values(learning, rng)
+            entry["while_learning"] = _summarise_values(learning)
         if entry:
             found[str(step)] = entry
     return found
 
 
-def _summarise_measures(results: Results, folder: Path, rng: np.random.Generator) -> dict[str, Any]:
+def _summarise_baseline_gains(results: Results, arm: str) -> dict[str, Any]:
+    """By own step, reward and fail rate without noise − those of the traffic-aware baseline."""
+    found: dict[str, Any] = {}
+    for step in sorted(results.curves[results.curves["arm"] == arm]["steps"].unique()):
+        gains = compute_baseline_gains(results, arm, step)
+        found[str(int(step))] = {
+            column: _summarise_values(gains[column].to_numpy(float)) for column in gains
+        }
+    return found
+
+
+def _summarise_learning_service(results: Results, arm: str) -> dict[str, Any]:
+    """Reward and fail rate of the network while the arm learns, over its first steps and all."""
+    found: dict[str, Any] = {}
+    for name, last in (*((str(span), span) for span in SPANS), ("all", None)):
+        service = compute_learning_service(results, arm, last)
+        found[name] = {
+            column: _summarise_values(service[column].to_numpy(float)) for column in service
+        }
+    return found
+
+
+def _summarise_measures(results: Results, folder: Path) -> dict[str, Any]:
     """By own step and measure, how well the measure predicts gains."""
     distances = compute_pair_distances(folder)
     found: dict[str, Any] = {}
@@ -148,7 +177,7 @@ def _summarise_measures(results: Results, folder: Path, rng: np.random.Generator
         table = rank_measures(pairs, distances)
         found[str(step)] = {
             str(measure): {
-                column: _summarise_values(group[column].to_numpy(), rng)
+                column: _summarise_values(group[column].to_numpy())
                 for column in ("spearman", "regret", "gain", "negative")
             }
             for measure, group in table.groupby("measure")
@@ -156,10 +185,10 @@ def _summarise_measures(results: Results, folder: Path, rng: np.random.Generator
     return found
 
 
-def _summarise_values(values: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+def _summarise_values(values: np.ndarray) -> dict[str, Any]:
     """Mean and interval over seeds; None where no seed has a finite value."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return {"mean": None, "ci95": None, "seeds": 0}
-    interval = seed_interval(np.mean, finite, rng=rng)
+    interval = mean_interval(finite)
     return {"mean": float(finite.mean()), "ci95": interval, "seeds": len(finite)}

@@ -94,6 +94,41 @@ def format_gain_tables(
     return lines
 
 
+def format_baseline_gain_table(
+    gains: Mapping[str, Any], experiment: ExperimentConfig, column: str, steps: Sequence[int]
+) -> list[str]:
+    """A row per arm, a column per number of own steps: arm − traffic-aware baseline.
+
+    `column` is `reward` or `fail_rate_95`; both without exploration noise and on the same traffic.
+    """
+    shown = [step for step in steps if any(str(step) in found for found in gains.values())]
+    rows = [
+        [
+            experiment.titles[arm],
+            *(_format_entry(found.get(str(s), {}).get(column), signed=True) for s in shown),
+        ]
+        for arm, found in gains.items()
+    ]
+    return format_table(["arm", *(f"{step} steps" for step in shown)], rows)
+
+
+def format_learning_service_table(
+    service: Mapping[str, Any], experiment: ExperimentConfig
+) -> list[str]:
+    """A row per arm: reward and share below 0.95 of the network while it learns."""
+    spans = list(next(iter(service.values())))
+    titles = {"reward": "reward", "fail_rate_95": "below 0.95"}
+    headings = [f"{title}, {s} steps" for s in spans for title in titles.values()]
+    rows = [
+        [
+            experiment.titles[arm],
+            *(_format_entry(found[span][column]) for span in spans for column in titles),
+        ]
+        for arm, found in service.items()
+    ]
+    return format_table(["arm", *headings], rows)
+
+
 def format_measure_tables(measures: Mapping[str, Any]) -> list[str]:
     """By own step, a table with a row per measure; the smallest regret comes first."""
     lines = []
@@ -128,5 +163,7 @@ def make_terminal_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def _format_entry(entry: Mapping[str, Any] | None) -> str:
-    return format_mean(entry["mean"], entry["ci95"]) if entry else ""
+def _format_entry(entry: Mapping[str, Any] | None, *, signed: bool = False) -> str:
+    if not entry or entry["mean"] is None:
+        return ""
+    return format_mean(entry["mean"], entry["ci95"], signed=signed)

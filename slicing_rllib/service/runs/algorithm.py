@@ -8,6 +8,7 @@ import torch
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.policies.pretrained import PretrainedError, load_pretrained
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import ConfigError
@@ -25,7 +26,7 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
     return (
         TD3Config()
         .environment(SlicingEnv, env_config=env)
-        .training(**config.learning.model_dump(exclude={"training_steps"}))
+        .training(**_make_learning_arguments(config))
         .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=SAMPLE_TIMEOUT_S)
         .learners(
             num_learners=config.num_learners, num_gpus_per_learner=config.num_gpus_per_learner
@@ -39,6 +40,19 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
             env_runner_restore_timeout_s=SAMPLE_TIMEOUT_S,
         )
     )
+
+
+def _make_learning_arguments(config: RunConfig) -> dict[str, Any]:
+    """Arguments of `TD3Config.training`. Raises: ConfigError for an unusable pretrained actor."""
+    arguments = config.learning.model_dump(exclude={"training_steps", "initial_actor"})
+    source = config.learning.initial_actor
+    if source == "random":
+        return arguments
+    try:
+        actor = load_pretrained(*(() if source == "builtin" else (Path(source),)))
+    except PretrainedError as error:
+        raise ConfigError(f"learning.initial_actor: {error}") from error
+    return arguments | {"initial_actor": actor.weights, "actor_hiddens": actor.hiddens}
 
 
 def build(config: RunConfig) -> TD3:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +13,8 @@ from jaxtyping import Float
 from slicing_rllib.baselines import make_policy
 from slicing_rllib.env import Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
-from slicing_rllib.policies.trained_policy import TrainedPolicy
+from slicing_rllib.evaluation.statistics import SATISFIED
+from slicing_rllib.policies import BasePolicySplit, PretrainedPolicy, TrainedPolicy
 from slicing_rllib.service.config import TRAINED_POLICIES, PolicyName, RunConfig, load_config
 from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
 from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_generator
@@ -56,11 +57,18 @@ def make_trained_policy(config: RunConfig, weights: Weights) -> TrainedPolicy:
 
 
 def make_named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
-    """A baseline, or one of the trained policies. Raises: ValueError where it is not trained."""
+    """A baseline, a policy of the package, or a trained one.
+
+    Raises: ValueError for a trained one that is not there.
+    """
     if name in TRAINED_POLICIES:
         if name not in trained:
             raise ValueError(f"policy {name}: expected a run that has it")
         return make_trained_policy(config, trained[name])
+    if name == "pretrained":
+        return PretrainedPolicy(config.scenario)
+    if name == "base_policy":
+        return BasePolicySplit(len(config.scenario.slices))
     rng = make_generator(config.seed, Stream.BASELINE_FITTING)
     return make_policy(name, config.scenario, rng, map_seed=config.env.map_seed)
 
@@ -76,16 +84,24 @@ def read_trained_policies(config: RunConfig, run: RunDirectory) -> dict[str, Wei
     return found
 
 
-def compute_cell_rewards(
-    config: RunConfig, policy: Policy, seeds: int | None = None
-) -> Float[np.ndarray, " cell"]:
-    """Each cell's mean reward over the first `seeds` evaluation seeds, or over all of them."""
+class CurvePoint(NamedTuple):
+    """What a policy gets on the traffic of the learning curve."""
+
+    rewards: Float[np.ndarray, " cell"]
+    """Mean reward of each cell."""
+    fail_rate_95: float
+    """Share of (cell, step) with a satisfaction below 0.95."""
+
+
+def evaluate_curve_point(config: RunConfig, policy: Policy, seeds: int | None = None) -> CurvePoint:
+    """Evaluates on the first `seeds` evaluation seeds, or on all of them."""
     env = make_network(config)
     runs = [
         rollout(env, policy, config.evaluation.steps, seed)
         for seed in derive_evaluation_seeds(config)[:seeds]
     ]
-    return np.mean([run.reward.mean(axis=0) for run in runs], axis=0)
+    rewards = np.mean([run.reward.mean(axis=0) for run in runs], axis=0)
+    return CurvePoint(rewards, float(np.mean([run.satisfaction < SATISFIED for run in runs])))
 
 
 def evaluate_policies(
@@ -134,13 +150,12 @@ def evaluate_run(
     names = config.evaluated_policies
     needs_training = bool(set(names) & set(TRAINED_POLICIES))
     trained = read_trained_policies(config, run) if needs_training else {}
-    return summarise_rollouts(config, evaluate_policies(config, trained, names, on_rollout))
+    return summarise_rollouts(evaluate_policies(config, trained, names, on_rollout))
 
 
-def summarise_rollouts(config: RunConfig, rollouts: Rollouts) -> dict[str, dict[str, Any]]:
+def summarise_rollouts(rollouts: Rollouts) -> dict[str, dict[str, Any]]:
     """The table of policies in `summary.json`."""
-    rng = make_generator(config.seed, Stream.ROLLOUT_SUMMARY)
-    return {str(name): asdict(row) for name, row in summarise(rollouts, rng).items()}
+    return {str(name): asdict(row) for name, row in summarise(rollouts).items()}
 
 
 def save_rollouts(path: Path, rollouts: Rollouts) -> None:

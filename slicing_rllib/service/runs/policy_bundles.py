@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from slicing_rllib.service.config import RunConfig, dump_resolved_yaml
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.evaluation import compute_cell_rewards, make_trained_policy
+from slicing_rllib.service.runs.evaluation import evaluate_curve_point, make_trained_policy
 from slicing_rllib.service.runs.experience import read_experience
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import Bundle, PolicyLibrary
@@ -38,7 +38,7 @@ def make_bundles(
     """A bundle per cell, with the mean reward of its policy on the run's evaluation traffic."""
     scenario = config.scenario
     weights, experience = run.policies(), read_experience(run)
-    rewards = compute_cell_rewards(config, make_trained_policy(config, weights)).tolist()
+    rewards = evaluate_curve_point(config, make_trained_policy(config, weights)).rewards.tolist()
     digest = hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest()
     return {
         cell: Bundle(

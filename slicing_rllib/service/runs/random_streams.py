@@ -8,12 +8,6 @@ import numpy as np
 class Stream(IntEnum):
     """First element of a stream's spawn key. Another value would change results."""
 
-    ROLLOUT_SUMMARY = 2
-    """Bootstrap of a run's table of policies."""
-    RUNS_REPORT = 4
-    """Bootstrap of a report over several runs."""
-    EXPERIMENT_REPORT = 6
-    """Bootstrap of an experiment's report."""
     EVALUATION_TRAFFIC = 1_000_003
     """Traffic and movement of evaluations, by number of the evaluation seed."""
     BASELINE_FITTING = 1_000_004

@@ -13,7 +13,6 @@ from slicing_rllib.evaluation.statistics import METRICS, summarise_seeds
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.figures import draw_run
 from slicing_rllib.service.runs.markdown import format_mean, format_table
-from slicing_rllib.service.runs.random_streams import Stream, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.storage import write_durably
 
@@ -61,8 +60,7 @@ def summarise_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
         name: np.array([[s["policies"][name][m] for m in METRICS] for s in summaries])
         for name in shared
     }
-    rng = make_generator(0, Stream.RUNS_REPORT)
-    return {name: asdict(row) for name, row in summarise_seeds(per_seed, rng).items()}
+    return {name: asdict(row) for name, row in summarise_seeds(per_seed).items()}
 
 
 def format_markdown(policies: Mapping[str, Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.config import PolicyName, RunConfig
 from slicing_rllib.service.errors import Interrupted
 from slicing_rllib.service.ray_session import ray_session
 from slicing_rllib.service.runs import evaluation
@@ -11,6 +11,7 @@ from slicing_rllib.service.runs.checkpoints import find_newest_valid
 from slicing_rllib.service.runs.experience import write_experience
 from slicing_rllib.service.runs.figures import draw_run
 from slicing_rllib.service.runs.interruption import Interruption, catch_signals
+from slicing_rllib.service.runs.learning_service import summarise_learning_service
 from slicing_rllib.service.runs.no_transfer_branch import (
     get_branch,
     has_branch,
@@ -108,9 +109,20 @@ def _evaluate(
         if event["kind"] == TransferEventKind.WARM_STARTED
     }
     return {
-        "policies": evaluation.summarise_rollouts(config, rollouts),
+        "policies": evaluation.summarise_rollouts(rollouts),
+        "while_learning": _summarise_learning(config, run),
         "transfers": transfers,
     }
+
+
+def _summarise_learning(config: RunConfig, run: RunDirectory) -> dict[str, Any]:
+    """By trained policy, the service of the cells while it was learned."""
+    found = {str(config.own_policy): summarise_learning_service(run.metrics())}
+    if has_branch(config):
+        branch = get_branch(run).metrics()
+        before = [row for row in run.metrics() if row["env_steps"] < branch[0]["env_steps"]]
+        found[str(PolicyName.DRL)] = summarise_learning_service([*before, *branch])
+    return found
 
 
 def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> TrainingLoop:
@@ -144,13 +156,14 @@ def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) ->
     return loop
 
 
-def _compute_references(config: RunConfig) -> dict[str, float]:
-    """Mean rewards of known policies on the traffic of the learning curve."""
-    rewards = {}
+def _compute_references(config: RunConfig) -> dict[str, evaluation.CurvePoint]:
+    """What known policies get on the traffic of the learning curve."""
+    points = {}
     for name in REFERENCES:
         policy = evaluation.make_named_policy(name, config, {})
-        rewards[name] = float(evaluation.compute_cell_rewards(config, policy, seeds=1).mean())
-    return rewards
+        seeds = config.evaluation.curve_seeds
+        points[name] = evaluation.evaluate_curve_point(config, policy, seeds)
+    return points
 
 
 def _open_telemetry(config: RunConfig, run: RunDirectory) -> Telemetry:

@@ -14,7 +14,11 @@ from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import Interrupted, RunError
 from slicing_rllib.service.runs.algorithm import read_network_state
 from slicing_rllib.service.runs.checkpoints import save_checkpoint
-from slicing_rllib.service.runs.evaluation import compute_cell_rewards, make_trained_policy
+from slicing_rllib.service.runs.evaluation import (
+    CurvePoint,
+    evaluate_curve_point,
+    make_trained_policy,
+)
 from slicing_rllib.service.runs.interruption import Interruption
 from slicing_rllib.service.runs.metrics_row import make_metrics_row
 from slicing_rllib.service.runs.no_transfer_branch import (
@@ -37,7 +41,7 @@ class TrainingLoop:
     run: RunDirectory
     algorithm: TD3
     listener: ProgressListener
-    references: dict[str, float]
+    references: dict[str, CurvePoint]
     """Mean rewards of known policies on the traffic of the learning curve."""
     telemetry: Telemetry
     seconds_before: float = 0.0
@@ -143,18 +147,17 @@ class TrainingLoop:
                 "expected env runners to answer; checkpoint written"
             )
 
-    def _evaluate_if_due(self, before: int) -> dict[str, float] | None:
-        """A point of the learning curve: each cell's reward without exploration noise."""
+    def _evaluate_if_due(self, before: int) -> CurvePoint | None:
+        """A point of the learning curve, without exploration noise."""
         steps, settings = self.algorithm.env_steps, self.config.evaluation
         is_listed = any(before < step <= steps for step in settings.evaluation_steps)
         if not is_listed and not _crosses_multiple(before, steps, settings.every_steps):
             return None
         policy = make_trained_policy(self.config, self.collect_weights())
         with self._measure_time("curve"):
-            rewards = compute_cell_rewards(self.config, policy, seeds=settings.curve_seeds)
-        return dict(zip(self.config.scenario.cells, rewards.tolist(), strict=True))
+            return evaluate_curve_point(self.config, policy, seeds=settings.curve_seeds)
 
-    def _record_iteration(self, evaluated: dict[str, float] | None) -> None:
+    def _record_iteration(self, evaluated: CurvePoint | None) -> None:
         row = make_metrics_row(
             self.algorithm,
             self.config.scenario,

@@ -6,7 +6,7 @@ from ray.tune import Trainable
 
 from slicing_rllib.service.ray_session import quieten
 from slicing_rllib.service.runs.algorithm import build
-from slicing_rllib.service.runs.evaluation import compute_cell_rewards, make_trained_policy
+from slicing_rllib.service.runs.evaluation import evaluate_curve_point, make_trained_policy
 from slicing_rllib.service.runs.transfer_run import load_pretrained_policies
 from slicing_rllib.service.sweeps.config import SweepConfig, find_targets
 
@@ -56,7 +56,8 @@ class Trial(Trainable):
         """Mean rewards over the evaluation seeds, on traffic that training does not see."""
         weights = {cell: self._algorithm.policy_weights(cell) for cell in self._algorithm.cells}
         cells = self._config.scenario.cells
-        rewards = compute_cell_rewards(self._config, make_trained_policy(self._config, weights))
+        policy = make_trained_policy(self._config, weights)
+        rewards = evaluate_curve_point(self._config, policy).rewards
         means = {"evaluation_reward_mean": float(rewards.mean())}
         targets = [cells.index(cell) for cell in find_targets(self._config)]
         if targets:
