@@ -100,7 +100,7 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The table of a sweep's trials, in the given order, which is best first."""
     table = Table(title=f"{len(rows)} trials")
     keys = list(rows[0]["settings"]) if rows else []
-    for heading in ("trial", *keys, "value", "env steps", ""):
+    for heading in ("trial", *keys, "value", "env steps", "state"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         chosen = [show(format_value(row["settings"].get(key, "")), 40) for key in keys]
@@ -109,7 +109,7 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             *chosen,
             format_number(row["value"]),
             str(row["env_steps"]),
-            show(row["error"] or ""),
+            "[bold red]failed[/]" if row["error"] else "",
         )
     return table
 
@@ -161,7 +161,6 @@ def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-<<<<<<< HEAD
 def make_checkpoints_table(reports: Sequence[Any]) -> Table:
     """The table of a run's checkpoints, one row per `CheckpointReport`."""
     table = Table(title=f"{len(reports)} checkpoints")
@@ -175,7 +174,10 @@ def make_checkpoints_table(reports: Sequence[Any]) -> Table:
             format_size(report.bytes),
             "" if report.format is None else str(report.format),
             "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
-=======
+        )
+    return table
+
+
 def pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
     table = Table(title=f"networks that no training has seen, {rows[0]['seeds']} seeds each")
@@ -193,19 +195,15 @@ def pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{own['reward_mean']:.3f}",
             f"{own['reward_mean'] - rewards['traffic_aware']:+.3f}",
             f"{below:.1%} → {own['fail_rate_95']:.1%}",
->>>>>>> eb20d0a3b0eb93796fc959ae0a325d1436f9c8b9
         )
     return table
 
 
-<<<<<<< HEAD
 def show(text: Any, limit: int = 300) -> str:
     """Text of unknown origin for a table: in one line, without control characters or markup."""
     return escape(make_printable(str(text), limit))
 
 
-=======
->>>>>>> eb20d0a3b0eb93796fc959ae0a325d1436f9c8b9
 def print_json(result: Any) -> None:
     """Prints a result as indented JSON on stdout."""
     sys.stdout.write(json.dumps(result, indent=2) + "\n")

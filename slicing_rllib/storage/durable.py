@@ -6,7 +6,7 @@ that holds the name.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def replace_durably(path: Path) -> Iterator[Path]:
+def replace_durably(path: Path) -> Generator[Path]:
     """Yields the path of a partial file, which replaces `path` once the block has written it.
 
     Where the block fails, the partial file is deleted: on a full disk its room is needed.

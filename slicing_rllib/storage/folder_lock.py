@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class FolderLocked(RuntimeError):
 
 
 @contextmanager
-def lock_folder(folder: Path, purpose: str, timeout_s: float = 0.0) -> Iterator[None]:
+def lock_folder(folder: Path, purpose: str, timeout_s: float = 0.0) -> Generator[None]:
     """Locks an existing folder for the block. Inside a block of the same folder it does nothing.
 
     Args:

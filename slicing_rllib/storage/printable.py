@@ -13,15 +13,15 @@ def make_printable(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
     Control characters, among them a terminal's escapes, are shown as `\\x1b`. Of a text that is too
     long, the beginning and the end are kept, because messages end with what was expected.
     """
-    # Long before escaping, so that a text of many megabytes costs no time.
-    line = " ".join(_cut(text, 4 * limit).split())
-    return _cut("".join(map(_escape, line)), limit)
+    # Cut before escaping, too, so that a text of many megabytes costs no time.
+    line = " ".join(_cut(text, limit, len(text)).split())
+    return _cut("".join(map(_escape, line)), limit, len(text))
 
 
-def _cut(text: str, limit: int) -> str:
+def _cut(text: str, limit: int, length: int) -> str:
     if len(text) <= limit:
         return text
-    mark = f" ... ({len(text)} characters) ... "
+    mark = f" ... ({length} characters) ... "
     kept = max(limit - len(mark), 2)
     return text[: kept - kept // 3] + mark + text[len(text) - kept // 3 :]
 

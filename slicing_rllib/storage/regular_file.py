@@ -3,13 +3,13 @@
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 
-def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
+def open_regular(path: Path, *, follow_links: bool = True) -> BufferedReader:
     """Opens a file for reading, without waiting for the other end of a pipe.
 
     Raises: OSError if it is missing, a folder, a pipe, a socket or a device; and a link, unless
