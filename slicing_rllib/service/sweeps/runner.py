@@ -1,6 +1,7 @@
 """Runs a sweep on Ray Tune. A sweep that was killed or interrupted can be resumed."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,9 @@ from slicing_rllib.service.sweeps.trial import Trial
 from slicing_rllib.storage import write_durably
 
 PURPOSE = "slicing-rllib sweep"
+KEPT_CHECKPOINTS = 2
+"""Newest checkpoints that each trial keeps. A population keeps all until it ends: a trial that
+copies another may start long after the other has written its next ones."""
 STEP_KEY = "env_steps"
 """The number in a trial's reports that schedulers take for time."""
 
@@ -109,7 +113,9 @@ def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tune
             name="trials",
             storage_path=str(folder.resolve()),
             checkpoint_config=CheckpointConfig(
-                checkpoint_frequency=1, num_to_keep=2, checkpoint_at_end=True
+                checkpoint_frequency=1,
+                num_to_keep=None if sweep.scheduler == "pbt" else KEPT_CHECKPOINTS,
+                checkpoint_at_end=True,
             ),
             failure_config=FailureConfig(max_failures=sweep.failure.max_failures),
             callbacks=[_TrialMessages(on_message, sweep)],
@@ -184,6 +190,8 @@ def _make_searcher(sweep: SweepConfig) -> Searcher | Any:
 
 def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepResult:
     """Writes table and figure. A trial has one row, however often it was restarted."""
+    if sweep.scheduler == "pbt":
+        _remove_older_checkpoints(folder / "trials")
     rows = [_make_row(sweep, result) for result in grid]
     worst = float("-inf") if sweep.mode == "max" else float("inf")
     sign = -1 if sweep.mode == "max" else 1
@@ -198,6 +206,12 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
         )
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
     return SweepResult(rows, files)
+
+
+def _remove_older_checkpoints(trials: Path) -> None:
+    for trial in trials.iterdir():
+        for checkpoint in sorted(trial.glob("checkpoint_*"))[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(checkpoint)
 
 
 def _make_row(sweep: SweepConfig, result: Any) -> dict[str, Any]:
