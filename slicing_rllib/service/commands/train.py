@@ -50,8 +50,10 @@ def train(
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.ray_session import import_in_background, ray_session
     from slicing_rllib.service.runs.run_directory import RunDirectory
+    from slicing_rllib.service.runs.trial_step import check_memory
 
     loaded = load_config(config or "quick", settings or [])
+    check_memory(loaded, config or "quick")
     path = out or (_find_newest_run(loaded.name) if resume else _name_new_run(loaded.name))
     resumes = resume and (path / "config.yaml").exists()
     if resumes:

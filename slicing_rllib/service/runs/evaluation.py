@@ -15,8 +15,14 @@ from slicing_rllib.env import Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.evaluation.statistics import SATISFIED
 from slicing_rllib.policies import BasePolicySplit, PretrainedPolicy, TrainedPolicy
-from slicing_rllib.service.config import TRAINED_POLICIES, PolicyName, RunConfig, load_config
-from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
+from slicing_rllib.service.config import (
+    TRAINED_POLICIES,
+    PolicyName,
+    RunConfig,
+    has_branch,
+    load_config,
+)
+from slicing_rllib.service.runs.no_transfer_branch import get_branch
 from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.storage import replace_durably, require_regular

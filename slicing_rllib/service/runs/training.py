@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from slicing_rllib.service.config import PolicyName, RunConfig
+import numpy as np
+
+from slicing_rllib.service.config import PolicyName, RunConfig, has_branch
 from slicing_rllib.service.errors import Interrupted
 from slicing_rllib.service.ray_session import ray_session
 from slicing_rllib.service.runs import evaluation
@@ -12,11 +14,7 @@ from slicing_rllib.service.runs.experience import write_experience
 from slicing_rllib.service.runs.figures import draw_run
 from slicing_rllib.service.runs.interruption import Interruption, catch_signals
 from slicing_rllib.service.runs.learning_service import summarise_learning_service
-from slicing_rllib.service.runs.no_transfer_branch import (
-    get_branch,
-    has_branch,
-    make_branch_config,
-)
+from slicing_rllib.service.runs.no_transfer_branch import get_branch, make_branch_config
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.runs.storage_errors import report_storage_errors
@@ -87,6 +85,19 @@ def _train_branch(
         listener.on_message("training again from the branch point on without transfer, to compare")
         loop = _resume(make_branch_config(config), branch, listener)
         _train_to_end(loop, interruption)
+    if _have_same_policies(run, branch):
+        why = "no transfer has changed a policy before the last step: drl and tl are the same"
+        listener.on_message(why)
+        run.append_event(RunEventKind.NO_COMPARISON, why, env_step=config.total_steps)
+
+
+def _have_same_policies(run: RunDirectory, branch: RunDirectory) -> bool:
+    theirs = branch.policies()
+    return all(
+        np.array_equal(array, theirs[cell][name])
+        for cell, own in run.policies().items()
+        for name, array in own.items()
+    )
 
 
 def _evaluate(
@@ -120,7 +131,8 @@ def _summarise_learning(config: RunConfig, run: RunDirectory) -> dict[str, Any]:
     found = {str(config.own_policy): summarise_learning_service(run.metrics())}
     if has_branch(config):
         branch = get_branch(run).metrics()
-        before = [row for row in run.metrics() if row["env_steps"] < branch[0]["env_steps"]]
+        first = branch[0]["env_steps"] if branch else config.total_steps + 1
+        before = [row for row in run.metrics() if row["env_steps"] < first]
         found[str(PolicyName.DRL)] = summarise_learning_service([*before, *branch])
     return found
 

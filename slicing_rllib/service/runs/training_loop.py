@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from slicing_rllib.learning import TD3, NonFiniteUpdate
-from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.config import RunConfig, has_branch
 from slicing_rllib.service.errors import Interrupted, RunError
 from slicing_rllib.service.runs.algorithm import read_network_state
 from slicing_rllib.service.runs.checkpoints import save_checkpoint
@@ -23,7 +23,6 @@ from slicing_rllib.service.runs.interruption import Interruption
 from slicing_rllib.service.runs.metrics_row import make_metrics_row
 from slicing_rllib.service.runs.no_transfer_branch import (
     find_branch_step,
-    has_branch,
     save_branch_point,
 )
 from slicing_rllib.service.runs.progress import ProgressListener

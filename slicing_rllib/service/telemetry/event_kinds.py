@@ -21,6 +21,8 @@ class RunEventKind(StrEnum):
     """Counted in metrics only: `checkpoints/` itself shows it."""
     CHECKPOINT_PASSED_OVER = "checkpoint_passed_over"
     """A checkpoint did not verify, so an older one is used."""
+    NO_COMPARISON = "no_comparison"
+    """The run with and without transfer ended with the same policies."""
     STORAGE_FAILED = "storage_failed"
     """The run directory could not be written, for example because the disk is full."""
     WORKER_LOST = "worker_lost"
