@@ -8,7 +8,11 @@ import torch
 
 from slicing_rllib.benchmarks.interleaving import measure_medians
 from slicing_rllib.benchmarks.learning_peers.bare_loop import make_bare_loop
-from slicing_rllib.benchmarks.learning_peers.own_td3 import OwnTD3, configure_td3
+from slicing_rllib.benchmarks.learning_peers.own_td3 import (
+    OwnTD3,
+    configure_counterfactual,
+    configure_td3,
+)
 from slicing_rllib.benchmarks.learning_peers.peer import Peer
 from slicing_rllib.benchmarks.learning_peers.rllib_sac import StockSAC
 from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
@@ -24,6 +28,8 @@ REFERENCES: Mapping[str, Callable[[Scenario], Peer]] = {
     "bare_loop": make_bare_loop,
 }
 OWN = "own"
+ACTORS = ("mlp", "equivariant")
+"""Actors of counterfactual learning."""
 OWN_ASYNC = "own, one env runner that samples asynchronously"
 GROWTH_CAPACITY = 1_000
 """Replay transitions per cell in large networks, so that replay fits into the memory."""
@@ -58,6 +64,10 @@ def compare_with_references(
     )
     for name in REFERENCES:
         yield _make_rate_row("learning.steps_per_s", rates[OWN], name, rates[name])
+    for actor in ACTORS:
+        name, rate = f"learning.counterfactual_{actor}_steps_per_s", rates[actor]
+        yield _make_rate_row(name, rate, "td3", rates[OWN])
+        yield _make_rate_row(name, rate, "bare_loop", rates["bare_loop"])
     yield _make_rate_row(
         "learning.overlapped_steps_per_s", rates[OWN_ASYNC], "bare_loop", rates["bare_loop"]
     )
@@ -124,6 +134,9 @@ def _build_peers(scenario: Scenario, on_message: Callable[[str], None]) -> dict[
     for name, build in REFERENCES.items():
         on_message(f"preparing {name}")
         peers[name] = build(scenario)
+    for actor in ACTORS:
+        on_message(f"preparing counterfactual learning, {actor}")
+        peers[actor] = OwnTD3(configure_counterfactual(scenario, actor))
     on_message(f"preparing {OWN_ASYNC}")
     config = configure_td3(scenario).env_runners(num_env_runners=1).training(sample_async=True)
     peers[OWN_ASYNC] = OwnTD3(config)

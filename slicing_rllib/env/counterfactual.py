@@ -64,8 +64,10 @@ class CounterfactualReward(Protocol):
         """Reward that `action` would have earned in the step that `feedback` was measured in."""
         ...
 
-    def gradient(self, feedback: Feedback, action: Action) -> Action:
-        """Derivative of `reward` with respect to `action`."""
+    def reward_and_gradient(
+        self, feedback: Feedback, action: Action
+    ) -> tuple[Float[np.ndarray, "*rows"], Action]:
+        """`reward`, and its derivative with respect to `action`."""
         ...
 
 
@@ -74,12 +76,14 @@ class SplitReward:
 
     def reward(self, feedback: Feedback, action: Action) -> Float[np.ndarray, "*rows"]:
         """min over slices of min(F(a_n) / m_n, 1); 1 where no slice needs anything."""
-        offered, needed = np.split(feedback, 2, axis=-1)
+        offered, needed = _split_feedback(feedback)
         return np.asarray(np.minimum(_service_levels(offered, needed, action).min(axis=-1), 1.0))
 
-    def gradient(self, feedback: Feedback, action: Action) -> Action:
-        """F'(a_n) / m_n for the worst-served slice n, 0 for the others and where r = 1."""
-        offered, needed = np.split(feedback, 2, axis=-1)
+    def reward_and_gradient(
+        self, feedback: Feedback, action: Action
+    ) -> tuple[Float[np.ndarray, "*rows"], Action]:
+        """The gradient is F'(a_n) / m_n for the worst slice n, 0 for others and where r = 1."""
+        offered, needed = _split_feedback(feedback)
         levels = _service_levels(offered, needed, action)
         worst = levels.argmin(axis=-1)[..., None]
         share, required, need, level = (
@@ -92,7 +96,7 @@ class SplitReward:
         slope = np.where(stable, 1.0, overload_slope) / np.maximum(need, SMALLEST_SHARE)
         gradient = np.zeros_like(action)
         np.put_along_axis(gradient, worst, np.where(level < 1.0, slope, 0.0), axis=-1)
-        return gradient
+        return np.asarray(np.minimum(level[..., 0], 1.0)), gradient
 
 
 class NumericalGradient:
@@ -106,8 +110,10 @@ class NumericalGradient:
         """That of the wrapped reward."""
         return self._reward.reward(feedback, action)
 
-    def gradient(self, feedback: Feedback, action: Action) -> Action:
-        """(r(a + h e_n) - r(a - h e_n)) / 2h for each component n."""
+    def reward_and_gradient(
+        self, feedback: Feedback, action: Action
+    ) -> tuple[Float[np.ndarray, "*rows"], Action]:
+        """The gradient is (r(a + h e_n) - r(a - h e_n)) / 2h for each component n."""
         columns: list[np.ndarray] = []
         for index in range(action.shape[-1]):
             shift = np.zeros(action.shape[-1], action.dtype)
@@ -115,7 +121,8 @@ class NumericalGradient:
             above = self._reward.reward(feedback, action + shift)
             below = self._reward.reward(feedback, action - shift)
             columns.append((above - below) / (2.0 * self._step))
-        return np.stack(columns, axis=-1).astype(action.dtype)
+        gradient = np.stack(columns, axis=-1).astype(action.dtype)
+        return self._reward.reward(feedback, action), gradient
 
 
 @runtime_checkable
@@ -125,6 +132,11 @@ class RewardOfAction(Protocol):
     def reward(self, feedback: Feedback, action: Action) -> Shaped[np.ndarray, "*rows"]:
         """As in `CounterfactualReward`."""
         ...
+
+
+def _split_feedback(feedback: Feedback) -> tuple[np.ndarray, np.ndarray]:
+    n_slices = feedback.shape[-1] // 2
+    return feedback[..., :n_slices], feedback[..., n_slices:]
 
 
 def _service_levels(offered: PerSlice, needed: PerSlice, share: PerSlice) -> PerSlice:

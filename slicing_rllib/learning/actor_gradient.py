@@ -28,10 +28,10 @@ def counterfactual_gradient(reward: CounterfactualReward) -> Gradient:
 
     def compute(obs: Tensor, action: Tensor, feedback: Tensor) -> ActionGradient:
         measured, applied = feedback.cpu().numpy(), np.ascontiguousarray(action.cpu().numpy())
-        objective = torch.from_numpy(reward.reward(measured, applied).mean(axis=-1))
-        gradient = torch.from_numpy(reward.gradient(measured, applied))
-        device = action.device
-        return ActionGradient(objective.to(device), gradient.to(device) / action.shape[1])
+        rewards, slopes = reward.reward_and_gradient(measured, applied)
+        objective = torch.from_numpy(rewards.mean(axis=-1)).to(action.device)
+        gradient = torch.from_numpy(slopes).to(action.device)
+        return ActionGradient(objective, gradient / action.shape[1])
 
     return compute
 

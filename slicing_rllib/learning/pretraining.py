@@ -4,7 +4,7 @@ The networks are stepped under the actor itself. Each step's KPIs give the rewar
 that every step of every cell is a training example with a known gradient.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,7 +141,7 @@ def _update(
     obs, feedback = network.sample(size, rng)
     logits, _ = compute_logits(network.form, _list_layers(actor), obs[None])
     shares = torch.softmax(logits.detach(), dim=-1)
-    gradient = torch.from_numpy(REWARD.gradient(feedback, shares[0].numpy()))
+    gradient = torch.from_numpy(REWARD.reward_and_gradient(feedback, shares[0].numpy())[1])
     adam.zero_grad()
     logits.backward(softmax_gradient(shares, -gradient[None]) / len(obs))
     adam.step()
@@ -155,6 +155,3 @@ def _compute_shares(form: ActorForm, actor: nn.Sequential, obs: Tensor) -> Tenso
 def _list_layers(actor: nn.Sequential) -> Layers:
     linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
     return [(layer.weight[None], layer.bias[None]) for layer in linear]
-
-
-Weights = Mapping[str, np.ndarray]

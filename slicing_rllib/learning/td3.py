@@ -1,6 +1,7 @@
 """TD3 for many cells as an RLlib algorithm: one policy per cell, all updated at once."""
 
 import copy
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from slicing_rllib.learning.events import Event
 from slicing_rllib.learning.initial_policies import InitialPolicies
 from slicing_rllib.learning.iteration_stats import IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.learner import TD3Learner
-from slicing_rllib.learning.parameter_bank import NetworkSizes
+from slicing_rllib.learning.parameter_bank import NetworkSizes, list_layer_shapes
 from slicing_rllib.learning.random_streams import Purpose, cell_key
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS, TD3Module, compute_sizes
@@ -40,9 +41,10 @@ from slicing_rllib.learning.worker_sampling import WorkerSampling
 from slicing_rllib.radio import Phase
 
 MAX_EVENTS = 1000
-FEWEST_CELLS_FOR_THREADS = 48
-"""With fewer cells, torch's threads cost an update more than they gain: measured up to ten times as
-much on a busy machine."""
+FEWEST_FLOPS_FOR_THREADS = 9.5e7
+"""Floating-point operations of an update below which torch uses one thread. In smaller updates,
+threads cost more than they gain: measured up to ten times as much on a busy machine. 48 cells of
+the paper's networks are just above."""
 WORKER_TIMEOUT_S = 60.0
 """How long an iteration waits for env runners of which none answers."""
 
@@ -68,7 +70,7 @@ class TD3(Algorithm):
         self.td3_learner: TD3Learner = group._learner
         env = self._runner.env
         self.cells: tuple[str, ...] = env.cells
-        if len(self.cells) < FEWEST_CELLS_FOR_THREADS:
+        if self._estimate_update_flops() < FEWEST_FLOPS_FOR_THREADS:
             torch.set_num_threads(1)
         self._build_buffers(env)
         self.cell_states = CellStates(
@@ -102,6 +104,19 @@ class TD3(Algorithm):
         """Transitions under the default action, by which cells are compared."""
         self.source_replay = Replay(self.cells, *sizes, **stored, **measured)
         """Other cells' experience, where a cell keeps it apart from its own."""
+
+    def _estimate_update_flops(self) -> float:
+        """Two per parameter and transition in each of an update's forward and backward passes."""
+        total = 0
+        for group in self.td3_learner.banked.groups:
+            sizes = group.bank.sizes
+            actor, critic = (
+                sum(math.prod(shape) for shape in list_layer_shapes(widths).values())
+                for widths in (sizes.actor, sizes.critic)
+            )
+            # Critics: two targets forward, two forward and backward. Actor: target, and itself.
+            total += len(group.cells) * (8 * critic + 4 * actor)
+        return 2.0 * self.config.batch_size * total
 
     @property
     def env(self) -> Any:

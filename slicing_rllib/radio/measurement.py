@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from slicing_rllib.radio.interference import ActiveUes, LoadFixedPoint
 from slicing_rllib.radio.kpis import StepKpis
 from slicing_rllib.radio.link import Link
-from slicing_rllib.radio.queueing import packet_delay_ms, served_share
+from slicing_rllib.radio.queueing import SERVED_SHARES, packet_delay_ms
 from slicing_rllib.radio.scenario import Scenario
 
 PerSlice = Float[np.ndarray, "cell slice"]
@@ -49,7 +49,7 @@ def compute_kpis(
     mean_mbps = np.where(has_users, sum_mbps / at_least_one, bandwidth_mhz * link.peak)
     mean_inverse = sum_inverse / at_least_one
     required = rate_mbps * sum_inverse
-    served = served_share(share, required)
+    served = SERVED_SHARES[scenario.queue](share, required)
     packets_kbit = np.broadcast_to(packet_kbit, share.shape)
     utilisation = fixed_point.utilisation
     percentiles = sinr_percentiles_db(received.key, fixed_point.sinr, users)

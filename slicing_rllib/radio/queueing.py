@@ -28,6 +28,25 @@ def served_share(
     return np.where(required <= SATURATION * share, share - required, overloaded)
 
 
+def served_share_fifo(
+    share: Float[np.ndarray, "*rows slice"], required: Float[np.ndarray, "*rows slice"]
+) -> Float[np.ndarray, "*rows slice"]:
+    """As `served_share`, for packets of one size that wait in one queue, first in, first out.
+
+    The mean sojourn time of an M/D/1 queue gives g(rho) = 2 (1 - rho) / (2 - rho) up to
+    `SATURATION`; above, g falls as 1 / rho. Source: Pollaczek-Khinchine formula.
+    """
+    rho = required / np.maximum(share, _TINY)
+    stable = 2.0 * (share - required) / np.maximum(2.0 - rho, 1.0)
+    at_saturation = 2.0 * (1.0 - SATURATION) / (2.0 - SATURATION)
+    overloaded = at_saturation * SATURATION * share**2 / np.maximum(required, _TINY)
+    return np.where(required <= SATURATION * share, stable, overloaded)
+
+
+SERVED_SHARES = {"processor_sharing": served_share, "fifo": served_share_fifo}
+"""Served share by name of the queueing law."""
+
+
 def packet_delay_ms(
     packet_kbit: PerSlice, mean_inverse_rate: PerSlice, served: PerSlice, cap_ms: float
 ) -> PerSlice:

@@ -115,6 +115,9 @@ class Scenario:
     """The neighbours of a cell: its N most strongly coupled cells, all other cells, or none."""
     delay_cap_ms: float = 100.0
     """Highest delay that KPIs report."""
+    queue: Literal["processor_sharing", "fifo"] = "processor_sharing"
+    """Queueing law of a slice. Oracles and base policies assume `processor_sharing`; `fifo` shows
+    what happens when that model of the network is wrong."""
 
     def __post_init__(self) -> None:
         where = f"scenario {self.name!r}"

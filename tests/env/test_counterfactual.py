@@ -59,14 +59,14 @@ def test_the_worst_slice_makes_the_reward():
     feedback, action = np.array([0.2, 0.1, 0.5, 0.2]), np.array([0.6, 0.4])
 
     assert REWARD.reward(feedback, action) == pytest.approx(0.8)
-    assert REWARD.gradient(feedback, action) == pytest.approx([2.0, 0.0])
+    assert REWARD.reward_and_gradient(feedback, action)[1] == pytest.approx([2.0, 0.0])
 
 
 def test_a_satisfied_cell_has_reward_one_and_no_gradient():
     feedback, action = np.array([0.1, 0.1, 0.2, 0.0]), np.array([0.5, 0.5])
 
     assert REWARD.reward(feedback, action) == 1.0
-    assert not REWARD.gradient(feedback, action).any()
+    assert not REWARD.reward_and_gradient(feedback, action)[1].any()
 
 
 @given(offered=st.tuples(SHARES, SHARES, SHARES), needed=st.tuples(SHARES, SHARES, SHARES),
@@ -82,8 +82,8 @@ def test_the_gradient_is_that_of_finite_differences(offered, needed, action):
     if at_a_kink or saturated.any():
         return
 
-    exact = REWARD.gradient(feedback, share)
-    assert NumericalGradient(REWARD, 1e-6).gradient(feedback, share) == pytest.approx(
+    _, exact = REWARD.reward_and_gradient(feedback, share)
+    assert NumericalGradient(REWARD, 1e-6).reward_and_gradient(feedback, share)[1] == pytest.approx(
         exact, rel=1e-4, abs=1e-6
     )
 

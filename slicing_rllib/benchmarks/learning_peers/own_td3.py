@@ -31,6 +31,24 @@ class OwnTD3(TimedPeer):
         self._algorithm.stop()
 
 
+def configure_counterfactual(scenario: Scenario, actor: str) -> TD3Config:
+    """Returns the config of counterfactual learning with an `mlp` or `equivariant` actor."""
+    observation = "per_slice" if actor == "equivariant" else "widened"
+    return (
+        TD3Config()
+        .environment(SlicingEnv, env_config={"scenario": scenario, "observation": observation})
+        .training(
+            actor_gradient="counterfactual",
+            base_policy="persistence",
+            actor=actor,
+            exploration_steps=0,
+            exploration_noise=0.0,
+            steps_per_iteration=100,
+        )
+        .debugging(seed=0)
+    )
+
+
 def configure_td3(scenario: Scenario) -> TD3Config:
     """Returns the config of this project's TD3 in one process, without learners or env runners."""
     return (

@@ -25,6 +25,7 @@ from slicing_rllib.service.experiments.tables import (
     format_difference_table,
     format_final_table,
     format_gain_tables,
+    format_learnable_gap_table,
     format_learning_service_table,
     format_measure_tables,
     make_terminal_table,
@@ -33,8 +34,12 @@ from slicing_rllib.storage import write_durably
 
 HEADLINE_STEPS = ("0", "200")
 """Own steps after which a headline compares measures."""
-BASELINE_GAINS = {"reward": "Reward", "fail_rate_95": "Share below 0.95"}
-"""Columns of the tables of differences from the traffic-aware baseline."""
+BASELINE_GAINS = {
+    "reward": "Reward − that of the traffic-aware baseline",
+    "fail_rate_95": "Share below 0.95 − that of the traffic-aware baseline",
+    "over_base_policy": "Reward − that of the base policy that the actor corrects",
+}
+"""Columns of the tables of differences, and their titles."""
 
 
 class ExperimentReport(NamedTuple):
@@ -120,9 +125,11 @@ def format_page(
         *format_final_table(summary["policies"], experiment),
         "",
     ]
+    if "learnable_gap" in summary:
+        lines += [*format_learnable_gap_table(summary["learnable_gap"], experiment), ""]
     steps = (0, *experiment.evaluation_steps)
     for column, title in BASELINE_GAINS.items():
-        lines += [f"{title} − that of the traffic-aware baseline, without exploration noise:", ""]
+        lines += [f"{title}, without exploration noise:", ""]
         gains = summary["baseline_gains"]
         lines += [*format_baseline_gain_table(gains, experiment, column, steps), ""]
     lines += ["Service while the policies learn:", ""]

@@ -5,6 +5,7 @@
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 # pyright: reportOperatorIssue=false
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +30,9 @@ class Results(NamedTuple):
     final: pd.DataFrame
     """Columns seed, policy and METRICS: the final evaluation."""
     curves: pd.DataFrame
-    """Columns seed, arm, steps, cell, evaluated, fail_rate_95, baseline, baseline_fail_rate_95:
-    rewards without exploration noise, failures of all cells, and both of the traffic-aware baseline
-    on the same traffic."""
+    """Columns seed, arm, steps, cell, evaluated, fail_rate_95, baseline, baseline_fail_rate_95,
+    base_policy: rewards without exploration noise, failures of all cells, both of the traffic-aware
+    baseline, and rewards of the arm's base policy, all on the same traffic."""
     learning: pd.DataFrame
     """Columns seed, arm, steps, reward, fail_rate_95: means over cells during training itself."""
     transfers: pd.DataFrame
@@ -89,14 +90,20 @@ def compute_gains(results: Results, arm: str, step: int) -> pd.DataFrame:
 
 
 def compute_baseline_gains(results: Results, arm: str, step: int) -> pd.DataFrame:
-    """Arm − traffic-aware baseline after own steps: reward and fail_rate_95, a row per seed."""
+    """Differences after own steps, a row per seed.
+
+    Columns reward and fail_rate_95: the arm − the traffic-aware baseline. Column over_base_policy:
+    reward of the arm − that of its base policy.
+    """
     curves = results.curves
     ours = curves[(curves["arm"] == arm) & (curves["steps"] == step)].groupby("seed")
-    means = ours[["evaluated", "baseline", "fail_rate_95", "baseline_fail_rate_95"]].mean()
+    columns = ["evaluated", "baseline", "fail_rate_95", "baseline_fail_rate_95", "base_policy"]
+    means = ours[columns].mean()
     return pd.DataFrame(
         {
             "reward": means["evaluated"] - means["baseline"],
             "fail_rate_95": means["fail_rate_95"] - means["baseline_fail_rate_95"],
+            "over_base_policy": means["evaluated"] - means["base_policy"],
         }
     )
 
@@ -136,11 +143,15 @@ def _read_curve(seed: int, arm: str, run: RunDirectory) -> Rows:
             "steps": row["env_steps"] - begin,
             "cell": cell,
             "evaluated": c["evaluation_reward"],
-            "fail_rate_95": row.get("evaluation_fail_rate_95"),
-            "baseline": row["references"].get("traffic_aware"),
-            "baseline_fail_rate_95": row.get("references_fail_rate_95", {}).get("traffic_aware"),
+            "fail_rate_95": row.get("evaluation_fail_rate_95", math.nan),
+            "baseline": row["references"].get("traffic_aware", math.nan),
+            "baseline_fail_rate_95": row.get("references_fail_rate_95", {}).get(
+                "traffic_aware", math.nan
+            ),
+            "base_policy": row["references"].get("base_policy", math.nan),
         }
         for row in run.metrics()
+        for fail_rates in [row.get("references_fail_rate_95", {})]
         if "evaluation_reward_mean" in row and row["env_steps"] >= begin
         for cell, c in row["cells"].items()
     ]
@@ -154,7 +165,7 @@ def _read_learning(seed: int, arm: str, run: RunDirectory) -> Rows:
         | {
             "steps": row["env_steps"] - begin,
             "reward": row["reward_mean"],
-            "fail_rate_95": row.get("fail_rate_95"),
+            "fail_rate_95": row.get("fail_rate_95", math.nan),
         }
         for row in run.metrics()
         if row["env_steps"] > begin

@@ -22,6 +22,10 @@ from slicing_rllib.evaluation.statistics import (
     probability_of_improvement,
 )
 from slicing_rllib.service.experiments.config import ExperimentConfig
+from slicing_rllib.service.experiments.learnable_gap import (
+    read_ceiling_gain,
+    summarise_learnable_gap,
+)
 from slicing_rllib.service.experiments.results import (
     Results,
     compute_baseline_gains,
@@ -52,6 +56,9 @@ def summarise(results: Results, folder: Path) -> dict[str, Any]:
         "experiment_sha256": _hash_experiment(experiment),
         "policies": summarise_policies(experiment, results.final),
     }
+    ceiling_gain = read_ceiling_gain() if experiment.is_on_papers_network else None
+    if ceiling_gain is not None:
+        summary["learnable_gap"] = summarise_learnable_gap(summary["policies"], ceiling_gain)
     summary["baseline_gains"] = {
         arm: _summarise_baseline_gains(results, arm) for arm in experiment.arms
     }

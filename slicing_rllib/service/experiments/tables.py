@@ -112,6 +112,16 @@ def format_baseline_gain_table(
     return format_table(["arm", *(f"{step} steps" for step in shown)], rows)
 
 
+def format_learnable_gap_table(gap: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
+    """A row per policy: share of the gain of the learnable ceiling over traffic-aware."""
+    rows = [
+        [experiment.titles.get(name, name), _format_entry(entry)]
+        for name, entry in gap["closed"].items()
+    ]
+    heading = f"share of the learnable gap closed (ceiling: {gap['ceiling_gain']:+.4f} of reward)"
+    return format_table(["policy", heading], rows)
+
+
 def format_learning_service_table(
     service: Mapping[str, Any], experiment: ExperimentConfig
 ) -> list[str]:

@@ -171,7 +171,8 @@ def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) ->
 def _compute_references(config: RunConfig) -> dict[str, evaluation.CurvePoint]:
     """What known policies get on the traffic of the learning curve."""
     points = {}
-    for name in REFERENCES:
+    has_base = config.learning.base_policy != "none"
+    for name in (*REFERENCES, *(("base_policy",) if has_base else ())):
         policy = evaluation.make_named_policy(name, config, {})
         seeds = config.evaluation.curve_seeds
         points[name] = evaluation.evaluate_curve_point(config, policy, seeds)
