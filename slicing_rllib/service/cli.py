@@ -10,6 +10,7 @@ from slicing_rllib.service.commands import (
     checkpoint,
     cluster,
     config,
+    drill,
     evaluate,
     experiment,
     library,
@@ -46,6 +47,7 @@ app.command()(pretrain.pretrain)
 app.command()(report.report)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
+app.command()(drill.drill)
 app.command()(monitor.monitor)
 app.command()(serve.serve)
 app.add_typer(library.app, name="library")

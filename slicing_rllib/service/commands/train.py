@@ -48,6 +48,7 @@ def train(
     from slicing_rllib.service.config import load_config
     from slicing_rllib.service.console import ProgressBar, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.ray_leftovers import end_leftovers
     from slicing_rllib.service.ray_session import import_in_background, ray_session
     from slicing_rllib.service.runs.run_directory import RunDirectory
     from slicing_rllib.service.runs.trial_step import check_memory
@@ -63,10 +64,13 @@ def train(
         run = RunDirectory.create(path, loaded)
     with ProgressBar() as bar:
         bar.on_message(f"run: {path}")
+        with run.lock("slicing-rllib train"):
+            if left := end_leftovers(path):
+                bar.on_message(f"ended {left} processes of Ray that a killed training has left")
         with (
             run.lock("slicing-rllib train"),
             import_in_background("slicing_rllib.service.runs.training"),
-            ray_session(loaded.cpus),
+            ray_session(loaded.cpus, path),
         ):
             from slicing_rllib.service.runs.training import train as run_training
 

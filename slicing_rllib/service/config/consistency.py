@@ -71,7 +71,7 @@ def _check_source(config: RunConfig) -> Iterator[Problem]:
     has_library = config.transfer.library is not None
     offset = source.removeprefix("next:")
     if source.startswith("next:") and offset.isdecimal():
-        if int(offset) % len(cells) == 0 and not has_library:
+        if int(offset) % len(cells) == 0 and _list_targets(config) and not has_library:
             yield path, f"expected another cell than the target, got {source!r}"
     elif source.startswith(LIBRARY) and not has_library:
         yield path, f"expected transfer.library, in which {source!r} is"
