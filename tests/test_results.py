@@ -11,13 +11,16 @@ from slicing_rllib.service.experiments.report import format_headline
 
 TUNE_CONFIGS = Path(__file__).parents[1] / "tune_configs"
 RESULTS = sorted(path.parent for path in TUNE_CONFIGS.glob("results/*/results.csv"))
-SHOWN_BY_GAINS = [folder for folder in RESULTS if read_saved_experiment(folder).shows == "gains"]
-WITH_PAIRS = [folder for folder in RESULTS if (folder / "pairs.csv").is_file()]
-MAX_TABLE_BYTES = 300_000
 
 
 def read_summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+SHOWN_BY_GAINS = [folder for folder in RESULTS if read_saved_experiment(folder).shows == "gains"]
+WITH_BASELINE = [folder for folder in RESULTS if "baseline_gains" in read_summary(folder)]
+WITH_PAIRS = [folder for folder in RESULTS if (folder / "pairs.csv").is_file()]
+MAX_TABLE_BYTES = 300_000
 
 
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda path: path.name)
@@ -51,6 +54,23 @@ def test_gains_are_those_of_the_curves(folder: Path):
             ours = curves["evaluated"].loc[arm, int(step)]
             difference = ours - reference.loc[int(step) or first]
             assert gain["evaluated"]["mean"] == pytest.approx(difference.mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("folder", WITH_BASELINE, ids=lambda path: path.name)
+def test_gains_over_the_baseline_are_those_of_the_curves(folder: Path):
+    curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "steps"]).sort_index()
+    pairs = {
+        "reward": ("evaluated", "baseline"),
+        "fail_rate_95": ("fail_rate_95", "baseline_fail_rate_95"),
+        "over_base_policy": ("evaluated", "base_policy"),
+    }
+
+    for arm, found in read_summary(folder)["baseline_gains"].items():
+        for step, gains in found.items():
+            rows = curves.loc[(arm, int(step))]
+            for name, (ours, theirs) in pairs.items():
+                expected = (rows[ours] - rows[theirs]).mean()
+                assert gains[name]["mean"] == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
 @pytest.mark.parametrize("folder", WITH_PAIRS, ids=lambda path: path.name)

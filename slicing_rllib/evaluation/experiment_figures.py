@@ -63,7 +63,7 @@ def draw_reward_bands(
         axes.plot(band.steps, band.mean, label=titles[name], **style)
         axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, lw=0)
     for name, level in levels.items():
-        axes.axhline(level, color=COLOURS[name], ls="--", lw=1, label=name)
+        axes.axhline(level, color=COLOURS.get(name, OTHER_COLOUR), ls="--", lw=1, label=name)
     if min(band.steps[0] for band in bands.values()) <= EARLY_STEPS:
         axes.set_xscale("symlog", linthresh=EARLY_STEPS)
     axes.set_xlim(left=0)

@@ -46,13 +46,18 @@ class TrainedPolicy:
     def compute_actions(
         self, obs: Float32[np.ndarray, "cell obs"]
     ) -> Float32[np.ndarray, "cell action"]:
-        """Shares of each cell's carrier, with a sum of 1 per cell."""
-        shares = [
-            softmax(compute_logits(self._form, layers, obs[rows]), axis=1)
+        """Shares of each cell's carrier, with a sum of 1 per cell; -1 to 1 with `tanh`."""
+        actions = [
+            self._squash(compute_logits(self._form, layers, obs[rows]))
             for rows, layers in self._groups
         ]
         order = np.argsort(np.concatenate([rows for rows, _ in self._groups]))
-        return np.concatenate(shares)[order]
+        return np.concatenate(actions)[order]
+
+    def _squash(
+        self, logits: Float32[np.ndarray, "cell action"]
+    ) -> Float32[np.ndarray, "cell action"]:
+        return np.tanh(logits) if self._form.squash == "tanh" else softmax(logits, axis=1)
 
 
 class BasePolicySplit:

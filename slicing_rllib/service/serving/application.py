@@ -37,6 +37,8 @@ class ServiceArguments(BaseModel):
 
     run: str
     """A run directory, or a policy library: a folder or a URI."""
+    version: int | None = Field(default=None, ge=1)
+    """Version of every bundle of the library. None: the newest version of each. A run has none."""
 
 
 class Observations(BaseModel):
@@ -77,23 +79,30 @@ class CellPolicy(NamedTuple):
         return {"slices": self.layout.n_slices, "obs": self.layout.size, **spans}
 
 
-def load_policies(location: str) -> dict[str, CellPolicy]:
-    """The policies of a run by cell, or the newest version of each bundle of a library by name.
+def load_policies(location: str, version: int | None = None) -> dict[str, CellPolicy]:
+    """The policies of a run by cell, or one version of each bundle of a library by name.
 
-    Raises: RunError or LibraryError if there are no policies at the location.
+    Args:
+        location: a run directory or a policy library.
+        version: version of every bundle of the library; None means the newest of each.
+
+    Raises: RunError or LibraryError if there are no policies at the location, or if a bundle does
+    not have the version.
     """
-    weights = _load_weights(location)
+    weights = _load_weights(location, version)
     return {name: _make_cell_policy(name, weights[name]) for name in weights}
 
 
-def _load_weights(location: str) -> Mapping[str, Mapping[str, np.ndarray]]:
+def _load_weights(location: str, version: int | None) -> Mapping[str, Mapping[str, np.ndarray]]:
     if (Path(location) / "config.yaml").is_file():
+        if version is not None:
+            raise RunError(f"{location}: a run has no version {version}, expected a policy library")
         return RunDirectory.open(Path(location)).policies()
     library = PolicyLibrary(location)
     names = library.list_versions()
     if not names:
         raise RunError(f"{location}: expected a run directory or a policy library")
-    return {name: library.load(name).weights for name in names}
+    return {name: library.load(name, version).weights for name in names}
 
 
 def _make_cell_policy(name: str, weights: Mapping[str, np.ndarray]) -> CellPolicy:
@@ -124,16 +133,22 @@ class PolicyService:
 
     Args:
         location: a run directory or a policy library.
+        version: version of the library's bundles; None means the newest of each.
     """
 
-    def __init__(self, location: str) -> None:
-        self._location = location
-        self._policies = load_policies(location)
+    def __init__(self, location: str, version: int | None = None) -> None:
+        self._location, self._version = location, version
+        self._policies = load_policies(location, version)
 
     @api.get("/v1/health")
-    def health(self) -> dict[str, str | int]:
-        """The source of the policies and their number."""
-        return {"status": "ok", "source": self._location, "cells": len(self._policies)}
+    def health(self) -> dict[str, str | int | None]:
+        """The source of the policies, the version that was asked for, and their number."""
+        return {
+            "status": "ok",
+            "source": self._location,
+            "version": self._version,
+            "cells": len(self._policies),
+        }
 
     @api.get("/v1/cells")
     def cells(self) -> dict[str, dict[str, int | tuple[int, int]]]:
@@ -167,9 +182,11 @@ class PolicyService:
 def application(args: ServiceArguments) -> serve.Application:
     """The application of `import_path: slicing_rllib.service.serving.application:application`.
 
-    Its name is a noun because manifests of clusters refer to it.
+    Its name is a noun because manifests of clusters refer to it. A version that cannot be loaded
+    fails here, before Ray Serve stops a replica, so that the previous version goes on.
     """
-    return PolicyService.bind(args.run)
+    load_policies(args.run, args.version)
+    return PolicyService.bind(args.run, args.version)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def test_every_cell_gets_the_action_of_its_actor(send_request, trained: RunDirec
 def test_health_names_the_source_and_counts_the_cells(send_request, trained: RunDirectory):
     assert send_request("health") == (
         200,
-        {"status": "ok", "source": str(trained.path), "cells": 12},
+        {"status": "ok", "source": str(trained.path), "version": None, "cells": 12},
     )
 
 
