@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slicing_rllib.learning.defaults import TD3_DEFAULTS
@@ -227,6 +227,7 @@ def test_a_wrong_setting_is_named_in_the_message(setting: str, message: str):
     assert message in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_config_or_a_config_error(text: str):
     with TemporaryDirectory() as folder:

@@ -13,6 +13,15 @@ def drill(
         float, typer.Option(min=0.1, help="After this time no further fault is injected.")
     ] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the order and times of the faults.")] = 0,
+    kills: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=10_000,
+            help="Before the rest, kill so many processes while they write a checkpoint, and lose "
+            "the power at each of its file operations in a model of a disk.",
+        ),
+    ] = 0,
     page: Annotated[
         Path | None,
         typer.Option(
@@ -34,13 +43,19 @@ def drill(
 
       slicing-rllib drill --minutes 2
 
-      slicing-rllib drill --minutes 20 --seed 1 --json
+      slicing-rllib drill --minutes 20 --kills 200 --seed 1 --json
     """
     from tempfile import TemporaryDirectory
 
     from slicing_rllib.service.console import err, make_drill_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.drill.report import HEADINGS, format_rows, make_summary, write_table
+    from slicing_rllib.service.drill.report import (
+        HEADINGS,
+        describe_checkpoints,
+        format_rows,
+        make_summary,
+        write_table,
+    )
     from slicing_rllib.service.drill.rounds import run_drill
     from slicing_rllib.service.errors import RunError
 
@@ -51,12 +66,20 @@ def drill(
         TemporaryDirectory(prefix="drill-") as folder,
         TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as ray_folder,
     ):
-        result = run_drill(Path(folder), Path(ray_folder), minutes, seed, on_message)
+        result = run_drill(
+            Path(folder),
+            Path(ray_folder),
+            minutes=minutes,
+            seed=seed,
+            kills=kills,
+            on_message=on_message,
+        )
     summary = make_summary(result, seed)
     if json:
         print_json(summary)
     else:
         stdout.print(make_drill_table(HEADINGS, format_rows(result)))
+        stdout.print(describe_checkpoints(result))
     if page is not None:
         write_table(page, result, seed)
     if summary["problems"]:

@@ -52,7 +52,8 @@ def list_problems(result: DrillResult) -> list[str]:
     """Everything that did not go as promised."""
     problems = [f"{i.fault}: {i.problem}" for i in result.injections if i.problem]
     differing = result.comparisons.count(False)
-    return problems + (["final weights differ from the undisturbed ones"] if differing else [])
+    problems += ["final weights differ from the undisturbed ones"] * differing
+    return problems + (result.checkpoints.problems if result.checkpoints else [])
 
 
 def make_summary(result: DrillResult, seed: int) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def make_summary(result: DrillResult, seed: int) -> dict[str, Any]:
         "finished": len(result.comparisons),
         "bit_identical": sum(result.comparisons),
         "problems": list_problems(result),
+        "checkpoints": result.checkpoints._asdict() if result.checkpoints else None,
         "injections": [injection._asdict() for injection in result.injections],
     }
 
@@ -80,6 +82,21 @@ def format_rows(result: DrillResult) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+def describe_checkpoints(result: DrillResult) -> str:
+    """A sentence about kills and power failures while a checkpoint was written; empty without."""
+    drill = result.checkpoints
+    if drill is None:
+        return ""
+    return (
+        f"While a checkpoint was written over an older one, {drill.kills} processes were killed "
+        f"with SIGKILL at points spread over {drill.points} before and after its file operations, "
+        f"and power failed at {drill.power_moments} moments, which left {drill.power_states} "
+        f"different states of the disk: {drill.found_older} times the older and "
+        f"{drill.found_newer} times the newer checkpoint was found, verified and had the bytes "
+        f"that were written; {len(drill.problems)} times not."
+    )
+
+
 def write_table(page: Path, result: DrillResult, seed: int) -> None:
     """Replaces the table in a Markdown page. Raises: RunError for a page without the marks."""
     summary = make_summary(result, seed)
@@ -93,5 +110,7 @@ def write_table(page: Path, result: DrillResult, seed: int) -> None:
         "process where the training had ended.",
         "",
         *format_table(HEADINGS, format_rows(result)),
+        "",
+        describe_checkpoints(result),
     ]
     write_between_marks(page, MARK, "\n".join(lines))

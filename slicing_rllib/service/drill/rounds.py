@@ -12,11 +12,12 @@ import numpy as np
 import yaml
 
 from slicing_rllib.service.drill import cluster_faults, driver_faults
+from slicing_rllib.service.drill.checkpoint_drill import CheckpointDrill, drill_checkpoints
 from slicing_rllib.service.drill.cluster import DrillCluster
 from slicing_rllib.service.drill.driver import Driver
 from slicing_rllib.service.drill.errors import DrillError
 from slicing_rllib.service.drill.trial import Injection, Trial
-from slicing_rllib.service.runs.checkpoints import find_newest_valid
+from slicing_rllib.service.runs.checkpoints import find_newest_valid, list_checkpoints
 from slicing_rllib.service.runs.run_directory import RunDirectory
 
 Fault = Callable[[Trial], Injection]
@@ -63,10 +64,18 @@ class DrillResult(NamedTuple):
     """Per finished training on the driver alone: whether its weights are bit for bit those of an
     undisturbed training."""
     minutes: float
+    checkpoints: CheckpointDrill | None
+    """Kills and power failures while a checkpoint is written, where asked for."""
 
 
 def run_drill(
-    folder: Path, ray_folder: Path, minutes: float, seed: int, on_message: Callable[[str], None]
+    folder: Path,
+    ray_folder: Path,
+    *,
+    minutes: float,
+    seed: int,
+    kills: int,
+    on_message: Callable[[str], None],
 ) -> DrillResult:
     """Injects faults for some minutes.
 
@@ -75,6 +84,8 @@ def run_drill(
         ray_folder: empty folder with a short path, for Ray's sockets.
         minutes: after this time no further fault is injected.
         seed: of the order and times of the faults.
+        kills: number of processes to kill while they write a checkpoint, before the rest. 0: none,
+            and no power failures.
         on_message: receives a line per fault.
 
     Raises: DrillError where a training does not recover.
@@ -91,6 +102,7 @@ def run_drill(
 
     with DrillCluster(ray_folder) as cluster, _mount_disk(folder / "disk") as disk:
         reference = _train_undisturbed(folder, cluster, on_message)
+        checkpoints = _drill_checkpoints(reference, folder, kills, rng, on_message)
         faults = DRIVER_FAULTS + (DISK_FAULTS if disk else ())
         if disk is None:
             on_message("mounting is not permitted here: no full disks")
@@ -108,7 +120,7 @@ def run_drill(
             config = _make_config(num_env_runners=2, num_learners=1)
             trial = _make_trial(folder, folder / f"cluster-{number}", cluster, rng, None, config)
             _inject_each_once(trial, deadline, record)
-    return DrillResult(injections, comparisons, (time.monotonic() - started) / 60)
+    return DrillResult(injections, comparisons, (time.monotonic() - started) / 60, checkpoints)
 
 
 def describe(injection: Injection) -> str:
@@ -174,6 +186,21 @@ def _train_undisturbed(
     if driver.wait_for_exit(timeout_s=1800):
         raise DrillError(f"the undisturbed training failed: {driver.read_last_line()}")
     return driver.run
+
+
+def _drill_checkpoints(
+    run: RunDirectory,
+    folder: Path,
+    kills: int,
+    rng: np.random.Generator,
+    on_message: Callable[[str], None],
+) -> CheckpointDrill | None:
+    if not kills:
+        return None
+    older, newer = list_checkpoints(run.checkpoints)[-2:]
+    where = folder / "checkpoints"
+    where.mkdir()
+    return drill_checkpoints((older, newer), where, kills, rng, on_message)
 
 
 def _inject_until_last_step(

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from slicing_rllib.service.runs.no_transfer_branch import (
 )
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.runs.silence_watch import report_silence
 from slicing_rllib.service.runs.stall_watch import StallWatch
 from slicing_rllib.service.telemetry.event_kinds import RunEventKind
 from slicing_rllib.service.telemetry.metrics import Telemetry
@@ -131,7 +132,8 @@ class TrainingLoop:
 
     def _train(self) -> None:
         try:
-            self.algorithm.train()
+            with report_silence(self._report_silence):
+                self.algorithm.train()
         except NonFiniteUpdate as error:
             self.write_event(RunEventKind.NOT_FINITE, str(error))
             raise RunError(
@@ -139,6 +141,15 @@ class TrainingLoop:
             ) from error
         except EnvironmentFailed as error:
             raise RunError(f"{self.run.path}: {error}") from error
+
+    def _report_silence(self, seconds: float) -> None:
+        """Called from another thread, while the algorithm trains."""
+        message = f"an iteration has taken {seconds:.0f} s so far"
+        self.listener.on_message(message)
+        # Where the event cannot be written, the next write of the iteration says so.
+        with suppress(OSError):
+            step = self.algorithm.env_steps
+            self.run.append_event(RunEventKind.STALLED, message, env_step=step)
 
     def _check_progress(self, before: int) -> None:
         if self._stalls.check(before):
