@@ -7,6 +7,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation.figure_style import COLOURS, OTHER_COLOUR, STYLE, make_axes
@@ -18,6 +19,8 @@ LINE_STYLES = (("o", "-"), ("s", ":"), ("^", "-."))
 """Marker and line style of the first, second and third arm of one colour."""
 QUANTILES = np.linspace(0.0, 1.0, 1001)
 """Quantiles at which a distribution's curve is drawn."""
+LOWEST_GAIN = -0.06
+"""Smallest gain over the baseline that a figure of gains shows."""
 EARLY_STEPS = 50
 """Curves that begin later get a linear axis: a logarithmic one would squeeze them."""
 
@@ -51,8 +54,38 @@ def draw_reward_bands(
         8.2,
         4.0,
         x_label="steps under its own policy",
-        y_label="mean reward, evaluated without noise",
+        y_label="reward evaluated without noise\n(mean over seeds, 95 % interval)",
     )
+    _draw_bands(axes, bands, titles)
+    for name, level in levels.items():
+        axes.axhline(level, color=COLOURS.get(name, OTHER_COLOUR), ls="--", lw=1, label=name)
+    figure.legend(fontsize=7, loc="outside right upper")
+    return figure
+
+
+def draw_gain_bands(bands: Mapping[str, Band], titles: Mapping[str, str]) -> Figure:
+    """Reward without exploration noise − that of the traffic-aware baseline, by arm.
+
+    Differences are paired by seed, so the bands show what is certain about an arm although networks
+    differ. Values below `LOWEST_GAIN` are not shown: an untrained network lies far below.
+    """
+    figure, axes = make_axes(
+        8.2,
+        4.0,
+        x_label="steps under its own policy",
+        y_label="reward − that of traffic_aware\n(same traffic, 95 % interval over seeds)",
+    )
+    _draw_bands(axes, bands, titles)
+    axes.axhline(0.0, color=COLOURS["traffic_aware"], ls="--", lw=1, label="traffic_aware")
+    highest = max(max(band.high) for band in bands.values())
+    if min(min(band.low) for band in bands.values()) < LOWEST_GAIN:
+        axes.set_ylim(LOWEST_GAIN, highest - 0.1 * LOWEST_GAIN)
+        axes.set_title(f"values below {LOWEST_GAIN:g} are not shown", fontsize=8, loc="left")
+    figure.legend(fontsize=7, loc="outside right upper")
+    return figure
+
+
+def _draw_bands(axes: Axes, bands: Mapping[str, Band], titles: Mapping[str, str]) -> None:
     colours = assign_colours(bands)
     drawn: Counter[str] = Counter()
     for name, band in bands.items():
@@ -62,13 +95,9 @@ def draw_reward_bands(
         style = {"color": colour, "marker": marker, "ls": line, "ms": 3, "lw": 1.4}
         axes.plot(band.steps, band.mean, label=titles[name], **style)
         axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, lw=0)
-    for name, level in levels.items():
-        axes.axhline(level, color=COLOURS.get(name, OTHER_COLOUR), ls="--", lw=1, label=name)
     if min(band.steps[0] for band in bands.values()) <= EARLY_STEPS:
         axes.set_xscale("symlog", linthresh=EARLY_STEPS)
     axes.set_xlim(left=0)
-    figure.legend(fontsize=7, loc="outside right upper")
-    return figure
 
 
 def draw_satisfaction_ccdfs(
@@ -96,7 +125,7 @@ def draw_satisfaction_ccdfs(
         share, text = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
         axes.plot(0.95, share, "x", color=OTHER_COLOUR, ms=6)
         axes.annotate(text, (0.945, share), fontsize=6, ha="right", va="center")
-    axes.axvline(0.95, color=OTHER_COLOUR, lw=0.8, ls=":")
+    axes.axvline(0.95, color=OTHER_COLOUR, lw=0.8, ls=":", label="SLA, 0.95")
     axes.set_xlim(0.3, 1.005)
     axes.set_ylim(0.3, 1.01)
     axes.legend(fontsize=7, loc="lower left")
@@ -151,13 +180,15 @@ def draw_gain_over_distance(
         panels = figure.subplots(1, len(gain_by_step), squeeze=False)[0]
     rank = np.argsort(np.argsort(distance)) / max(len(distance) - 1, 1)
     for axes, (step, gain) in zip(panels, gain_by_step.items(), strict=True):
-        axes.plot(rank, gain, ".", ms=3, color="#0072B2", alpha=0.4)
+        axes.plot(rank, gain, ".", ms=3, color="#0072B2", alpha=0.4, label="pair of cells")
         edges = np.linspace(0, 1, 6)
         fifth = np.clip(np.digitize(rank, edges) - 1, 0, 4)
         means = [gain[fifth == i].mean() for i in range(5) if (fifth == i).any()]
-        axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", ms=4, color="#D55E00")
+        axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", ms=4, color="#D55E00",
+                  label="mean of a fifth")  # fmt: skip
         axes.axhline(0, color=OTHER_COLOUR, lw=0.8)
         axes.set_title(f"{step} steps, Spearman {correlation[step]:+.2f}", fontsize=8)
         axes.set_xlabel(f"rank of {measure} distance", fontsize=8)
     panels[0].set_ylabel("gain − target's mean gain")
+    panels[0].legend(fontsize=7)
     return figure

@@ -13,14 +13,17 @@ from slicing_rllib.service.commands import (
     drill,
     evaluate,
     experiment,
+    export_kpis,
     library,
     monitor,
     pretrain,
     report,
+    scenario,
     serve,
     similarity,
     submit,
     sweep,
+    traffic,
     train,
     transfer,
 )
@@ -45,6 +48,7 @@ app.command()(transfer.transfer)
 app.command()(experiment.experiment)
 app.command()(pretrain.pretrain)
 app.command()(report.report)
+app.command()(export_kpis.export_kpis)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
 app.command()(drill.drill)
@@ -53,6 +57,8 @@ app.command()(serve.serve)
 app.add_typer(library.app, name="library")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(config.app, name="config")
+app.add_typer(traffic.app, name="traffic")
+app.add_typer(scenario.app, name="scenario")
 app.add_typer(cluster.app, name="cluster")
 
 

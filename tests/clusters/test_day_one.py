@@ -169,7 +169,7 @@ def test_the_result_of_a_night_is_what_the_service_serves_and_the_roll_out_chang
 
 
 def test_the_service_has_a_version_several_replicas_and_health_checks():
-    """`tests/service/cluster/test_cluster_life.py` deploys this configuration."""
+    """`tests/service/cluster/cluster_life.py` deploys this configuration."""
     (served,) = load_serve_config()["applications"]
     (deployment,) = served["deployments"]
     (group,) = kuberay.find_cluster_spec(load("rayservice")[0])["workerGroupSpecs"]

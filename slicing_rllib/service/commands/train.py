@@ -46,8 +46,9 @@ def train(
       slicing-rllib train --resume --out runs/seed7
     """
     from slicing_rllib.service.config import load_config
-    from slicing_rllib.service.console import ProgressBar, make_policies_table, print_json
+    from slicing_rllib.service.console import make_hours_table, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.progress_bar import ProgressBar
     from slicing_rllib.service.ray_leftovers import end_leftovers
     from slicing_rllib.service.ray_session import import_in_background, ray_session
     from slicing_rllib.service.runs.run_directory import RunDirectory
@@ -79,6 +80,8 @@ def train(
         print_json(summary)
     else:
         stdout.print(make_policies_table(summary["policies"]))
+    if "hours" in summary:
+        stdout.print(make_hours_table(summary["hours"]))
         stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)
 
 

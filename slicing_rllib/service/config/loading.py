@@ -24,6 +24,7 @@ from slicing_rllib.service.config.run_size import find_huge_parts
 from slicing_rllib.service.config_errors import shorten
 from slicing_rllib.service.errors import ConfigError
 from slicing_rllib.service.strict_yaml import parse_yaml
+from slicing_rllib.service.traffic_files.parquet import convert_parquet
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "paper": {"name": "paper", "scenario": "paper"},
@@ -65,6 +66,7 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     _resolve_trace_path(document.content, Path(document.where).parent)
     for setting in settings:
         _apply_setting(document.content, setting)
+    _convert_parquet_trace(document.content)
     rename_keys(document.content, RUN_KEYS, document.where)
     config = validate_document(RunConfig, document, settings)
     check_config(config, document, settings)
@@ -112,6 +114,14 @@ def _resolve_trace_path(content: dict[str, Any], folder: Path) -> None:
         mask["path"] = str((folder / mask["path"]).resolve())
 
 
+def _convert_parquet_trace(content: dict[str, Any]) -> None:
+    """Replaces the path of a Parquet file by that of its CSV copy; changes `content`."""
+    scenario = content.get("scenario")
+    mask = scenario.get("mask") if isinstance(scenario, dict) else None
+    if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
+        mask["path"] = str(convert_parquet(Path(mask["path"])))
+
+
 def _apply_setting(content: dict[str, Any], setting: str) -> None:
     """Puts the value of a `key.path=value` setting into `content`, which it changes."""
     key, equals, value = setting.partition("=")
@@ -138,9 +148,8 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
 
 def _check_traffic_mask(config: RunConfig, where: str) -> None:
     """A trace must be readable and fit the scenario's cells and slices."""
-    names = [spec.name for spec in config.scenario.slices]
     try:
-        config.scenario.mask.bind(config.scenario.cells, names, 0)
+        config.scenario.bind_mask(0)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
 

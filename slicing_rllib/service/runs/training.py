@@ -120,7 +120,7 @@ def _evaluate(
         if event["kind"] == TransferEventKind.WARM_STARTED
     }
     return {
-        "policies": evaluation.summarise_rollouts(rollouts),
+        **evaluation.summarise_rollouts(rollouts),
         "while_learning": _summarise_learning(config, run),
         "transfers": transfers,
     }

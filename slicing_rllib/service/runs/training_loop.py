@@ -28,7 +28,7 @@ from slicing_rllib.service.runs.no_transfer_branch import (
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.runs.silence_watch import report_silence
-from slicing_rllib.service.runs.stall_watch import StallWatch
+from slicing_rllib.service.runs.stall_watch import WORKER_RESTART_TIMEOUT_S, StallWatch
 from slicing_rllib.service.telemetry.event_kinds import RunEventKind
 from slicing_rllib.service.telemetry.metrics import Telemetry
 
@@ -112,6 +112,7 @@ class TrainingLoop:
         step = self.algorithm.env_steps
         self.run.append_event(kind, message, env_step=step, cell=cell, evidence=evidence)
         self.telemetry.count_event(str(kind), cell, evidence)
+        self.listener.on_event(str(kind), cell, message, step)
 
     def stop(self) -> None:
         """Ends the algorithm's processes and the metrics."""
@@ -158,6 +159,8 @@ class TrainingLoop:
                 f"{self.run.path}: {self._stalls.stalled_iterations} iterations without a step, "
                 "expected env runners to answer; checkpoint written"
             )
+        if self._stalls.waited_s:
+            self.listener.on_wait(self._stalls.waited_s, WORKER_RESTART_TIMEOUT_S)
 
     def _evaluate_if_due(self, before: int) -> CurvePoint | None:
         """A point of the learning curve, without exploration noise."""

@@ -202,7 +202,10 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
     files = [table]
     if chosen:
         figure = draw_parallel_coordinates(
-            [row["settings"] for row in chosen], [row["value"] for row in chosen], sweep.metric
+            [row["settings"] for row in chosen],
+            [row["value"] for row in chosen],
+            sweep.metric,
+            [f"trial {row['trial']}" for row in chosen],
         )
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
     return SweepResult(rows, files)

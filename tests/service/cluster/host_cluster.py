@@ -55,6 +55,8 @@ def make_hosts(number: int) -> Iterator[list[Host]]:
             _run_ip(f"-n {name} addr add {address}/{SUBNET_LENGTH} dev eth0")
             _run_ip(f"-n {name} link set eth0 up")
             _run_ip(f"-n {name} link set lo up")
+            # Ray finds a node's own address by the route to an outside address. Nothing is sent.
+            _run_ip(f"-n {name} route add default via {bridge_address}")
         yield hosts
 
 

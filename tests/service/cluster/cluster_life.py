@@ -1,6 +1,7 @@
 """A head and two workers, each with its own address, run what the manifests for KubeRay say.
 
-`tests/clusters/kuberay.py` builds the commands that KubeRay runs in its pods.
+`tests/clusters/kuberay.py` builds the commands that KubeRay runs in its pods. It takes minutes, so
+that the suite does not collect it: `pytest -n0 tests/service/cluster/cluster_life.py`, as root.
 """
 
 import json
