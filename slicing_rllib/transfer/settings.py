@@ -47,6 +47,8 @@ class VaeSettings:
     """Adam's initial learning rate, more than 0. It decays to 0 along a cosine."""
 
     def __post_init__(self) -> None:
+        if min(self.hiddens, default=1) < 1:
+            raise ValueError(f"vae.hiddens: expected widths of at least 1, got {self.hiddens}")
         for name in ("latent", "members", "updates", "batch", "lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"vae.{name}: expected more than 0, got {getattr(self, name)}")
