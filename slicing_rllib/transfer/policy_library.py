@@ -52,6 +52,9 @@ class Bundle:
     """Results of the policy in the run that it was trained in, by name."""
     provenance: Mapping[str, Any]
     """Run, cell, network, seed, digest of the config, package version."""
+    policy: Mapping[str, Any] | None = None
+    """What `policies.describe_policy` tells of the policy; None in bundles of version 0.1.0, which
+    can be transferred but not served."""
 
 
 def identify_cell(scenario: str, map_seed: int, cell: str) -> str:
@@ -127,7 +130,8 @@ class PolicyLibrary:
     def load(self, name: str, version: int | None = None) -> Bundle:
         """Read a bundle; `version` None: the newest version.
 
-        Raises: LibraryError where a file has changed since it was written.
+        Raises: LibraryError where a file has changed since it was written, or weights are not
+        finite.
         """
         version = self._find_version(name, version)
         manifest, folder = self.read_manifest(name, version), self._folder(name, version)
@@ -137,6 +141,7 @@ class PolicyLibrary:
             if hashlib.sha256(data).hexdigest() != digest:
                 raise LibraryError(f"{folder}/{file}: has changed since it was written")
             files[file] = _parse_tensors(f"{folder}/{file}", data)
+        _require_finite(f"{folder}/{WEIGHTS}", files[WEIGHTS])
         return Bundle(
             weights=files[WEIGHTS],
             experience=_unpack_transitions(files[EXPERIENCE], OWN),
@@ -147,6 +152,7 @@ class PolicyLibrary:
             message=manifest["message"],
             returns=manifest["returns"],
             provenance=manifest["provenance"],
+            policy=manifest.get("policy"),
         )
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
@@ -240,7 +246,7 @@ def _make_manifest(name: str, version: int, bundle: Bundle) -> dict[str, Any]:
         "default_transitions": len(bundle.default_action_experience.reward),
         "returns": dict(bundle.returns),
         "provenance": dict(bundle.provenance),
-    }
+    } | ({"policy": dict(bundle.policy)} if bundle.policy else {})
 
 
 def _pack_experience(bundle: Bundle) -> dict[str, np.ndarray]:
@@ -254,6 +260,12 @@ def _pack_experience(bundle: Bundle) -> dict[str, np.ndarray]:
 
 def _unpack_transitions(tensors: Mapping[str, np.ndarray], prefix: str) -> Transitions:
     return Transitions(*(tensors[f"{prefix}/{field}"] for field in Transitions._fields))
+
+
+def _require_finite(path: str, weights: Mapping[str, np.ndarray]) -> None:
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise LibraryError(f"{path}: {name} has values that are not finite")
 
 
 def _parse_tensors(path: str, data: bytes) -> dict[str, np.ndarray]:

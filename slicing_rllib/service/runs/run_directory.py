@@ -100,7 +100,10 @@ class RunDirectory:
         os.replace(partial, self.path / "policies.safetensors")
 
     def policies(self) -> dict[str, dict[str, np.ndarray]]:
-        """Weights by cell and parameter name. Raises: RunError where there are none."""
+        """Weights by cell and parameter name.
+
+        Raises: RunError where there are none, or where a weight is not finite.
+        """
         path = self.path / "policies.safetensors"
         try:
             flat = load_file(path)
@@ -108,6 +111,8 @@ class RunDirectory:
             raise RunError(f"{path}: expected trained policies ({error})") from error
         weights: dict[str, dict[str, np.ndarray]] = {}
         for name, array in flat.items():
+            if not np.isfinite(array).all():
+                raise RunError(f"{path}: {name} has values that are not finite")
             cell, _, parameter = name.partition("/")
             weights.setdefault(cell, {})[parameter] = array
         return weights
