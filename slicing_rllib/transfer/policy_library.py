@@ -155,6 +155,38 @@ class PolicyLibrary:
             policy=manifest.get("policy"),
         )
 
+    def read_file(self, name: str) -> bytes | None:
+        """A file at the top of the library, beside the bundles; None if there is none."""
+        path = f"{self._root}/{name}"
+        try:
+            if self._fs.get_file_info(path).type == filesystems.FileType.NotFound:
+                return None
+        except (ArrowException, OSError) as error:
+            raise LibraryError(f"{path}: cannot be read ({error})") from error
+        return self._read(path)
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write a file at the top of the library; readers see the old or the new content."""
+        path = f"{self._root}/{name}"
+        try:
+            self._write(f"{path}.partial", data)
+            self._fs.move(f"{path}.partial", path)
+        except (ArrowException, OSError) as error:
+            raise LibraryError(f"{path}: cannot be written ({error})") from error
+
+    def read_states(self, versions: Mapping[str, int]) -> list[tuple[str, int, int]]:
+        """Path, size and time of change (ns) of the files of some bundles, by name and version."""
+        paths = [
+            f"{self._folder(name, version)}/{file}"
+            for name, version in versions.items()
+            for file in (MANIFEST, WEIGHTS)
+        ]
+        try:
+            found = self._fs.get_file_info(paths)
+        except (ArrowException, OSError) as error:
+            raise LibraryError(f"{self.where}: cannot be read ({error})") from error
+        return [(info.path, info.size or 0, info.mtime_ns or 0) for info in found if info.is_file]
+
     def remove(self, name: str, version: int | None = None) -> list[int]:
         """Delete a version, or with `version` None all of that name; the deleted versions."""
         found = self._find_version(name, version)

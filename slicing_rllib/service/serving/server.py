@@ -1,0 +1,75 @@
+"""Serves policies on this machine until the caller ends the block."""
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray import serve
+from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
+
+from slicing_rllib.service.errors import ConfigError, RunError
+from slicing_rllib.service.serving.application import make_application
+from slicing_rllib.service.serving.settings import ServiceArguments, read_token
+
+NAME = "slicing"
+
+
+def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
+    """The arguments, with leave to run without a token where only this machine can ask.
+
+    Raises: ConfigError for an address beyond loopback without a token.
+    """
+    if read_token(arguments) is None and not is_loopback(host):
+        raise ConfigError(
+            f"serve: {host} can be reached from other machines; expected --token-file or "
+            "the environment variable SLICING_RLLIB_SERVE_TOKEN"
+        )
+    return arguments.model_copy(update={"without_token": is_loopback(host)})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def serve_policies(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
+    """Serves policies for the block, on the Ray that this process is connected to.
+
+    Args:
+        arguments: settings of the service.
+        host: address to listen on.
+        port: port to listen on.
+
+    Raises: RunError if the port is taken.
+    """
+    _check_port_is_free(host, port)
+    # Ray Serve would otherwise log each of its steps to the terminal.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(http_options=HTTPOptions(host=host, port=port))
+    try:
+        serve.run(
+            make_application(arguments, shares_reports=arguments.max_replicas > 1),
+            name=NAME,
+            logging_config=LoggingConfig(log_level="WARNING"),
+        )
+        yield
+    finally:
+        serve.shutdown()
+
+
+def _check_port_is_free(host: str, port: int) -> None:
+    """Raises: RunError if the port is taken: Ray Serve itself would retry without a message."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
