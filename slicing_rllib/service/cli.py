@@ -7,14 +7,17 @@ from typing import Annotated
 import typer
 
 from slicing_rllib.service.commands import (
+    closed_loop,
     cluster,
     config,
     evaluate,
     experiment,
+    export,
     library,
     monitor,
     pretrain,
     report,
+    rollout,
     serve,
     similarity,
     submit,
@@ -46,7 +49,10 @@ app.command()(report.report)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
 app.command()(monitor.monitor)
+app.command()(export.export)
 app.command()(serve.serve)
+app.command()(rollout.rollout)
+app.command("closed-loop")(closed_loop.closed_loop)
 app.add_typer(library.app, name="library")
 app.add_typer(config.app, name="config")
 app.add_typer(cluster.app, name="cluster")
@@ -113,12 +119,13 @@ def _report_usage_error(error: typer.TyperException) -> int:
 
 def _describe_error(error: Exception) -> tuple[str, int]:
     """The line for the user and the exit code. Raises: the error itself when debugging."""
+    from slicing_rllib.policies import PolicyError
     from slicing_rllib.service.errors import ConfigError, Interrupted, RunError
     from slicing_rllib.transfer import LibraryError
 
     if isinstance(error, ConfigError):
         return str(error), USAGE
-    if isinstance(error, LibraryError):
+    if isinstance(error, LibraryError | PolicyError):
         return str(error), FAILED
     if isinstance(error, RunError):
         return str(error), INTERRUPTED if isinstance(error, Interrupted) else FAILED

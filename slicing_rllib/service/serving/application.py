@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import Request, Security
 from fastapi.security import HTTPBearer
-from pydantic import ValidationError
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.background import BackgroundTask
@@ -32,6 +31,7 @@ from slicing_rllib.service.serving.decision import (
     list_missing_neighbours,
     list_new_reports,
 )
+from slicing_rllib.service.serving.example import make_example
 from slicing_rllib.service.serving.interface import (
     DECISION_BODY,
     DescribedApi,
@@ -41,16 +41,20 @@ from slicing_rllib.service.serving.problems import Problem, make_problem
 from slicing_rllib.service.serving.reports import LoadReport, LocalReports, Reports, SharedReports
 from slicing_rllib.service.serving.request import DecisionRequest
 from slicing_rllib.service.serving.request_metrics import RequestMetrics
+from slicing_rllib.service.serving.request_parsing import parse_request
 from slicing_rllib.service.serving.served_policies import (
     PolicyHolder,
     ServedPolicies,
     load_first,
 )
-from slicing_rllib.service.serving.settings import ServiceArguments, read_token
+from slicing_rllib.service.serving.settings import (
+    RELEASE_FIELDS,
+    ServiceArguments,
+    parse_release,
+    read_token,
+)
 
 FORMATS = ("shares", "o1")
-RELEASE_FIELDS = {"version", "pins", "canary", "shadow"}
-"""Arguments that a running replica can change."""
 
 # FastAPI's documentation pages would load scripts from other hosts; /openapi.json has the same.
 api = DescribedApi(
@@ -117,7 +121,7 @@ class PolicyService:
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serves another release without a new process; Ray Serve also calls it at the start."""
         is_first = self._holder.served is None
-        changed = self._arguments.model_copy(update=_parse_release(user_config))
+        changed = self._arguments.model_copy(update=parse_release(user_config))
         await asyncio.to_thread(self._holder.load, changed)
         if is_first:
             self._holder.watch()
@@ -193,7 +197,7 @@ class PolicyService:
         form = request.query_params.get("format", FORMATS[0])
         if form not in FORMATS:
             raise Problem(422, f"format: expected one of {', '.join(FORMATS)}")
-        asked = _parse(await self._admission.read_body(request))
+        asked = parse_request(await self._admission.read_body(request))
         served, now = self._require_served(), datetime.now(UTC)
         reports = await self._exchange_reports(asked, served, now)
         max_age_s = self._arguments.max_age_s
@@ -248,21 +252,6 @@ class PolicyService:
         return self._holder.served
 
 
-def make_example(served: ServedPolicies) -> dict[str, Any]:
-    """A request with every served cell, whose KPIs are the means of its training."""
-    cells: dict[str, Any] = {}
-    for cell, policy in served.live.policies.items():
-        names = tuple(dict.fromkeys((*policy.encoder.required_kpis, "load")))
-        recorded = {name: policy.recorded[name] for name in names if name in policy.recorded}
-        cells[cell] = {
-            "slices": {
-                slice_name: {kpi: ranges[row].mean for kpi, ranges in recorded.items()}
-                for row, slice_name in enumerate(policy.encoder.slices)
-            }
-        }
-    return {"cells": cells}
-
-
 def make_application(arguments: ServiceArguments, *, shares_reports: bool) -> serve.Application:
     """The application with these arguments.
 
@@ -271,8 +260,9 @@ def make_application(arguments: ServiceArguments, *, shares_reports: bool) -> se
         shares_reports: whether there may be several replicas.
     """
     plain = arguments.model_dump(mode="json")
-    release = {name: plain[name] for name in sorted(RELEASE_FIELDS)}
-    fixed = plain | ServiceArguments(run="").model_dump(mode="json", include=RELEASE_FIELDS)
+    release = {name: plain[name] for name in RELEASE_FIELDS}
+    # Not in the arguments of the class, whose change would replace the processes.
+    fixed = plain | ServiceArguments(run="").model_dump(mode="json", include={*RELEASE_FIELDS})
     scale: dict[str, Any] = {"num_replicas": arguments.min_replicas}
     if arguments.max_replicas > arguments.min_replicas:
         limits = {name: plain[name] for name in ("min_replicas", "max_replicas")}
@@ -289,19 +279,3 @@ def application(args: ServiceArguments) -> serve.Application:
     """
     load_first(args)
     return make_application(args, shares_reports=True)
-
-
-def _parse(body: bytes) -> DecisionRequest:
-    """Raises: Problem with one line about the first mistake."""
-    try:
-        return DecisionRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        status = 400 if first["type"] == "json_invalid" else 422
-        raise Problem(status, f"{where}: {first['msg']}") from error
-
-
-def _parse_release(user_config: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = ServiceArguments(run="", **{k: user_config[k] for k in RELEASE_FIELDS})
-    return {name: getattr(chosen, name) for name in RELEASE_FIELDS}

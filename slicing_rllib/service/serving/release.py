@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,7 +32,9 @@ class Release(ReleaseModel):
     """Which version of each policy answers."""
 
     version: int | None = Field(default=None, ge=1)
-    """Version of every policy; None: the newest of each."""
+    """Version of every policy; None: those of `versions`, or else the newest of each."""
+    versions: Mapping[str, int] = {}
+    """Version by policy, where `version` is None."""
     pins: Mapping[str, int] = {}
     """Version by policy, for policies that differ."""
     canary: Canary | None = None
@@ -57,12 +59,19 @@ class Release(ReleaseModel):
                 name,
                 self.canary.version
                 if self.canary and name in canaries
-                else self.version or existing[-1],
+                else self.version or self.versions.get(name, existing[-1]),
             )
             for name, existing in versions.items()
         }
         _require_existing(chosen, versions)
         return chosen
+
+    def freeze(self, versions: Mapping[str, Sequence[int]]) -> "Release":
+        """The same release, whatever versions are added later."""
+        if self.version is not None:
+            return self
+        newest = {name: existing[-1] for name, existing in versions.items()}
+        return self.model_copy(update={"versions": newest | dict(self.versions)})
 
     def select_shadow(self, versions: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """The version of each policy that only answers for comparison; empty without a shadow."""
@@ -101,6 +110,46 @@ class ReleaseHistory(ReleaseModel):
         return ReleaseHistory(
             revision=self.revision + 1, release=self.earlier[0], earlier=self.earlier[1:]
         )
+
+
+def make_change(
+    *,
+    version: int | None,
+    pins: Sequence[str],
+    canary: int | None,
+    share: float,
+    shadow: int | None,
+    back: bool,
+) -> Callable[[ReleaseHistory], ReleaseHistory]:
+    """From the present release to the one that somebody asked for.
+
+    A canary or a shadow is added to the present release; anything else replaces it.
+
+    Args:
+        version: version of every policy; None means the newest of each.
+        pins: versions of single policies, as `NAME@VERSION`.
+        canary: version for a share of the policies.
+        share: that share.
+        shadow: version that only answers for comparison.
+        back: whether to go back to the release before.
+
+    Raises: RunError for a pin that cannot be read, or a share of zero.
+    """
+    parsed = parse_pins(pins)
+    if canary and not share:
+        raise RunError("canary: expected a share above 0")
+    part = Canary(version=canary, share=share) if canary else None
+
+    def change(history: ReleaseHistory) -> ReleaseHistory:
+        if back:
+            return history.roll_back()
+        if (part or shadow) and not version and not parsed:
+            live = history.release
+            update = {"canary": part or live.canary, "shadow": shadow or live.shadow}
+            return history.append(history.release.model_copy(update=update))
+        return history.append(Release(version=version, pins=parsed, canary=part, shadow=shadow))
+
+    return change
 
 
 def parse_history(path: str, data: bytes) -> ReleaseHistory:

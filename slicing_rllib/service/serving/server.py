@@ -11,10 +11,12 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from slicing_rllib.service.errors import ConfigError, RunError
+from slicing_rllib.service.ray_session import ray_session
 from slicing_rllib.service.serving.application import make_application
 from slicing_rllib.service.serving.settings import ServiceArguments, read_token
 
 NAME = "slicing"
+LOOPBACK = "127.0.0.1"
 
 
 def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
@@ -62,6 +64,16 @@ def serve_policies(arguments: ServiceArguments, host: str, port: int) -> Iterato
         yield
     finally:
         serve.shutdown()
+
+
+@contextmanager
+def serve_for_command(arguments: ServiceArguments) -> Iterator[str]:
+    """Starts Ray and the service on a free port for the block; the URL of the service."""
+    arguments = require_token_beyond_loopback(arguments, LOOPBACK)
+    with socket.create_server((LOOPBACK, 0)) as free:
+        port = free.getsockname()[1]
+    with ray_session(2), serve_policies(arguments, LOOPBACK, port):
+        yield f"http://{LOOPBACK}:{port}"
 
 
 def _check_port_is_free(host: str, port: int) -> None:

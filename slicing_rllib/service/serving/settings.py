@@ -1,7 +1,9 @@
 """Settings of the service, from the command line or from `serveConfigV2` of KubeRay."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +12,8 @@ from slicing_rllib.service.serving.release import Canary, Release, parse_pins
 
 TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
 LEAST_TOKEN_CHARACTERS = 16
+RELEASE_FIELDS = ("canary", "pins", "shadow", "version")
+"""Arguments that a running replica can change."""
 
 
 class ServiceArguments(BaseModel):
@@ -82,3 +86,9 @@ def read_token(arguments: ServiceArguments) -> str | None:
     if token is not None and not (len(token) >= LEAST_TOKEN_CHARACTERS and token.isascii()):
         raise RunError(f"token: expected at least {LEAST_TOKEN_CHARACTERS} ASCII characters")
     return token
+
+
+def parse_release(user_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked values of `RELEASE_FIELDS` in a mapping of plain values."""
+    chosen = ServiceArguments(run="", **{name: user_config[name] for name in RELEASE_FIELDS})
+    return {name: getattr(chosen, name) for name in RELEASE_FIELDS}
