@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,13 +13,16 @@ from slicing_rllib.service.experiments.report import format_headline
 
 TUNE_CONFIGS = Path(__file__).parents[1] / "tune_configs"
 RESULTS = sorted(path.parent for path in TUNE_CONFIGS.glob("results/*/results.csv"))
-SHOWN_BY_GAINS = [folder for folder in RESULTS if read_saved_experiment(folder).shows == "gains"]
-WITH_PAIRS = [folder for folder in RESULTS if (folder / "pairs.csv").is_file()]
-MAX_TABLE_BYTES = 300_000
 
 
 def read_summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+SHOWN_BY_GAINS = [folder for folder in RESULTS if read_saved_experiment(folder).shows == "gains"]
+WITH_BASELINE = [folder for folder in RESULTS if "baseline_gains" in read_summary(folder)]
+WITH_PAIRS = [folder for folder in RESULTS if (folder / "pairs.csv").is_file()]
+MAX_TABLE_BYTES = 300_000
 
 
 @pytest.mark.parametrize("folder", RESULTS, ids=lambda path: path.name)
@@ -53,6 +58,25 @@ def test_gains_are_those_of_the_curves(folder: Path):
             assert gain["evaluated"]["mean"] == pytest.approx(difference.mean(), abs=1e-5)
 
 
+@pytest.mark.parametrize("folder", WITH_BASELINE, ids=lambda path: path.name)
+def test_gains_over_the_baseline_are_those_of_the_curves(folder: Path):
+    curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "steps"]).sort_index()
+    pairs = {
+        "reward": ("evaluated", "baseline"),
+        "fail_rate_95": ("fail_rate_95", "baseline_fail_rate_95"),
+        "over_base_policy": ("evaluated", "base_policy"),
+    }
+
+    for arm, found in read_summary(folder)["baseline_gains"].items():
+        for step, gains in found.items():
+            rows = curves.loc[(arm, int(step))]
+            for name, (ours, theirs) in pairs.items():
+                found_mean = gains[name]["mean"]
+                expected = (rows[ours] - rows[theirs]).mean()
+                assert (found_mean is None) == bool(np.isnan(expected))
+                assert found_mean is None or found_mean == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("folder", WITH_PAIRS, ids=lambda path: path.name)
 def test_the_best_and_a_random_choice_are_those_of_the_pairs(folder: Path):
     pairs = pd.read_csv(folder / "pairs.csv")
@@ -64,6 +88,80 @@ def test_the_best_and_a_random_choice_are_those_of_the_pairs(folder: Path):
         for step, measures in read_summary(folder)["measures"].items():
             found = measures[choice]["gain"]["mean"]
             assert found == pytest.approx(mean.loc[int(step)], abs=1e-5)
+
+
+def read_interval(folder: str, *keys: str) -> tuple[float, float]:
+    found: Any = read_summary(TUNE_CONFIGS / "results" / folder)
+    for key in keys:
+        found = found[key]
+    low, high = found["ci95"]
+    return low, high
+
+
+def gains(arm: str, step: int, column: str = "reward") -> tuple[str, ...]:
+    return "baseline_gains", arm, str(step), column
+
+
+def less(arm: str, other: str, metric: str = "reward_mean") -> tuple[str, ...]:
+    return "policies", arm, "less", other, metric
+
+
+CLAIMS = [
+    # What the page says, the experiment, the row, and the range that its interval must lie in.
+    ("TL is better than DRL by 0.005", "paper", less("tl", "drl"), (0, 0.01)),
+    ("DRL better than the traffic-aware", "paper", less("drl", "traffic_aware"), (0, 0.015)),
+    ("passes the baseline only with 8,000 own steps", "paper", gains("drl", 8000), (0, 1)),
+    ("passes the baseline only with 8,000 own steps", "paper", gains("drl", 6000), (-1, 0)),
+    ("is 0.009 ahead after 1,000 own", "paper", gains("tl", 1000), (0, 0.02)),
+    ("the nearest SLA and a random source are above", "paper", gains("tl_sla_first", 50), (0, 1)),
+    ("the nearest SLA and a random source are above", "paper", gains("tl_random", 50), (0, 1)),
+    ("baseline after 200 own steps, 0.026 ahead after 500", "paper", gains("cf", 200), (0, 1)),
+    ("0.026 ahead after 500 and 0.029 after 4,000", "paper", gains("cf", 500), (0.015, 1)),
+    ("0.026 ahead after 500 and 0.029 after 4,000", "paper", gains("cf", 4000), (0.02, 1)),
+    ("4.9 points fewer below 0.95", "paper", gains("cf", 4000, "fail_rate_95"), (-1, -0.035)),
+    ("0.99 of the gain that a large", "paper", ("learnable_gap", "closed", "cf"), (0.8, 1.2)),
+    ("needs 500 steps to pass the\nbaseline", "paper", gains("cf_mlp", 500), (0, 1)),
+    ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 4000), (0, 1)),
+    ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 500), (-1, 0)),
+    ("0.029 ahead of the baseline at its first", "paper", gains("cf_transfer", 0), (0.015, 1)),
+]
+
+
+@pytest.mark.parametrize(("sentence", "folder", "row", "limits"), CLAIMS)
+def test_a_sentence_of_the_page_is_what_its_row_says(sentence, folder, row, limits):
+    low, high = read_interval(folder, *row)
+
+    assert sentence in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
+    assert limits[0] < low <= high < limits[1]
+
+
+def test_the_farthest_source_is_not_above_the_baseline_at_first_and_no_source_differs_in_the_end():
+    low, high = read_interval("paper", *gains("tl_farthest", 50))
+    ends = [
+        read_interval("paper", *gains(arm, 4000))
+        for arm in ("tl", "tl_sla_first", "tl_random", "tl_farthest")
+    ]
+
+    assert low < 0 < high
+    assert max(low for low, _ in ends) < min(high for _, high in ends)
+
+
+def test_the_table_of_the_first_page_is_that_of_the_committed_results():
+    page = (TUNE_CONFIGS.parent / "README.md").read_text(encoding="utf-8")
+    policies = read_summary(TUNE_CONFIGS / "results" / "paper")["policies"]
+    results = page.partition("## Results")[2].partition("## Run directory")[0]
+    rows = [line for line in results.splitlines() if line.startswith("| `")]
+
+    assert len(rows) == 8
+    for row in rows:
+        name, _, satisfaction, fail_rate, delay, reward = map(str.strip, row.strip("|").split("|"))
+        found = policies[name.split("`")[1]]
+        low, high = found["ci95"]["satisfaction_mean"]
+        expected = f"{found['satisfaction_mean']:.3f} [{low:.3f}, {high:.3f}]"
+        assert satisfaction.split(" / ")[0] == expected
+        assert fail_rate.split(" / ")[0] == f"{found['fail_rate_95']:.3f}"
+        assert delay.split(" / ")[0] == f"{found['delay_max_ms']:.3f}"
+        assert reward == f"{found['reward_mean']:.3f}"
 
 
 def test_there_are_results_of_every_kind():

@@ -1,7 +1,9 @@
 """Baseline policies: heuristics, persistence (a model-based policy) and oracles.
 
-`traffic_aware`, `sla_weighted`, `oracle_o1` and `oracle` know the step that they decide and cannot
-run on a real network; `equal`, `best_static` and `persistence` can.
+`traffic_aware`, `sla_weighted` and all oracles know the step that they decide and cannot run on a
+real network; `equal`, `best_static` and `persistence` can. `oracle` maximises the reward,
+`oracle_throughput` the throughput satisfaction of the worst slice; `oracle_delay` minimises the
+largest delay.
 """
 
 import numpy as np
@@ -13,7 +15,7 @@ from slicing_rllib.baselines.heuristics import (
     Static,
     TrafficAware,
 )
-from slicing_rllib.baselines.oracle import Oracle, OracleO1
+from slicing_rllib.baselines.oracle import Oracle, OracleDelay, OracleO1, OracleThroughput
 from slicing_rllib.baselines.static_split import fit_static
 from slicing_rllib.env import Policy
 from slicing_rllib.radio import Scenario
@@ -26,6 +28,8 @@ BASELINES = (
     "persistence",
     "oracle_o1",
     "oracle",
+    "oracle_throughput",
+    "oracle_delay",
 )
 
 
@@ -52,6 +56,10 @@ def make_policy(
             return OracleO1(scenario)
         case "oracle":
             return Oracle(scenario)
+        case "oracle_throughput":
+            return OracleThroughput(scenario)
+        case "oracle_delay":
+            return OracleDelay()
         case _:
             raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
 
@@ -60,7 +68,9 @@ __all__ = [
     "BASELINES",
     "Equal",
     "Oracle",
+    "OracleDelay",
     "OracleO1",
+    "OracleThroughput",
     "Persistence",
     "SlaWeighted",
     "Static",

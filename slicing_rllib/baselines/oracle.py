@@ -1,11 +1,21 @@
-"""Oracles: policies that know the users and rates of the step that they decide."""
+"""Oracles: policies that know the users and rates of the step that they decide.
 
+No policy can be best in every metric at once, so each metric has an oracle of its own: `Oracle`
+maximises the reward, `OracleThroughput` the throughput satisfaction of each cell's worst slice, and
+with it the share of (cell, step) above any limit; `OracleDelay` minimises the largest delay.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.baselines.closed_form import needed_service
+from slicing_rllib.baselines.closed_form import (
+    needed_service,
+    needed_service_for_equal_delay,
+    needed_service_for_throughput,
+)
 from slicing_rllib.env import DecisionView, max_min_split
 from slicing_rllib.radio import Scenario, StepKpis
 
@@ -34,19 +44,53 @@ class OracleO1:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Best responses of all cells, repeated until they are a Nash equilibrium (O1-BR).
-
-    From the second round on, the new split is averaged with the last one, because the best
-    responses of neighbours may otherwise cycle. It stops after `MAX_ROUNDS` rounds in any case.
-    """
+    """Best responses in reward of all cells, repeated until a Nash equilibrium (O1-BR)."""
 
     scenario: Scenario
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
-        split = best_response(view.simulator.evaluate(view.kpis.prb_ratio), self.scenario)
-        for _ in range(MAX_ROUNDS):
-            response = best_response(view.simulator.evaluate(split), self.scenario)
-            if np.abs(response - split).max() < TOLERANCE:
-                return response
-            split = 0.5 * (split + response)
-        return split
+        return find_equilibrium(view, lambda kpis: best_response(kpis, self.scenario))
+
+
+@dataclass(frozen=True)
+class OracleThroughput:
+    """As `Oracle`, where each cell maximises the throughput satisfaction of its worst slice."""
+
+    scenario: Scenario
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        def respond(kpis: StepKpis) -> PerSlice:
+            needed = needed_service_for_throughput(kpis, self.scenario)
+            return max_min_split(kpis.required_share, needed)
+
+        return find_equilibrium(view, respond)
+
+
+@dataclass(frozen=True)
+class OracleDelay:
+    """As `Oracle`, where each cell minimises the largest delay of its slices."""
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        def respond(kpis: StepKpis) -> PerSlice:
+            return max_min_split(kpis.required_share, needed_service_for_equal_delay(kpis))
+
+        return find_equilibrium(view, respond)
+
+
+def find_equilibrium(view: DecisionView, respond: Callable[[StepKpis], PerSlice]) -> PerSlice:
+    """Splits at which no cell gains by another split, or those after `MAX_ROUNDS` rounds.
+
+    From the second round on, the new split is averaged with the last one, because the best
+    responses of neighbours may otherwise cycle.
+
+    Args:
+        view: what the oracles know of the step to be decided.
+        respond: every cell's best split at the interference under which the KPIs were measured.
+    """
+    split = respond(view.simulator.evaluate(view.kpis.prb_ratio))
+    for _ in range(MAX_ROUNDS):
+        response = respond(view.simulator.evaluate(split))
+        if np.abs(response - split).max() < TOLERANCE:
+            return response
+        split = 0.5 * (split + response)
+    return split

@@ -19,6 +19,7 @@ from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
 from slicing_rllib.benchmarks.learning_peers.separate_updates import make_separate_updates
 from slicing_rllib.benchmarks.networks import NetworkSize, list_sizes
 from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.update_widths import measure_widths
 from slicing_rllib.radio import Scenario, make_scenario
 
 REFERENCES: Mapping[str, Callable[[Scenario], Peer]] = {
@@ -41,7 +42,7 @@ LEARNERS_UPDATES_PER_STEP = 4
 def run(
     *, turns: int, seconds: float, max_cells: int, on_message: Callable[[str], None]
 ) -> Iterator[Row]:
-    """Yields the comparison with all references, the gain of a second learner, and the growth.
+    """Yields the comparison with references, a second learner's gain, growth and wider networks.
 
     Args:
         turns: Interleaved turns of which the median counts.
@@ -53,6 +54,7 @@ def run(
     yield from compare_with_references(turns, seconds, on_message)
     yield from compare_learners(turns, seconds, max_cells, on_message)
     yield from measure_growth(turns, seconds, max_cells, on_message)
+    yield from measure_widths(turns, on_message)
 
 
 def compare_with_references(

@@ -3,8 +3,8 @@
 `SlicingEnv` implements PettingZoo's `ParallelEnv` and the columnar interface `ColumnarEnv`.
 """
 
-from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy
-from slicing_rllib.env.columns import ColumnarEnv, LookaheadEnv, StepColumns
+from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
+from slicing_rllib.env.columns import ColumnarEnv, LookaheadEnv, RestorableEnv, StepColumns
 from slicing_rllib.env.counterfactual import (
     CounterfactualReward,
     NumericalGradient,
@@ -42,8 +42,10 @@ __all__ = [
     "ObservedNetwork",
     "ObservedSlice",
     "Policy",
+    "RestorableEnv",
     "SlicingEnv",
     "SplitReward",
+    "Squash",
     "StepColumns",
     "max_min_split",
     "needed_share",

@@ -8,6 +8,8 @@ from typing import Literal
 
 ActorKind = Literal["mlp", "equivariant"]
 BasePolicy = Literal["none", "persistence"]
+Squash = Literal["softmax", "tanh"]
+"""How logits become an action: shares with a sum of 1, or numbers from -1 to 1."""
 
 POOLED_FEATURES = 3
 """An equivariant actor sees each per-slice feature itself, its mean and its maximum over slices."""
@@ -29,6 +31,16 @@ class ActorForm:
     """`equivariant` needs observations that are blocks of `n_actions` per-slice features."""
     base_policy: BasePolicy = "none"
     """With `persistence`, the observation's last `n_actions` columns are added to the logits."""
+    squash: Squash = "softmax"
+    """`tanh` is for bounded actions; whoever applies them scales -1 to 1 to the action's bounds."""
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError where an actor that divides a whole is to give bounded actions."""
+        if self.squash == "tanh" and (self.kind, self.base_policy) != ("mlp", "none"):
+            raise ValueError(
+                "actor equivariant and base_policy persistence: expected actions on a simplex, "
+                "got bounded actions; actor mlp and base_policy none work with both"
+            )
 
     def compute_widths(self, obs_size: int, hiddens: tuple[int, ...]) -> tuple[int, ...]:
         """Widths of the MLP's layers, input and output included.

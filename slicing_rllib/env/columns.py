@@ -45,7 +45,11 @@ class LookaheadEnv(Protocol):
 
 @runtime_checkable
 class ColumnarEnv(Protocol):
-    """A multi-cell environment that steps all cells at once."""
+    """A multi-cell environment that steps all cells at once.
+
+    With `RestorableEnv` beside it, checkpoints contain the environment; without, a resumed run
+    resets it.
+    """
 
     cells: tuple[str, ...]
     """Names of all cells, in natural order (cell_2 before cell_10)."""
@@ -67,6 +71,11 @@ class ColumnarEnv(Protocol):
     def step_columns(self, action: Float32[np.ndarray, "cell action"]) -> StepColumns:
         """One network step; the rows of cells that are not controlled are ignored."""
         ...
+
+
+@runtime_checkable
+class RestorableEnv(Protocol):
+    """An environment whose state can be saved, so that a resumed run continues it."""
 
     def state(self) -> dict[str, Any]:
         """The state that a bit-identical continuation needs: arrays, numbers and strings."""

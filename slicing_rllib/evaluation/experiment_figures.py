@@ -7,6 +7,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation.figure_style import COLOURS, OTHER_COLOUR, STYLE, make_axes
@@ -18,6 +19,8 @@ LINE_STYLES = (("o", "-"), ("s", ":"), ("^", "-."))
 """Marker and line style of the first, second and third arm of one colour."""
 QUANTILES = np.linspace(0.0, 1.0, 1001)
 """Quantiles at which a distribution's curve is drawn."""
+LOWEST_GAIN = -0.06
+"""Smallest gain over the baseline that a figure of gains shows."""
 EARLY_STEPS = 50
 """Curves that begin later get a linear axis: a logarithmic one would squeeze them."""
 
@@ -53,6 +56,36 @@ def draw_reward_bands(
         x_label="steps under its own policy",
         y_label="mean reward, evaluated without noise",
     )
+    _draw_bands(axes, bands, titles)
+    for name, level in levels.items():
+        axes.axhline(level, color=COLOURS.get(name, OTHER_COLOUR), ls="--", lw=1, label=name)
+    figure.legend(fontsize=7, loc="outside right upper")
+    return figure
+
+
+def draw_gain_bands(bands: Mapping[str, Band], titles: Mapping[str, str]) -> Figure:
+    """Reward without exploration noise − that of the traffic-aware baseline, by arm.
+
+    Differences are paired by seed, so the bands show what is certain about an arm although networks
+    differ. Values below `LOWEST_GAIN` are not shown: an untrained network lies far below.
+    """
+    figure, axes = make_axes(
+        8.2,
+        4.0,
+        x_label="steps under its own policy",
+        y_label="reward − that of traffic_aware\n(same traffic, 95 % interval over seeds)",
+    )
+    _draw_bands(axes, bands, titles)
+    axes.axhline(0.0, color=COLOURS["traffic_aware"], ls="--", lw=1, label="traffic_aware")
+    highest = max(max(band.high) for band in bands.values())
+    if min(min(band.low) for band in bands.values()) < LOWEST_GAIN:
+        axes.set_ylim(LOWEST_GAIN, highest - 0.1 * LOWEST_GAIN)
+        axes.set_title(f"values below {LOWEST_GAIN:g} are not shown", fontsize=8, loc="left")
+    figure.legend(fontsize=7, loc="outside right upper")
+    return figure
+
+
+def _draw_bands(axes: Axes, bands: Mapping[str, Band], titles: Mapping[str, str]) -> None:
     colours = assign_colours(bands)
     drawn: Counter[str] = Counter()
     for name, band in bands.items():
@@ -62,13 +95,9 @@ def draw_reward_bands(
         style = {"color": colour, "marker": marker, "ls": line, "ms": 3, "lw": 1.4}
         axes.plot(band.steps, band.mean, label=titles[name], **style)
         axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, lw=0)
-    for name, level in levels.items():
-        axes.axhline(level, color=COLOURS[name], ls="--", lw=1, label=name)
     if min(band.steps[0] for band in bands.values()) <= EARLY_STEPS:
         axes.set_xscale("symlog", linthresh=EARLY_STEPS)
     axes.set_xlim(left=0)
-    figure.legend(fontsize=7, loc="outside right upper")
-    return figure
 
 
 def draw_satisfaction_ccdfs(

@@ -14,6 +14,8 @@ COLOURS = {
     "persistence": "#56B4E9",
     "oracle_o1": "#66A61E",
     "oracle": "#000000",
+    "oracle_throughput": "#000000",
+    "oracle_delay": "#000000",
     "drl": "#0072B2",
     "tl": "#D55E00",
 }
@@ -22,7 +24,7 @@ are seldom shown together."""
 OTHER_COLOUR = "#444444"
 """For policies without a colour of their own, and for marks."""
 DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1")
-"""Policies whose lines are dashed: those that do not learn and do not bound."""
+"""Policies whose lines are dashed: those that do not learn and are no upper bound."""
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.grid": True,

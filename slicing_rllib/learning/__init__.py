@@ -8,12 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slicing_rllib.learning.td3 import TD3, NonFiniteUpdate
+    from slicing_rllib.learning.td3 import TD3, EnvironmentFailed, NonFiniteUpdate
     from slicing_rllib.learning.td3_config import TD3Config
 
-_MODULES = {"TD3": "td3", "NonFiniteUpdate": "td3", "TD3Config": "td3_config"}
+_MODULES = {
+    "TD3": "td3",
+    "EnvironmentFailed": "td3",
+    "NonFiniteUpdate": "td3",
+    "TD3Config": "td3_config",
+}
 
-__all__ = ["TD3", "NonFiniteUpdate", "TD3Config"]
+__all__ = ["TD3", "EnvironmentFailed", "NonFiniteUpdate", "TD3Config"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,13 +6,15 @@ from typing import Literal
 from slicing_rllib.env import ActorKind, BasePolicy
 
 ActorGradientName = Literal["critic", "counterfactual", "blend"]
+SquashSetting = Literal["auto", "softmax", "tanh"]
+"""How the logits of actors become actions; `auto` follows the action space."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TD3Defaults:
     """The only place where TD3's defaults stand: `TD3Config` and run configs read them here.
 
-    Meaning, unit and range of each field: `service.config.LearningSection`.
+    Meaning, unit and range of each field: `TD3Config.training`, `service.config.LearningSection`.
     """
 
     # The paper, Sec. V.
@@ -37,6 +39,7 @@ class TD3Defaults:
     blend_critic_weight: float = 0.5
     base_policy: BasePolicy = "none"
     actor: ActorKind = "mlp"
+    squash: SquashSetting = "auto"
     replay_capacity: int = 10_000
     replay_precision: Literal["float32", "float16"] = "float32"
     updates_per_step: int = 1

@@ -1,28 +1,36 @@
 """RLlib's EnvRunner for columnar environments: one forward pass for all cells of all of them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import ray
-import torch
 from gymnasium import spaces
-from ray.rllib.callbacks.callbacks import RLlibCallback
-from ray.rllib.callbacks.utils import make_callback
-from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.env_runner import EnvRunner
-from ray.rllib.utils import force_list
 from ray.rllib.utils.checkpoints import Checkpointable
-from ray.tune.registry import ENV_CREATOR, _global_registry
+from ray.rllib.utils.spaces.simplex import Simplex
 
-from slicing_rllib.env import ColumnarEnv
+from slicing_rllib.learning.acting import Actors
+from slicing_rllib.learning.adapted_env import AdaptedEnv, find_squash
 from slicing_rllib.learning.cell_state import SamplingSettings
-from slicing_rllib.learning.pettingzoo_adapter import make_columnar
-from slicing_rllib.learning.rl_module import BankedMultiRLModule, CellGroup, indices
-from slicing_rllib.learning.sampled_env import ColumnarEpisode, SampledEnv, Step
-from slicing_rllib.learning.stacked_actor import compute_logits
+from slicing_rllib.learning.env_failure import EnvFailure
+from slicing_rllib.learning.policy_map import PolicyMap
+from slicing_rllib.learning.rl_module import BankedMultiRLModule
+from slicing_rllib.learning.runner_callbacks import RunnerCallbacks
+from slicing_rllib.learning.runner_envs import RunnerEnvs
+from slicing_rllib.learning.runner_metrics import RunnerMetrics
+from slicing_rllib.learning.sampled_env import SampledEnv, Step
 
-HOOKS = ("on_episode_start", "on_episode_step", "on_episode_end", "on_sample_end")
+
+class Sampled(NamedTuple):
+    """What an env runner answers to a request for samples."""
+
+    steps: list[Step]
+    failures: list[EnvFailure]
+    """Errors that environments raised; each was made anew afterwards, if it may be."""
+    metrics: Any
+    """RLlib's metrics since the last request."""
 
 
 class ColumnarEnvRunner(EnvRunner, Checkpointable):
@@ -31,80 +39,142 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         """Arguments are RLlib's: the algorithm's config, and `worker_index`, 0 for the driver's."""
         super().__init__(config=config, **kwargs)
-        self._worker_index = kwargs.get("worker_index", 0) or 0
-        self._callbacks = [made() for made in force_list(config.callbacks_class)]
-        self._hooks = {hook for hook in HOOKS if self._has_callback(hook)}
+        self.config: Any
+        self.worker_index = kwargs.get("worker_index", 0) or 0
+        self.callbacks = RunnerCallbacks(self, config)
         self.make_env()
         self.make_module()
-        n_cells = len(self.env.cells)
-        self._default_settings = SamplingSettings(
-            np.zeros(n_cells, bool), np.full(n_cells, config.exploration_noise, np.float32)
-        )
 
     def make_env(self) -> None:
         """Make `num_envs_per_env_runner` environments, each with a seed of its own."""
-        self.sampled = [
-            SampledEnv(self._create_env(index), self._derive_seed(index))
-            for index in range(self.config.num_envs_per_env_runner or 1)
-        ]
-        self.env: Any = self.sampled[0].env
-        """The first environment."""
-        self._episodes: list[ColumnarEpisode | None] = [None] * len(self.sampled)
+        self._envs = RunnerEnvs(self.config, self.worker_index, self.callbacks)
+        self.num_envs = len(self.sampled)
+        ids = self.env.ids if isinstance(self.env, AdaptedEnv) else _name_by_themselves(self.env)
+        self.policies: PolicyMap = self.config.map_policies(ids)
+        self.counts = RunnerMetrics(self.config, self.policies)
 
     def make_module(self) -> None:
-        """Build the module with the actors of all cells."""
+        """Build the module with the actors of all policies."""
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         module = spec.build()
         assert isinstance(module, BankedMultiRLModule)
         self.module = module
-        self._actor_groups: tuple[CellGroup, ...] = ()
+        self._actors = Actors(self.policies, self.env.action_size, find_squash(self.env))
 
     def get_spaces(self) -> dict[str, Any]:
-        """Observation and action space by cell, as RLlib asks for them."""
-        obs = spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
-        action = spaces.Box(0.0, 1.0, (self.env.action_size,), np.float32)
-        return {cell: (obs, action) for cell in self.env.cells} | {"__env__": (obs, action)}
+        """Observation and action space by policy, as RLlib asks for them."""
+        if not isinstance(self.env, AdaptedEnv):
+            obs = spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
+            action: gymnasium.Space[Any] = Simplex((self.env.action_size,))
+            found = dict.fromkeys(self.policies.policies, (obs, action))
+        else:
+            found = self.policies.share_spaces(self.env.spaces)
+            obs, action = next(iter(found.values()))
+        return {**found, "__env__": (obs, action), "__env_single__": (obs, action)}
+
+    @property
+    def sampled(self) -> list[SampledEnv]:
+        """The environments and where each stands."""
+        return self._envs.sampled
+
+    @property
+    def env(self) -> Any:
+        """The first environment."""
+        return self.sampled[0].env
+
+    @env.setter
+    def env(self, env: Any) -> None:
+        # RLlib's constructor sets None before there are environments.
+        assert env is None
 
     @property
     def index(self) -> int:
         """This runner's number among the env runners; 0 is the one in the driver."""
-        return self._worker_index
+        return self.worker_index
 
     @property
     def steps(self) -> int:
         """Steps since the start, of all environments together."""
         return sum(sampled.steps for sampled in self.sampled)
 
+    @property
+    def _is_sampling(self) -> bool:
+        """Whether this runner samples for training: the driver's leaves that to the others."""
+        return self.worker_index > 0 or not self.config.num_env_runners
+
+    @property
+    def default_settings(self) -> SamplingSettings:
+        """Without the algorithm's word: noise if the config explores, and no random actions."""
+        return self._make_settings(self.config.explore)
+
     def step(self, settings: SamplingSettings) -> list[Step]:
-        """One step of every environment: exploring cells act at random, others with noise."""
-        for sampled in self.sampled:
-            sampled.start()
-        actions, plain = self._act(settings)
-        steps = []
-        for index, sampled in enumerate(self.sampled):
-            self._begin_episode(index)
-            own_plain = None if plain is None else plain[index]
-            step, after = sampled.step(actions[index], own_plain, settings.guarded_rows)
-            steps.append(step)
-            self._record_step(index, after)
+        """One step of every environment: exploring cells act at random, others with noise.
+
+        `settings` are per policy. An environment that fails makes no step.
+        """
+        settings = self.policies.expand(settings)
+        steps: list[Step] = []
+        ready = self._envs.start()
+        if not ready:
+            return steps
+        acting = [self.sampled[index] for index in ready]
+        actions, plain = self._actors.act(self.module, acting, settings)
+        for number, index in enumerate(ready):
+            own_plain = None if plain is None else plain[number]
+            with self._envs.catch_failure(index):
+                steps.append(self._step_env(index, actions[number], own_plain, settings))
         return steps
 
     def sample(
-        self, *, num_env_steps: int = 1, settings: SamplingSettings | None = None, **_: Any
+        self,
+        *,
+        num_env_steps: int | None = None,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+        settings: SamplingSettings | None = None,
+        **_: Any,
     ) -> list[Step]:
-        """At least `num_env_steps` steps, the same number from every environment."""
-        rounds = -(-num_env_steps // len(self.sampled))
-        steps = [
-            step for _ in range(rounds) for step in self.step(settings or self._default_settings)
-        ]
-        if "on_sample_end" in self._hooks:
-            self._call("on_sample_end", samples=steps)
+        """At least so many steps or episodes, the same number of steps from every environment.
+
+        Args:
+            num_env_steps: Least number of steps; `num_timesteps` is RLlib's name of it.
+            num_timesteps: See there; a fragment of `rollout_fragment_length` if all are None.
+            num_episodes: Least number of episodes; environments are reset before and after.
+            explore: Whether policies act with noise; by default what the config says.
+            random_actions: Whether all actions are random.
+            force_reset: Whether environments are reset before.
+            settings: How each policy acts, in place of `explore` and `random_actions`.
+        """
+        if settings is None:
+            explores = self.config.explore if explore is None else explore
+            settings = self._make_settings(explores, random_actions)
+        if force_reset or num_episodes is not None:
+            self._envs.abandon_episodes()
+        wanted = num_env_steps if num_timesteps is None else int(num_timesteps)
+        if num_episodes is not None:
+            steps = self._sample_episodes(num_episodes, settings)
+            self._envs.abandon_episodes()
+        else:
+            rounds = -(-(1 if wanted is None else wanted) // self.num_envs)
+            steps = [step for _ in self._repeat(rounds) for step in self.step(settings)]
+        self.callbacks.end_sample(steps)
         return steps
 
-    def actions(self, obs: np.ndarray, logit_noise: torch.Tensor | None = None) -> np.ndarray:
-        """Every cell's shares: (cell, obs) -> (cell, action)."""
-        noise = None if logit_noise is None else logit_noise[:, None]
-        return self._compute_actions(obs[:, None], noise)[:, 0]
+    def sample_and_report(self, num_env_steps: int, settings: SamplingSettings) -> Sampled:
+        """Steps, errors of environments and metrics, all in one answer."""
+        steps = self.sample(num_env_steps=num_env_steps, settings=settings)
+        return Sampled(steps, self.take_failures(), self.get_metrics())
+
+    def take_failures(self) -> list[EnvFailure]:
+        """Errors of environments since the last call."""
+        return self._envs.take_failures()
+
+    def actions(self, obs: np.ndarray) -> np.ndarray:
+        """What every cell's policy does without noise: (cell, obs) -> (cell, action)."""
+        return self._actors.compute(self.module, obs[:, None], None)[:, 0]
 
     def set_phase(self, cell: str, phase: int) -> None:
         """Switch a cell off, to the default action or to its policy, from the next step on."""
@@ -115,14 +185,25 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def get_metrics(self) -> Any:
         """RLlib's metrics of this runner since the last call."""
+        self.counts.log(self.metrics, self._envs.n_failures)
         return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **_: Any) -> dict:
-        """Where each environment stands, for a checkpoint."""
-        return {"networks": [sampled.state() for sampled in self.sampled]}
+        """Where each environment stands, and the module's weights where they are asked for."""
+        state: dict[str, Any] = {}
+        # Evaluations begin anew, and beside env runners of its own the driver's has no episode.
+        is_training = not self.config.in_evaluation
+        if components is None and is_training and self._is_sampling:
+            state["networks"] = [sampled.state() for sampled in self.sampled]
+        if components is not None and self._check_component(
+            "rl_module", components, not_components
+        ):
+            state["rl_module"] = self.module.get_state()
+        return state
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
+    def set_state(self, state: Any) -> None:
         """Put weights, environments, or both back."""
+        state = ray.get(state) if isinstance(state, ray.ObjectRef) else state
         if "rl_module" in state:
             weights = state["rl_module"]
             # For several runners RLlib puts the weights into the object store once.
@@ -131,6 +212,25 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             )
         for sampled, own in zip(self.sampled, state.get("networks", ()), strict=False):
             sampled.restore(own)
+
+    def get_weights(self, modules: Any = None) -> dict[str, Any]:
+        """Weights of the actors by policy, of all or of those in `modules`."""
+        state = self.module.get_state()
+        return {name: state[name] for name in state if modules is None or name in modules}
+
+    def set_weights(self, weights: Mapping[str, Any], *_: Any, **__: Any) -> None:
+        """Replace weights of actors, by policy."""
+        self.module.set_state(dict(weights))
+
+    def match_modules(self, names: tuple[str, ...]) -> None:
+        """Have a module for each of these policies and for no other; new ones wait for weights."""
+        missing = [name for name in names if name not in self.module]
+        for name in [name for name in self.module.cells if name not in names]:
+            self.module.remove_module(name)
+        spaces = self.get_spaces() if missing else {}
+        for name in missing:
+            spec = self.config.module_spec(name, *spaces[name], inference_only=True)
+            self.module.add_module(name, spec.build())
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict]:
         """What RLlib builds this runner from again."""
@@ -142,115 +242,45 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Close the environments."""
-        for sampled in self.sampled:
-            close = getattr(sampled.env, "close", None)
-            if close is not None:
-                close()
+        self._envs.close()
 
-    def _act(self, settings: SamplingSettings) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-        """The action of every environment and, if a cell is guarded, the action without noise."""
-        if settings.explores.all():
-            return [sampled.random_action() for sampled in self.sampled], None
-        obs = np.stack([sampled.columns.obs for sampled in self.sampled], axis=1)
-        noise = None
-        if settings.noise_sigma.any():
-            drawn = np.stack([sampled.noise(settings) for sampled in self.sampled], axis=1)
-            noise = torch.from_numpy(drawn)
-        noisy = self._compute_actions(obs, noise).swapaxes(0, 1)
-        actions = [
-            sampled.add_exploration(np.ascontiguousarray(noisy[index]), settings)
-            for index, sampled in enumerate(self.sampled)
-        ]
-        plain = self._compute_actions(obs, None).swapaxes(0, 1) if settings.guarded_rows else None
-        return actions, None if plain is None else list(plain)
+    def _step_env(
+        self, index: int, action: np.ndarray, plain: np.ndarray | None, settings: SamplingSettings
+    ) -> Step:
+        sampled = self.sampled[index]
+        self.callbacks.begin_step(index, sampled, self.policies)
+        before = sampled.columns
+        step, after = sampled.step(action, plain, settings.guarded_rows)
+        self.counts.add_step(step)
+        if sampled.over:
+            self.counts.add_episode(sampled.returns)
+        self.callbacks.end_step(index, sampled, before, after)
+        return step
 
-    def _compute_actions(self, obs: np.ndarray, noise: torch.Tensor | None) -> np.ndarray:
-        """(cell, env, obs) -> (cell, env, action)."""
-        with torch.no_grad():
-            logits = self._logits(torch.from_numpy(obs))
-            if noise is not None:
-                logits = logits + noise
-            return torch.softmax(logits, dim=-1).numpy()
+    def _sample_episodes(self, episodes: int, settings: SamplingSettings) -> list[Step]:
+        steps, left = [], episodes
+        while left > 0:
+            before = self._envs.episodes
+            steps += self.step(settings)
+            left -= self._envs.episodes - before
+            if self._envs.failures:
+                break
+        return steps
 
-    def _logits(self, obs: torch.Tensor) -> torch.Tensor:
-        """Logits of every cell; zeros (equal shares) where a cell has no policy."""
-        if self._actor_groups is not self.module.groups:
-            self._actor_groups = self.module.groups
-            self._actors = [
-                (
-                    indices(group.cells, self.env.cells),
-                    group.bank.sizes.form,
-                    group.bank.layers("actor"),
-                )
-                for group in self._actor_groups
-            ]
-        device = self._actor_groups[0].bank.device
-        by_group = [
-            (where, compute_logits(form, layers, obs[where].to(device))[0].cpu())
-            for where, form, layers in self._actors
-        ]
-        if isinstance(by_group[0][0], slice):
-            return by_group[0][1]
-        logits = torch.zeros(*obs.shape[:2], self.env.action_size)
-        for where, own in by_group:
-            logits[where] = own
-        return logits
+    def _repeat(self, rounds: int) -> Iterator[int]:
+        """Up to so many rounds; none after an environment has failed, which is reported first."""
+        for number in range(rounds):
+            yield number
+            if self._envs.failures:
+                return
 
-    def _create_env(self, index: int) -> ColumnarEnv:
-        name: Any = self.config.env
-        creator = (
-            _global_registry.get(ENV_CREATOR, name)
-            if isinstance(name, str)
-            else (lambda context: name(**context))
-        )
-        context = EnvContext(
-            self.config.env_config, worker_index=self._worker_index, vector_index=index
-        )
-        return make_columnar(creator(context))
-
-    def _derive_seed(self, index: int) -> np.random.SeedSequence:
-        key = (self._worker_index, index) if index else (self._worker_index,)
-        return np.random.SeedSequence(self.config.seed or 0, spawn_key=key)
-
-    def _has_callback(self, hook: str) -> bool:
-        """Whether a callback is attached to this hook; without one the calls are skipped."""
-        own = getattr(RLlibCallback, hook)
-        overridden = any(getattr(type(each), hook) is not own for each in self._callbacks)
-        return overridden or bool(getattr(self.config, f"callbacks_{hook}", None))
-
-    def _begin_episode(self, index: int) -> None:
-        if self._hooks and self._episodes[index] is None:
-            sampled = self.sampled[index]
-            episode = ColumnarEpisode(sampled.episodes, sampled.columns, sampled.env.cells)
-            self._episodes[index] = episode
-            if "on_episode_start" in self._hooks:
-                self._call_episode_hook(index, "on_episode_start", episode)
-
-    def _record_step(self, index: int, after: Any) -> None:
-        episode = self._episodes[index]
-        if episode is None:
-            return
-        episode.add(after)
-        if "on_episode_step" in self._hooks:
-            self._call_episode_hook(index, "on_episode_step", episode)
-        if self.sampled[index].over:
-            if "on_episode_end" in self._hooks:
-                self._call_episode_hook(index, "on_episode_end", episode)
-            self._episodes[index] = None
-
-    def _call_episode_hook(self, index: int, hook: str, episode: ColumnarEpisode) -> None:
-        self._call(
-            hook,
-            episode=episode,
-            env=self.sampled[index].env,
-            env_index=index,
-            rl_module=self.module,
+    def _make_settings(self, explores: bool, is_random: bool = False) -> SamplingSettings:
+        n_policies = len(self.policies.policies)
+        sigma = self.config.exploration_noise if explores else 0.0
+        return SamplingSettings(
+            np.full(n_policies, is_random), np.full(n_policies, sigma, np.float32)
         )
 
-    def _call(self, hook: str, **arguments: Any) -> None:
-        make_callback(
-            hook,
-            callbacks_objects=self._callbacks,
-            callbacks_functions=getattr(self.config, f"callbacks_{hook}", None) or [],
-            kwargs={"env_runner": self, "metrics_logger": self.metrics, **arguments},
-        )
+
+def _name_by_themselves(env: Any) -> dict[str, str]:
+    return {cell: cell for cell in env.cells}

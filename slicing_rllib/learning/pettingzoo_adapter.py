@@ -1,84 +1,116 @@
-"""An adapter that makes any PettingZoo parallel environment a columnar one."""
+"""An adapter that makes parallel environments of PettingZoo and of RLlib columnar ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pettingzoo import ParallelEnv
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
-from slicing_rllib.env import ColumnarEnv, CounterfactualReward, StepColumns
-from slicing_rllib.learning.rl_module import natural_key
+from slicing_rllib.env import StepColumns
+from slicing_rllib.learning.adapted_env import AdaptedEnv, make_step_columns
+from slicing_rllib.learning.agent_spaces import AgentSpaces, SpaceError
+from slicing_rllib.learning.defaults import SquashSetting
+
+EVERYONE = "__all__"
+"""Under this key RLlib's environments say that the episode is over for all agents."""
 
 
-def make_columnar(env: Any) -> ColumnarEnv:
-    """The environment itself if it is columnar, else an adapter around it."""
-    return env if isinstance(env, ColumnarEnv) else PettingZooColumns(env)
-
-
-class PettingZooColumns:
+class ParallelColumns(AdaptedEnv):
     """Agents in natural order, whatever the environment's own order; agents may come and go."""
 
-    def __init__(self, env: ParallelEnv) -> None:
-        """Raises: ValueError where agents' spaces differ."""
-        self._env = env
-        self.cells = tuple(sorted(env.possible_agents, key=natural_key))
-        shapes: set[Any] = {
-            (env.observation_space(cell).shape, env.action_space(cell).shape) for cell in self.cells
-        }
-        if len(shapes) != 1:
-            raise ValueError(f"agents: expected equal spaces for all, got shapes {sorted(shapes)}")
-        ((obs,), (action,)) = next(iter(shapes))
-        self.obs_size: int = obs
-        self.action_size: int = action
-        self.feedback_size = self.outcome_size = 0
-        self.counterfactual: CounterfactualReward | None = None
+    def __init__(
+        self, env: ParallelEnv[Any, Any, Any] | MultiAgentEnv, squash: SquashSetting = "auto"
+    ) -> None:
+        """Raises: SpaceError for spaces that TD3 cannot use, and for agents that differ in them."""
+        super().__init__(env, *_read_agents(env, squash))
+        self._acting = np.zeros(len(self.cells), bool)
+        self._last_obs = np.zeros((len(self.cells), self.obs_size), np.float32)
+        self._is_listing = isinstance(env, ParallelEnv)
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
         """First observations of a new episode."""
-        obs, _ = self._env.reset(seed=seed)
+        obs, self.infos = self.unwrapped.reset(seed=seed)
+        self._acting[:] = False
         nothing = np.zeros((len(self.cells), self.action_size), np.float32)
-        return self._columns(obs, {}, {}, {}, nothing)
+        return self._make_columns(obs, {}, {}, {}, nothing)
 
     def step_columns(self, action: np.ndarray) -> StepColumns:
         """One step with the actions of the agents that are there."""
         chosen = {
-            cell: row
-            for cell, row in zip(self.cells, action, strict=True)
-            if cell in self._env.agents
+            self.ids[spaces.agent]: spaces.scale_action(row)
+            for spaces, row, acts in zip(self.spaces, action, self._acting, strict=True)
+            if acts
         }
-        obs, reward, terminated, truncated, _ = self._env.step(chosen)
-        return self._columns(obs, reward, terminated, truncated, action)
+        obs, reward, terminated, truncated, self.infos = self.unwrapped.step(chosen)
+        return self._make_columns(obs, reward, terminated, truncated, action)
 
-    def state(self) -> dict[str, Any]:
-        """Raises: NotImplementedError: PettingZoo knows no saved states."""
-        raise NotImplementedError(f"{type(self._env).__name__} offers no state to save")
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Raises: NotImplementedError: PettingZoo knows no saved states."""
-        raise NotImplementedError(f"{type(self._env).__name__} offers no state to restore")
-
-    def _columns(
+    def _make_columns(
         self,
-        obs: Mapping[str, np.ndarray],
-        reward: Mapping[str, float],
-        terminated: Mapping[str, bool],
-        truncated: Mapping[str, bool],
+        obs: Mapping[Any, Any],
+        reward: Mapping[Any, float],
+        terminated: Mapping[Any, bool],
+        truncated: Mapping[Any, bool],
         action: np.ndarray,
     ) -> StepColumns:
-        live = np.array([cell in obs for cell in self.cells])
-        stacked = np.zeros((len(self.cells), self.obs_size), np.float32)
-        for row, cell in enumerate(self.cells):
-            if cell in obs:
-                stacked[row] = obs[cell]
-        agents = set(self._env.agents)
-        return StepColumns(
-            obs=stacked,
-            reward=np.array([reward.get(cell, 0.0) for cell in self.cells], np.float32),
-            action=np.asarray(action, np.float32),
-            terminated=np.array([bool(terminated.get(cell, False)) for cell in self.cells]),
-            truncated=np.array([bool(truncated.get(cell, False)) for cell in self.cells]),
-            live=live,
-            controlled=live & np.array([cell in agents for cell in self.cells]),
-            feedback=np.empty((len(self.cells), 0), np.float32),
-            outcome=np.empty((len(self.cells), 0), np.float32),
+        ids = [self.ids[cell] for cell in self.cells]
+        acted = self._acting
+        live = acted | np.array([agent in obs and self._is_listed(agent) for agent in ids])
+        flags = {
+            "terminated": live & _read_flags(terminated, ids),
+            "truncated": live & _read_flags(truncated, ids),
+            "live": live,
+        }
+        done = flags["terminated"] | flags["truncated"]
+        stacked = np.zeros_like(self._last_obs)
+        for row in np.flatnonzero(live).tolist():
+            stacked[row] = self._read_obs(row, obs, is_terminated=bool(flags["terminated"][row]))
+        self._last_obs, self._acting = stacked, live & ~done
+        rewards = [float(reward.get(agent, 0.0)) for agent in ids]
+        return make_step_columns(
+            stacked, action, rewards, {**flags, "controlled": self._acting.copy()}
         )
+
+    def _read_obs(self, row: int, obs: Mapping[Any, Any], *, is_terminated: bool) -> np.ndarray:
+        """An agent's observation; its last one if it terminated and so needs none.
+
+        Raises: SpaceError for an agent that acted and got no observation.
+        """
+        agent = self.ids[self.cells[row]]
+        if agent in obs:
+            return self.spaces[row].flatten_obs(obs[agent])
+        if is_terminated:
+            return self._last_obs[row]
+        raise SpaceError(
+            f"agent {self.cells[row]}: no observation after a step in which it acted and did not "
+            "terminate; expected agents that all act in every step"
+        )
+
+    def _is_listed(self, agent: Any) -> bool:
+        """Some environments of PettingZoo send observations of agents that are gone."""
+        return not self._is_listing or agent in self.unwrapped.agents
+
+    def _get_adapter_state(self) -> dict[str, Any]:
+        return {"acting": self._acting.copy(), "last_obs": self._last_obs.copy()}
+
+    def _set_adapter_state(self, state: Mapping[str, Any]) -> None:
+        self._acting, self._last_obs = np.array(state["acting"]), np.array(state["last_obs"])
+
+
+def _read_agents(env: Any, squash: SquashSetting) -> tuple[list[AgentSpaces], dict[str, Any]]:
+    """Spaces and the environment's own name of each agent; our names are strings."""
+    ids = {str(agent): agent for agent in env.possible_agents}
+    if len(ids) != len(env.possible_agents):
+        raise SpaceError(f"possible_agents {env.possible_agents}: expected different names")
+    is_rllib = isinstance(env, MultiAgentEnv)
+    get_obs = env.get_observation_space if is_rllib else env.observation_space
+    get_action = env.get_action_space if is_rllib else env.action_space
+    agents = [
+        AgentSpaces(name, get_obs(agent), get_action(agent), squash) for name, agent in ids.items()
+    ]
+    return agents, ids
+
+
+def _read_flags(flags: Mapping[Any, bool], agents: Sequence[Any]) -> np.ndarray:
+    everyone = bool(flags.get(EVERYONE, False))
+    return np.array([everyone or bool(flags.get(agent, False)) for agent in agents])

@@ -73,3 +73,8 @@ def draw_simplex(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
     """Points that are uniform on the simplex: exponential numbers over their sum."""
     drawn = rng.standard_exponential(shape, np.float32)
     return drawn / drawn.sum(axis=-1, keepdims=True)
+
+
+def draw_bounded(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers uniform between -1 and 1."""
+    return 2.0 * rng.random(shape, np.float32) - 1.0

@@ -14,6 +14,7 @@ from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import nn
 
 from slicing_rllib.env import ActorForm
+from slicing_rllib.learning.action_squash import decide
 from slicing_rllib.learning.parameter_bank import KINDS, TRAINED, NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_actor import compute_logits
 
@@ -55,12 +56,21 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
         return [network for network in NETWORKS if network != "actor"]
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Shares of the carrier for a batch of observations."""
+        """Actions for a batch of flattened observations."""
         linear = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
         layers = [(layer.weight[None], layer.bias[None]) for layer in linear]
         obs = batch[Columns.OBS]
         logits, _ = compute_logits(self._form, layers, obs.flatten(0, -2)[None])
-        return {Columns.ACTIONS: torch.softmax(logits[0], dim=-1).view(*obs.shape[:-1], -1)}
+        action = decide(self._form.squash, logits[0], None).view(*obs.shape[:-1], -1)
+        return {Columns.ACTIONS: self._scale(action)}
+
+    def _scale(self, action: torch.Tensor) -> torch.Tensor:
+        """Actions as the environment expects them: shares, or within the bounds of its space."""
+        space: Any = self.action_space
+        if self._form.squash == "softmax":
+            return action
+        low, high = (torch.from_numpy(bound).to(action) for bound in (space.low, space.high))
+        return low + 0.5 * (action.unflatten(-1, low.shape) + 1.0) * (high - low)
 
 
 class CellGroup(NamedTuple):
@@ -121,9 +131,15 @@ def natural_key(cell: str) -> tuple[str, int]:
 def compute_sizes(module: RLModule) -> NetworkSizes:
     """Widths of a cell's networks, from its spaces and the hidden layers in its `model_config`."""
     spaces: list[Any] = [module.observation_space, module.action_space]
-    obs, action = (space.shape[0] for space in spaces)
+    obs, action = (int(np.prod(space.shape)) for space in spaces)
     config: Any = module.model_config
-    form = ActorForm(action, config.get("actor", "mlp"), config.get("base_policy", "none"))
+    # Checkpoints of earlier versions lack what did not exist then.
+    form = ActorForm(
+        action,
+        config.get("actor", "mlp"),
+        config.get("base_policy", "none"),
+        config.get("squash", "softmax"),
+    )
     return NetworkSizes(
         form.compute_widths(obs, tuple(config["actor_hiddens"])),
         (obs + action, *config["critic_hiddens"], 1),

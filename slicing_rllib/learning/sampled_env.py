@@ -7,9 +7,20 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from slicing_rllib.env import ColumnarEnv, LookaheadEnv, StepColumns
+from slicing_rllib.learning.adapted_env import find_squash, get_infos, offers_state
 from slicing_rllib.learning.cell_state import SamplingSettings
-from slicing_rllib.learning.random_streams import CellStreams, Purpose, draw_normal, draw_simplex
+from slicing_rllib.learning.episode_returns import EpisodeReturns
+from slicing_rllib.learning.random_streams import (
+    CellStreams,
+    Purpose,
+    draw_bounded,
+    draw_normal,
+    draw_simplex,
+)
 from slicing_rllib.learning.replay import Transitions, make_transitions
+
+RESTART_KEY = 2
+"""Part of the key of seeds with which an environment is reset after a restart without its state."""
 
 
 class Step(NamedTuple):
@@ -25,35 +36,13 @@ class Step(NamedTuple):
     advantage: Float32[np.ndarray, " cell"]
     """Guarded cells: the policy's reward without noise − the default action's; NaN elsewhere."""
 
+    def env_steps(self) -> int:
+        """One, as RLlib counts it when it evaluates."""
+        return 1
 
-class ColumnarEpisode:
-    """The episode that RLlib's callbacks are given: the whole network's, all cells at once."""
-
-    def __init__(self, number: int, columns: StepColumns, cells: tuple[str, ...]) -> None:
-        """`number` counts the environment's episodes; `columns` are those of the reset."""
-        self.id_ = str(number)
-        self.agent_ids = cells
-        self.columns = columns
-        """The last step, a row per cell."""
-        self.env_t = 0
-        self._reward = np.zeros(len(cells))
-
-    def __len__(self) -> int:
-        return self.env_t
-
-    def add(self, columns: StepColumns) -> None:
-        """Append a step."""
-        self.columns = columns
-        self.env_t += 1
-        self._reward += columns.reward
-
-    def get_return(self) -> float:
-        """The sum of all cells' rewards so far."""
-        return float(self._reward.sum())
-
-    def get_agent_returns(self) -> dict[str, float]:
-        """Each cell's sum of rewards so far."""
-        return dict(zip(self.agent_ids, self._reward.tolist(), strict=True))
+    def agent_steps(self) -> int:
+        """Number of cells that took part."""
+        return int(self.live.sum())
 
 
 class SampledEnv:
@@ -62,15 +51,21 @@ class SampledEnv:
     def __init__(self, env: ColumnarEnv, seed: np.random.SeedSequence) -> None:
         """`seed` gives the environment's seed and that of exploration."""
         self.env = env
+        self._seed = seed
         self._env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
         shape = (env.action_size,)
-        self._explore = CellStreams(noise_seed, Purpose.EXPLORE, env.cells, shape, draw_simplex)
+        draw = draw_bounded if find_squash(env) == "tanh" else draw_simplex
+        self._explore = CellStreams(noise_seed, Purpose.EXPLORE, env.cells, shape, draw)
         self._noise = CellStreams(noise_seed, Purpose.NOISE, env.cells, shape, draw_normal)
         self.steps = 0
         """Network steps since the start."""
         self.episodes = 0
+        self.returns = EpisodeReturns(len(env.cells))
+        """Of the episode under way, or of the one that the last step ended."""
         self.over = False
         """Whether the last step ended an episode; `columns` are then those of the next reset."""
+        self.infos: Mapping[Any, Any] = {}
+        """What the environment said beside the last step; that of a reset is in the environment."""
         self._columns: StepColumns | None = None
 
     @property
@@ -80,10 +75,24 @@ class SampledEnv:
             raise RuntimeError("SampledEnv: start() comes before the first step")
         return self._columns
 
+    @property
+    def is_started(self) -> bool:
+        """Whether an episode is under way."""
+        return self._columns is not None
+
     def start(self) -> None:
         """Reset the environment with its seed, unless it has been started already."""
         if self._columns is None:
-            self._columns = self.env.reset_columns(self._env_seed)
+            self._columns = self.env.reset_columns(self._derive_env_seed())
+            self.returns = EpisodeReturns(len(self.env.cells))
+
+    def abandon_episode(self) -> None:
+        """Let the next `start` reset the environment with its first seed, for an evaluation."""
+        self._columns, self.steps = None, 0
+
+    def replace_env(self, env: ColumnarEnv) -> None:
+        """Go on with another environment in place of one that failed."""
+        self.env, self._columns, self.over = env, None, False
 
     def noise(self, settings: SamplingSettings) -> np.ndarray:
         """Noise on this step's logits, (cell, action)."""
@@ -96,7 +105,7 @@ class SampledEnv:
         return np.where(settings.explores[:, None], self.random_action(), action)
 
     def random_action(self) -> np.ndarray:
-        """Random shares for this step, (cell, action)."""
+        """Random shares, or bounded actions, for this step, (cell, action)."""
         return self._explore.at(self.steps)
 
     def step(
@@ -104,10 +113,15 @@ class SampledEnv:
     ) -> tuple[Step, StepColumns]:
         """One network step. `plain` is the action without noise, needed where a cell is guarded."""
         before = self.columns
+        if self.over:
+            self.returns = EpisodeReturns(len(self.env.cells))
         advantage = self._compute_advantage(before, action, plain, guarded_rows)
         after = self.env.step_columns(action)
+        self.infos = get_infos(self.env)
         self.steps += 1
-        present = before.live & after.live
+        self.returns.add(after)
+        # A cell that was done and is back has begun anew: nothing leads from one to the other.
+        present = before.live & after.live & ~(before.terminated | before.truncated)
         transitions = make_transitions(before, after)
         done = after.terminated | after.truncated
         self.over = bool(done[after.live].all())
@@ -123,20 +137,43 @@ class SampledEnv:
             self._columns = self._columns._replace(controlled=env.controlled)
 
     def state(self) -> dict[str, Any]:
-        """All that a bit-exact continuation needs, for a checkpoint."""
+        """All that a continuation needs, for a checkpoint: bit-exact if the env offers its state.
+
+        Without that state, a restored environment is reset.
+        """
+        is_kept = self._columns is not None and offers_state(self.env)
+        env: Any = self.env
         return {
             "steps": self.steps,
             "episodes": self.episodes,
-            "env": None if self._columns is None else self.env.state(),
-            "columns": None if self._columns is None else self._columns._asdict(),
+            "over": self.over,
+            "env": env.state() if is_kept else None,
+            "columns": self.columns._asdict() if is_kept else None,
+            "returns": self.returns.state() if is_kept else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put a `state` back."""
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
-        if state["env"] is not None:
-            self.env.restore(state["env"])
-            self._columns = StepColumns(**state["columns"])
+        if state["env"] is None:
+            self._columns, self.over = None, False
+            return
+        env: Any = self.env
+        env.restore(state["env"])
+        self._columns = StepColumns(**state["columns"])
+        # Checkpoints of earlier versions lack what metrics of episodes need.
+        self.over = bool(state.get("over", False))
+        self.returns = EpisodeReturns(len(self.env.cells))
+        if state.get("returns"):
+            self.returns.restore(state["returns"])
+
+    def _derive_env_seed(self) -> int:
+        """The first seed; after a restart without the environment's state, one of its own."""
+        if not self.steps:
+            return self._env_seed
+        key = (*self._seed.spawn_key, 0, RESTART_KEY, self.steps)
+        seed = np.random.SeedSequence(self._seed.entropy, spawn_key=key)
+        return int(seed.generate_state(1)[0])
 
     def _compute_advantage(
         self,

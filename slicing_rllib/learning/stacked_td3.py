@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slicing_rllib.env import CounterfactualReward
+from slicing_rllib.learning.action_squash import add_smoothing, backpropagate_squash, squash_logits
 from slicing_rllib.learning.actor_gradient import (
     ActionGradient,
     Gradient,
@@ -19,13 +20,7 @@ from slicing_rllib.learning.losses import smoothing_noise, td_target
 from slicing_rllib.learning.parameter_bank import KINDS, ParameterBank
 from slicing_rllib.learning.stacked_actor import backpropagate_logits, compute_logits
 from slicing_rllib.learning.stacked_adam import Adam
-from slicing_rllib.learning.stacked_mlp import (
-    backward,
-    forward,
-    input_gradient,
-    softmax_gradient,
-    softmax_shares,
-)
+from slicing_rllib.learning.stacked_mlp import backward, forward, input_gradient
 
 CELLS_PER_BLOCK = 48
 """Cells whose networks, moments and activations fit together into the caches of a core."""
@@ -176,7 +171,7 @@ class _Block:
         hyper = self._hyper
         logits, _ = compute_logits(self._form, self._layers["target_actor"], batch.next_obs)
         noise = smoothing_noise(batch.noise, hyper.target_noise, hyper.target_noise_clip)
-        action = softmax_shares(logits + noise)
+        action = add_smoothing(self._form.squash, logits, noise)
         pairs = _repeat_for_twins(torch.cat([batch.next_obs, action], dim=-1))
         q, _ = forward(self._layers["target_critics"], pairs)
         q1, q2 = q.view(-1, 2, q.shape[1]).unbind(1)
@@ -198,9 +193,9 @@ class _Block:
     def update_actors(self, batch: Batch) -> Tensor:
         """One Adam step of the actor up its objective; returns the objective's negative."""
         logits, inputs = compute_logits(self._form, self._layers["actor"], batch.obs)
-        action = softmax_shares(logits)
+        action = squash_logits(self._form.squash, logits)
         objective, gradient = self._action_gradient(batch.obs, action, batch.feedback)
-        grad = softmax_gradient(action, -gradient)
+        grad = backpropagate_squash(self._form.squash, action, -gradient)
         backpropagate_logits(self._form, self._layers["actor"], inputs, grad, self._grads["actor"])
         self._adam_step["actor"](self._hyper.actor_lr)
         return -objective

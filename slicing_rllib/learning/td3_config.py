@@ -1,20 +1,26 @@
 """Settings of TD3 for many cells, as an RLlib AlgorithmConfig."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from slicing_rllib.learning.defaults import TD3_DEFAULTS
+from slicing_rllib.learning.agent_spaces import choose_squash
+from slicing_rllib.learning.config_checks import check_config, check_policy_names
+from slicing_rllib.learning.defaults import TD3_DEFAULTS, SquashSetting
 from slicing_rllib.learning.env_runner import ColumnarEnvRunner
 from slicing_rllib.learning.learner import TD3Learner
+from slicing_rllib.learning.policy_map import PolicyMap, map_policies
 from slicing_rllib.learning.random_streams import Purpose, cell_key
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, TD3Module
+from slicing_rllib.learning.rllib_settings import describe_unknown
 
-ENV_SPACE_KEY = "__env__"
+ENV_SPACE_KEYS = ("__env__", "__env_single__")
 
 
 class TD3Config(AlgorithmConfig):
@@ -32,6 +38,7 @@ class TD3Config(AlgorithmConfig):
         self.blend_critic_weight = TD3_DEFAULTS.blend_critic_weight
         self.base_policy = TD3_DEFAULTS.base_policy
         self.actor = TD3_DEFAULTS.actor
+        self.squash: SquashSetting = TD3_DEFAULTS.squash
         self.actor_lr = TD3_DEFAULTS.actor_lr
         self.critic_lr = TD3_DEFAULTS.critic_lr
         self.tau = TD3_DEFAULTS.tau
@@ -53,9 +60,11 @@ class TD3Config(AlgorithmConfig):
         self.initial_actor: Mapping[str, Any] = {}
         self.num_env_runners = 0
         self.env_runner_cls = ColumnarEnvRunner
-        self.rollout_fragment_length = 25
         self.normalize_actions = False
         self.clip_actions = False
+        self.evaluation_config = {"explore": False}
+        # Env runners have no connectors whose states could differ.
+        self._dont_auto_sync_env_runner_states = True
         self.min_time_s_per_iteration = 0
         self.min_sample_timesteps_per_iteration = 0
         self.enable_env_runner_and_connector_v2 = True
@@ -69,6 +78,7 @@ class TD3Config(AlgorithmConfig):
         blend_critic_weight: float | None = None,
         base_policy: str | None = None,
         actor: str | None = None,
+        squash: SquashSetting | None = None,
         actor_lr: float | None = None,
         critic_lr: float | None = None,
         tau: float | None = None,
@@ -100,6 +110,9 @@ class TD3Config(AlgorithmConfig):
             base_policy: `persistence` adds the last columns of an observation, log shares of a
                 base policy, to the actor's output; `none` does not.
             actor: `mlp`, or `equivariant` for one MLP that is applied to every slice.
+            squash: How actors' outputs become actions: `softmax` (shares), `tanh` (bounded
+                actions), or `auto`: shares where the action space is a Simplex or a Box from 0 to
+                1, bounded actions where it is another bounded Box.
             actor_lr: Adam's learning rate of actors.
             critic_lr: Adam's learning rate of critics.
             tau: Share of the online networks that target networks take over per update, 0 to 1.
@@ -115,19 +128,29 @@ class TD3Config(AlgorithmConfig):
             default_capacity: Transitions under the default action kept per cell, for transfer.
             actor_hiddens: Widths of the actor's hidden layers.
             critic_hiddens: Widths of the critics' hidden layers.
-            networks: By cell, `actor_hiddens` and `critic_hiddens` that differ from the others'.
+            networks: By policy, `actor_hiddens` and `critic_hiddens` that differ from the others'.
             initial_actor: Weights that every cell's actor starts from, by parameter name
                 (`actor.0.weight`), such as `policies.load_pretrained().weights`; by default random.
             steps_per_iteration: Network steps per call of `train`, of all env runners together.
             updates_per_step: Updates of every cell per network step.
             sample_async: Whether env runners sample the next iteration during this one's updates.
-            **rllib: RLlib's own arguments.
+            **rllib: RLlib's own arguments; `train_batch_size_per_learner` is `batch_size`.
+
+        Raises: TypeError for an argument that neither has.
         """
+        known = inspect.signature(AlgorithmConfig.training).parameters
+        for name in rllib:
+            if name not in known:
+                raise TypeError(f"training(): {describe_unknown(name, known)}")
+        rllib_batch_size = rllib.pop("train_batch_size_per_learner", None)
+        if batch_size is None:
+            batch_size = rllib_batch_size
         ours = {
             "actor_gradient": actor_gradient,
             "blend_critic_weight": blend_critic_weight,
             "base_policy": base_policy,
             "actor": actor,
+            "squash": squash,
             "actor_lr": actor_lr,
             "critic_lr": critic_lr,
             "tau": tau,
@@ -154,10 +177,48 @@ class TD3Config(AlgorithmConfig):
                 setattr(self, name, value)
         return self
 
+    def validate(self) -> None:
+        """RLlib's checks, and that every setting is in its range and has an effect.
+
+        Raises: ValueError with one line that names the setting and what was expected.
+        """
+        if self._validate_config:
+            check_config(self)
+        super().validate()
+
+    def map_policies(self, agents: Mapping[str, Any]) -> PolicyMap:
+        """The policy of each agent; `agents` gives the environment's own name of each.
+
+        Raises: ValueError where `policies`, `policy_mapping_fn`, `policies_to_train` or `networks`
+        do not fit the agents or each other.
+        """
+        is_default = self.policy_mapping_fn is AlgorithmConfig.DEFAULT_POLICY_MAPPING_FN
+        found = map_policies(
+            agents, None if is_default else self.policy_mapping_fn, self._list_policies()
+        )
+        check_policy_names(self, found.policies)
+        return found
+
+    def is_trained(self, policy: str) -> bool:
+        """Whether `policies_to_train` lets this policy learn."""
+        chosen: Any = self.policies_to_train
+        if chosen is None:
+            return True
+        return bool(chosen(policy, None)) if callable(chosen) else policy in chosen
+
     @property
     def is_multi_agent(self) -> bool:
-        """Always: one policy per cell."""
+        """Always: policies are modules of one MultiRLModule, even a single one."""
         return True
+
+    @property
+    def train_batch_size_per_learner(self) -> int:
+        """RLlib's name of `batch_size`."""
+        return self.batch_size
+
+    @train_batch_size_per_learner.setter
+    def train_batch_size_per_learner(self, value: int) -> None:
+        self.batch_size = value
 
     def get_default_learner_class(self) -> type:
         """`TD3Learner`."""
@@ -176,11 +237,11 @@ class TD3Config(AlgorithmConfig):
     def get_multi_rl_module_spec(
         self, *, spaces: Mapping[str, Any] | None = None, inference_only: bool = False, **_: Any
     ) -> MultiRLModuleSpec:
-        """A module for every cell of the environment, also those that are off at the start."""
+        """A module for every policy, also those of cells that are off at the start."""
         specs = {
             cell: self.module_spec(cell, *of_cell, inference_only=inference_only)
             for cell, of_cell in (spaces or {}).items()
-            if cell != ENV_SPACE_KEY
+            if cell not in ENV_SPACE_KEYS
         }
         return MultiRLModuleSpec(
             multi_rl_module_class=BankedMultiRLModule,
@@ -197,13 +258,23 @@ class TD3Config(AlgorithmConfig):
             observation_space=obs,
             action_space=action,
             inference_only=inference_only,
-            model_config=self._make_model_config(cell),
+            model_config=self._make_model_config(cell)
+            | {"squash": choose_squash(cell, action, self.squash)},
         )
+
+    def _list_policies(self) -> list[str] | None:
+        """Names of the policies that the user gave; None where it is left to the agents."""
+        given = list(self.policies)
+        return None if given == [DEFAULT_MODULE_ID] else given
+
+    def _validate_multi_agent_settings(self) -> None:
+        """Left to `map_policies`: by default policies are known once there is an environment."""
 
     def _make_model_config(self, cell: str) -> dict[str, Any]:
         key = (int(Purpose.INITIAL_WEIGHTS), cell_key(cell))
-        seed = np.random.SeedSequence(self.seed or 0, spawn_key=key)
+        seed = np.random.SeedSequence(self.seed, spawn_key=key)
         own = {"actor_hiddens": self.actor_hiddens, "critic_hiddens": self.critic_hiddens}
+        own |= self.algorithm_config_overrides_per_module.get(cell, {})
         own |= self.networks.get(cell, {})
         return {
             **{name: tuple(widths) for name, widths in own.items()},

@@ -4,14 +4,18 @@ Random streams are functions of the seed and a step number, so the counters rest
 """
 
 import copy
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from slicing_rllib.learning.adapted_env import AdaptedEnv, offers_state
+
 if TYPE_CHECKING:
     from slicing_rllib.learning.td3 import TD3
 
+logger = logging.getLogger(__name__)
 BUFFERS = ("replay", "default_action_replay", "source_replay")
 
 
@@ -22,11 +26,19 @@ def collect_state(algorithm: "TD3") -> dict[str, Any]:
         "workers": _collect_workers(algorithm),
         **{name: getattr(algorithm, name).state() for name in BUFFERS},
         "cell_states": algorithm.cell_states.state(),
+        "episode_results": algorithm.episode_results.state(),
         "modules": list(algorithm.module_ids),
         "callback_state": copy.deepcopy(algorithm.callback_state),
         "env_steps": algorithm.env_steps,
         "updates": algorithm.updates,
     }
+
+
+def warn_of_missing_state(env: Any) -> None:
+    """Log that checkpoints lack the environment, if it cannot save its state."""
+    if not offers_state(env):
+        name = type(env.unwrapped.unwrapped if isinstance(env, AdaptedEnv) else env).__name__
+        logger.warning("environment %s cannot save its state; a resumed run resets it", name)
 
 
 def restore_state(algorithm: "TD3", state: Mapping[str, Any]) -> None:
@@ -36,6 +48,8 @@ def restore_state(algorithm: "TD3", state: Mapping[str, Any]) -> None:
     for name in BUFFERS:
         getattr(algorithm, name).restore(state[name])
     algorithm.cell_states.restore(state["cell_states"])
+    # Checkpoints of earlier versions have none.
+    algorithm.episode_results.restore(state.get("episode_results", {}))
     algorithm.worker_sampling.restore(state["kept_steps"])
     _restore_workers(algorithm, state["workers"])
     algorithm.td3_learner.freeze(algorithm.cell_states.frozen_parameters)

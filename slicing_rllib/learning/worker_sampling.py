@@ -1,9 +1,11 @@
 """Steps sampled by remote env runners: requested, and collected in the order of the runners."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from slicing_rllib.learning.cell_state import SamplingSettings
+from slicing_rllib.learning.env_runner import Sampled
 from slicing_rllib.learning.sampled_env import Step
 
 TAG = "sample"
@@ -13,9 +15,14 @@ POLL_S = 0.5
 class WorkerSampling:
     """At most one request is under way. Steps that were collected early wait for `take`."""
 
-    def __init__(self, workers: Any, timeout_s: float) -> None:
-        """`workers` is RLlib's EnvRunnerGroup; `timeout_s` bounds the wait for one request."""
-        self._workers, self._timeout_s = workers, timeout_s
+    def __init__(
+        self, workers: Any, timeout_s: float, receive: Callable[[int, Sampled], None]
+    ) -> None:
+        """`workers` is RLlib's EnvRunnerGroup; `timeout_s` bounds the wait for one request.
+
+        `receive` is called with the index and the answer of every env runner.
+        """
+        self._workers, self._timeout_s, self._receive = workers, timeout_s, receive
         self._n_requested = 0
         self._kept: list[Step] | None = None
 
@@ -27,7 +34,7 @@ class WorkerSampling:
     def request(self, steps: int, settings: SamplingSettings) -> None:
         """Let every healthy env runner sample so many steps; returns at once."""
         self._n_requested = self._workers.foreach_env_runner_async(
-            lambda runner: runner.sample(num_env_steps=steps, settings=settings), tag=TAG
+            lambda runner: runner.sample_and_report(steps, settings), tag=TAG
         )
 
     def take(self) -> list[Step]:
@@ -47,7 +54,7 @@ class WorkerSampling:
         self._n_requested, self._kept = 0, steps or None
 
     def _collect(self) -> list[Step]:
-        collected: dict[int, list[Step]] = {}
+        collected: dict[int, Sampled] = {}
         deadline = time.monotonic() + self._timeout_s
         while len(collected) < min(self._n_requested, self._workers.num_healthy_remote_workers()):
             left = deadline - time.monotonic()
@@ -57,4 +64,6 @@ class WorkerSampling:
                 self._workers.fetch_ready_async_reqs(tags=TAG, timeout_seconds=min(left, POLL_S))
             )
         self._n_requested = 0
-        return [step for runner in sorted(collected) for step in collected[runner]]
+        for runner in sorted(collected):
+            self._receive(runner, collected[runner])
+        return [step for runner in sorted(collected) for step in collected[runner].steps]

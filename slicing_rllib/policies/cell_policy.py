@@ -15,7 +15,7 @@ from slicing_rllib.env import ActorForm
 from slicing_rllib.policies.cell_encoder import CellEncoder, NeighbourLoad
 from slicing_rllib.policies.kpi_schema import PerSlice
 from slicing_rllib.policies.layers import list_layers
-from slicing_rllib.policies.trained_policy import compute_shares
+from slicing_rllib.policies.trained_policy import compute_actions
 
 ACTOR = "actor."
 """Beginning of the names of an actor's parameters."""
@@ -72,6 +72,8 @@ class CellPolicy:
         for name, array in self.weights.items():
             if not np.isfinite(array).all():
                 raise PolicyError(f"{where}: {name} has values that are not finite")
+        if self.form.squash != "softmax":
+            raise PolicyError(f"{where}: expected shares, its actions are {self.form.squash}")
         n_slices, n_neighbours = len(self.encoder.slices), len(self.encoder.neighbours)
         ones = dict.fromkeys(self.encoder.required_kpis, np.ones((1, n_slices)))
         try:
@@ -105,7 +107,7 @@ class CellPolicy:
     ) -> Float32[np.ndarray, "row slice"]:
         """Shares of the carrier, one row per interval, without ONNX Runtime."""
         obs = self.encoder.encode(columns, neighbour_load)
-        return compute_shares(self.form, self.layers, obs)
+        return compute_actions(self.form, self.layers, obs)
 
     @cached_property
     def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:

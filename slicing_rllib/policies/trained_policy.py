@@ -46,10 +46,10 @@ class TrainedPolicy:
     def compute_actions(
         self, obs: Float32[np.ndarray, "cell obs"]
     ) -> Float32[np.ndarray, "cell action"]:
-        """Shares of each cell's carrier, with a sum of 1 per cell."""
-        shares = [compute_shares(self._form, layers, obs[rows]) for rows, layers in self._groups]
+        """Shares of each cell's carrier, with a sum of 1 per cell; -1 to 1 with `tanh`."""
+        actions = [compute_actions(self._form, layers, obs[rows]) for rows, layers in self._groups]
         order = np.argsort(np.concatenate([rows for rows, _ in self._groups]))
-        return np.concatenate(shares)[order]
+        return np.concatenate(actions)[order]
 
 
 class BasePolicySplit:
@@ -84,19 +84,20 @@ def _stack_layers(actors: Sequence[Sequence[Layer]]) -> list[tuple[np.ndarray, n
     ]
 
 
-def compute_shares(
+def compute_actions(
     form: ActorForm,
     layers: Sequence[tuple[np.ndarray, np.ndarray]],
     obs: Float32[np.ndarray, "cell obs"],
 ) -> Float32[np.ndarray, "cell action"]:
-    """Softmax of the actors' logits.
+    """Softmax of the actors' logits, or their tanh.
 
     Computed in float64, so that float32 shares do not depend on the order in which a library adds
     numbers: evaluation and ONNX Runtime give the same. Near saturation, the last digit of a share
     changes the fifth digit of a delay.
     """
     logits = compute_logits(form, layers, obs.astype(np.float64))
-    return softmax(logits, axis=1).astype(np.float32)
+    actions = np.tanh(logits) if form.squash == "tanh" else softmax(logits, axis=1)
+    return actions.astype(np.float32)
 
 
 def compute_logits(

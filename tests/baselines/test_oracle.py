@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.baselines import Equal, Oracle, OracleO1
+from slicing_rllib.baselines import (
+    Equal,
+    Oracle,
+    OracleDelay,
+    OracleO1,
+    OracleThroughput,
+    TrafficAware,
+)
 from slicing_rllib.baselines.closed_form import needed_service
 from slicing_rllib.baselines.oracle import best_response
 from slicing_rllib.env import DecisionView, slice_reward
@@ -59,6 +66,42 @@ def test_the_oracle_is_at_a_nash_equilibrium_in_most_steps(env, scenario):
         columns = env.step_columns(split.astype(np.float32))
 
     assert equilibria >= 8
+
+
+def test_each_metric_has_its_best_oracle(env, scenario):
+    """Over the same 20 steps, no policy beats an oracle in the metric that it is made for."""
+    policies = {
+        "reward": Oracle(scenario),
+        "throughput": OracleThroughput(scenario),
+        "delay": OracleDelay(),
+        "equal": Equal(),
+        "traffic_aware": TrafficAware(),
+    }
+    found = {name: run_steps(env, policy, scenario) for name, policy in policies.items()}
+    by_reward, by_satisfaction, by_delay = (
+        sorted(found, key=lambda name, i=index: found[name][i]) for index in range(3)
+    )
+
+    assert by_reward[-1] == "reward"
+    assert by_satisfaction[-1] == "throughput"
+    assert by_delay[0] == "delay"
+
+
+def run_steps(env, policy, scenario):
+    """Means over 20 steps and all cells: reward, the worst slice's satisfaction, largest delay."""
+    columns, rows = env.reset_columns(5), []
+    for _ in range(20):
+        view = DecisionView(columns.obs, env.kpis, env.simulator)
+        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        satisfaction = env.kpis.throughput_mbps / scenario.sla_throughput_mbps
+        rows.append(
+            (
+                columns.reward.mean(),
+                satisfaction.min(axis=1).clip(max=1.0).mean(),
+                env.kpis.delay_ms.max(axis=1).mean(),
+            )
+        )
+    return np.mean(rows, axis=0)
 
 
 @pytest.mark.parametrize("policy", [OracleO1, Oracle])

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from slicing_rllib.evaluation.experiment_figures import (
+    LOWEST_GAIN,
     Band,
     assign_colours,
     draw_delay_cdfs,
+    draw_gain_bands,
     draw_gain_over_distance,
     draw_reward_bands,
     draw_satisfaction_ccdfs,
@@ -25,6 +27,25 @@ def test_only_curves_that_begin_early_get_a_logarithmic_axis(first: float, scale
     figure = draw_reward_bands({"drl": make_band(first, 8000.0)}, {"oracle": 0.9}, {"drl": "DRL"})
 
     assert figure.axes[0].get_xscale() == scale
+
+
+def test_a_figure_of_gains_shows_what_is_near_the_baseline():
+    near = Band([0.0, 50.0], [0.02, 0.03], [0.01, 0.02], [0.03, 0.04])
+    far = Band([0.0, 50.0], [-0.4, 0.01], [-0.5, 0.0], [-0.3, 0.02])
+    titles = {"near": "near", "far": "far"}
+
+    shown = draw_gain_bands({"near": near}, titles).axes[0]
+    cut = draw_gain_bands({"near": near, "far": far}, titles).axes[0]
+
+    assert shown.get_ylim()[0] > 0.0 - 0.02
+    assert cut.get_ylim()[0] == LOWEST_GAIN
+    assert "not shown" in cut.get_title(loc="left")
+
+
+def test_baselines_without_a_colour_of_their_own_are_drawn():
+    figure = draw_reward_bands({"drl": make_band(0.0)}, {"new_baseline": 0.9}, {"drl": "DRL"})
+
+    assert "new_baseline" in [str(line.get_label()) for line in figure.axes[0].lines]
 
 
 def test_every_arm_has_its_own_colour():

@@ -45,7 +45,7 @@ def test_a_function_may_be_attached_as_well(config):
     """And what is attached changes nothing of what is learned."""
     steps = []
     heard = config.copy(copy_frozen=False).callbacks(
-        on_episode_step=lambda *, episode, **rest: steps.append(episode.columns.reward)
+        on_episode_step=lambda *, episode, **rest: steps.append(episode.get_rewards(-1))
     )
     with_callback, without = heard.build_algo(), config.build_algo()
     for algorithm in (with_callback, without):

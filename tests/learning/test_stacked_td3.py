@@ -15,6 +15,7 @@ from slicing_rllib.learning.rl_module import NETWORKS
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
 
 SIZES = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3))
+BOUNDED = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3, squash="tanh"))
 HYPER = Hyperparameters()
 
 
@@ -34,11 +35,18 @@ class Networks(nn.Module):
             setattr(self, network, nn.Sequential(*layers[:-1]))
 
 
+def act(squash, logits, noise=0.0):
+    """Shares with noise on their logits, or actions from -1 to 1 with noise on themselves."""
+    if squash == "softmax":
+        return torch.softmax(logits + noise, -1)
+    return (torch.tanh(logits) + noise).clamp(-1, 1)
+
+
 class OneCell:
     """TD3 as written in the paper that introduced it, by autograd and torch.optim."""
 
-    def __init__(self, networks):
-        self.net = networks
+    def __init__(self, networks, squash):
+        self.net, self.squash = networks, squash
         critics = [*networks.critic_1.parameters(), *networks.critic_2.parameters()]
         self.critic_adam = torch.optim.Adam(critics, HYPER.critic_lr)
         self.actor_adam = torch.optim.Adam(networks.actor.parameters(), HYPER.actor_lr)
@@ -48,7 +56,7 @@ class OneCell:
         net = self.net
         with torch.no_grad():
             noise = smoothing_noise(batch.noise, HYPER.target_noise, HYPER.target_noise_clip)
-            action = torch.softmax(net.target_actor(batch.next_obs) + noise, -1)
+            action = act(self.squash, net.target_actor(batch.next_obs), noise)
             pair = torch.cat([batch.next_obs, action], -1)
             q1, q2 = net.target_critic_1(pair)[..., 0], net.target_critic_2(pair)[..., 0]
             target = td_target(batch.reward, batch.terminated, q1, q2, gamma=HYPER.gamma)
@@ -61,7 +69,7 @@ class OneCell:
         self.critic_adam.step()
         self.updates += 1
         if self.updates % HYPER.policy_delay == 0:
-            action = torch.softmax(net.actor(batch.obs), -1)
+            action = act(self.squash, net.actor(batch.obs))
             actor_loss = -net.critic_1(torch.cat([batch.obs, action], -1)).mean()
             self.actor_adam.zero_grad()
             actor_loss.backward()
@@ -88,14 +96,15 @@ def batch_of(n_cells, generator, size=16):
     )
 
 
-def test_twelve_cells_at_once_equal_twelve_separate_updates():
+@pytest.mark.parametrize("sizes", [SIZES, BOUNDED], ids=["shares", "bounded"])
+def test_twelve_cells_at_once_equal_twelve_separate_updates(sizes):
     """After forty updates every parameter agrees to 1e-5."""
     generator = torch.Generator().manual_seed(0)
     networks = [Networks(generator) for _ in range(12)]
-    bank = ParameterBank(12, SIZES)
+    bank = ParameterBank(12, sizes)
     for row, cell in enumerate(networks):
         bank.adopt(row, copy.deepcopy(cell))
-    separate = [OneCell(cell) for cell in networks]
+    separate = [OneCell(cell, sizes.form.squash) for cell in networks]
     stacked = StackedTD3(bank, HYPER)
 
     for number in range(40):
@@ -143,3 +152,9 @@ def test_so_many_cells_at_once_as_fit_the_caches_learn_the_bits_of_all_at_once(m
     # Blocks of 5, 5 and 1.
     pairs = zip(after(11), after(5), strict=True)
     assert all(torch.equal(whole, blocks) for whole, blocks in pairs)
+
+
+@pytest.mark.parametrize("form", [{"kind": "equivariant"}, {"base_policy": "persistence"}])
+def test_actors_that_divide_a_whole_have_no_bounded_actions(form):
+    with pytest.raises(ValueError, match="expected actions on a simplex, got bounded actions"):
+        ActorForm(3, squash="tanh", **form)

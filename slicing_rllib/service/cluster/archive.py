@@ -52,9 +52,13 @@ def unpack(line: str, folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
-def compute_code_digest() -> str:
-    """Hash of the installed package's source: two machines with equal digests run equal code."""
-    root = Path(slicing_rllib.__file__).parent
+def compute_code_digest(root: Path | None = None) -> str:
+    """Hash of the package's source: two machines with equal digests run equal code.
+
+    Args:
+        root: folder of the package; None means the one that this process has imported.
+    """
+    root = root or Path(slicing_rllib.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())

@@ -15,17 +15,21 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from slicing_rllib.service.cluster.archive import compute_code_digest
+from slicing_rllib.service.cluster.installed_code import describe_installed_code
+from slicing_rllib.service.cluster.redis_probe import describe_redis
 
 PROBE_TIMEOUT_S = 60.0
 METRICS_TIMEOUT_S = 5.0
 CLOCK_READINGS = 5
+HEAD_RESOURCE = "node:__internal_head__"
+"""Resource that only the head has."""
 
 
 class NodeProbe:
     """An actor that runs on the node that it measures."""
 
     def read_versions(self) -> dict[str, str]:
-        """Versions of Ray, Python and PyTorch, and the digest of our code."""
+        """Versions of Ray, Python and PyTorch, the digest of our code, and the image's code."""
         import torch
 
         return {
@@ -33,7 +37,12 @@ class NodeProbe:
             "python": ".".join(map(str, sys.version_info[:3])),
             "torch": str(torch.__version__),
             "code": compute_code_digest(),
+            "image": describe_installed_code(),
         }
+
+    def describe_redis(self) -> dict[str, str]:
+        """What this node, if it is the head, keeps its state in, and what is wrong with it."""
+        return describe_redis()
 
     def read_clock_s(self) -> float:
         """Seconds since the epoch."""
@@ -57,8 +66,8 @@ def probe_nodes(storage: str) -> list[dict[str, Any]]:
     """One row of facts per live node, the driver's node first. Starts Ray in this process.
 
     A row has the keys `node address resources metrics` and, if the node answers, `ray python torch
-    code clock_skew_s storage`, else `problem`. In `metrics`, `storage` and `problem`, an empty
-    string means that nothing is wrong.
+    code image clock_skew_s storage`, else `problem`. The head's row also has `redis redis_problem`.
+    In `metrics`, `storage` and the problems, an empty string means that nothing is wrong.
     """
     ray.init(logging_level=logging.ERROR, log_to_driver=False)
     driver_node = ray.get_runtime_context().get_node_id()
@@ -105,6 +114,8 @@ def _probe_node(node: dict[str, Any], probe: Any, folder: Path, problem: str) ->
         storage = probe.check_storage.remote(str(folder), node_id)
         problem = problem or ray.get(storage, timeout=PROBE_TIMEOUT_S)
         row["clock_skew_s"] = _measure_clock_skew_s(probe)
+        if HEAD_RESOURCE in node["Resources"]:
+            row |= ray.get(probe.describe_redis.remote(), timeout=PROBE_TIMEOUT_S)
     except RayError as error:
         return row | {"problem": " ".join(str(error).split())[:200]}
     if not problem and not (folder / node_id).is_file():

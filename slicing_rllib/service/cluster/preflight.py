@@ -3,13 +3,17 @@
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from slicing_rllib.service.cluster.archive import compute_code_digest
+from slicing_rllib.service.cluster.check import Check
 from slicing_rllib.service.cluster.client import Cluster
+from slicing_rllib.service.cluster.installed_code import describe_installed_code
 from slicing_rllib.service.cluster.job_entrypoint import NODES_MARK
+from slicing_rllib.service.cluster.kubernetes_api import find_kubernetes_api
+from slicing_rllib.service.cluster.kubernetes_checks import check_kubernetes
 from slicing_rllib.service.errors import RunError
 
 MIN_CPUS = 2
@@ -19,25 +23,20 @@ MAX_CLOCK_SKEW_S = 1.0
 TOKEN_TIMEOUT_S = 5.0
 
 
-class Check(NamedTuple):
-    """The result of one check."""
-
-    name: str
-    ok: bool
-    found: str
-    """What was found; if the check failed, also what was expected."""
-
-
 def run_checks(
     address: str, storage: str | None, on_message: Callable[[str], None]
 ) -> Iterator[Check]:
-    """Checks a cluster. If its dashboard does not answer, that is the only check.
+    """Checks a cluster, and Kubernetes if this process is a pod.
+
+    If the dashboard does not answer, nothing more is checked about the cluster itself.
 
     Args:
         address: URL of the cluster's dashboard.
         storage: folder that all nodes share; None means the one that the cluster's nodes name.
         on_message: called with lines about the progress.
     """
+    if (api := find_kubernetes_api()) is not None:
+        yield from check_kubernetes(api)
     try:
         cluster = Cluster(address)
     except RunError as error:
@@ -62,6 +61,8 @@ def check_nodes(nodes: list[dict[str, Any]]) -> Iterator[Check]:
     yield _check_equal("python", answering)
     yield _check_equal("torch", answering)
     yield _check_equal("code", answering, expected=compute_code_digest())
+    yield _check_images(answering)
+    yield _check_redis(answering)
     yield _check_each_node("storage", answering, "storage")
     skew_s = max((abs(node["clock_skew_s"]) for node in answering), default=0.0)
     yield Check("clocks", skew_s <= MAX_CLOCK_SKEW_S, f"at most {skew_s:.3f} s from the driver's")
@@ -89,6 +90,24 @@ def _check_token(address: str) -> Check:
         return Check("token", refused, "required, and ours is accepted" if refused else f"{error}")
     except URLError as error:
         return Check("token", False, str(error.reason))
+
+
+def _check_images(nodes: list[dict[str, Any]]) -> Check:
+    """Passes if every node's image contains this machine's code.
+
+    `submit` sends this machine's code if they differ, but RayJob and RayService run the image's.
+    """
+    own = describe_installed_code()
+    images = _check_equal("image", nodes, expected=own)
+    return images if images.ok else images._replace(found=f"{images.found}; this machine has {own}")
+
+
+def _check_redis(nodes: list[dict[str, Any]]) -> Check:
+    """Passes if a new head could take over, or if the cluster needs no such head."""
+    head = next((node for node in nodes if "redis" in node), None)
+    if head is None:
+        return Check("redis", False, "the head does not answer")
+    return Check("redis", not head["redis_problem"], head["redis_problem"] or head["redis"])
 
 
 def _probe_nodes(

@@ -76,9 +76,10 @@ class ExperimentConfig(RunFamily):
     """Baselines that are evaluated on the same traffic."""
     cpus_per_seed: int = Field(default=1, ge=1)
     """Cores that Ray Tune reserves for a seed."""
-    shows: Literal["ends", "gains"] = "ends"
-    """What the headline of the report shows: the final evaluations, or, where arms stop long before
-    the reference does, their gains over it after equal numbers of steps."""
+    shows: Literal["ends", "gains", "baseline_gains"] = "ends"
+    """What the headline of the report shows. `ends`: the final evaluations. `gains`, where arms
+    stop long before the reference does: their gains over it after equal numbers of steps.
+    `baseline_gains`: gains over the traffic-aware baseline and over the base policy."""
 
     def make_arm_config(self, name: str, seed: int, library: str | None) -> RunConfig:
         """The run of an arm on a seed. `library` is the policy library with its sources.

@@ -14,7 +14,11 @@ from slicing_rllib.evaluation.experiment_figures import Band
 from slicing_rllib.evaluation.statistics import mean_interval
 from slicing_rllib.evaluation.transfer_statistics import rank_correlation
 from slicing_rllib.service.config import TRAINED_POLICIES
-from slicing_rllib.service.experiments.results import Results, select_metrics
+from slicing_rllib.service.experiments.results import (
+    Results,
+    compute_baseline_gains,
+    select_metrics,
+)
 from slicing_rllib.service.experiments.runner import get_arm_folder
 from slicing_rllib.service.experiments.source_ranking import (
     compute_pair_distances,
@@ -43,6 +47,9 @@ def draw_experiment(results: Results, folder: Path, out: Path) -> list[Path]:
         ),
         "delay": experiment_figures.draw_delay_cdfs(delays, titles, with_paper=with_paper),
     }
+    gains = _compute_gain_bands(results)
+    if gains:
+        drawn["gain"] = experiment_figures.draw_gain_bands(gains, titles)
     if len(list_source_choices(experiment)) > 1:
         drawn["gain_over_distance"] = _draw_gain_over_distance(results, folder)
     paths = [path for name, each in drawn.items() for path in figures.save(each, out, name)]
@@ -60,6 +67,23 @@ def draw_rewards(results: Results) -> Figure:
     baselines = [name for name in experiment.baselines if name != "equal"]
     levels = {name: float(select_metrics(results.final, name)[:, 0].mean()) for name in baselines}
     return experiment_figures.draw_reward_bands(bands, levels, experiment.titles)
+
+
+def _compute_gain_bands(results: Results) -> dict[str, Band]:
+    """By arm, the paired gain over the traffic-aware baseline; empty where that was not run."""
+    bands: dict[str, Band] = {}
+    for arm, rows in results.curves.groupby("arm", sort=False):
+        steps, means, ends = [], [], []
+        for step in sorted(rows["steps"].unique()):
+            gains = compute_baseline_gains(results, str(arm), int(step))["reward"].to_numpy(float)
+            mean = float(gains.mean())
+            if np.isfinite(mean):
+                steps.append(float(step))
+                means.append(mean)
+                ends.append(mean_interval(gains) or (mean, mean))
+        if steps:
+            bands[str(arm)] = Band(steps, means, *map(list, zip(*ends, strict=True)))
+    return bands
 
 
 def _draw_gain_over_distance(results: Results, folder: Path) -> Figure:

@@ -5,7 +5,7 @@
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,15 @@ BASELINE_GAINS = {
     "over_base_policy": "Reward − that of the base policy that the actor corrects",
 }
 """Columns of the tables of differences, and their titles."""
+
+CURVE_COLUMNS = [
+    "evaluated",
+    "fail_rate_95",
+    "baseline",
+    "baseline_fail_rate_95",
+    "base_policy",
+]
+"""Columns of `curves.csv` beside seed, arm and steps."""
 
 
 class ExperimentReport(NamedTuple):
@@ -90,9 +99,16 @@ def format_headline(report: Path) -> str:
     if experiment.shows == "gains":
         lines = format_gain_tables(summary["gains"], experiment, GAINS[:1])
         return "\n".join([*lines, saved_origin])
+    if experiment.shows == "baseline_gains":
+        return "\n".join([*_format_baseline_gains(summary, experiment, BASELINE_GAINS), origin])
     policies = summarise_policies(experiment, final)
     lines = [*format_final_table(policies, experiment), "", origin, ""]
     lines += format_difference_table(policies, experiment)
+    if "learnable_gap" in summary:
+        lines += ["", *format_learnable_gap_table(summary["learnable_gap"], experiment)]
+    if "baseline_gains" in summary:
+        lines += ["", *_format_baseline_gains(summary, experiment, ("reward", "fail_rate_95"))]
+        lines += _format_learning_service(summary, experiment)
     if "auc" in summary and experiment.compares_measures:
         lines += ["", *format_auc_table(summary["auc"])]
     return "\n".join(lines)
@@ -127,13 +143,8 @@ def format_page(
     ]
     if "learnable_gap" in summary:
         lines += [*format_learnable_gap_table(summary["learnable_gap"], experiment), ""]
-    steps = (0, *experiment.evaluation_steps)
-    for column, title in BASELINE_GAINS.items():
-        lines += [f"{title}, without exploration noise:", ""]
-        gains = summary["baseline_gains"]
-        lines += [*format_baseline_gain_table(gains, experiment, column, steps), ""]
-    lines += ["Service while the policies learn:", ""]
-    lines += [*format_learning_service_table(summary["while_learning"], experiment), ""]
+    lines += _format_baseline_gains(summary, experiment, BASELINE_GAINS)
+    lines += _format_learning_service(summary, experiment)
     if "gains" in summary:
         lines += format_gain_tables(summary["gains"], experiment)
     if "auc" in summary:
@@ -142,6 +153,23 @@ def format_page(
         lines += format_measure_tables(summary["measures"])
     lines += [f"![{path.stem}]({path})" for path in images]
     return "\n".join(lines) + "\n"
+
+
+def _format_baseline_gains(
+    summary: dict[str, Any], experiment: ExperimentConfig, columns: Iterable[str]
+) -> list[str]:
+    steps, lines = (0, *experiment.evaluation_steps), list[str]()
+    for column in columns:
+        table = format_baseline_gain_table(summary["baseline_gains"], experiment, column, steps)
+        if table:
+            title = f"{BASELINE_GAINS[column]}, after own steps, without exploration noise:"
+            lines += [title, "", *table, ""]
+    return lines
+
+
+def _format_learning_service(summary: dict[str, Any], experiment: ExperimentConfig) -> list[str]:
+    table = format_learning_service_table(summary["while_learning"], experiment)
+    return ["Service while the policies learn, exploration included:", "", *table, ""]
 
 
 def _describe_origin(experiment: ExperimentConfig, seeds: int, intervals: str) -> str:
@@ -154,7 +182,7 @@ def _write_tables(results: Results, out: Path) -> list[Path]:
     by_seed = results.curves.groupby(["seed", "arm", "steps"], as_index=False)
     tables = {
         "results.csv": results.final,
-        "curves.csv": by_seed["evaluated"].mean(),
+        "curves.csv": by_seed[CURVE_COLUMNS].mean(),
         "transfers.csv": results.transfers,
     }
     if len(experiment.rotations) > 1:

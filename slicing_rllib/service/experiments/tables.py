@@ -97,18 +97,19 @@ def format_gain_tables(
 def format_baseline_gain_table(
     gains: Mapping[str, Any], experiment: ExperimentConfig, column: str, steps: Sequence[int]
 ) -> list[str]:
-    """A row per arm, a column per number of own steps: arm − traffic-aware baseline.
+    """A row per arm, a column per number of own steps: arm − what the column compares with.
 
-    `column` is `reward` or `fail_rate_95`; both without exploration noise and on the same traffic.
+    `column` is `reward`, `fail_rate_95` or `over_base_policy`; all without exploration noise and on
+    the same traffic. Arms without a value are left out; no lines where no arm has one.
     """
     shown = [step for step in steps if any(str(step) in found for found in gains.values())]
-    rows = [
-        [
-            experiment.titles[arm],
-            *(_format_entry(found.get(str(s), {}).get(column), signed=True) for s in shown),
-        ]
-        for arm, found in gains.items()
-    ]
+    rows = []
+    for arm, found in gains.items():
+        cells = [_format_entry(found.get(str(s), {}).get(column), signed=True) for s in shown]
+        if any(cells):
+            rows.append([experiment.titles[arm], *cells])
+    if not rows:
+        return []
     return format_table(["arm", *(f"{step} steps" for step in shown)], rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from slicing_rllib.learning import TD3, NonFiniteUpdate
+from slicing_rllib.learning import TD3, EnvironmentFailed, NonFiniteUpdate
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import Interrupted, RunError
 from slicing_rllib.service.runs.algorithm import read_network_state
@@ -137,6 +137,8 @@ class TrainingLoop:
             raise RunError(
                 f"{error}; the last good checkpoint is at step {self._saved_at}"
             ) from error
+        except EnvironmentFailed as error:
+            raise RunError(f"{self.run.path}: {error}") from error
 
     def _check_progress(self, before: int) -> None:
         if self._stalls.check(before):

@@ -24,6 +24,8 @@ class RunEventKind(StrEnum):
     WORKER_LOST = "worker_lost"
     """An env runner no longer answers."""
     WORKER_RESTARTED = "worker_restarted"
+    ENVIRONMENT_FAILED = "environment_failed"
+    """An environment raised an error in an env runner, which goes on with a new one."""
     NODE_LOST = "node_lost"
 
 

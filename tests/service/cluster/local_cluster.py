@@ -14,6 +14,9 @@ from urllib.request import Request, urlopen
 
 import psutil
 
+START_TIMEOUT_S = 180
+"""How long a node may take to start: about 8 s alone, over 60 s beside other test runs."""
+
 
 class LocalCluster:
     """A head with dashboard and agent, and worker nodes. All their processes end with the block.
@@ -29,7 +32,7 @@ class LocalCluster:
         self.session = folder / "s"
         self.session.mkdir()
         self.port, self.dashboard_port, self.metrics_port = (_find_free_port() for _ in range(3))
-        self.address = f"http://127.0.0.1:{self.dashboard_port}"
+        self.address = f"http://{self.get_host(0)}:{self.dashboard_port}"
         self.env = os.environ | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -44,16 +47,25 @@ class LocalCluster:
         self._logs = 0
 
     def __enter__(self) -> Self:
+        # A node that does not start must not leave the others behind.
+        try:
+            self._start_nodes()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start_nodes(self) -> None:
         head_cpus, worker_cpus = self._sizes
         self._start(
-            "--head", f"--port={self.port}", "--node-ip-address=127.0.0.1",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard_port}",
+            "--head", f"--port={self.port}", f"--node-ip-address={self.get_host(0)}",
+            f"--dashboard-host={self.get_host(0)}", f"--dashboard-port={self.dashboard_port}",
             f"--num-cpus={head_cpus}", f"--metrics-export-port={self.metrics_port}",
+            prefix=self.get_host_prefix(0),
         )  # fmt: skip
         self._wait_for_dashboard()
         for cpus in worker_cpus:
             self.add_worker(cpus)
-        return self
 
     def __exit__(self, *failure: object) -> None:
         for node in reversed(self.nodes):
@@ -62,7 +74,15 @@ class LocalCluster:
     @property
     def gcs(self) -> str:
         """Address of the head for RAY_ADDRESS."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.get_host(0)}:{self.port}"
+
+    def get_host(self, node: int) -> str:
+        """Address of a node's host. The head is node 0."""
+        return "127.0.0.1"
+
+    def get_host_prefix(self, node: int) -> list[str]:
+        """Command prefix that runs a command on a node's host."""
+        return []
 
     def read_job_status(self, submission_id: str) -> str:
         """The status of a job, from the dashboard's HTTP API."""
@@ -74,9 +94,11 @@ class LocalCluster:
             return json.load(answer)["status"]
 
     def add_worker(self, cpus: int) -> None:
+        node = self._logs
         self._start(
-            f"--address={self.gcs}", "--node-ip-address=127.0.0.1", f"--num-cpus={cpus}",
-            prefix=self._isolate_session_folder(),
+            f"--address={self.gcs}", f"--node-ip-address={self.get_host(node)}",
+            f"--num-cpus={cpus}",
+            prefix=[*self.get_host_prefix(node), *self._isolate_session_folder()],
         )  # fmt: skip
         self._wait_for_node()
 
@@ -102,19 +124,19 @@ class LocalCluster:
 
     def _wait_for_node(self) -> None:
         log = self._folder / f"node{self._logs}.log"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_TIMEOUT_S
         while "Ray runtime started" not in log.read_text():
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
 
     def _wait_for_dashboard(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.dashboard_port)) == 0:
+                if probe.connect_ex((self.get_host(0), self.dashboard_port)) == 0:
                     return
             time.sleep(0.1)
-        raise AssertionError("the dashboard did not start within 60 s")
+        raise AssertionError(f"the dashboard did not start within {START_TIMEOUT_S} s")
 
 
 def kill_process_tree(process: subprocess.Popen) -> None:

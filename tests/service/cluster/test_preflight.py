@@ -10,6 +10,7 @@ import pytest
 from slicing_rllib.service.cli import run
 from slicing_rllib.service.cluster import preflight
 from slicing_rllib.service.cluster.archive import compute_code_digest
+from slicing_rllib.service.cluster.installed_code import NONE, describe_installed_code
 
 
 def make_node(name: str, **changes: Any) -> dict[str, Any]:
@@ -17,7 +18,8 @@ def make_node(name: str, **changes: Any) -> dict[str, Any]:
     return {
         "node": name, "address": "192.0.2.1", "resources": {"CPU": 1.0, "memory": 2.0**30},
         "metrics": "", "storage": "", "python": "3.11.7", "torch": "2.13.0",
-        "code": compute_code_digest(), "clock_skew_s": 0.01,
+        "code": compute_code_digest(), "image": describe_installed_code(), "clock_skew_s": 0.01,
+        "redis": "none", "redis_problem": "",
     } | changes  # fmt: skip
 
 
@@ -39,6 +41,8 @@ def test_two_correct_nodes_pass():
         ({"metrics": "does not answer"}, "metrics", "b: does not answer"),
         ({"python": "3.12.1"}, "python", "3.11.7 (192.0.2.1 a); 3.12.1 (192.0.2.1 b)"),
         ({"code": "0"}, "code", "0 (192.0.2.1 b)"),
+        ({"image": "0.0.9 (0)"}, "image", "0.0.9 (0) (192.0.2.1 b); this machine has "),
+        ({"image": NONE}, "image", "no slicing-rllib (192.0.2.1 b)"),
         ({"problem": "worker died"}, "nodes answer", "b: worker died"),
     ],
 )

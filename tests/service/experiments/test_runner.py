@@ -104,6 +104,23 @@ def test_the_headline_shows_gains_where_the_experiment_says_so(done: Path, tmp_p
     assert "while learning" not in text
 
 
+def test_the_headline_shows_gains_over_the_baseline_where_the_experiment_says_so(
+    done: Path, tmp_path: Path
+):
+    summary = write_experiment_report(done, tmp_path).summary
+    del summary["measures"]
+    summary["baseline_gains"]["drl"]["50"]["reward"] = {"mean": 0.0123, "ci95": None}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    kept = tmp_path / "experiment.yaml"
+    kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"shows": "baseline_gains"}))
+
+    text = format_headline(tmp_path)
+
+    assert "Reward − that of the traffic-aware baseline, after own steps" in text
+    assert "+0.012" in text
+    assert "Reward − that of the base policy" in text
+
+
 def make_experiment(**changes) -> ExperimentConfig:
     return ExperimentConfig.model_validate({"name": "x", "seeds": 2, "arms": {"drl": {}}} | changes)
 
@@ -114,6 +131,7 @@ def make_experiment(**changes) -> ExperimentConfig:
         {"seeds": 5},
         {"arms": {"drl": {}, "tl": {"set": ["seed=1"]}}},
         {"shows": "gains"},
+        {"shows": "baseline_gains"},
         {"arms": {"drl": {"title": "DRL"}}},
         {"arms": {"drl": {"kind": "source_measure"}}},
     ],

@@ -1,0 +1,222 @@
+"""What can be done with single policies while the others learn."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
+from ray.rllib.policy.policy import PolicySpec
+
+from slicing_rllib.learning.cell_state import CellStates
+from slicing_rllib.learning.checkpoint_paths import CheckpointPaths
+from slicing_rllib.learning.initial_policies import InitialPolicies
+from slicing_rllib.learning.learner import TD3Learner
+from slicing_rllib.learning.parameter_bank import NetworkSizes
+from slicing_rllib.learning.policy_map import PolicyMap
+from slicing_rllib.learning.random_streams import Purpose, cell_key
+from slicing_rllib.learning.replay import Replay
+from slicing_rllib.learning.rl_module import TD3Module, compute_sizes
+from slicing_rllib.learning.stacked_td3 import Hyperparameters
+from slicing_rllib.learning.td3_config import TD3Config
+from slicing_rllib.radio import Phase
+
+
+class PolicyOperations(CheckpointPaths):
+    """The part of TD3 that reads and changes single policies."""
+
+    config: TD3Config
+    td3_learner: TD3Learner
+    cell_states: CellStates
+    policies: PolicyMap
+    replay: Replay
+    default_action_replay: Replay
+    source_replay: Replay
+    _runner: Any
+    _workers: Any
+
+    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> RLModule | None:
+        """A policy's module with all networks, as it is now; None where there is no such policy."""
+        return self.td3_learner.banked.get(module_id)
+
+    def policy_weights(self, module_id: str) -> dict[str, np.ndarray]:
+        """Copies of a cell's parameters by name, target networks included."""
+        module: Any = self.td3_learner.banked[module_id]
+        return {name: p.detach().cpu().numpy().copy() for name, p in module.named_parameters()}
+
+    def set_policy_weights(self, module_id: str, weights: Mapping[str, np.ndarray]) -> None:
+        """Replace a cell's parameters. Raises: ValueError for a missing name or another shape."""
+        module: Any = self.td3_learner.banked[module_id]
+        own = dict(module.named_parameters())
+        for name, parameter in own.items():
+            if name not in weights or tuple(weights[name].shape) != tuple(parameter.shape):
+                got = tuple(weights[name].shape) if name in weights else "nothing"
+                raise ValueError(
+                    f"weights for {module_id}: expected {name} of shape {tuple(parameter.shape)}, "
+                    f"got {got}"
+                )
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(torch.as_tensor(np.asarray(weights[name])))
+
+    def reset_optimizer(self, module_id: str) -> None:
+        """Set a cell's Adam moments and step counts to zero."""
+        row, adams = self.td3_learner.find_adams(module_id)
+        for adam in adams:
+            adam.reset(row)
+
+    def copy_optimizer(self, source: str, module_id: str) -> None:
+        """Copy Adam's state from one cell to another; their networks must have equal widths."""
+        row, adams = self.td3_learner.find_adams(module_id)
+        source_row, source_adams = self.td3_learner.find_adams(source)
+        for adam, source_adam in zip(adams, source_adams, strict=True):
+            for tensor, values in zip(adam.tensors, source_adam.tensors, strict=True):
+                tensor[row] = values[source_row]
+
+    @property
+    def module_ids(self) -> tuple[str, ...]:
+        """Cells that have a policy at the moment."""
+        return tuple(self.td3_learner.banked.cells)
+
+    def add_module(
+        self, module_id: str, module_spec: RLModuleSpec | None = None, **rllib: Any
+    ) -> Any:
+        """Add a policy for a cell of the environment; without a spec, one like those at the start.
+
+        Its replay buffer is empty, and it explores first. Raises: KeyError for an unknown cell;
+        ValueError for a cell that has a policy.
+        """
+        row = self.cell_states.row(module_id)
+        if module_id in self.module_ids:
+            raise ValueError(f"{module_id}: has a policy already")
+        _require_fixed_mapping(rllib)
+        spec = copy.copy(module_spec) or self.config.module_spec(
+            module_id, *self._runner.get_spaces()[module_id]
+        )
+        # This flag concerns env runners: a learner always builds all networks.
+        spec.inference_only = True
+        # In one process the env runner has the learner's module, where it is added once.
+        rllib.setdefault("add_to_env_runners", bool(self.config.num_env_runners))
+        with self._keep_policies():
+            added = super().add_module(module_id, spec, **rllib)
+        self.td3_learner.freeze(self.cell_states.frozen_parameters)
+        self.cell_states.exploration_left[row] = self._exploration_steps
+        if rllib.get("new_should_module_be_updated") is not None:
+            self.pause_untrained()
+        return added
+
+    def remove_module(self, module_id: str, **rllib: Any) -> Any:
+        """Remove a cell's policy and experience; without a policy the cell gets equal shares.
+
+        Raises: ValueError for a cell without a policy, or for the last cell that has one.
+        """
+        if module_id not in self.module_ids or len(self.module_ids) == 1:
+            raise ValueError(f"{module_id}: expected one of several cells with a policy")
+        _require_fixed_mapping(rllib)
+        for buffer in (self.replay, self.default_action_replay, self.source_replay):
+            buffer.clear(module_id)
+        self.freeze(module_id, ())
+        rllib.setdefault("remove_from_env_runners", bool(self.config.num_env_runners))
+        group: Any = self.learner_group
+        with self._keep_policies():
+            # RLlib deletes the module's PolicySpec from these configs and fails where it has none.
+            for config in (self.config, group.config, self.td3_learner.config):
+                config.policies.setdefault(module_id, PolicySpec())
+            removed = super().remove_module(module_id, **rllib)
+        if rllib.get("new_should_module_be_updated") is not None:
+            self.pause_untrained()
+        return removed
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Those of the update."""
+        return self.td3_learner.hyperparameters
+
+    def network_sizes(self, module_id: str) -> NetworkSizes:
+        """Widths of a cell's networks, and the form of its actor."""
+        return compute_sizes(self.td3_learner.banked[module_id])
+
+    def fresh_weights(self, module_id: str, attempt: int) -> dict[str, np.ndarray]:
+        """Random initial weights for a cell; every `attempt` gives others."""
+        key = (int(Purpose.INITIAL_WEIGHTS), cell_key(module_id), attempt)
+        seed = np.random.SeedSequence(self.config.seed, spawn_key=key)
+        module: Any = self.td3_learner.banked[module_id]
+        fresh = TD3Module(
+            observation_space=module.observation_space,
+            action_space=module.action_space,
+            model_config=module.model_config | {"init_seed": int(seed.generate_state(1)[0])},
+        )
+        return {name: p.detach().numpy() for name, p in fresh.named_parameters()}
+
+    @property
+    def has_initial_policy(self) -> bool:
+        """Whether cells start from a policy that is worth comparing with: one with a base policy.
+
+        The guard then compares cells with what they started from instead of the default action.
+        """
+        return self.config.base_policy != "none" and self._runner.env.counterfactual is not None
+
+    @cached_property
+    def initial_policies(self) -> InitialPolicies:
+        """What cells started from; only where `has_initial_policy`."""
+        counterfactual = self._runner.env.counterfactual
+        return InitialPolicies(counterfactual, lambda cell: self.fresh_weights(cell, 0))
+
+    def explore(self, module_id: str, steps: int) -> None:
+        """Let a cell act at random for the next `steps` steps that it decides; 0 ends it."""
+        self.cell_states.exploration_left[self.cell_states.row(module_id)] = steps
+
+    def freeze(self, module_id: str, prefixes: Sequence[str]) -> None:
+        """Keep a cell's parameters whose names begin with one of these; none unfreezes all."""
+        frozen = self.cell_states.frozen_parameters | {module_id: tuple(prefixes)}
+        self.cell_states.frozen_parameters = {
+            cell: names for cell, names in frozen.items() if names
+        }
+        self.td3_learner.freeze(self.cell_states.frozen_parameters)
+
+    def pause_untrained(self) -> None:
+        """Pause the policies that `policies_to_train` leaves out, and no others."""
+        for policy in self.policies.policies:
+            row = self.cell_states.row(policy)
+            self.cell_states.paused[row] = not self.config.is_trained(policy)
+
+    def pause_updates(self, module_id: str) -> None:
+        """Keep a cell's policy as it is until `resume_updates`; it goes on acting."""
+        self.cell_states.paused[self.cell_states.row(module_id)] = True
+
+    def resume_updates(self, module_id: str) -> None:
+        """Let a cell's policy learn again."""
+        self.cell_states.paused[self.cell_states.row(module_id)] = False
+
+    def set_phase(self, cell: str, phase: int) -> None:
+        """Switch a cell off, to the default action or to its policy, in every environment."""
+        self._workers.foreach_env_runner(
+            lambda runner: runner.set_phase(cell, Phase(phase)),
+            local_env_runner=not self.config.num_env_runners,
+        )
+
+    @property
+    def _exploration_steps(self) -> int:
+        """Random steps of a new policy; none where the config does not explore."""
+        return self.config.exploration_steps if self.config.explore else 0
+
+    @contextmanager
+    def _keep_policies(self) -> Iterator[None]:
+        """RLlib adds and removes entries of `config.policies`, which here are the user's alone."""
+        kept = dict(self.config.policies)
+        yield
+        self.config.policies.clear()
+        self.config.policies.update(kept)
+
+
+def _require_fixed_mapping(rllib: Mapping[str, Any]) -> None:
+    """Raises: ValueError for arguments of RLlib that would change policies or their agents."""
+    for name in ("new_agent_to_module_mapping_fn", "config_overrides"):
+        if rllib.get(name) is not None:
+            raise ValueError(
+                f"{name}: expected none; agents keep their policies, and networks sets their widths"
+            )

@@ -1,0 +1,232 @@
+"""A head and two workers, each with its own address, run what the manifests for KubeRay say.
+
+`tests/clusters/kuberay.py` builds the commands that KubeRay runs in its pods. It takes minutes, so
+that the suite does not collect it: `pytest -n0 tests/service/cluster/cluster_life.py`, as root.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "clusters"))
+
+import kuberay
+from host_cluster import HostCluster, explain_missing_namespaces, make_hosts
+
+from slicing_rllib.service.cluster.rollout import Rollout, roll_out
+from slicing_rllib.service.errors import RunError
+from slicing_rllib.transfer import PolicyLibrary
+
+ROOT = Path(__file__).parents[3]
+MISSING = explain_missing_namespaces()
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+TIMEOUT_S = 150
+SMALL = (
+    "--set env.deployments=[] --set learning.exploration_steps=30 --set learning.training_steps=20 "
+    "--set learning.steps_per_iteration=50 --set evaluation.steps=5 --set evaluation.seeds=1 "
+    "--set evaluation.policies=[drl,equal] --set evaluation.every_steps=100000"
+)
+HEAD, FIRST_WORKER, SECOND_WORKER = 0, 1, 2
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[HostCluster]:
+    with (
+        TemporaryDirectory(prefix="c", ignore_cleanup_errors=True) as folder,
+        make_hosts(3) as hosts,
+        HostCluster(Path(folder), hosts, (4, 4)) as started,
+    ):
+        yield started
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stands for the volume /results, which all pods mount, with the traffic of a collector."""
+    folder = tmp_path_factory.mktemp("results")
+    (folder / "traffic").mkdir()
+    (folder / "traffic" / "newest.csv").write_text(
+        "slice_1,slice_2,slice_3,slice_4\n1,0.5,0.25,1\n"
+    )
+    return folder
+
+
+def load_manifest(name: str, storage: Path) -> dict[str, Any]:
+    text = (ROOT / "clusters" / "kuberay" / f"{name}.yaml").read_text()
+    return yaml.safe_load(text.replace("/results", str(storage)))
+
+
+def call_dashboard(cluster: HostCluster, path: str, body: Any = None) -> Any:
+    """JSON of a GET, or of a PUT if there is a body, as KubeRay's operator sends them."""
+    request = Request(
+        cluster.address + path, None if body is None else json.dumps(body).encode(),
+        {"Authorization": f"Bearer {cluster.env['RAY_AUTH_TOKEN']}",
+         "Content-Type": "application/json"},
+        method="GET" if body is None else "PUT",
+    )  # fmt: skip
+    with urlopen(request, timeout=30) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def wait_until(condition: Callable[[], object], expectation: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {TIMEOUT_S} s: {expectation}"
+        time.sleep(0.2)
+
+
+def submit_night(cluster: HostCluster, storage: Path, run: str) -> None:
+    """One tick of the nightly RayCronJob: the submitter's pod runs KubeRay's command."""
+    job = load_manifest("raycronjob", storage)["spec"]["jobTemplate"]
+    job["entrypoint"] = job["entrypoint"].replace("train paper", f"train quick {SMALL}")
+    command = kuberay.build_submit_command(job, f"{run}-x", cluster.address)
+    # Debian's CI has `python` only in the virtual environment, which the cluster's PATH names.
+    ended = subprocess.run(
+        ["/bin/bash", "-ce", "--", command],
+        env=cluster.env | {"RUN": run}, timeout=TIMEOUT_S, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    details = call_dashboard(cluster, f"/api/jobs/{run}-x")
+    assert details["status"] == "SUCCEEDED", ended.stdout + ended.stderr
+    assert details["driver_info"]["node_ip_address"] != cluster.get_host(HEAD)
+    assert "nightly-cell_1 version" in ended.stdout
+
+
+def test_two_nights_give_two_versions_and_their_drivers_run_on_workers(
+    cluster: HostCluster, storage: Path
+):
+    """Each night has its own run directory and its own copy of the newest traffic."""
+    for number in (1, 2):
+        submit_night(cluster, storage, f"slicing-nightly-{number}")
+
+    versions = PolicyLibrary(str(storage / "policies")).list_versions()
+    assert len(versions) == 12
+    assert {tuple(found) for found in versions.values()} == {(1, 2)}
+    summary = json.loads((storage / "nightly" / "slicing-nightly-2" / "summary.json").read_text())
+    assert set(summary["policies"]) == {"drl", "equal"}
+    assert (storage / "nightly" / "slicing-nightly-1.csv").is_file()
+
+
+class Operator:
+    """Stands for the API of Kubernetes with KubeRay's operator behind it.
+
+    A changed `serveConfigV2` is sent to the cluster, and the states of applications are those that
+    the cluster reports. Source: rayservice_controller.go:1551-1616, KubeRay 1.7.0.
+    """
+
+    def __init__(self, cluster: HostCluster, manifest: dict[str, Any]) -> None:
+        self._cluster, self._manifest = cluster, manifest
+        self.apply()
+
+    def apply(self) -> None:
+        config = yaml.safe_load(self._manifest["spec"]["serveConfigV2"])
+        call_dashboard(self._cluster, "/api/serve/applications/", config)
+
+    def read_states(self) -> dict[str, str]:
+        found = call_dashboard(self._cluster, "/api/serve/applications/")["applications"]
+        return {name: application["status"] for name, application in found.items()}
+
+    def read_object(self, group: str, plural: str, name: str) -> dict[str, Any]:
+        states = {state: {"status": status} for state, status in self.read_states().items()}
+        status = {"activeServiceStatus": {"applicationStatuses": states}}
+        return self._manifest | {"status": status}
+
+    def patch_object(self, group: str, plural: str, name: str, patch: dict[str, Any]) -> None:
+        self._manifest["spec"] |= patch["spec"]
+        self.apply()
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: HostCluster, storage: Path) -> Operator:
+    """The service of rayservice.yaml, which answers on both workers."""
+    started = Operator(cluster, load_manifest("rayservice", storage))
+    wait_until(lambda: started.read_states() == {"slicing": "RUNNING"}, "a running service")
+    for node in (FIRST_WORKER, SECOND_WORKER):
+        wait_until(lambda node=node: read_version(cluster, node) == 1, "an answer on each worker")
+    return started
+
+
+def read_version(cluster: HostCluster, node: int) -> int | None:
+    """The version that the proxy of a node answers with; None if it does not answer."""
+    try:
+        with urlopen(f"http://{cluster.get_host(node)}:8000/v1/health", timeout=5) as answer:
+            return json.load(answer)["version"]
+    except (URLError, OSError):
+        return None
+
+
+def test_a_roll_out_changes_the_version_and_no_request_fails(
+    cluster: HostCluster, operator: Operator
+):
+    versions, ended = [], threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            versions.append(read_version(cluster, FIRST_WORKER))
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        url = f"http://{cluster.get_host(SECOND_WORKER)}:8000"
+        done = roll_out(operator, "slicing-serve", None, url, print)  # type: ignore[arg-type]
+    finally:
+        ended.set()
+        client.join()
+
+    assert done == Rollout("slicing-serve", 1, 2)
+    assert set(versions) == {1, 2}
+    assert read_version(cluster, FIRST_WORKER) == 2
+
+
+def test_a_version_that_does_not_exist_is_taken_back_and_the_old_one_goes_on(
+    cluster: HostCluster, operator: Operator
+):
+    url = f"http://{cluster.get_host(SECOND_WORKER)}:8000"
+
+    with pytest.raises(RunError, match="version 9 is DEPLOY_FAILED; version 2 is restored"):
+        roll_out(operator, "slicing-serve", 9, url, print)  # type: ignore[arg-type]
+
+    assert read_version(cluster, FIRST_WORKER) == 2
+    wait_until(lambda: operator.read_states() == {"slicing": "RUNNING"}, "the old configuration")
+
+
+def test_the_probe_of_a_serving_worker_passes_in_its_own_network(
+    cluster: HostCluster, operator: Operator
+):
+    """The probe asks for no token, and the agent and the proxy answer without one."""
+    ports = [
+        word.partition("=")[2]
+        for word in cluster.nodes[FIRST_WORKER].args
+        if str(word).startswith("--dashboard-agent-listen-port")
+    ]
+    probe = kuberay.build_worker_probe(int(ports[0]), 8000)
+    prefix = cluster.get_host_prefix(FIRST_WORKER)
+
+    ended = subprocess.run([*prefix, "bash", "-c", probe], capture_output=True, check=False)
+
+    assert ended.returncode == 0, shlex.join([*prefix, probe])
+
+
+def test_the_service_survives_the_loss_of_a_node(cluster: HostCluster, operator: Operator):
+    """The other worker's replica answers; Kubernetes would drop the lost pod from the service."""
+    cluster.kill_node(cluster.nodes[SECOND_WORKER])
+
+    wait_until(
+        lambda: all(read_version(cluster, FIRST_WORKER) == 2 for _ in range(20)),
+        "answers of the remaining replica",
+    )
+    assert read_version(cluster, SECOND_WORKER) is None
