@@ -76,11 +76,11 @@ def serve(
 
     try:
         from slicing_rllib.service.serving.served_policies import load_first
-        from slicing_rllib.service.serving.server import (
+        from slicing_rllib.service.serving.server import serve_policies
+        from slicing_rllib.service.serving.settings import (
+            ServiceArguments,
             require_token_beyond_loopback,
-            serve_policies,
         )
-        from slicing_rllib.service.serving.settings import ServiceArguments
     except ModuleNotFoundError as error:
         raise RunError(
             f'serve: the package {error.name} is missing; pip install "slicing-rllib[serve]"'

@@ -38,7 +38,7 @@ from slicing_rllib.service.serving.interface import (
     describe_problems,
 )
 from slicing_rllib.service.serving.problems import Problem, make_problem
-from slicing_rllib.service.serving.reports import LoadReport, LocalReports, Reports, SharedReports
+from slicing_rllib.service.serving.reports import LoadReport, LocalReports, Reports
 from slicing_rllib.service.serving.request import DecisionRequest
 from slicing_rllib.service.serving.request_metrics import RequestMetrics
 from slicing_rllib.service.serving.request_parsing import parse_request
@@ -53,6 +53,7 @@ from slicing_rllib.service.serving.settings import (
     parse_release,
     read_token,
 )
+from slicing_rllib.service.serving.shared_reports import SharedReports
 
 FORMATS = ("shares", "o1")
 

@@ -1,14 +1,7 @@
 """The last load that each cell has reported, from which neighbours' messages are formed."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
-
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
-
-log = logging.getLogger(__name__)
 
 MAX_CELLS = 100_000
 
@@ -47,24 +40,3 @@ class LocalReports:
             if is_newer and (kept is not None or len(self._reports) < MAX_CELLS):
                 self._reports[cell] = report
         return {cell: self._reports[cell] for cell in wanted if cell in self._reports}
-
-
-class SharedReports:
-    """Reports that all replicas share, in a deployment of their own.
-
-    While that deployment is away, neighbours count as missing, so that base policies answer.
-    """
-
-    def __init__(self, handle: DeploymentHandle) -> None:
-        """`handle` is that of a deployment with the methods of `LocalReports`."""
-        self._handle = handle
-
-    async def exchange(self, new: Reports, wanted: Iterable[str]) -> Reports:
-        """Keep new reports; those of the wanted cells that are there."""
-        try:
-            plain = {cell: tuple(report) for cell, report in new.items()}
-            found = await self._handle.exchange_plain.remote(plain, list(wanted))
-        except (RayError, RayServeException, TimeoutError) as error:
-            log.warning("reports of neighbours: not available (%s)", error)
-            return {}
-        return {cell: LoadReport(*report) for cell, report in found.items()}

@@ -1,6 +1,5 @@
 """Serves policies on this machine until the caller ends the block."""
 
-import ipaddress
 import logging
 import socket
 from collections.abc import Iterator
@@ -10,34 +9,13 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from slicing_rllib.service.errors import ConfigError, RunError
+from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.ray_session import ray_session
 from slicing_rllib.service.serving.application import make_application
-from slicing_rllib.service.serving.settings import ServiceArguments, read_token
+from slicing_rllib.service.serving.settings import ServiceArguments, require_token_beyond_loopback
 
 NAME = "slicing"
 LOOPBACK = "127.0.0.1"
-
-
-def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
-    """The arguments, with leave to run without a token where only this machine can ask.
-
-    Raises: ConfigError for an address beyond loopback without a token.
-    """
-    if read_token(arguments) is None and not is_loopback(host):
-        raise ConfigError(
-            f"serve: {host} can be reached from other machines; expected --token-file or "
-            "the environment variable SLICING_RLLIB_SERVE_TOKEN"
-        )
-    return arguments.model_copy(update={"without_token": is_loopback(host)})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Settings of the service, from the command line or from `serveConfigV2` of KubeRay."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from slicing_rllib.service.errors import RunError
+from slicing_rllib.service.errors import ConfigError, RunError
 from slicing_rllib.service.serving.release import Canary, Release, parse_pins
 
 TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
@@ -92,3 +93,24 @@ def parse_release(user_config: Mapping[str, Any]) -> dict[str, Any]:
     """The checked values of `RELEASE_FIELDS` in a mapping of plain values."""
     chosen = ServiceArguments(run="", **{name: user_config[name] for name in RELEASE_FIELDS})
     return {name: getattr(chosen, name) for name in RELEASE_FIELDS}
+
+
+def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
+    """The arguments, with leave to run without a token where only this machine can ask.
+
+    Raises: ConfigError for an address beyond loopback without a token.
+    """
+    if read_token(arguments) is None and not is_loopback(host):
+        raise ConfigError(
+            f"serve: {host} can be reached from other machines; expected --token-file or "
+            "the environment variable SLICING_RLLIB_SERVE_TOKEN"
+        )
+    return arguments.model_copy(update={"without_token": is_loopback(host)})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

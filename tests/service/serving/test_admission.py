@@ -8,8 +8,12 @@ from starlette.requests import Request
 from slicing_rllib.service.errors import ConfigError, RunError
 from slicing_rllib.service.serving.admission import Admission, RateLimit
 from slicing_rllib.service.serving.problems import Problem, make_problem
-from slicing_rllib.service.serving.server import require_token_beyond_loopback
-from slicing_rllib.service.serving.settings import TOKEN_VARIABLE, ServiceArguments, read_token
+from slicing_rllib.service.serving.settings import (
+    TOKEN_VARIABLE,
+    ServiceArguments,
+    read_token,
+    require_token_beyond_loopback,
+)
 
 TOKEN = "a token of 24 characters"
 

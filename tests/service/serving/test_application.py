@@ -72,8 +72,8 @@ def send_request(url: str) -> Callable[..., Answer]:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
-                assert error.headers["content-type"] == "application/problem+json"
-                return error.code, json.load(error)
+                kind = error.headers["content-type"]
+                return error.code, json.load(error) | {"kind": kind}
 
     return call
 
@@ -133,6 +133,7 @@ def test_without_the_token_only_health_readiness_and_description_answer(send_req
 def test_a_request_with_a_mistake_gets_one_line(send_request, body: str, status: int, line: str):
     code, problem = send_request("/v1/decisions", body)
     assert code == problem["status"] == status
+    assert problem["kind"] == "application/problem+json"
     assert problem["detail"].startswith(line)
     assert "\n" not in problem["detail"]
 
