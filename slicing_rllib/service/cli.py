@@ -8,16 +8,19 @@ import typer
 
 from slicing_rllib.service.commands import (
     checkpoint,
+    closed_loop,
     cluster,
     config,
     drill,
     evaluate,
     experiment,
+    export,
     export_kpis,
     library,
     monitor,
     pretrain,
     report,
+    rollout,
     scenario,
     serve,
     similarity,
@@ -53,7 +56,10 @@ app.command()(sweep.sweep)
 app.command()(submit.submit)
 app.command()(drill.drill)
 app.command()(monitor.monitor)
+app.command()(export.export)
 app.command()(serve.serve)
+app.command()(rollout.rollout)
+app.command("closed-loop")(closed_loop.closed_loop)
 app.add_typer(library.app, name="library")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(config.app, name="config")
@@ -123,12 +129,13 @@ def _report_usage_error(error: typer.TyperException) -> int:
 
 def _describe_error(error: Exception) -> tuple[str, int]:
     """The line for the user and the exit code. Raises: the error itself when debugging."""
+    from slicing_rllib.policies import PolicyError
     from slicing_rllib.service.errors import ConfigError, Interrupted, RunError
     from slicing_rllib.transfer import LibraryError
 
     if isinstance(error, ConfigError):
         return str(error), USAGE
-    if isinstance(error, LibraryError):
+    if isinstance(error, LibraryError | PolicyError):
         return str(error), FAILED
     if isinstance(error, RunError):
         return str(error), INTERRUPTED if isinstance(error, Interrupted) else FAILED

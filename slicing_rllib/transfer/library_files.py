@@ -10,9 +10,15 @@ from pathlib import Path
 from pyarrow import ArrowException
 from pyarrow import fs as filesystems
 
-from slicing_rllib.storage import make_printable, read_bounded, sync_folder, sync_tree
+from slicing_rllib.storage import (
+    make_printable,
+    read_bounded,
+    sync_folder,
+    sync_tree,
+    write_durably,
+)
 from slicing_rllib.storage.regular_file import GIB, MIB, format_size
-from slicing_rllib.transfer.bundle_manifest import MANIFEST
+from slicing_rllib.transfer.bundle_manifest import MANIFEST, WEIGHTS
 from slicing_rllib.transfer.errors import LibraryError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -76,6 +82,50 @@ class LibraryFiles:
         if len(data) > limit:
             raise LibraryError(f"{path}: expected at most {format_size(limit)}, got more")
         return data
+
+    def read_beside(self, file: str) -> bytes | None:
+        """The content of a file beside the bundles; None if there is none."""
+        path = f"{self._root}/{file}"
+        try:
+            if self._fs.get_file_info(path).type == filesystems.FileType.NotFound:
+                return None
+            if self._is_local:
+                self._check_inside(path)
+                return read_bounded(Path(path), MAX_MANIFEST_BYTES, follow_links=False)
+            with self._fs.open_input_stream(path) as stream:
+                data = stream.read(MAX_MANIFEST_BYTES + 1)
+        except (ArrowException, OSError) as error:
+            why = getattr(error, "strerror", None) or "cannot be read"
+            raise LibraryError(f"{path}: expected a file that can be read ({why})") from error
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise LibraryError(f"{path}: expected at most {format_size(MAX_MANIFEST_BYTES)}")
+        return data
+
+    def write_beside(self, file: str, data: bytes) -> None:
+        """Writes a file beside the bundles; readers see the old or the new content."""
+        path = f"{self._root}/{file}"
+        try:
+            if self._is_local:
+                write_durably(Path(path), data)
+                return
+            with self._fs.open_output_stream(f"{path}.partial") as stream:
+                stream.write(data)
+            self._fs.move(f"{path}.partial", path)
+        except (ArrowException, OSError) as error:
+            raise LibraryError(f"{path}: cannot be written ({error})") from error
+
+    def read_states(self, bundles: Mapping[str, int]) -> list[tuple[str, int, int]]:
+        """Path, size and time of change in ns of manifest and weights, by name and version."""
+        paths = [
+            self.describe(name, version, file)
+            for name, version in bundles.items()
+            for file in (MANIFEST, WEIGHTS)
+        ]
+        try:
+            found = self._fs.get_file_info(paths)
+        except (ArrowException, OSError) as error:
+            raise self._fail(f"cannot be read ({error})") from error
+        return [(info.path, info.size or 0, info.mtime_ns or 0) for info in found if info.is_file]
 
     def add(
         self, name: str, first: int, files: Mapping[str, bytes], manifest: Callable[[int], bytes]

@@ -53,6 +53,9 @@ class Bundle:
     """Results of the policy in the run that it was trained in, by name."""
     provenance: Mapping[str, Any]
     """Run, cell, network, seed, digest of the config, package version."""
+    policy: Mapping[str, Any] | None = None
+    """What `policies.describe_policy` tells of the policy; None in bundles of version 0.1.0, which
+    can be transferred but not served."""
 
 
 def identify_cell(scenario: str, map_seed: int, cell: str) -> str:
@@ -110,7 +113,8 @@ class PolicyLibrary:
     def load(self, name: str, version: int | None = None) -> Bundle:
         """Read a bundle; `version` None: the newest version.
 
-        Raises: LibraryError where a file has changed since it was written.
+        Raises: LibraryError where a file has changed since it was written, or weights are not
+        finite.
         """
         version = self._find_version(name, version)
         manifest = self.read_manifest(name, version)
@@ -129,7 +133,20 @@ class PolicyLibrary:
             message=manifest["message"],
             returns=manifest["returns"],
             provenance=manifest["provenance"],
+            policy=manifest.get("policy"),
         )
+
+    def read_file(self, name: str) -> bytes | None:
+        """A file at the top of the library, beside the bundles; None if there is none."""
+        return self._files.read_beside(name)
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write a file at the top of the library; readers see the old or the new content."""
+        self._files.write_beside(name, data)
+
+    def read_states(self, versions: Mapping[str, int]) -> list[tuple[str, int, int]]:
+        """Path, size and time of change (ns) of the files of some bundles, by name and version."""
+        return self._files.read_states(versions)
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
         """Delete a version, or with `version` None all of that name; the deleted versions."""
@@ -208,7 +225,7 @@ def _make_manifest(name: str, version: int, bundle: Bundle) -> dict[str, Any]:
         "default_transitions": len(bundle.default_action_experience.reward),
         "returns": dict(bundle.returns),
         "provenance": dict(bundle.provenance),
-    }
+    } | ({"policy": dict(bundle.policy)} if bundle.policy else {})
 
 
 def _pack_experience(bundle: Bundle) -> dict[str, np.ndarray]:

@@ -135,11 +135,16 @@ class RunDirectory:
             save_file(flat, partial)
 
     def policies(self) -> dict[str, dict[str, np.ndarray]]:
-        """Weights by cell and parameter name. Raises: RunError where there are none."""
+        """Weights by cell and parameter name.
+
+        Raises: RunError where there are none, or where a weight is not finite.
+        """
         path = self.path / "policies.safetensors"
         flat = read_tensors(path, "trained policies")
         weights: dict[str, dict[str, np.ndarray]] = {}
         for name, array in flat.items():
+            if not np.isfinite(array).all():
+                raise RunError(f"{path}: {name} has values that are not finite")
             cell, _, parameter = name.partition("/")
             weights.setdefault(cell, {})[parameter] = array
         return weights
