@@ -16,6 +16,7 @@ from slicing_rllib.env.deployment import Deployment
 from slicing_rllib.env.max_min_split import max_min_split
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import MESSAGES, ObservationLayout
+from slicing_rllib.env.observed_network import Network, ObservedNetwork, ObservedSlice
 from slicing_rllib.env.policy import DecisionView, Policy
 from slicing_rllib.env.reward import satisfaction, slice_reward
 from slicing_rllib.env.slicing_env import SlicingEnv
@@ -35,8 +36,11 @@ __all__ = [
     "Measured",
     "Measurement",
     "MeasurementError",
+    "Network",
     "NumericalGradient",
     "ObservationLayout",
+    "ObservedNetwork",
+    "ObservedSlice",
     "Policy",
     "RestorableEnv",
     "SlicingEnv",

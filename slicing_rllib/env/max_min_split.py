@@ -7,9 +7,9 @@ from slicing_rllib.radio import SATURATION
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
-_EDGE = (1.0 - SATURATION) / SATURATION
+EDGE = (1.0 - SATURATION) / SATURATION
 """Served share over required share at saturation: above it, a slice is stable."""
-_OVERLOAD = SATURATION * (1.0 - SATURATION)
+OVERLOAD = SATURATION * (1.0 - SATURATION)
 """Served share * required share / share^2 in overload."""
 
 
@@ -22,7 +22,7 @@ def invert_served_share(
     the offered traffic occupies.
     """
     return np.where(
-        served >= _EDGE * required, required + served, np.sqrt(served * required / _OVERLOAD)
+        served >= EDGE * required, required + served, np.sqrt(served * required / OVERLOAD)
     )
 
 
@@ -48,7 +48,7 @@ def max_min_split(required: PerSlice, needed: PerSlice) -> PerSlice:
 
 def _find_highest_level(required: PerSlice, needed: PerSlice) -> Float[np.ndarray, " cell"]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        stable_level = np.where(needed > 0.0, _EDGE * required / needed, 0.0)
+        stable_level = np.where(needed > 0.0, EDGE * required / needed, 0.0)
     # total[k, j]: sum of the shares of cell k at the level at which its slice j becomes stable.
     served = stable_level[:, :, None] * needed[:, None, :]
     total = invert_served_share(served, np.broadcast_to(required[:, None, :], served.shape)).sum(
@@ -56,7 +56,7 @@ def _find_highest_level(required: PerSlice, needed: PerSlice) -> Float[np.ndarra
     )
     is_stable = total <= 1.0
     squared = np.where(is_stable, needed, 0.0).sum(axis=1)
-    linear = np.where(is_stable, 0.0, np.sqrt(needed * required / _OVERLOAD)).sum(axis=1)
+    linear = np.where(is_stable, 0.0, np.sqrt(needed * required / OVERLOAD)).sum(axis=1)
     remaining = 1.0 - np.where(is_stable, required, 0.0).sum(axis=1)
     root = linear + np.sqrt(linear**2 + 4.0 * squared * remaining)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -8,7 +8,8 @@ from jaxtyping import Float, Float32
 
 from slicing_rllib.env.counterfactual import needed_share, offered_share
 from slicing_rllib.env.max_min_split import max_min_split
-from slicing_rllib.radio import Scenario, StepKpis
+from slicing_rllib.env.observed_network import Network
+from slicing_rllib.radio import StepKpis
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -64,11 +65,11 @@ class Measured(NamedTuple):
 class Measurement:
     """Derives offered and needed shares from a step's KPIs."""
 
-    def __init__(self, scenario: Scenario, error: MeasurementError | None = None) -> None:
+    def __init__(self, network: Network, error: MeasurementError | None = None) -> None:
         """`error` is for studies of robustness; without it KPIs are exact."""
-        self._scenario = scenario
+        self._network = network
         self._error = error or MeasurementError()
-        shape = len(scenario.cells), scenario.n_slices
+        shape = len(network.cells), network.n_slices
         sequence = np.random.SeedSequence(self._error.seed, spawn_key=(_SPAWN_FIXED,))
         normal = np.random.default_rng(sequence).standard_normal(shape)
         self._needed_factor = np.exp(self._error.needed_share * normal)
@@ -83,8 +84,8 @@ class Measurement:
             offered,
             kpis.throughput_mbps,
             kpis.delay_ms,
-            self._scenario.sla_throughput_mbps,
-            self._scenario.sla_delay_ms,
+            self._network.sla_throughput_mbps,
+            self._network.sla_delay_ms,
         )
         return Measured(kpis, offered, needed * self._needed_factor)
 

@@ -6,7 +6,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from slicing_rllib.radio import Scenario, StepKpis
+from slicing_rllib.env.observed_network import Network
+from slicing_rllib.radio import StepKpis
 
 THROUGHPUT_SCALE_MBPS = 4.0
 """Throughput at which its part of the observation is 0.5."""
@@ -99,8 +100,8 @@ class AllCells:
 MESSAGES = ("none", "mean_load", "per_neighbour", "all_cells")
 
 
-def make_message(name: str, scenario: Scenario) -> Message:
-    """The message with that name, for the neighbours of a scenario.
+def make_message(name: str, network: Network) -> Message:
+    """The message with that name, for the neighbours of a network.
 
     Raises: ValueError for a name that is not in MESSAGES.
     """
@@ -108,11 +109,11 @@ def make_message(name: str, scenario: Scenario) -> Message:
         case "none":
             return NoMessage()
         case "mean_load":
-            return MeanLoad(scenario.neighbours)
+            return MeanLoad(network.neighbours)
         case "per_neighbour":
-            return PerNeighbour(scenario.neighbours)
+            return PerNeighbour(network.neighbours)
         case "all_cells":
-            return AllCells(len(scenario.cells))
+            return AllCells(len(network.cells))
         case _:
             raise ValueError(f"message: expected one of {', '.join(MESSAGES)}, got {name!r}")
 
@@ -155,10 +156,10 @@ class ObservationLayout:
 class Observer:
     """Computes the observations of all cells from the KPIs of a step."""
 
-    def __init__(self, scenario: Scenario, message: Message) -> None:
-        self.layout = ObservationLayout(scenario.n_slices, message.width(scenario.n_slices))
+    def __init__(self, network: Network, message: Message) -> None:
+        self.layout = ObservationLayout(network.n_slices, message.width(network.n_slices))
         self._message = message
-        self._users_scale = 1.0 / np.array([spec.users for spec in scenario.slices])
+        self._users_scale = 1.0 / np.array([spec.users for spec in network.slices])
 
     def __call__(
         self, kpis: StepKpis, live: Bool[np.ndarray, " cell"]

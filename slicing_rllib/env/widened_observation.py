@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float32
 
 from slicing_rllib.env.measurement import Measured
 from slicing_rllib.env.observation import Message, ObservationLayout, Observer
-from slicing_rllib.radio import Scenario
+from slicing_rllib.env.observed_network import Network
 
 OBSERVATIONS = ("paper", "widened", "per_slice")
 SMALLEST_SPLIT = 0.01
@@ -79,10 +79,10 @@ class WidenedLayout(ObservationLayout):
 class WidenedObserver:
     """The paper's observation and, per slice, log S, log m and log base split."""
 
-    def __init__(self, scenario: Scenario, message: Message) -> None:
+    def __init__(self, network: Network, message: Message) -> None:
         """`message` is what neighbours tell, as in the paper's observation."""
-        self._paper = Observer(scenario, message)
-        self.layout = WidenedLayout(scenario.n_slices, message.width(scenario.n_slices))
+        self._paper = Observer(network, message)
+        self.layout = WidenedLayout(network.n_slices, message.width(network.n_slices))
 
     def __call__(
         self, measured: Measured, live: Bool[np.ndarray, " cell"]
@@ -131,9 +131,9 @@ class PerSliceLayout:
 class PerSliceObserver:
     """Per slice: log S, log m, log applied share, utilisation, users, SINR, log base split."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, network: Network) -> None:
         """Messages are left out: their meaning depends on the network."""
-        self.layout = PerSliceLayout(scenario.n_slices)
+        self.layout = PerSliceLayout(network.n_slices)
 
     def __call__(
         self, measured: Measured, live: Bool[np.ndarray, " cell"]
@@ -162,9 +162,9 @@ class PerSliceObserver:
 class PaperObserver:
     """The paper's observation: throughput, load, users and the neighbours' message."""
 
-    def __init__(self, scenario: Scenario, message: Message) -> None:
+    def __init__(self, network: Network, message: Message) -> None:
         """`message` is what neighbours tell."""
-        self._observer = Observer(scenario, message)
+        self._observer = Observer(network, message)
         self.layout = self._observer.layout
 
     def __call__(
@@ -174,15 +174,15 @@ class PaperObserver:
         return self._observer(measured.kpis, live)
 
 
-def make_observer(name: str, scenario: Scenario, message: Message) -> CellObserver:
+def make_observer(name: str, network: Network, message: Message) -> CellObserver:
     """The observer of that name. Raises: ValueError for a name that is not in OBSERVATIONS."""
     match name:
         case "paper":
-            return PaperObserver(scenario, message)
+            return PaperObserver(network, message)
         case "widened":
-            return WidenedObserver(scenario, message)
+            return WidenedObserver(network, message)
         case "per_slice":
-            return PerSliceObserver(scenario)
+            return PerSliceObserver(network)
         case _:
             known = ", ".join(OBSERVATIONS)
             raise ValueError(f"observation: expected one of {known}, got {name!r}")

@@ -1,10 +1,15 @@
 """Trained policies in NumPy: what evaluation and serving need, without PyTorch and Ray.
 
 `TrainedPolicy` runs the actors of all cells, `PretrainedPolicy` the actor that comes with the
-package; `list_layers` reads a network from saved weights.
+package, and `CellPolicy` one cell's policy from measured KPIs to shares; `list_layers` reads a
+network from saved weights.
 """
 
+from slicing_rllib.policies.cell_encoder import CellEncoder, make_encoders
+from slicing_rllib.policies.cell_policy import CellPolicy, KpiRange, PolicyError, select_actor
+from slicing_rllib.policies.kpi_schema import KPI_SPECS, REQUIRED_KPIS, KpiSpec
 from slicing_rllib.policies.layers import Layer, list_layers
+from slicing_rllib.policies.policy_files import describe_policy, load_policy, make_policy
 from slicing_rllib.policies.pretrained import (
     PretrainedActor,
     PretrainedPolicy,
@@ -14,12 +19,24 @@ from slicing_rllib.policies.pretrained import (
 from slicing_rllib.policies.trained_policy import BasePolicySplit, TrainedPolicy
 
 __all__ = [
+    "KPI_SPECS",
+    "REQUIRED_KPIS",
     "BasePolicySplit",
+    "CellEncoder",
+    "CellPolicy",
+    "KpiRange",
+    "KpiSpec",
     "Layer",
+    "PolicyError",
     "PretrainedActor",
     "PretrainedPolicy",
     "TrainedPolicy",
+    "describe_policy",
     "list_layers",
+    "load_policy",
     "load_pretrained",
+    "make_encoders",
+    "make_policy",
     "save_pretrained",
+    "select_actor",
 ]

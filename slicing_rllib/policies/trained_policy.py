@@ -47,17 +47,9 @@ class TrainedPolicy:
         self, obs: Float32[np.ndarray, "cell obs"]
     ) -> Float32[np.ndarray, "cell action"]:
         """Shares of each cell's carrier, with a sum of 1 per cell; -1 to 1 with `tanh`."""
-        actions = [
-            self._squash(compute_logits(self._form, layers, obs[rows]))
-            for rows, layers in self._groups
-        ]
+        actions = [compute_actions(self._form, layers, obs[rows]) for rows, layers in self._groups]
         order = np.argsort(np.concatenate([rows for rows, _ in self._groups]))
         return np.concatenate(actions)[order]
-
-    def _squash(
-        self, logits: Float32[np.ndarray, "cell action"]
-    ) -> Float32[np.ndarray, "cell action"]:
-        return np.tanh(logits) if self._form.squash == "tanh" else softmax(logits, axis=1)
 
 
 class BasePolicySplit:
@@ -92,11 +84,27 @@ def _stack_layers(actors: Sequence[Sequence[Layer]]) -> list[tuple[np.ndarray, n
     ]
 
 
-def compute_logits(
+def compute_actions(
     form: ActorForm,
     layers: Sequence[tuple[np.ndarray, np.ndarray]],
     obs: Float32[np.ndarray, "cell obs"],
 ) -> Float32[np.ndarray, "cell action"]:
+    """Softmax of the actors' logits, or their tanh.
+
+    Computed in float64, so that float32 shares do not depend on the order in which a library adds
+    numbers: evaluation and ONNX Runtime give the same. Near saturation, the last digit of a share
+    changes the fifth digit of a delay.
+    """
+    logits = compute_logits(form, layers, obs.astype(np.float64))
+    actions = np.tanh(logits) if form.squash == "tanh" else softmax(logits, axis=1)
+    return actions.astype(np.float32)
+
+
+def compute_logits(
+    form: ActorForm,
+    layers: Sequence[tuple[np.ndarray, np.ndarray]],
+    obs: Float[np.ndarray, "cell obs"],
+) -> Float[np.ndarray, "cell action"]:
     """Forward pass of actors in a form, with ReLU between their layers.
 
     `layers` are weight (cell, out, in) and bias (cell, out).
@@ -112,8 +120,8 @@ def compute_logits(
 
 
 def _pool_features(
-    obs: Float32[np.ndarray, "cell obs"], n_slices: int
-) -> Float32[np.ndarray, "cell slice feature"]:
+    obs: Float[np.ndarray, "cell obs"], n_slices: int
+) -> Float[np.ndarray, "cell slice feature"]:
     """Each per-slice feature, its mean and its maximum over the slices."""
     features = obs.reshape(len(obs), -1, n_slices).swapaxes(1, 2)
     pooled = [features, features.mean(axis=1, keepdims=True), features.max(axis=1, keepdims=True)]

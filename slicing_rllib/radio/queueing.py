@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 SATURATION = 0.98
 """Utilisation above which the overload formula replaces that of the stationary queue."""
-_TINY = 1e-30
+TINY = 1e-30
 """Replaces 0 in denominators."""
 
 PerSlice = Float[np.ndarray, "cell slice"]
@@ -24,7 +24,7 @@ def served_share(
     traffic occupies. g(rho) is 1 - rho up to `SATURATION` and 0.0196 / rho above. It is continuous,
     and the result increases with a even where the stationary queue has no solution.
     """
-    overloaded = SATURATION * (1.0 - SATURATION) * share**2 / np.maximum(required, _TINY)
+    overloaded = SATURATION * (1.0 - SATURATION) * share**2 / np.maximum(required, TINY)
     return np.where(required <= SATURATION * share, share - required, overloaded)
 
 
@@ -36,10 +36,10 @@ def served_share_fifo(
     The mean sojourn time of an M/D/1 queue gives g(rho) = 2 (1 - rho) / (2 - rho) up to
     `SATURATION`; above, g falls as 1 / rho. Source: Pollaczek-Khinchine formula.
     """
-    rho = required / np.maximum(share, _TINY)
+    rho = required / np.maximum(share, TINY)
     stable = 2.0 * (share - required) / np.maximum(2.0 - rho, 1.0)
     at_saturation = 2.0 * (1.0 - SATURATION) / (2.0 - SATURATION)
-    overloaded = at_saturation * SATURATION * share**2 / np.maximum(required, _TINY)
+    overloaded = at_saturation * SATURATION * share**2 / np.maximum(required, TINY)
     return np.where(required <= SATURATION * share, stable, overloaded)
 
 
@@ -54,4 +54,4 @@ def packet_delay_ms(
 
     `mean_inverse_rate` is in s/Mbit; `served` is the result of `served_share`.
     """
-    return np.minimum(packet_kbit * mean_inverse_rate / np.maximum(served, _TINY), cap_ms)
+    return np.minimum(packet_kbit * mean_inverse_rate / np.maximum(served, TINY), cap_ms)

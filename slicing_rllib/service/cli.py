@@ -7,15 +7,20 @@ from typing import Annotated
 import typer
 
 from slicing_rllib.service.commands import (
+    checkpoint,
+    closed_loop,
     cluster,
     config,
+    drill,
     evaluate,
     experiment,
+    export,
     export_kpis,
     library,
     monitor,
     pretrain,
     report,
+    rollout,
     scenario,
     serve,
     similarity,
@@ -49,9 +54,14 @@ app.command()(report.report)
 app.command()(export_kpis.export_kpis)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
+app.command()(drill.drill)
 app.command()(monitor.monitor)
+app.command()(export.export)
 app.command()(serve.serve)
+app.command()(rollout.rollout)
+app.command("closed-loop")(closed_loop.closed_loop)
 app.add_typer(library.app, name="library")
+app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(config.app, name="config")
 app.add_typer(traffic.app, name="traffic")
 app.add_typer(scenario.app, name="scenario")
@@ -119,12 +129,13 @@ def _report_usage_error(error: typer.TyperException) -> int:
 
 def _describe_error(error: Exception) -> tuple[str, int]:
     """The line for the user and the exit code. Raises: the error itself when debugging."""
+    from slicing_rllib.policies import PolicyError
     from slicing_rllib.service.errors import ConfigError, Interrupted, RunError
     from slicing_rllib.transfer import LibraryError
 
     if isinstance(error, ConfigError):
         return str(error), USAGE
-    if isinstance(error, LibraryError):
+    if isinstance(error, LibraryError | PolicyError):
         return str(error), FAILED
     if isinstance(error, RunError):
         return str(error), INTERRUPTED if isinstance(error, Interrupted) else FAILED
@@ -135,5 +146,7 @@ def _describe_error(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    from slicing_rllib.storage import make_printable
+
+    typer.echo(f"{PROGRAM}: {make_printable(message)}", err=True)
     return code

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from slicing_rllib.storage import make_printable
+from slicing_rllib.storage.regular_file import format_size
+
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 HEADINGS = ("reward", "95 % interval", "satisfaction", "below 0.95", "max delay", "gap closed")
@@ -77,10 +80,10 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     shared = [
         f"{key} {format_value(rows[0]['settings'][key])}" for key in keys if key not in varied
     ]
-    errors = [f"{row['trial_id']}: {row['error']}" for row in rows if row["error"]]
+    errors = [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
     table = Table(
         title=f"{len(rows)} trials",
-        caption=escape("\n".join([*([f"all: {', '.join(shared)}"] if shared else []), *errors]))
+        caption="\n".join([*([escape(f"all: {', '.join(shared)}")] if shared else []), *errors])
         or None,
         caption_justify="left",
     )
@@ -112,7 +115,7 @@ def make_checks_table(checks: Sequence[Any]) -> Table:
         table.add_column(heading, no_wrap=True)
     table.add_column("found", overflow="fold")
     for check in checks:
-        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", escape(check.found))
+        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", show(check.found))
     return table
 
 
@@ -141,14 +144,41 @@ def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         origin = row["provenance"]
         table.add_row(
-            row["name"],
-            " ".join(map(str, row["versions"])),
-            f"{row['returns'].get('evaluation_reward_mean', float('nan')):.3f}",
+            show(row["name"]),
+            show(" ".join(map(str, row["versions"])), 40),
+            format_number(row["returns"].get("evaluation_reward_mean")),
             str(len(row["slices"])),
             str(row["transitions"]),
-            str(origin.get("run", "")),
-            str(origin.get("cell", "")),
+            show(origin.get("run", ""), 64),
+            show(origin.get("cell", ""), 64),
         )
+    return table
+
+
+def make_checkpoints_table(reports: Sequence[Any]) -> Table:
+    """The table of a run's checkpoints, one row per `CheckpointReport`."""
+    table = Table(title=f"{len(reports)} checkpoints")
+    for heading in ("checkpoint", "step", "size", "format"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("state", overflow="fold")
+    for report in reports:
+        table.add_row(
+            show(report.path.name),
+            "" if report.env_steps is None else str(report.env_steps),
+            format_size(report.bytes),
+            "" if report.format is None else str(report.format),
+            "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
+        )
+    return table
+
+
+def make_drill_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The table of a drill: one row per kind of fault."""
+    table = Table(title=f"{len(rows)} kinds of faults")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(show(cell) for cell in row))
     return table
 
 
@@ -171,6 +201,11 @@ def pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{below:.1%} → {own['fail_rate_95']:.1%}",
         )
     return table
+
+
+def show(text: Any, limit: int = 300) -> str:
+    """Text of unknown origin for a table: in one line, without control characters or markup."""
+    return escape(make_printable(str(text), limit))
 
 
 def print_json(result: Any) -> None:

@@ -7,6 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from slicing_rllib.service.console import err
 from slicing_rllib.service.runs.progress import ProgressListener
+from slicing_rllib.storage import make_printable
 
 LINE_EVERY_STEPS = 500
 """Steps that a shown mean is over. Without a terminal, a line is printed after so many steps."""
@@ -51,7 +52,7 @@ class ProgressBar(ProgressListener):
         self._bar.stop()
 
     def on_message(self, text: str) -> None:
-        err.print(text, highlight=False, markup=False, soft_wrap=True)
+        err.print(make_printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def on_event(self, kind: str, cell: str | None, message: str, env_step: int) -> None:
         if kind not in SILENT_EVENTS:

@@ -16,12 +16,21 @@ from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.evaluation.hours import summarise_hours
 from slicing_rllib.evaluation.statistics import SATISFIED, PolicySummary
 from slicing_rllib.policies import BasePolicySplit, PretrainedPolicy, TrainedPolicy
-from slicing_rllib.service.config import TRAINED_POLICIES, PolicyName, RunConfig, load_config
-from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
+from slicing_rllib.service.config import (
+    TRAINED_POLICIES,
+    PolicyName,
+    RunConfig,
+    has_branch,
+    load_config,
+)
+from slicing_rllib.service.runs.no_transfer_branch import get_branch
 from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.traffic_files.settings import make_mask_settings
+from slicing_rllib.storage import replace_durably, require_regular
+from slicing_rllib.storage.regular_file import GIB
 
+MAX_ROLLOUTS_BYTES = GIB
 SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "delay_to_sla_max", "live")
 """Columns of a rollout that figures are drawn from."""
 
@@ -177,10 +186,8 @@ def save_rollouts(path: Path, rollouts: Rollouts) -> None:
         for name, runs in rollouts.items()
         for kept in SAVED_COLUMNS
     }
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with replace_durably(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **columns)
-    partial.replace(path)
 
 
 def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -189,6 +196,7 @@ def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
     Raises: OSError or ValueError for a file that cannot be read.
     """
     table: dict[str, dict[str, np.ndarray]] = {}
+    require_regular(path, MAX_ROLLOUTS_BYTES)
     with np.load(path, allow_pickle=False) as columns:
         for key in columns.files:
             name, _, kept = key.rpartition(".")

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from slicing_rllib.env import Deployment
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.transfer_figures import draw_warm_start_curves
-from slicing_rllib.service.config import PolicyName
+from slicing_rllib.service.config import PolicyName, has_branch
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.cell_similarity import compare_cells, draw_comparison
 from slicing_rllib.service.runs.evaluation import load_rollouts
-from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
+from slicing_rllib.service.runs.no_transfer_branch import get_branch
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import MEASURES
 

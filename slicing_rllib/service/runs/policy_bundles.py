@@ -1,15 +1,17 @@
 """A run's policies as bundles of a policy library."""
 
-import hashlib
-from importlib.metadata import version
-
-from slicing_rllib.service.config import RunConfig, dump_resolved_yaml
+from slicing_rllib.policies import describe_policy
+from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import RunError
+from slicing_rllib.service.runs.cell_policies import (
+    make_cell_policies,
+    make_provenance,
+    record_kpis,
+)
 from slicing_rllib.service.runs.evaluation import evaluate_curve_point, make_trained_policy
 from slicing_rllib.service.runs.experience import read_experience
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import Bundle, PolicyLibrary
-from slicing_rllib.transfer.policy_library import identify_cell
 
 
 def add_run(
@@ -39,7 +41,7 @@ def make_bundles(
     scenario = config.scenario
     weights, experience = run.policies(), read_experience(run)
     rewards = evaluate_curve_point(config, make_trained_policy(config, weights)).rewards.tolist()
-    digest = hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest()
+    policies = make_cell_policies(config, weights, record_kpis(config, weights))
     return {
         cell: Bundle(
             weights=weights[cell],
@@ -50,14 +52,8 @@ def make_bundles(
             sla_delay_ms=tuple(scenario.sla_delay_ms[row].tolist()),
             message=config.env.message,
             returns={"evaluation_reward_mean": rewards[row]},
-            provenance={
-                "run": config.name,
-                "cell": cell,
-                "network": identify_cell(scenario.name, config.env.map_seed, cell),
-                "seed": config.seed,
-                "config_sha256": digest,
-                "slicing_rllib": version("slicing-rllib"),
-            },
+            provenance=make_provenance(config, cell),
+            policy=describe_policy(policies[cell]),
         )
         for row, cell in enumerate(scenario.cells)
         if cells is None or cell in cells

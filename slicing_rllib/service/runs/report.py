@@ -13,7 +13,8 @@ from slicing_rllib.evaluation.statistics import METRICS, summarise_seeds
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.figures import draw_run
 from slicing_rllib.service.runs.markdown import format_mean, format_table
-from slicing_rllib.service.runs.run_directory import RunDirectory, write_atomically
+from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.storage import write_durably
 
 COLUMNS = (*METRICS, "oracle_gap_closed")
 
@@ -48,7 +49,7 @@ def write_report(runs: Sequence[RunDirectory], out: Path | None) -> Report:
     text = format_markdown(policies) + ("" if hours is None else "\n" + format_hours(hours))
     tables = {"report.md": text, "report.csv": format_csv(policies)}
     for name, text in tables.items():
-        write_atomically(folder / name, text.encode())
+        write_durably(folder / name, text.encode())
     return Report(policies, [*(folder / name for name in tables), *figures])
 
 

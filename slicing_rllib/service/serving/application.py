@@ -1,225 +1,282 @@
-"""Trained policies over HTTP on Ray Serve: a request has observations, the answer PRB ratios."""
+"""Trained policies over HTTP on Ray Serve: KPIs of cells in, shares of the carrier out."""
 
-import logging
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
-import numpy as np
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from fastapi import Request, Security
+from fastapi.security import HTTPBearer
 from ray import serve
-from ray.serve.config import HTTPOptions
-from ray.serve.schema import LoggingConfig
+from ray.serve.handle import DeploymentHandle
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
 
-from slicing_rllib.env import ObservationLayout
-from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.transfer import PolicyLibrary
+from slicing_rllib.service.serving.admission import Admission
+from slicing_rllib.service.serving.answer import (
+    DecisionAnswer,
+    PolicyDescription,
+    describe_policy,
+    make_answer,
+)
+from slicing_rllib.service.serving.comparison import ShadowComparison
+from slicing_rllib.service.serving.decision import (
+    Decision,
+    RequestError,
+    decide,
+    list_missing_neighbours,
+    list_new_reports,
+)
+from slicing_rllib.service.serving.example import make_example
+from slicing_rllib.service.serving.interface import (
+    DECISION_BODY,
+    DescribedApi,
+    describe_problems,
+)
+from slicing_rllib.service.serving.problems import Problem, make_problem
+from slicing_rllib.service.serving.reports import LoadReport, LocalReports, Reports
+from slicing_rllib.service.serving.request import DecisionRequest
+from slicing_rllib.service.serving.request_metrics import RequestMetrics
+from slicing_rllib.service.serving.request_parsing import parse_request
+from slicing_rllib.service.serving.served_policies import (
+    PolicyHolder,
+    ServedPolicies,
+    load_first,
+)
+from slicing_rllib.service.serving.settings import (
+    RELEASE_FIELDS,
+    ServiceArguments,
+    parse_release,
+    read_token,
+)
+from slicing_rllib.service.serving.shared_reports import SharedReports
 
-NAME = "slicing"
-UNPROCESSABLE = 422
-MAX_NAME_IN_MESSAGE = 80
+FORMATS = ("shares", "o1")
 
 # FastAPI's documentation pages would load scripts from other hosts; /openapi.json has the same.
-api = FastAPI(title="slicing-rllib", docs_url=None, redoc_url=None)
+api = DescribedApi(
+    title="slicing-rllib",
+    version="1",
+    description="Shares of a cell's carrier for its slices, from the KPIs of the last interval.",
+    docs_url=None,
+    redoc_url=None,
+)
+with_token = [Security(HTTPBearer(auto_error=False))]
 
 
-class ServiceArguments(BaseModel):
-    """Arguments of the application, from the command line or from `serveConfigV2` of KubeRay."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    run: str
-    """A run directory, or a policy library: a folder or a URI."""
-    version: int | None = Field(default=None, ge=1)
-    """Version of every bundle of the library. None: the newest version of each. A run has none."""
+@api.exception_handler(HTTPException)
+def report_http_error(request: Request, error: HTTPException) -> Response:
+    """Unknown resources and methods."""
+    return make_problem(error.status_code, str(error.detail), error.headers)
 
 
-class Observations(BaseModel):
-    """Body of a request."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    obs: dict[str, list[FiniteFloat]] = Field(min_length=1)
-    """Observation by cell, in the layout that `/v1/cells` describes."""
+@api.exception_handler(Problem)
+def report_problem(request: Request, error: Problem) -> Response:
+    """Requests that we refuse."""
+    return error.respond()
 
 
-class PrbRatios(BaseModel):
-    """Body of an answer."""
+@serve.deployment(ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1000)
+class NeighbourReports(LocalReports):
+    """The last loads of all cells, for all replicas."""
 
-    prb_ratio: dict[str, list[float]]
-    """By cell: the share of the carrier's PRBs for each slice. A cell's shares sum to 1."""
-
-
-class CellPolicy(NamedTuple):
-    """The actor of one cell and the layout of its observations."""
-
-    actor: TrainedPolicy
-    layout: ObservationLayout
-
-    def compute_prb_ratio(self, obs: list[float]) -> list[float]:
-        """The share of the carrier's PRBs for each slice."""
-        return self.actor.compute_actions(np.array([obs], np.float32))[0].tolist()
-
-    def describe_layout(self) -> dict[str, int | tuple[int, int]]:
-        """Number of slices and of values, and for each quantity its first and last + 1 index."""
-        parts = {
-            "throughput": self.layout.throughput,
-            "load": self.layout.load,
-            "users": self.layout.users,
-            "message": self.layout.message,
-        }
-        spans = {name: (part.start, part.stop) for name, part in parts.items()}
-        return {"slices": self.layout.n_slices, "obs": self.layout.size, **spans}
-
-
-def load_policies(location: str, version: int | None = None) -> dict[str, CellPolicy]:
-    """The policies of a run by cell, or one version of each bundle of a library by name.
-
-    Args:
-        location: a run directory or a policy library.
-        version: version of every bundle of the library; None means the newest of each.
-
-    Raises: RunError or LibraryError if there are no policies at the location, or if a bundle does
-    not have the version.
-    """
-    weights = _load_weights(location, version)
-    return {name: _make_cell_policy(name, weights[name]) for name in weights}
-
-
-def _load_weights(location: str, version: int | None) -> Mapping[str, Mapping[str, np.ndarray]]:
-    if (Path(location) / "config.yaml").is_file():
-        if version is not None:
-            raise RunError(f"{location}: a run has no version {version}, expected a policy library")
-        return RunDirectory.open(Path(location)).policies()
-    library = PolicyLibrary(location)
-    names = library.list_versions()
-    if not names:
-        raise RunError(f"{location}: expected a run directory or a policy library")
-    return {name: library.load(name, version).weights for name in names}
-
-
-def _make_cell_policy(name: str, weights: Mapping[str, np.ndarray]) -> CellPolicy:
-    layers = sorted(
-        int(key.split(".")[1])
-        for key in weights
-        if key.startswith("actor.") and key.endswith(".weight")
-    )
-    obs_size = weights[f"actor.{layers[0]}.weight"].shape[1]
-    n_slices = weights[f"actor.{layers[-1]}.weight"].shape[0]
-    layout = ObservationLayout(n_slices, obs_size - 3 * n_slices)
-    return CellPolicy(TrainedPolicy([name], {name: weights}), layout)
-
-
-@api.exception_handler(RequestValidationError)
-def report_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Answers with one line about the first problem of a request."""
-    first = error.errors()[0]
-    location = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return JSONResponse({"detail": f"{location}: {first['msg']}"}, UNPROCESSABLE)
+    async def exchange_plain(
+        self, new: Mapping[str, tuple[Any, ...]], wanted: list[str]
+    ) -> dict[str, tuple[Any, ...]]:
+        """As `exchange`, with tuples."""
+        reports = {cell: LoadReport(*report) for cell, report in new.items()}
+        found = await self.exchange(reports, wanted)
+        return {cell: tuple(report) for cell, report in found.items()}
 
 
 # Ray Serve copies the class and the app at this point, so all that they use is defined above.
-@serve.deployment(ray_actor_options={"num_cpus": 1})
+@serve.deployment(
+    ray_actor_options={"num_cpus": 1}, max_ongoing_requests=16, max_queued_requests=256
+)
 @serve.ingress(api)
 class PolicyService:
-    """The HTTP resources. All policies are loaded once, when the replica starts.
+    """The HTTP resources.
 
     Args:
-        location: a run directory or a policy library.
-        version: version of the library's bundles; None means the newest of each.
+        arguments: settings, as `ServiceArguments` describes them.
+        reports: the deployment that replicas share reports by; None keeps them in the replica.
     """
 
-    def __init__(self, location: str, version: int | None = None) -> None:
-        self._location, self._version = location, version
-        self._policies = load_policies(location, version)
+    def __init__(self, arguments: dict[str, Any], reports: DeploymentHandle | None = None) -> None:
+        self._arguments = ServiceArguments(**arguments)
+        token = read_token(self._arguments)
+        if token is None and not self._arguments.without_token:
+            raise RunError("serve: expected a token, or without_token: true")
+        self._admission = Admission(
+            token, self._arguments.max_requests_per_s, self._arguments.max_body_bytes
+        )
+        self._holder = PolicyHolder(self._arguments)
+        self._reports = LocalReports() if reports is None else SharedReports(reports)
+        self._metrics = RequestMetrics()
+        self._comparison = ShadowComparison(self._arguments.shadow_log)
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Serves another release without a new process; Ray Serve also calls it at the start."""
+        is_first = self._holder.served is None
+        changed = self._arguments.model_copy(update=parse_release(user_config))
+        await asyncio.to_thread(self._holder.load, changed)
+        if is_first:
+            self._holder.watch()
+
+    def check_health(self) -> None:
+        """Raises: RuntimeError if the replica cannot answer."""
+        if self._holder.served is None:
+            raise RuntimeError("no policies are loaded")
 
     @api.get("/v1/health")
-    def health(self) -> dict[str, str | int | None]:
-        """The source of the policies, the version that was asked for, and their number."""
+    async def health(self) -> dict[str, Any]:
+        """Which release is served, and what is wrong with it."""
+        served, holder = self._holder.served, self._holder
+        is_well = served is not None and not holder.problem and not holder.changed_files
         return {
-            "status": "ok",
-            "source": self._location,
-            "version": self._version,
-            "cells": len(self._policies),
+            "status": "ok" if is_well else "degraded",
+            "source": self._arguments.run,
+            "version": served and served.release.version,
+            "revision": served and served.revision,
+            "cells": len(served.live.policies) if served else 0,
+            "problem": holder.problem,
+            "changed_files": holder.changed_files,
         }
 
-    @api.get("/v1/cells")
-    def cells(self) -> dict[str, dict[str, int | tuple[int, int]]]:
-        """By cell: the layout of its observation."""
-        return {name: policy.describe_layout() for name, policy in self._policies.items()}
+    @api.get("/v1/ready", responses=describe_problems(503))
+    async def ready(self) -> dict[str, str]:
+        """Whether decisions can be asked for."""
+        self._require_served()
+        return {"status": "ready"}
 
-    @api.post("/v1/prb-ratio")
-    def prb_ratio(self, request: Observations) -> PrbRatios:
-        """By cell: the share of the carrier's PRBs for each slice."""
-        for cell, obs in request.obs.items():
-            if problem := self._find_problem(cell, len(obs)):
-                raise HTTPException(UNPROCESSABLE, problem)
-        return PrbRatios(
-            prb_ratio={
-                cell: self._policies[cell].compute_prb_ratio(obs)
-                for cell, obs in request.obs.items()
-            }
+    @api.get(
+        "/v1/policies",
+        dependencies=with_token,
+        response_model=dict[str, PolicyDescription],
+        responses=describe_problems(401, 429),
+    )
+    async def policies(self, request: Request) -> Response:
+        """By cell: name, version, SLA, KPIs that are needed, and neighbours."""
+        self._admit(request)
+        policies = self._require_served().live.policies
+        return JSONResponse({cell: describe_policy(policy) for cell, policy in policies.items()})
+
+    @api.get("/v1/example", dependencies=with_token, responses=describe_problems(401, 429))
+    async def example(self, request: Request) -> dict[str, Any]:
+        """A body for POST /v1/decisions: every cell with the mean KPIs of its training."""
+        self._admit(request)
+        return make_example(self._require_served())
+
+    @api.get("/v1/shadow", dependencies=with_token, responses=describe_problems(401, 429))
+    async def shadow(self, request: Request) -> dict[str, dict[str, Any]]:
+        """By cell: how far the candidate version is from the live one, in this replica."""
+        self._admit(request)
+        return self._comparison.summarise()
+
+    @api.post(
+        "/v1/decisions",
+        dependencies=with_token,
+        openapi_extra=DECISION_BODY,
+        response_model=DecisionAnswer,
+        responses=describe_problems(400, 401, 404, 413, 415, 422, 429, 503),
+    )
+    async def decisions(self, request: Request) -> Response:
+        """Shares of the carrier for each slice of each cell, from the KPIs of the last interval."""
+        started = time.perf_counter()
+        try:
+            return await self._decide(request, started)
+        except Problem as problem:
+            self._metrics.count_refusal(problem.status)
+            raise
+
+    async def _decide(self, request: Request, started: float) -> Response:
+        self._admit(request)
+        form = request.query_params.get("format", FORMATS[0])
+        if form not in FORMATS:
+            raise Problem(422, f"format: expected one of {', '.join(FORMATS)}")
+        asked = parse_request(await self._admission.read_body(request))
+        served, now = self._require_served(), datetime.now(UTC)
+        reports = await self._exchange_reports(asked, served, now)
+        max_age_s = self._arguments.max_age_s
+        try:
+            made = decide(asked, served.live, reports, now, max_age_s)
+        except RequestError as error:
+            raise Problem(error.status, str(error)) from error
+        answer = make_answer(made, asked.a1_policies if form == "o1" else None)
+        after = BackgroundTask(
+            self._after, asked, served, reports, now, made, time.perf_counter() - started
         )
+        content = json.dumps(answer).encode()
+        return Response(content, media_type="application/json", background=after)
 
-    def _find_problem(self, cell: str, n_values: int) -> str:
-        """Why an observation cannot be used, or an empty string."""
-        if cell not in self._policies:
-            name = cell[:MAX_NAME_IN_MESSAGE]
-            return f"obs: no policy for {name!r}, expected one of the cells of /v1/cells"
-        expected = self._policies[cell].layout.size
-        if n_values != expected:
-            return f"obs.{cell}: expected {expected} numbers, got {n_values}"
-        return ""
+    def _after(
+        self,
+        asked: DecisionRequest,
+        served: ServedPolicies,
+        reports: Reports,
+        now: datetime,
+        made: dict[str, Decision],
+        seconds: float,
+    ) -> None:
+        """Metrics and comparison, once the caller has the answer."""
+        self._metrics.count(made, 1e3 * seconds)
+        if served.shadow is not None:
+            known = {cell: r for cell, r in asked.cells.items() if cell in served.shadow.policies}
+            request = asked.model_copy(update={"cells": known})
+            try:
+                candidate = decide(request, served.shadow, reports, now, self._arguments.max_age_s)
+            except RequestError:
+                return  # The candidate needs KPIs that the live version does not.
+            self._comparison.add(made, candidate)
+
+    async def _exchange_reports(
+        self, asked: DecisionRequest, served: ServedPolicies, now: datetime
+    ) -> Reports:
+        if not served.live.reads_messages:
+            return {}
+        new = list_new_reports(asked, served.live, now)
+        missing = list_missing_neighbours(asked, served.live)
+        known = await self._reports.exchange(new, missing)
+        return {**known, **new}
+
+    def _admit(self, request: Request) -> None:
+        self._admission.require_token(request)
+        self._admission.require_rate()
+
+    def _require_served(self) -> ServedPolicies:
+        if self._holder.served is None:
+            raise Problem(503, "no policies are loaded")
+        return self._holder.served
+
+
+def make_application(arguments: ServiceArguments, *, shares_reports: bool) -> serve.Application:
+    """The application with these arguments.
+
+    Args:
+        arguments: settings.
+        shares_reports: whether there may be several replicas.
+    """
+    plain = arguments.model_dump(mode="json")
+    release = {name: plain[name] for name in RELEASE_FIELDS}
+    # Not in the arguments of the class, whose change would replace the processes.
+    fixed = plain | ServiceArguments(run="").model_dump(mode="json", include={*RELEASE_FIELDS})
+    scale: dict[str, Any] = {"num_replicas": arguments.min_replicas}
+    if arguments.max_replicas > arguments.min_replicas:
+        limits = {name: plain[name] for name in ("min_replicas", "max_replicas")}
+        scale = {"autoscaling_config": limits | {"target_ongoing_requests": 4}}
+    service = PolicyService.options(user_config=release, **scale)
+    return service.bind(fixed, NeighbourReports.bind() if shares_reports else None)
 
 
 def application(args: ServiceArguments) -> serve.Application:
     """The application of `import_path: slicing_rllib.service.serving.application:application`.
 
     Its name is a noun because manifests of clusters refer to it. A version that cannot be loaded
-    fails here, before Ray Serve stops a replica, so that the previous version goes on.
+    fails here, before Ray Serve changes a replica, so that the previous version goes on.
     """
-    load_policies(args.run, args.version)
-    return PolicyService.bind(args.run, args.version)
-
-
-@contextmanager
-def serve_policies(location: str, host: str, port: int) -> Iterator[None]:
-    """Serves policies for the block, on the Ray that this process is connected to.
-
-    Args:
-        location: a run directory or a policy library.
-        host: address to listen on.
-        port: port to listen on.
-
-    Raises: RunError if the port is taken.
-    """
-    _check_port_is_free(host, port)
-    # Ray Serve would otherwise log each of its steps to the terminal.
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    serve.start(http_options=HTTPOptions(host=host, port=port))
-    try:
-        serve.run(
-            application(ServiceArguments(run=location)),
-            name=NAME,
-            logging_config=LoggingConfig(log_level="WARNING"),
-        )
-        yield
-    finally:
-        serve.shutdown()
-
-
-def _check_port_is_free(host: str, port: int) -> None:
-    """Raises: RunError if the port is taken: Ray Serve itself would retry without a message."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
+    load_first(args)
+    return make_application(args, shares_reports=True)

@@ -1,8 +1,10 @@
-"""The HTTP service of trained policies, on Ray Serve at a loopback address."""
+"""The HTTP service, on Ray Serve at a loopback address: one server for all tests of this file."""
 
 import json
 import os
+import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,53 +12,47 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import numpy as np
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
 
-from slicing_rllib.policies.trained_policy import TrainedPolicy
-from slicing_rllib.service.config import load_config
+from slicing_rllib.service.commands import rollout as rollout_command
 from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.serving.closed_loop import LARGEST_DIFFERENCE, run_closed_loop
 
+TOKEN = secrets.token_hex(16)
+README = Path(rollout_command.__file__).parents[1] / "serving" / "README.md"
 Answer = tuple[int, dict]
 
 
-CELLS = tuple(f"cell_{n}" for n in range(1, 13))
-OBS, HIDDEN, SLICES = 16, 8, 4
+@pytest.fixture(scope="module")
+def served_library(tmp_path_factory: pytest.TempPathFactory, add_version) -> Path:
+    """Two versions; a file of the release says that version 1 is served."""
+    folder = tmp_path_factory.mktemp("served") / "library"
+    add_version(folder, 0)
+    add_version(folder, 1)
+    release = {"revision": 1, "release": {"version": 1}}
+    (folder / "release.json").write_text(json.dumps(release))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A run directory of `quick` with random policies instead of trained ones."""
-    run = RunDirectory.create(tmp_path_factory.mktemp("runs") / "run", load_config("quick"))
-    rng = np.random.default_rng(0)
-    shapes = {
-        "actor.0.weight": (HIDDEN, OBS), "actor.0.bias": (HIDDEN,),
-        "actor.2.weight": (SLICES, HIDDEN), "actor.2.bias": (SLICES,),
-    }  # fmt: skip
-    run.write_policies(
-        {
-            cell: {
-                name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()
-            }
-            for cell in CELLS
-        }
-    )
-    return run
-
-
-@pytest.fixture(scope="module")
-def url(trained: RunDirectory, ray_folder: str) -> Iterator[str]:
-    """URL of `slicing-rllib serve RUN`, which is ended with the signal of Ctrl-C."""
+def url(served_library: Path, ray_folder: str) -> Iterator[str]:
+    """URL of `slicing-rllib serve LIBRARY`, which is ended with the signal of Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    token_file = served_library.parent / "token"
+    token_file.write_text(TOKEN)
     server = subprocess.Popen(
-        [sys.executable, "-m", "slicing_rllib", "serve", str(trained.path),
-         "--port", str(port), "--json"],
+        [sys.executable, "-m", "slicing_rllib", "serve", str(served_library), "--port", str(port),
+         "--token-file", str(token_file), "--json"],
         env=os.environ | {"RAY_TMPDIR": ray_folder, "RAY_AUTH_TOKEN": secrets.token_hex(32)},
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
-    yield json.loads(server.stdout.readline())["url"]
+    yield json.loads(server.stdout.readline())["url"].removesuffix("/v1/")
     server.send_signal(signal.SIGINT)
     assert server.wait(timeout=60) == 0
     server.stdout.close()
@@ -66,68 +62,186 @@ def url(trained: RunDirectory, ray_folder: str) -> Iterator[str]:
 def send_request(url: str) -> Callable[..., Answer]:
     """Status and JSON of a request: POST if there is a body, else GET."""
 
-    def call(path: str, body: str | None = None) -> Answer:
-        request = urllib.request.Request(
-            url + path, body and body.encode(), {"Content-Type": "application/json"}
-        )
+    def call(path: str, body: str | None = None, token: str | None = TOKEN) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(url + path, body and body.encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.load(error)
+                kind = error.headers["content-type"]
+                return error.code, json.load(error) | {"kind": kind}
 
     return call
 
 
-def test_every_cell_gets_the_action_of_its_actor(send_request, trained: RunDirectory):
-    """`/v1/cells` describes the layout of the observations."""
-    weights = trained.policies()
-    rng = np.random.default_rng(1)
-    obs = rng.random((len(weights), OBS), np.float32)
-    expected = TrainedPolicy(list(weights), weights).compute_actions(obs)
+def test_the_closed_loop_over_http_is_evaluation_in_process(url: str, served_run: RunDirectory):
+    """Version 1 has the policies of the run; its observations contain messages of neighbours."""
+    found = run_closed_loop(served_run, url, 20, TOKEN, lambda *step: None)
 
-    body = {"obs": dict(zip(weights, obs.tolist(), strict=True))}
-    status, answer = send_request("prb-ratio", json.dumps(body))
-
-    assert status == 200
-    assert list(answer["prb_ratio"]) == list(weights)
-    assert list(answer["prb_ratio"].values()) == pytest.approx(expected)
-    assert send_request("cells")[1]["cell_12"] == {
-        "slices": 4, "obs": 16, "throughput": [0, 4], "load": [4, 8], "users": [8, 12],
-        "message": [12, 16],
-    }  # fmt: skip
+    assert found.is_equal, found
+    assert max(found.largest_difference.values()) <= LARGEST_DIFFERENCE
+    assert found.reward_mean == pytest.approx(found.in_process_reward_mean, abs=1e-12)
 
 
-def test_health_names_the_source_and_counts_the_cells(send_request, trained: RunDirectory):
-    assert send_request("health") == (
-        200,
-        {"status": "ok", "source": str(trained.path), "version": None, "cells": 12},
-    )
+def test_one_cell_is_answered_from_what_its_neighbours_have_reported(send_request):
+    """The cell alone gets the same shares as in the request of the whole network before."""
+    example = send_request("/v1/example")[1]
+    whole = send_request("/v1/decisions", json.dumps(example))[1]["decisions"]
+    alone = {"cells": {"cell_5": example["cells"]["cell_5"]}}
+    made = send_request("/v1/decisions", json.dumps(alone))[1]["decisions"]["cell_5"]
+
+    assert made["shares"] == pytest.approx(whole["cell_5"]["shares"], abs=1e-9)
+    assert sum(made["shares"].values()) == pytest.approx(1.0, abs=1e-6)
+    assert (made["policy"], made["fallback"]) == ("quick-cell_5@1", None)
+    assert re.fullmatch("[0-9a-f]{64}", made["policy_sha256"])
+    assert 0.0 <= made["neighbours_age_s"] < 10.0
+
+
+def test_with_format_o1_shares_are_whole_percentages(send_request):
+    body = json.dumps(send_request("/v1/example")[1])
+    made = send_request("/v1/decisions?format=o1", body)[1]["decisions"]["cell_1"]
+    ratios = [row["attributes"]["rRMPolicyDedicatedRatio"] for row in made["rrm_policies"]]
+    assert sum(ratios) == 100
+
+
+def test_without_the_token_only_health_readiness_and_description_answer(send_request):
+    for path in ("/v1/policies", "/v1/example", "/v1/shadow"):
+        assert send_request(path, token=None)[0] == 401
+    # A wrong token is noticed before a wrong body.
+    assert send_request("/v1/decisions", "{", token="wrong")[0] == 401
+    for path in ("/v1/health", "/v1/ready", "/openapi.json"):
+        assert send_request(path, token=None)[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("body", "line"),
+    ("body", "status", "line"),
     [
-        ({"obs": {"cell_99": [0.5] * 16}}, "obs: no policy for 'cell_99', expected one"),
-        ({"obs": {"cell_1": [0.5] * 15}}, "obs.cell_1: expected 16 numbers, got 15"),
-        ({"obs": {"cell_1": [float("nan")] * 16}}, "obs.cell_1.0: Input should be a finite"),
-        ({"obs": {"cell_1": "many"}}, "obs.cell_1: Input should be a valid list"),
-        ({"obs": {}}, "obs: Dictionary should have at least 1 item"),
-        ({"cells": {}}, "obs: Field required"),
-        ([], "body: Input should be a valid dictionary"),
+        ("{", 400, "body: Invalid JSON"),
+        ('{"cells": {}}', 422, "cells: Dictionary should have at least 1 item"),
+        ('{"cells": {"cell_99": {"slices": {"a": {}}}}}', 404, "no policy for cell_99; GET"),
+        (
+            '{"cells": {"cell_1": {"slices": {"slice_1": {"load": 1e39}}}}}',
+            422,
+            "cells.cell_1.slices.slice_1.load: Input should be less than or equal to 1",
+        ),
     ],
 )
-def test_an_invalid_request_gets_one_line(send_request, body, line: str):
-    status, answer = send_request("prb-ratio", json.dumps(body))
+def test_a_request_with_a_mistake_gets_one_line(send_request, body: str, status: int, line: str):
+    code, problem = send_request("/v1/decisions", body)
+    assert code == problem["status"] == status
+    assert problem["kind"] == "application/problem+json"
+    assert problem["detail"].startswith(line)
+    assert "\n" not in problem["detail"]
 
-    assert status == 422
-    assert answer["detail"].startswith(line)
-    assert "\n" not in answer["detail"]
+
+def test_a_body_that_is_too_large_is_refused(send_request):
+    assert send_request("/v1/decisions", " " * (17 * 2**20))[0] == 413
+    assert send_request("/v2/nothing")[0] == 404
+
+
+def test_random_requests_cause_no_server_error(url: str):
+    """schemathesis, from the description of the interface; `README.md` says how to run more."""
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    @schema.include(path="/v1/decisions").parametrize()
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    def check(case) -> None:
+        case.call_and_validate(headers=headers, checks=[not_a_server_error])
+
+    for operation in schema.include(path="/v1/decisions").get_all_operations():
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        def run(case) -> None:
+            case.call_and_validate(headers=headers, checks=[not_a_server_error])
+
+        operation.ok().as_strategy().map(run).example()
+
+
+def test_the_requests_of_the_page_run_as_pasted(url: str, tmp_path: Path):
+    """Every block of `curl` commands, against this server; `$TOKEN` is its token."""
+    blocks = re.findall(r"```\n(curl .*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        script = block.replace("http://127.0.0.1:8000", url)
+        ran = subprocess.run(
+            ["bash", "-euc", script], env=os.environ | {"TOKEN": TOKEN}, cwd=tmp_path,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        assert "fallback" in ran.stdout or "status" in ran.stdout or "policy" in ran.stdout
+        assert '"status": 4' not in ran.stdout
+
+
+def test_a_roll_out_and_a_roll_back_lose_no_request(
+    url: str, send_request, served_library: Path, command
+):
+    """Versions change while requests come in; each answer is of one version throughout."""
+    body = json.dumps(send_request("/v1/example")[1])
+    versions = []
+
+    def ask() -> None:
+        status, answer = send_request("/v1/decisions", body)
+        assert status == 200
+        labels = {made["policy"].split("@")[1] for made in answer["decisions"].values()}
+        assert len(labels) == 1
+        versions.append(labels.pop())
+
+    for change, wanted in ((["--version", "2", "--shadow", "1"], "2"), (["--back"], "1")):
+        rolling = subprocess.Popen(
+            [sys.executable, "-m", "slicing_rllib", "rollout", str(served_library), *change,
+             "--url", url, "--json"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while rolling.poll() is None:
+            ask()
+        assert rolling.returncode == 0
+        result = json.loads(rolling.stdout.read())
+        rolling.stdout.close()
+        ask()
+        assert versions[-1] == wanted
+        assert set(result["policies"].values()) == {int(wanted)}
+        if wanted == "2":
+            compared = send_request("/v1/shadow")[1]["cell_1"]
+            assert (compared["live"], compared["candidate"]) == ("quick-cell_1@2", "quick-cell_1@1")
+            assert compared["largest_difference"] > 0.0
+
+    health = send_request("/v1/health")[1]
+    assert (health["version"], health["revision"], health["problem"]) == (1, 3, None)
+
+
+def test_a_version_that_cannot_be_loaded_is_refused_and_changes_nothing(
+    send_request, served_library: Path, command, tmp_path: Path
+):
+    ended = command("rollout", str(served_library), "--version", "9")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "quick-cell_1 has no version 9" in ended.stderr
+    assert send_request("/v1/health")[1]["problem"] is None
 
 
 def test_a_folder_without_policies_gives_one_line(command):
     ended = command("serve", "nothing")
-
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert "nothing: expected a run directory or a policy library" in ended.stderr
+    assert "nothing: expected a run directory, a policy library or an export" in ended.stderr
+
+
+def test_an_open_address_needs_a_token(command, served_library: Path):
+    ended = command("serve", str(served_library), "--host", "0.0.0.0")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "can be reached from other machines" in ended.stderr
+
+
+def test_an_overwritten_file_is_noticed(send_request, served_library: Path):
+    """The service goes on with what it has loaded and checked, and says so."""
+    path = served_library / "quick-cell_1" / "0001" / "weights.safetensors"
+    shutil.copy(path.parents[1] / "0002" / path.name, path)
+    for _ in range(200):
+        health = send_request("/v1/health")[1]
+        if health["changed_files"]:
+            break
+    assert (health["status"], health["changed_files"]) == ("degraded", [str(path)])
+    assert send_request("/v1/policies")[1]["cell_1"]["policy"] == "quick-cell_1@1"

@@ -1,0 +1,283 @@
+"""From a request to decisions: KPIs to arrays, neighbours' messages, policies and fallbacks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from jaxtyping import Float
+
+from slicing_rllib.policies import CellPolicy
+from slicing_rllib.service.serving.fallback import Method, Reason, substitute
+from slicing_rllib.service.serving.policy_set import GroupAnswer, PolicyGroup, PolicySet, SlaRows
+from slicing_rllib.service.serving.reports import LoadReport, Reports
+from slicing_rllib.service.serving.request import (
+    KPI_NAMES,
+    CellReport,
+    DecisionRequest,
+    stack_tables,
+)
+
+LOAD = KPI_NAMES.index("load")
+MAX_NAMES_IN_MESSAGE = 3
+
+
+class RequestError(ValueError):
+    """A request cannot be answered. The message is one line."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The shares of one cell."""
+
+    slices: tuple[str, ...]
+    shares: list[float]
+    """In the order of the slices; their sum is 1."""
+    policy: CellPolicy | None
+    """The policy that the cell has; None for an unknown cell."""
+    age_s: float
+    """Age of the cell's KPIs."""
+    neighbours_age_s: float | None
+    """Age of the oldest report of a neighbour; None if the policy reads none."""
+    table: Float[np.ndarray, "slice kpi"]
+    """The KPIs that the decision rests on."""
+    reason: Reason | None = None
+    """Why the policy did not answer; None if it did."""
+    method: Method | None = None
+    """What answered instead."""
+    detail: str = ""
+    """More about the reason."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One cell of a request that has a policy."""
+
+    cell: str
+    report: CellReport
+    row: int
+    table: list[list[float | None]]
+    sla: tuple[tuple[float, ...], tuple[float, ...]]
+    load: list[list[float]]
+    """Of the neighbours, zeros where a report is missing."""
+    age_s: float
+    neighbours_age_s: float | None
+    reason: Reason | None
+    detail: str
+
+
+def list_new_reports(request: DecisionRequest, policies: PolicySet, now: datetime) -> Reports:
+    """What a request tells about the load of cells that have policies."""
+    found: dict[str, LoadReport] = {}
+    for cell, report in request.cells.items():
+        if cell not in policies.policies:
+            continue
+        loads = {name: kpis.load for name, kpis in report.slices.items()}
+        if report.off or None not in loads.values():
+            measured_at = (report.measured_at or now).timestamp()
+            found[cell] = LoadReport(measured_at, None if report.off else loads)  # pyright: ignore[reportArgumentType]
+    return found
+
+
+def list_missing_neighbours(request: DecisionRequest, policies: PolicySet) -> set[str]:
+    """Neighbours whose reports the policies need and the request does not contain."""
+    needed: set[str] = set()
+    for cell in request.cells:
+        if policy := policies.policies.get(cell):
+            needed.update(policy.encoder.neighbours)
+    return needed - request.cells.keys()
+
+
+def decide(
+    request: DecisionRequest,
+    policies: PolicySet,
+    reports: Reports,
+    now: datetime,
+    max_age_s: float,
+) -> dict[str, Decision]:
+    """The decision of each cell that is on the air.
+
+    Args:
+        request: KPIs of cells.
+        policies: the policies that answer.
+        reports: loads of this request and those of neighbours outside of it.
+        now: the present.
+        max_age_s: age above which KPIs and reports are stale.
+
+    Raises: RequestError for unknown cells, slices and missing KPIs.
+    """
+    _refuse_unknown(request, policies)
+    groups: dict[int, list[_Case]] = {}
+    decisions: dict[str, Decision] = {}
+    for cell, report in request.cells.items():
+        if report.off:
+            continue
+        if group := policies.group_of.get(cell):
+            case = _make_case(cell, report, group, request, reports, now, max_age_s)
+            groups.setdefault(policies.groups.index(group), []).append(case)
+        else:
+            decisions[cell] = _decide_unknown(report, now)
+    for number, cases in groups.items():
+        decisions |= _decide_group(policies.groups[number], cases)
+    return {cell: decisions[cell] for cell in request.cells if cell in decisions}
+
+
+def _refuse_unknown(request: DecisionRequest, policies: PolicySet) -> None:
+    unknown = [cell for cell in request.cells if cell not in policies.policies]
+    if unknown and request.unknown_cells == "refuse":
+        names = ", ".join(unknown[:MAX_NAMES_IN_MESSAGE])
+        more = f" and {len(unknown) - MAX_NAMES_IN_MESSAGE} more" if len(unknown) > 3 else ""
+        raise RequestError(404, f"no policy for {names}{more}; GET /v1/policies lists the cells")
+
+
+def _make_case(
+    cell: str,
+    report: CellReport,
+    group: PolicyGroup,
+    request: DecisionRequest,
+    reports: Reports,
+    now: datetime,
+    max_age_s: float,
+) -> _Case:
+    row = group.rows[cell]
+    encoder = group.policies[row].encoder
+    if report.slices.keys() != set(encoder.slices):
+        expected = ", ".join(encoder.slices)
+        raise RequestError(422, f"cells.{cell}.slices: expected exactly {expected}")
+    table = report.table(encoder.slices)
+    for values, name in zip(table, encoder.slices, strict=True):
+        for column in group.columns:
+            if values[column] is None:
+                where = f"cells.{cell}.slices.{name}.{KPI_NAMES[column]}"
+                raise RequestError(422, f"{where}: the policy needs this KPI")
+    sla = _find_sla(group.policies[row], request)
+    age_s = report.age_s(now)
+    load, neighbours_age_s, reason, detail = _form_message(
+        group.policies[row], reports, now.timestamp(), max_age_s
+    )
+    own = encoder.sla_throughput_mbps, encoder.sla_delay_ms
+    if encoder.observation == "paper" and sla != own:
+        reason, detail = Reason.SLA_NOT_OBSERVED, "the policy was trained for its own SLA"
+    if abs(age_s) > max_age_s:
+        reason, detail = Reason.STALE_KPIS, f"KPIs are {age_s:.3g} s old, expected {max_age_s:g} s"
+    return _Case(cell, report, row, table, sla, load, age_s, neighbours_age_s, reason, detail)
+
+
+def _find_sla(
+    policy: CellPolicy, request: DecisionRequest
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Required throughput and permitted delay by slice."""
+    encoder = policy.encoder
+    if not request.a1_policies:
+        return encoder.sla_throughput_mbps, encoder.sla_delay_ms
+    pairs = [
+        request.a1_policies[name].override_sla(throughput, delay)
+        if name in request.a1_policies
+        else (throughput, delay)
+        for name, throughput, delay in zip(
+            encoder.slices, encoder.sla_throughput_mbps, encoder.sla_delay_ms, strict=True
+        )
+    ]
+    return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+
+
+def _form_message(
+    policy: CellPolicy, reports: Reports, now: float, max_age_s: float
+) -> tuple[list[list[float]], float | None, Reason | None, str]:
+    """Loads of the neighbours in the order of the message, their age, and what is wrong."""
+    encoder = policy.encoder
+    zeros = [0.0] * len(encoder.slices)
+    load = [zeros] * encoder.message_slots
+    if not encoder.neighbours:
+        return load, None, None, ""
+    oldest, missing = now, []
+    for slot, neighbour in enumerate(encoder.neighbours):
+        report = reports.get(neighbour)
+        if report is None or not (report.load is None or report.load.keys() >= set(encoder.slices)):
+            missing.append(neighbour)
+            continue
+        if report.load is not None:
+            load[slot] = [report.load[name] for name in encoder.slices]
+        oldest = min(oldest, report.measured_at)
+    age_s = now - oldest
+    if missing:
+        names = ", ".join(missing[:MAX_NAMES_IN_MESSAGE])
+        return load, age_s, Reason.MISSING_NEIGHBOURS, f"no report of {names}"
+    if age_s > max_age_s:
+        detail = f"a neighbour's report is {age_s:.3g} s old, expected {max_age_s:g} s"
+        return load, age_s, Reason.STALE_NEIGHBOURS, detail
+    return load, age_s, None, ""
+
+
+def _decide_unknown(report: CellReport, now: datetime) -> Decision:
+    slices = tuple(report.slices)
+    table = stack_tables([report.table(slices)])[0]
+    answer = substitute(table)
+    return Decision(
+        slices,
+        answer.shares.tolist(),
+        None,
+        report.age_s(now),
+        None,
+        table,
+        Reason.UNKNOWN_CELL,
+        answer.method,
+        "no policy for this cell",
+    )
+
+
+def _decide_group(group: PolicyGroup, cases: Sequence[_Case]) -> Mapping[str, Decision]:
+    rows = [case.row for case in cases]
+    table = stack_tables([case.table for case in cases])
+    load = np.array([case.load for case in cases], float)
+    load = load.reshape(len(cases), group.encoder.message_slots, len(group.encoder.slices))
+    sla = SlaRows(*(np.array([case.sla[part] for case in cases], float) for part in range(2)))
+    answer = group.compute(rows, table, load, sla)
+    far = group.find_far_values(rows, table)
+    is_far = [bool(rows.any()) for rows in far]
+    sums = answer.shares.sum(axis=1)
+    values = np.column_stack([sums, answer.observation])
+    is_finite = [bool(np.isfinite(row).all()) for row in values]
+    decisions: dict[str, Decision] = {}
+    for number, case in enumerate(cases):
+        reason, detail = case.reason, case.detail
+        if not is_finite[number] and reason is None:
+            reason, detail = Reason.POLICY_FAILED, "the policy's answer is not finite"
+        elif is_far[number] and reason is None:
+            first = int(np.flatnonzero(far[number].ravel())[0])
+            slice_row, column = divmod(first, far.shape[2])
+            kpi, name = KPI_NAMES[group.columns[column]], group.encoder.slices[slice_row]
+            detail = f"{kpi} of {name} is far from what the policy has met"
+            reason = Reason.OUTSIDE_TRAINING
+        decisions[case.cell] = _conclude(group, case, table[number], answer, number, reason, detail)
+    return decisions
+
+
+def _conclude(
+    group: PolicyGroup,
+    case: _Case,
+    table: np.ndarray,
+    answer: GroupAnswer,
+    number: int,
+    reason: Reason | None,
+    detail: str,
+) -> Decision:
+    method, shares = None, answer.shares[number].tolist()
+    if reason is not None:
+        found = substitute(table, *(np.array(part, float) for part in case.sla))
+        method, shares = found.method, found.shares.tolist()
+    return Decision(
+        group.encoder.slices,
+        shares,
+        group.policies[case.row],
+        case.age_s,
+        case.neighbours_age_s,
+        table,
+        reason,
+        method,
+        detail,
+    )

@@ -1,0 +1,138 @@
+"""What a caller sends: KPIs of the last slicing interval, by cell, slice and name."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from slicing_rllib.policies import KPI_SPECS
+from slicing_rllib.service.serving.a1_policy import A1Policy
+
+KPI_NAMES = tuple(KPI_SPECS)
+UNITS = {
+    "Mbit/s": {"Mbit/s": 1.0, "kbit/s": 1e-3, "bit/s": 1e-6, "Gbit/s": 1e3},
+    "ms": {"ms": 1.0, "s": 1e3, "us": 1e-3},
+    "1": {"1": 1.0, "%": 0.01},
+    "s/Mbit": {"s/Mbit": 1.0, "ms/Mbit": 1e-3, "s/kbit": 1e3},
+    "dB": {"dB": 1.0},
+}
+"""Accepted units by the unit that policies use, and what a value is multiplied by."""
+MAX_CELLS, MAX_SLICES = 20_000, 64
+CellName = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+]
+SliceName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Model(BaseModel):
+    """A part of a request. An unknown name is an error."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Measurement(Model):
+    """A value with its unit."""
+
+    value: float
+    """Number in that unit."""
+    unit: str = Field(max_length=16)
+    """Such as Mbit/s, kbit/s, ms, s, %, 1 or dB."""
+
+
+def kpi_field(name: str) -> Any:
+    """An optional field with the limits of a KPI."""
+    spec = KPI_SPECS[name]
+    text = f"{spec.meaning[0].upper()}{spec.meaning[1:]}; unit {spec.unit}."
+    return Field(default=None, ge=spec.minimum, le=spec.maximum, description=text)
+
+
+class SliceKpis(Model):
+    """KPIs of one slice in one interval, by a name that ends with the unit if there is one."""
+
+    throughput_mbps: float | None = kpi_field("throughput_mbps")
+    delay_ms: float | None = kpi_field("delay_ms")
+    load: float | None = kpi_field("load")
+    utilisation: float | None = kpi_field("utilisation")
+    users: float | None = kpi_field("users")
+    prb_ratio: float | None = kpi_field("prb_ratio")
+    demand_mbps: float | None = kpi_field("demand_mbps")
+    mean_inverse_rate: float | None = kpi_field("mean_inverse_rate")
+    sinr_db_p10: float | None = kpi_field("sinr_db_p10")
+    sinr_db_p50: float | None = kpi_field("sinr_db_p50")
+    sinr_db_p90: float | None = kpi_field("sinr_db_p90")
+    measurements: dict[str, Measurement] | None = Field(default=None, max_length=len(KPI_NAMES))
+    """KPIs in another unit: by the name without its unit, such as throughput or delay."""
+
+    @model_validator(mode="after")
+    def convert(self) -> "SliceKpis":
+        for name, measurement in (self.measurements or {}).items():
+            kpi, value = _convert(name, measurement)
+            if getattr(self, kpi) is not None:
+                raise ValueError(f"{kpi} is there twice")
+            setattr(self, kpi, value)
+        return self
+
+
+class CellReport(Model):
+    """What one cell measured in the last interval."""
+
+    slices: dict[SliceName, SliceKpis] = Field(default={}, max_length=MAX_SLICES)
+    """By name of the slice; every slice of the cell."""
+    measured_at: AwareDatetime | None = None
+    """End of the interval; default: when the request arrives."""
+    off: bool = False
+    """The cell is off the air: its neighbours learn that it has no load, and it gets no shares."""
+
+    @model_validator(mode="after")
+    def check_slices(self) -> "CellReport":
+        if bool(self.slices) == self.off:
+            raise ValueError("expected slices, or off: true and no slices")
+        return self
+
+    def age_s(self, now: datetime) -> float:
+        """Time since the interval ended; negative if the caller's clock is ahead."""
+        return 0.0 if self.measured_at is None else (now - self.measured_at).total_seconds()
+
+    def table(self, slices: tuple[str, ...]) -> list[list[float | None]]:
+        """A row per slice, in this order, and a column per KPI; None for KPIs that are not there.
+
+        Raises: KeyError for a slice that is not there.
+        """
+        return [[vars(self.slices[name])[kpi] for kpi in KPI_NAMES] for name in slices]
+
+
+class DecisionRequest(Model):
+    """KPIs of a whole network, or of one cell."""
+
+    cells: dict[CellName, CellReport] = Field(min_length=1, max_length=MAX_CELLS)
+    """By name of the cell."""
+    unknown_cells: Literal["refuse", "fallback"] = "refuse"
+    """What a cell without a policy gets: the whole request is refused, or shares in proportion to
+    the cell's traffic."""
+    a1_policies: dict[SliceName, A1Policy] = Field(default={}, max_length=MAX_SLICES)
+    """A1-style policies by slice, whose objectives replace the SLA that the policy carries."""
+
+
+def stack_tables(tables: list[list[list[float | None]]]) -> Float[np.ndarray, "cell slice kpi"]:
+    """KPIs of several cells with equal slices; NaN for KPIs that are not there."""
+    return np.array(tables, float)
+
+
+def _convert(name: str, measurement: Measurement) -> tuple[str, float]:
+    """The KPI that is meant and its value in the KPI's own unit."""
+    for kpi, spec in KPI_SPECS.items():
+        if name in (kpi, kpi.removesuffix("_mbps").removesuffix("_ms"), kpi.replace("_db", "")):
+            factors = UNITS[spec.unit]
+            if measurement.unit not in factors:
+                raise ValueError(f"{name}: expected one of the units {', '.join(factors)}")
+            value = measurement.value * factors[measurement.unit]
+            if not spec.minimum <= value <= spec.maximum:
+                raise ValueError(
+                    f"{name}: expected {spec.minimum:g} to {spec.maximum:g} {spec.unit}"
+                )
+            return kpi, value
+    raise ValueError(f"measurements: expected a KPI, got {name[:32]!r}")

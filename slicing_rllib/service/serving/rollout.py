@@ -1,0 +1,97 @@
+"""Changes the release of a library and waits until its services serve it."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from slicing_rllib.service.errors import RunError
+from slicing_rllib.service.serving.policy_source import LibrarySource
+from slicing_rllib.service.serving.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.service.serving.served_policies import load_release
+from slicing_rllib.transfer import PolicyLibrary
+
+POLL_S = 0.2
+ANSWERS = 10
+"""Answers in a row after which all replicas are taken to serve a release: requests go to replicas
+at random."""
+
+Change = Callable[[ReleaseHistory], ReleaseHistory]
+
+
+class RolloutResult(NamedTuple):
+    """What a library's services follow now."""
+
+    revision: int
+    release: Release
+    policies: dict[str, int]
+    """Version of each policy."""
+
+
+def roll_out(
+    library: str, change: Change, url: str | None, timeout_s: float, name: str = ""
+) -> RolloutResult:
+    """Writes a new release after a check of all its policies, and waits until it is served.
+
+    Args:
+        library: the policy library.
+        change: from the present release to the new one.
+        url: address of a service that follows the library; None does not wait for any.
+        timeout_s: time that the service may take.
+        name: the beginning of the names of the bundles that the service serves.
+
+    Raises: RunError, LibraryError or PolicyError for a release that cannot be served, before
+        anything has changed; RunError if the service does not serve it, after the release before
+        is back.
+    """
+    source, opened = LibrarySource(library, name), PolicyLibrary(library)
+    if not source.list_versions():
+        raise RunError(f"{library}: expected a policy library")
+    versions = source.list_versions()
+    before = source.read_release() or ReleaseHistory(release=Release().freeze(versions))
+    after = change(before)
+    after = after.model_copy(update={"release": after.release.freeze(versions)})
+    loaded = load_release(source, after.release, after.revision)
+    _write(opened, after)
+    if url is not None:
+        try:
+            wait_for_revision(url, after.revision, timeout_s)
+        except RunError as error:
+            _write(opened, after.roll_back())
+            raise RunError(f"{error}; the release before is back") from error
+    return RolloutResult(after.revision, after.release, dict(loaded.chosen))
+
+
+def wait_for_revision(url: str, revision: int, timeout_s: float) -> None:
+    """Waits until every replica of a service serves a release.
+
+    Raises: RunError if a replica cannot serve it, or does not within the time.
+    """
+    deadline, answers, last = time.monotonic() + timeout_s, 0, "no answer"
+    while time.monotonic() < deadline:
+        try:
+            with urlopen(f"{_strip(url)}/v1/health", timeout=5.0) as answer:
+                health = json.load(answer)
+        except (HTTPError, URLError, OSError, ValueError) as error:
+            answers, last = 0, str(error)
+            time.sleep(POLL_S)
+            continue
+        if health.get("problem"):
+            raise RunError(f"{url}: {health['problem']}")
+        is_served = health.get("revision") == revision
+        answers = answers + 1 if is_served else 0
+        last = f"it serves revision {health.get('revision')}"
+        if answers >= ANSWERS:
+            return
+        time.sleep(0.0 if is_served else POLL_S)
+    raise RunError(f"{url}: expected revision {revision} within {timeout_s:g} s, {last}")
+
+
+def _write(library: PolicyLibrary, history: ReleaseHistory) -> None:
+    library.write_file(RELEASE_FILE, history.model_dump_json(indent=1).encode())
+
+
+def _strip(url: str) -> str:
+    return url.rstrip("/").removesuffix("/v1")

@@ -1,0 +1,146 @@
+"""The policies of a release, loaded and checked; and a thread that follows new releases."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from slicing_rllib.policies import PolicyError
+from slicing_rllib.service.errors import RunError
+from slicing_rllib.service.serving.policy_set import PolicySet
+from slicing_rllib.service.serving.policy_source import (
+    FileState,
+    PolicySource,
+    index_by_cell,
+    open_source,
+)
+from slicing_rllib.service.serving.release import Release
+from slicing_rllib.service.serving.settings import ServiceArguments
+from slicing_rllib.transfer import LibraryError
+
+log = logging.getLogger(__name__)
+
+LOADING_ERRORS = (RunError, LibraryError, PolicyError)
+
+
+@dataclass(frozen=True)
+class ServedPolicies:
+    """One release in memory. It never changes, so that a request meets one version throughout."""
+
+    release: Release
+    """The release."""
+    revision: int | None
+    """Number of the release in the library's release file; None if the file does not decide."""
+    chosen: Mapping[str, int]
+    """Version of each policy."""
+    live: PolicySet
+    """The policies that answer."""
+    shadow: PolicySet | None
+    """The policies that only answer for comparison."""
+    states: tuple[FileState, ...]
+    """The files, as they were when they were loaded."""
+
+
+def load_release(source: PolicySource, release: Release, revision: int | None) -> ServedPolicies:
+    """Loads and checks the policies of a release.
+
+    Raises: RunError, LibraryError or PolicyError if any policy cannot be used.
+    """
+    versions = source.list_versions()
+    chosen, shadow = release.select(versions), release.select_shadow(versions)
+    # Before the files are read: a change in between is noticed later rather than never.
+    states = tuple(source.read_states(chosen))
+    return ServedPolicies(
+        release=release,
+        revision=revision,
+        chosen=chosen,
+        live=PolicySet(index_by_cell(source.load(chosen))),
+        shadow=PolicySet(index_by_cell(source.load(shadow))) if shadow else None,
+        states=states,
+    )
+
+
+def load_first(arguments: ServiceArguments) -> ServedPolicies:
+    """What a service with these arguments starts with.
+
+    Raises: RunError, LibraryError or PolicyError if it cannot start.
+    """
+    source = open_source(arguments.run, arguments.name)
+    history = source.read_release() if arguments.follows_release else None
+    if history is None:
+        return load_release(source, arguments.release, None)
+    return load_release(source, history.release, history.revision)
+
+
+class PolicyHolder:
+    """The release that is served. Changes replace it as a whole.
+
+    Args:
+        arguments: where policies come from and how often to look for changes.
+    """
+
+    def __init__(self, arguments: ServiceArguments) -> None:
+        self.arguments = arguments
+        self.served: ServedPolicies | None = None
+        self.problem: str | None = None
+        """Why a newer release is not served; None if the newest one is."""
+        self.changed_files: list[str] = []
+        """Files that have been overwritten or removed since they were loaded."""
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def load(self, arguments: ServiceArguments) -> None:
+        """Serves what these arguments choose. If that fails, what was served before stays.
+
+        Raises: RunError, LibraryError or PolicyError if nothing was served before.
+        """
+        with self._lock:
+            self.arguments = arguments
+            try:
+                self._replace(load_first(arguments))
+            except LOADING_ERRORS as error:
+                if self.served is None:
+                    raise
+                self._report(str(error))
+
+    def watch(self) -> None:
+        """Looks for new releases and changed files until `stop`, in a thread."""
+        threading.Thread(target=self._watch, name="releases", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stopped.set()
+
+    def look(self) -> None:
+        """One look for a new release and for changed files."""
+        with self._lock:
+            if self.served is None:
+                return
+            try:
+                self._follow(open_source(self.arguments.run, self.arguments.name), self.served)
+            except LOADING_ERRORS as error:
+                self._report(str(error))
+
+    def _follow(self, source: PolicySource, served: ServedPolicies) -> None:
+        history = source.read_release() if self.arguments.follows_release else None
+        if history is not None and history.revision != served.revision:
+            self._replace(load_release(source, history.release, history.revision))
+            return
+        now = set(source.read_states(served.chosen))
+        changed = sorted(state.path for state in served.states if state not in now)
+        if changed and changed != self.changed_files:
+            log.warning("served files have changed since they were loaded: %s", ", ".join(changed))
+        self.changed_files = changed
+        self.problem = None
+
+    def _replace(self, served: ServedPolicies) -> None:
+        self.served, self.problem, self.changed_files = served, None, []
+
+    def _report(self, problem: str) -> None:
+        if problem != self.problem:
+            log.error("the release before goes on: %s", problem)
+        self.problem = problem
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self.arguments.poll_s):
+            self.look()

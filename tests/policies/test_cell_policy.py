@@ -1,0 +1,156 @@
+"""One cell's policy from measured KPIs to shares."""
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slicing_rllib.env import ActorForm, SlicingEnv
+from slicing_rllib.policies import (
+    REQUIRED_KPIS,
+    CellPolicy,
+    PolicyError,
+    TrainedPolicy,
+    describe_policy,
+    load_policy,
+    make_encoders,
+    make_policy,
+    select_actor,
+)
+from slicing_rllib.policies.policy_files import MANIFEST_FILE, WEIGHTS_FILE, make_manifest
+from slicing_rllib.radio import Scenario, make_scenario
+
+FORMS = [
+    ("paper", "mean_load", "mlp", "none"),
+    ("paper", "all_cells", "mlp", "none"),
+    ("paper", "none", "mlp", "none"),
+    ("widened", "per_neighbour", "mlp", "persistence"),
+    ("per_slice", "mean_load", "equivariant", "persistence"),
+]
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return make_scenario("paper")
+
+
+def make_weights(form: ActorForm, obs_size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    widths = form.compute_widths(obs_size, (8,))
+    shapes = {
+        f"actor.{2 * n}.{part}": (b, a) if part == "weight" else (b,)
+        for n, (a, b) in enumerate(itertools.pairwise(widths))
+        for part in ("weight", "bias")
+    }
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def make_policies(
+    scenario: Scenario, observation: str, message: str, form: ActorForm, obs_size: int
+) -> dict[str, CellPolicy]:
+    encoders = make_encoders(scenario, observation, message)
+    rng = np.random.default_rng(0)
+    return {
+        cell: CellPolicy(
+            encoder=encoders[cell], form=form, weights=make_weights(form, obs_size, rng), name=cell
+        )
+        for cell in scenario.cells
+    }
+
+
+@pytest.mark.parametrize(("observation", "message", "kind", "base_policy"), FORMS)
+def test_kpis_lead_to_the_observations_and_shares_of_the_environment(
+    scenario, observation, message, kind, base_policy
+):
+    """Bit for bit, after a step with unequal shares."""
+    env = SlicingEnv(scenario, message=message, observation=observation, default_seed=1)
+    form = ActorForm(scenario.n_slices, kind, base_policy)
+    policies = make_policies(scenario, observation, message, form, env.obs_size)
+    trained = TrainedPolicy(env.cells, {c: p.weights for c, p in policies.items()}, form)
+    columns = env.step_columns(trained.compute_actions(env.reset_columns(1).obs))
+    expected = trained.compute_actions(columns.obs)
+
+    for row, policy in enumerate(policies.values()):
+        names = policy.encoder.required_kpis
+        kpis = {name: getattr(env.kpis, name)[row : row + 1] for name in names}
+        load = env.kpis.load[[env.cells.index(c) for c in policy.encoder.neighbours]][None]
+        assert (policy.encoder.encode(kpis, load)[0] == columns.obs[row]).all()
+        assert policy.decide(kpis, load)[0] == pytest.approx(expected[row], abs=1e-7)
+        if observation != "paper":
+            base = policy.encoder.base_split(kpis)[0]
+            assert base == pytest.approx(env.measured.base_split[row], abs=1e-12)
+
+
+@pytest.fixture
+def policy(scenario: Scenario) -> CellPolicy:
+    env = SlicingEnv(scenario, default_seed=1)
+    form = ActorForm(scenario.n_slices)
+    return make_policies(scenario, "paper", "mean_load", form, env.obs_size)["cell_3"]
+
+
+def write(policy: CellPolicy, folder: Path) -> None:
+    files = {WEIGHTS_FILE: policy.serialise_weights()}
+    (folder / WEIGHTS_FILE).write_bytes(files[WEIGHTS_FILE])
+    (folder / MANIFEST_FILE).write_text(json.dumps(make_manifest(policy, files, {})))
+
+
+def test_files_hold_the_whole_policy(policy: CellPolicy, tmp_path: Path):
+    write(policy, tmp_path)
+    read = load_policy(tmp_path)
+
+    assert read.encoder == policy.encoder
+    assert read.digest == policy.digest
+    manifest = json.loads((tmp_path / MANIFEST_FILE).read_text())
+    assert manifest["kpis"]["throughput_mbps"]["unit"] == "Mbit/s"
+    assert set(manifest["kpis"]) == set(REQUIRED_KPIS["paper"])
+
+
+@pytest.mark.parametrize("where", ["encoder", "weights"])
+def test_a_changed_file_is_noticed(policy: CellPolicy, tmp_path: Path, where: str):
+    write(policy, tmp_path)
+    if where == "weights":
+        data = bytearray((tmp_path / WEIGHTS_FILE).read_bytes())
+        data[-1] ^= 1
+        (tmp_path / WEIGHTS_FILE).write_bytes(data)
+    else:
+        manifest = json.loads((tmp_path / MANIFEST_FILE).read_text())
+        manifest["encoder"]["sla_delay_ms"][0] *= 2
+        (tmp_path / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+    with pytest.raises(PolicyError, match="has changed since it was written"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_weights_that_are_not_finite_are_refused(policy: CellPolicy, value: float):
+    broken: Mapping[str, np.ndarray] = {n: w.copy() for n, w in policy.weights.items()}
+    broken["actor.0.weight"][0, 0] = value
+
+    with pytest.raises(PolicyError, match=r"cell_3@0: actor.0.weight has values that are not"):
+        replace(policy, weights=broken)
+
+
+def test_an_actor_that_does_not_fit_is_refused(policy: CellPolicy, scenario: Scenario):
+    encoder = make_encoders(scenario, "paper", "none")["cell_3"]
+    with pytest.raises(PolicyError, match="its actor does not fit its encoder"):
+        replace(policy, encoder=encoder)
+    with pytest.raises(PolicyError, match="expected the weights of an actor"):
+        select_actor({"critic.0.weight": np.zeros((1, 1))})
+
+
+def test_a_description_with_a_mistake_is_one_line(policy: CellPolicy):
+    description = describe_policy(policy)
+    description["encoder"]["users"] = [-1] * 4
+    with pytest.raises(PolicyError, match="expected a positive users per slice") as failure:
+        make_policy(description, policy.weights, name="p", version=1, provenance={})
+    assert "\n" not in str(failure.value)
+
+
+def test_the_digest_depends_on_the_sla(policy: CellPolicy):
+    stricter = replace(
+        policy.encoder, sla_delay_ms=tuple(v / 2 for v in policy.encoder.sla_delay_ms)
+    )
+    assert replace(policy, encoder=stricter).digest != policy.digest
