@@ -104,7 +104,7 @@ def test_the_page_shows_the_network_and_follows_the_run(page: webdriver.Chrome, 
 def test_tiles_equal_a_recomputation_from_the_runs_files(page: webdriver.Chrome, run: Any):
     """Means over steps 800 to 1,200, the newest iteration, and the final evaluation."""
     run.write_summary()
-    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").open(encoding="utf-8")]
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     evaluated = json.loads((run.folder / "summary.json").read_text())["policies"]["tl"]
     for row in rows:
         live = [cell for cell in row["cells"].values() if "satisfaction" in cell]

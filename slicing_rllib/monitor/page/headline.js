@@ -1,6 +1,4 @@
-// The state of the run in a few words, and its key numbers.
-//
-// A tile leads with the mean over the window, which all tiles share; beside it stand the newest
+// The state of the run in a few words, and its key numbers. A tile leads with the mean over the window, which all tiles share; beside it stand the newest
 // iteration ("now") and, of a finished run, the final evaluation.
 
 import { byId, html, replace } from "./dom.js";
