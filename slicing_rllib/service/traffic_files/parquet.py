@@ -13,8 +13,8 @@ SUFFIXES = (".parquet", ".pq")
 def convert_parquet(path: Path) -> Path:
     """The CSV copy of a Parquet file, `NAME.csv` beside it; any other file itself.
 
-    The copy has the file's time, and is written again where the times differ. Raises: ConfigError for a file that
-    cannot be read or a folder that cannot be written to.
+    The copy has the file's time, and is written again where the times differ. Raises: ConfigError
+    for a file that cannot be read or a folder that cannot be written to.
     """
     if path.suffix.lower() not in SUFFIXES:
         return path
