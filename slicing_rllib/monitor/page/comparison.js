@@ -1,6 +1,7 @@
-// A second run, beside the one that the page shows.
+// A second run, beside the one that the page shows. Its means end where those of the shown run end, so
+// that both are over the same steps, if it has got so far.
 
-import { scheduleDrawing } from "./store.js";
+import { scheduleDrawing, state } from "./store.js";
 import { makeWindowQuery, view } from "./view.js";
 
 const REFRESH_MS = 10_000;
@@ -14,7 +15,7 @@ export async function readOther() {
   if (!other.run) { scheduleDrawing(); return; }
   const [run, serial] = [other.run, ++asked];
   try {
-    const answer = await fetch(`/api/run?${makeWindowQuery(run)}`);
+    const answer = await fetch(`/api/run?${makeWindowQuery(run, state.window?.last_step)}`);
     if (serial !== asked || run !== other.run) return; // A newer question is on its way.
     other.data = answer.ok ? await answer.json() : null;
   } catch {

@@ -1,7 +1,6 @@
-// The state of the run in a few words, and its key numbers.
-//
-// A tile leads with the mean over the window, which all tiles share; beside it stand the newest
-// iteration ("now") and, of a finished run, the final evaluation.
+// The state of the run in a few words, and its key numbers. A tile leads with the mean over the window,
+// which all tiles share; beside it stand the newest iteration ("now") and, of a finished run, the final
+// evaluation.
 
 import { byId, html, replace } from "./dom.js";
 import { formatShort, formatDecimal, formatDuration, formatPercent, formatPolicy } from "./format.js";

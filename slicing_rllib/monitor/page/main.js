@@ -19,7 +19,10 @@ function followRun(run) {
   source?.close();
   view.run = run;
   source = new EventSource(`/api/stream?${makeWindowQuery(run)}`);
-  source.addEventListener("snapshot", (message) => applySnapshot(JSON.parse(message.data)));
+  source.addEventListener("snapshot", (message) => {
+    applySnapshot(JSON.parse(message.data));
+    readOther();
+  });
   source.addEventListener("change", (message) => applyChange(JSON.parse(message.data)));
   source.addEventListener("open", () => setConnected(true));
   source.addEventListener("error", () => setConnected(false));
@@ -102,4 +105,3 @@ for (const draw of [drawState, drawHeadline, drawMap, drawCell, drawCurves, draw
 setInterval(() => drawState(state), 1000);
 setInterval(refreshRunList, REFRESH_MS);
 refreshRunList();
-readOther();

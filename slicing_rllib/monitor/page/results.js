@@ -41,8 +41,13 @@ function drawComparison() {
     [`${head}, ${formatWindow()}`, ...compare(state.window[key], other.data.window[key], format)],
     [`${head}, evaluated`, ...compare(findOwnResult(state.summary)?.row[key],
       findOwnResult(other.data.summary)?.row[key], format)]]);
+  rows.unshift(["steps of these means", ...[state.window, other.data.window].map(formatSpan), ""]);
   return html("div", {}, html("h3", {}, "Two runs"),
     makeTable("Two runs", "compared", ["", nameRun(state.run), other.run, "difference"], rows));
+}
+
+function formatSpan({ first_step: first, last_step: last }) {
+  return typeof last === "number" ? `${first.toLocaleString("en")} to ${last.toLocaleString("en")}` : "–";
 }
 
 function compare(own, theirs, format) {

@@ -22,10 +22,11 @@ export function isShown(step) {
   return (view.from === "" || step >= Number(view.from)) && (view.to === "" || step <= Number(view.to));
 }
 
-// The query of the server's means: over how many steps, and up to which.
-export function makeWindowQuery(run) {
+// The query of the server's means: over how many steps, and up to which, if not the newest.
+export function makeWindowQuery(run, last = null) {
   const query = { run, window: view.window };
   if (/^[0-9]+$/.test(view.to)) query.until = view.to;
+  else if (Number.isInteger(last)) query.until = last;
   return new URLSearchParams(query).toString();
 }
 
