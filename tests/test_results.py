@@ -1,6 +1,7 @@
 """The tables and numbers of committed results agree with each other."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from slicing_rllib.evaluation.statistics import paired_difference
 from slicing_rllib.service.experiments.config import read_saved_experiment
 from slicing_rllib.service.experiments.report import format_headline
 
@@ -124,6 +126,10 @@ CLAIMS = [
     ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 4000), (0, 1)),
     ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 500), (-1, 0)),
     ("0.029 ahead of the baseline at its first", "paper", gains("cf_transfer", 0), (0.015, 1)),
+    ("wrong by 30 %, by 0.022", "robustness", gains("needed_30", 4000), (0.006, 1)),
+    ("at 60 % the lead is gone", "robustness", gains("needed_60", 4000), (-0.03, 0.01)),
+    ("leave a lead of 0.021", "robustness", gains("fifo", 4000), (0, 1)),
+    ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
 
 
@@ -133,6 +139,43 @@ def test_a_sentence_of_the_page_is_what_its_row_says(sentence, folder, row, limi
 
     assert sentence in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
     assert limits[0] < low <= high < limits[1]
+
+
+@pytest.mark.parametrize(
+    ("ours", "step", "theirs", "sentence", "is_certain"),
+    [
+        ("bare_nearest", 0, "bare_random", "0.039 [0.018, 0.059]", True),
+        ("bare_nearest", 1000, "bare_random", "After 1,000 own steps no\n  difference is", False),
+        ("nearest", 0, "random", "0.008 [−0.003, 0.019]", False),
+        ("nearest", 200, "random", "0.005 [0.002, 0.009]", True),
+        ("nearest", 1000, "random", "0.003 [0.001, 0.004]", True),
+    ],
+)
+def test_what_the_page_says_about_the_choice_of_a_source(ours, step, theirs, sentence, is_certain):
+    """Paired by network: gains over the baseline of two arms after equal own steps."""
+    curves = pd.read_csv(TUNE_CONFIGS / "results" / "counterfactual-transfer" / "curves.csv")
+    gain = curves.assign(gain=curves["evaluated"] - curves["baseline"])
+    by_seed = gain.pivot_table(index="seed", columns=["arm", "steps"], values="gain")
+    mean, interval = paired_difference(
+        by_seed[ours][step].to_numpy(), by_seed[theirs][step].to_numpy()
+    )
+    assert interval is not None
+
+    assert sentence in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
+    assert mean > 0
+    assert (interval[0] > 0) == is_certain
+    if "[" in sentence:
+        shown = [float(n.replace("−", "-")) for n in re.findall(r"[−\d.]+", sentence)]
+        assert shown == pytest.approx([mean, *interval], abs=6e-4)
+
+
+def test_no_wrong_model_makes_a_policy_worse_than_its_base_policy():
+    """At any of the evaluated steps, for every arm of the robustness experiment."""
+    found = read_summary(TUNE_CONFIGS / "results" / "robustness")["baseline_gains"]
+
+    for steps in found.values():
+        for row in steps.values():
+            assert row["over_base_policy"]["ci95"][0] > 0
 
 
 def test_the_farthest_source_is_not_above_the_baseline_at_first_and_no_source_differs_in_the_end():

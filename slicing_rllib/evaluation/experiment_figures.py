@@ -54,7 +54,7 @@ def draw_reward_bands(
         8.2,
         4.0,
         x_label="steps under its own policy",
-        y_label="mean reward, evaluated without noise",
+        y_label="reward evaluated without noise\n(mean over seeds, 95 % interval)",
     )
     _draw_bands(axes, bands, titles)
     for name, level in levels.items():
@@ -125,7 +125,7 @@ def draw_satisfaction_ccdfs(
         share, text = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
         axes.plot(0.95, share, "x", color=OTHER_COLOUR, ms=6)
         axes.annotate(text, (0.945, share), fontsize=6, ha="right", va="center")
-    axes.axvline(0.95, color=OTHER_COLOUR, lw=0.8, ls=":")
+    axes.axvline(0.95, color=OTHER_COLOUR, lw=0.8, ls=":", label="SLA, 0.95")
     axes.set_xlim(0.3, 1.005)
     axes.set_ylim(0.3, 1.01)
     axes.legend(fontsize=7, loc="lower left")
@@ -180,13 +180,15 @@ def draw_gain_over_distance(
         panels = figure.subplots(1, len(gain_by_step), squeeze=False)[0]
     rank = np.argsort(np.argsort(distance)) / max(len(distance) - 1, 1)
     for axes, (step, gain) in zip(panels, gain_by_step.items(), strict=True):
-        axes.plot(rank, gain, ".", ms=3, color="#0072B2", alpha=0.4)
+        axes.plot(rank, gain, ".", ms=3, color="#0072B2", alpha=0.4, label="pair of cells")
         edges = np.linspace(0, 1, 6)
         fifth = np.clip(np.digitize(rank, edges) - 1, 0, 4)
         means = [gain[fifth == i].mean() for i in range(5) if (fifth == i).any()]
-        axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", ms=4, color="#D55E00")
+        axes.plot(0.5 * (edges[1:] + edges[:-1])[: len(means)], means, "o-", ms=4, color="#D55E00",
+                  label="mean of a fifth")  # fmt: skip
         axes.axhline(0, color=OTHER_COLOUR, lw=0.8)
         axes.set_title(f"{step} steps, Spearman {correlation[step]:+.2f}", fontsize=8)
         axes.set_xlabel(f"rank of {measure} distance", fontsize=8)
     panels[0].set_ylabel("gain − target's mean gain")
+    panels[0].legend(fontsize=7)
     return figure

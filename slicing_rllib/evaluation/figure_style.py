@@ -14,6 +14,8 @@ COLOURS = {
     "persistence": "#56B4E9",
     "oracle_o1": "#66A61E",
     "oracle": "#000000",
+    "best_split": "#000000",
+    "base_policy": "#8DA0CB",
     "oracle_throughput": "#000000",
     "oracle_delay": "#000000",
     "drl": "#0072B2",
@@ -23,8 +25,11 @@ COLOURS = {
 are seldom shown together."""
 OTHER_COLOUR = "#444444"
 """For policies without a colour of their own, and for marks."""
-DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1")
+DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1",
+          "base_policy")  # fmt: skip
 """Policies whose lines are dashed: those that do not learn and are no upper bound."""
+DOTTED = ("best_split",)
+"""Bounds that only hindsight knows."""
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.grid": True,
@@ -50,5 +55,5 @@ def make_axes(
 
 def choose_line_style(policy: str) -> dict[str, Any]:
     """Keyword arguments of a policy's line in a plot."""
-    style = "--" if policy in DASHED else "-"
+    style = "--" if policy in DASHED else ":" if policy in DOTTED else "-"
     return {"color": COLOURS.get(policy, OTHER_COLOUR), "ls": style, "label": policy}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -26,35 +26,67 @@ MEMORY_LIMIT_GIB = 4.0
 BAR_COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00")
 
 
+class TrainingCurve(NamedTuple):
+    """Rewards while a run trains: its own, and those of other splits in the same steps."""
+
+    env_steps: Sequence[float]
+    rewards: Sequence[float]
+    same_steps: Mapping[str, Sequence[float]]
+    """By split, a reward per entry of `env_steps`, NaN where it is not known."""
+    smoothing_steps: int
+    """Network steps that each value is a mean over."""
+
+
 def draw_reward_curve(
-    env_steps: Sequence[float],
-    while_learning: Sequence[float],
+    training: TrainingCurve,
     evaluated: Sequence[tuple[float, float]],
     references: Mapping[str, float],
     exploration_steps: int,
 ) -> Figure:
-    """Mean reward over training steps, with and without exploration noise.
+    """Mean reward over training steps: evaluated without noise, and while learning.
 
-    `while_learning` has a reward per entry of `env_steps`; `evaluated` are (step, reward) without
-    noise; `references` are the levels of known policies; `exploration_steps` are shaded.
+    `evaluated` are (step, reward) without noise; `references` are the levels of known policies on
+    the traffic of that evaluation. What the run got while learning is on other traffic, so it has a
+    panel of its own, beside other splits in the same steps. `exploration_steps` are shaded.
     """
-    figure, axes = make_axes(*RUN_SIZE_IN, x_label="network step", y_label="mean reward of eq. (2)")
-    axes.plot(
-        env_steps, while_learning, color=COLOURS["drl"], alpha=0.35, lw=1, label="while learning"
-    )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(RUN_SIZE_IN[0], 5.4), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True)
     if evaluated:
         steps, rewards = zip(*evaluated, strict=True)
-        axes.plot(
-            steps, rewards, color=COLOURS["drl"], marker="o", ms=3, label="evaluated, no noise"
-        )
+        upper.plot(steps, rewards, color=COLOURS["drl"], marker="o", ms=3, label="this run")
+    else:
+        upper.text(0.5, 0.5, "not evaluated while training", ha="center", transform=upper.transAxes)
     for name, level in references.items():
-        axes.axhline(level, lw=1, **choose_line_style(name))
-    if exploration_steps:
-        axes.axvspan(0, exploration_steps, color="#000000", alpha=0.05, lw=0)
-        axes.text(exploration_steps / 2, 0.02, "exploration", ha="center", fontsize=8)
-    axes.set_ylim(0, 1.02)
-    axes.legend(fontsize=8, loc="lower right")
+        upper.axhline(level, lw=1, **choose_line_style(name))
+    upper.set_title("evaluated without noise, all on the same traffic", fontsize=8)
+    over = f"mean over {training.smoothing_steps} steps"
+    lower.plot(training.env_steps, training.rewards, color=COLOURS["drl"], lw=1.2, label="this run")
+    for name, values in training.same_steps.items():
+        lower.plot(training.env_steps, values, lw=1, **choose_line_style(name))
+    lower.set_title(f"while learning, {over}; other splits in the same steps", fontsize=8)
+    lower.set_xlabel("network step")
+    for axes in (upper, lower):
+        axes.set_ylabel("mean reward of eq. (2)")
+        _shade_exploration(axes, exploration_steps)
+        axes.set_ylim(_choose_floor(axes), 1.01)
+        if axes.lines:
+            axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _shade_exploration(axes: Axes, steps: int) -> None:
+    if steps:
+        axes.axvspan(0, steps, color="#000000", alpha=0.05, lw=0)
+        axes.text(steps / 2, 0.02, "exploration", ha="center", fontsize=8,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+
+
+def _choose_floor(axes: Axes) -> float:
+    """The tenth below all drawn rewards, so that differences between them can be seen."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [[0.0]])
+    lowest = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
+    return max(0.0, np.floor(10 * (lowest - 0.02)) / 10)
 
 
 def draw_satisfaction_ccdf(satisfaction: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
@@ -71,27 +103,29 @@ def draw_satisfaction_ccdf(satisfaction: Mapping[str, Float[np.ndarray, "..."]])
         ordered = np.sort(values.ravel())
         share = 1.0 - np.arange(len(ordered)) / len(ordered)
         axes.step(ordered, share, where="pre", lw=1.4, **choose_line_style(name))
-    axes.axvline(SATISFIED, color=OTHER_COLOUR, lw=0.8, ls=":")
+    axes.axvline(SATISFIED, color=OTHER_COLOUR, lw=0.8, ls=":", label=f"SLA, {SATISFIED}")
     axes.set_xlim(0, 1.005)
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=8, loc="lower left")
     return figure
 
 
-def draw_delay_cdf(delay_max_ms: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
-    """By policy, the share of (cell, step) whose largest slice delay is at most x.
+def draw_delay_cdf(delay_to_sla_max: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
+    """By policy, the share of (cell, step) whose delays are at most x times what was promised.
 
-    Source: the paper, Fig. 6.
+    A slice's delay counts in units of the delay that its SLA allows; the worst slice decides.
+    Source: the paper, Fig. 6, which shows milliseconds.
     """
     figure, axes = make_axes(
         *RUN_SIZE_IN,
-        x_label="largest slice delay x, ms",
+        x_label="delay over what the SLA allows, x, worst slice",
         y_label="share of (cell, step) at or below x",
     )
-    for name, values in delay_max_ms.items():
+    for name, values in delay_to_sla_max.items():
         ordered = np.sort(values.ravel())
         share = np.arange(1, len(ordered) + 1) / len(ordered)
         axes.step(ordered, share, where="post", lw=1.4, **choose_line_style(name))
+    axes.axvline(1.0, color=OTHER_COLOUR, lw=2, label="SLA")
     axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=8, loc="lower right")

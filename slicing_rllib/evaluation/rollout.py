@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from slicing_rllib.env import DecisionView, Policy, SlicingEnv, satisfaction
 
@@ -20,11 +20,17 @@ class Rollout(NamedTuple):
     """Smallest over slices of min(throughput / SLA throughput, 1)."""
     delay_max_ms: PerStep
     """The largest of the cell's average delays per slice."""
+    delay_to_sla_max: PerStep
+    """The largest ratio over slices of average delay and delay that the SLA allows."""
     live: Bool[np.ndarray, "step cell"]
     """False where the cell was off; the other columns are zero there."""
     throughput_mbps: PerStepSlice
     delay_ms: PerStepSlice
     prb_ratio: PerStepSlice
+    active_ues: Float[np.ndarray, " step"]
+    """Number of UEs with traffic in the whole network."""
+    hour: Int[np.ndarray, " step"]
+    """Local hour of the day, 0 to 23; -1 for traffic without a clock."""
 
 
 def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
@@ -33,13 +39,16 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
     Equal seeds give equal traffic and movement, whatever the policy does.
     """
     columns = env.reset_columns(seed)
-    rewards, lives, kpis = [], [], []
+    rewards, lives, kpis, loads, hours = [], [], [], [], []
     for _ in range(steps):
+        hour = env.simulator.hour
+        hours.append(-1 if hour is None else hour)
         view = DecisionView(columns.obs, env.kpis, env.simulator)
         columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
         rewards.append(columns.reward)
         lives.append(columns.live)
         kpis.append((env.kpis.throughput_mbps, env.kpis.delay_ms, env.kpis.prb_ratio))
+        loads.append(float(env.kpis.users.sum()))
         if columns.truncated.all():
             columns = env.reset_columns()
     throughput_mbps, delay_ms, prb_ratio = (np.stack(column) for column in zip(*kpis, strict=True))
@@ -49,8 +58,11 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
         reward=np.stack(rewards).astype(np.float64),
         satisfaction=np.where(live, satisfied, 0.0),
         delay_max_ms=np.where(live, delay_ms.max(axis=2), 0.0),
+        delay_to_sla_max=np.where(live, (delay_ms / env.scenario.sla_delay_ms).max(axis=2), 0.0),
         live=live,
         throughput_mbps=throughput_mbps,
         delay_ms=delay_ms,
         prb_ratio=prb_ratio,
+        active_ues=np.array(loads),
+        hour=np.array(hours),
     )

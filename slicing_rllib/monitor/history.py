@@ -1,6 +1,6 @@
 """The rows of metrics.jsonl as arrays of bounded size.
 
-If they become too large, every second of the older iterations is dropped.
+If they become too large, every second iteration of the older half is dropped.
 """
 
 from typing import Any, NamedTuple
@@ -11,9 +11,17 @@ from jaxtyping import Float32
 from slicing_rllib.monitor.untrusted import to_mapping, to_number, to_numbers, to_text
 from slicing_rllib.radio import Phase
 
-SCALARS = ("reward", "satisfaction", "phase", "critic_loss", "actor_loss", "replay_size")
+SCALARS = (
+    "reward", "satisfaction", "fail_rate_95", "phase", "exploring", "critic_loss", "actor_loss",
+    "replay_size",
+)  # fmt: skip
 PER_SLICE = ("throughput_mbps", "delay_ms", "prb_ratio", "load")
-RUN_SCALARS = ("iteration", "env_steps", "updates", "time_s", "reward_mean")
+RUN_SCALARS = (
+    "iteration", "env_steps", "steps", "updates", "time_s", "reward_mean", "fail_rate_95",
+    "evaluation_reward_mean", "evaluation_fail_rate_95",
+)  # fmt: skip
+RUN_LEVELS = ("references", "references_fail_rate_95", "same_steps")
+"""Rewards or fail rates of other policies: on the traffic of evaluations, or in the same steps."""
 PHASES = {phase.name.lower(): float(phase) for phase in Phase}
 SATISFIED_RATIO = 0.95
 MAX_CELLS = 20_000
@@ -64,9 +72,13 @@ class History:
         self._register(per_cell)
         frame = self._make_frame(per_cell)
         self.rows_seen += 1
-        self.points.append(Point(self.rows_seen, _summarise(row, frame), frame))
+        before = self.points[-1].progress["env_steps"] if self.points else 0.0
+        progress = _summarise(row, frame, before) | {"prbs_moved": self._compute_moved(frame)}
+        self.points.append(Point(self.rows_seen, progress, frame))
         if len(self.points) > MAX_POINTS or self._count_numbers() > MAX_NUMBERS:
-            self.points = [*self.points[:-1:2], self.points[-1]]
+            # The newer half stays complete: the page's means are over the newest steps.
+            middle = len(self.points) // 2
+            self.points = [*self.points[:middle:2], *self.points[middle:]]
 
     def read_series(self, field: str, index: int) -> list[float | None]:
         """One field of one cell over the iterations that are kept."""
@@ -101,12 +113,25 @@ class History:
         return frame
 
     def _read_values(self, kpis: dict[str, Any]) -> Float32[np.ndarray, " field"]:
-        values = [_read_phase(kpis.get(key)) if key == "phase" else to_number(kpis.get(key))
-                  for key in SCALARS]  # fmt: skip
+        readers = {"phase": _read_phase, "exploring": _read_flag}
+        values = [readers.get(key, to_number)(kpis.get(key)) for key in SCALARS]
+        if values[SCALARS.index("fail_rate_95")] is None:
+            values[SCALARS.index("fail_rate_95")] = _is_below_sla(kpis)
         for name in PER_SLICE:
             values += to_numbers(kpis.get(name), self.n_slices)
         with np.errstate(over="ignore"):
             return np.array(values, np.float32)
+
+    def _compute_moved(self, frame: Float32[np.ndarray, "cell field"]) -> float | None:
+        """Share of the PRBs that other slices got than in the iteration before, mean over cells."""
+        if not self.points or self.points[-1].frame.shape[1] != frame.shape[1]:
+            return None
+        previous = self.points[-1].frame
+        start = self.fields.index("prb_ratio/0") if self.n_slices else 0
+        columns = slice(start, start + self.n_slices)
+        moved = np.abs(frame[: len(previous), columns] - previous[:, columns]).sum(axis=1) / 2
+        known = _select_finite(moved) if self.n_slices else moved[:0]
+        return round_to_five_digits(float(known.mean())) if known.size else None
 
     def _count_numbers(self) -> int:
         return len(self.points) * self.points[-1].frame.size
@@ -121,6 +146,10 @@ def _read_phase(value: Any) -> float | None:
     return PHASES.get(value.lower()) if isinstance(value, str) else to_number(value)
 
 
+def _read_flag(value: Any) -> float | None:
+    return float(value) if isinstance(value, bool) else None
+
+
 def _read_entry(frame: Float32[np.ndarray, "cell field"], cell: int, field: int) -> float | None:
     if cell >= frame.shape[0] or field >= frame.shape[1]:
         return None
@@ -132,25 +161,40 @@ def round_to_five_digits(value: float) -> float | None:
     return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
-def _summarise(row: dict[str, Any], frame: Float32[np.ndarray, "cell field"]) -> dict[str, Any]:
+def _is_below_sla(kpis: dict[str, Any]) -> float | None:
+    """For rows without a fail rate: 1 or 0, from the satisfaction of their only known step."""
+    satisfaction = to_number(kpis.get("satisfaction"))
+    return None if satisfaction is None else float(satisfaction < SATISFIED_RATIO)
+
+
+def _summarise(
+    row: dict[str, Any], frame: Float32[np.ndarray, "cell field"], steps_before: float | None
+) -> dict[str, Any]:
+    """Values of the whole run. `steps_before` is the step at which the iteration began."""
     progress: dict[str, Any] = {name: to_number(row.get(name)) for name in RUN_SCALARS}
-    reward, satisfaction = (_select_finite(frame[:, SCALARS.index(name)]) for name in
-                            ("reward", "satisfaction"))  # fmt: skip
+    if progress["steps"] is None and progress["env_steps"] is not None:
+        progress["steps"] = max(0.0, progress["env_steps"] - (steps_before or 0.0))
+    reward, satisfaction, fail_rate = (
+        _select_finite(frame[:, SCALARS.index(name)])
+        for name in ("reward", "satisfaction", "fail_rate_95")
+    )
     if progress["reward_mean"] is None and reward.size:
         progress["reward_mean"] = round_to_five_digits(float(reward.mean()))
+    if progress["fail_rate_95"] is None and fail_rate.size:
+        progress["fail_rate_95"] = round_to_five_digits(float(fail_rate.mean()))
     if satisfaction.size:
         progress["satisfaction_mean"] = round_to_five_digits(float(satisfaction.mean()))
-        progress["cells_below"] = int((satisfaction < SATISFIED_RATIO).sum())
         progress["cells_live"] = int(satisfaction.size)
-    progress["references"] = _read_references(row.get("references"))
-    return progress
+    return progress | {name: _read_levels(row.get(name)) for name in RUN_LEVELS}
 
 
-def _read_references(value: Any) -> dict[str, float | None]:
-    return {
+def _read_levels(value: Any) -> dict[str, float]:
+    """Finite numbers by the name of a policy."""
+    levels = {
         to_text(key, max_length=60): to_number(level)
         for key, level in list(to_mapping(value).items())[:MAX_REFERENCES]
     }
+    return {name: level for name, level in levels.items() if level is not None}
 
 
 def _select_finite(values: Float32[np.ndarray, " cell"]) -> Float32[np.ndarray, " live"]:

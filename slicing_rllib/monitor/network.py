@@ -20,23 +20,34 @@ MAX_CELLS_WITH_NEIGHBOURS = 240
 
 
 def read_network(run_directory: Path) -> dict[str, Any]:
-    """Sites, sectors, slices, SLAs and neighbours of a run.
+    """Sites, sectors, slices, SLAs and neighbours of a run, and the steps in which it explores.
 
     If the config cannot be read, there are no cells, and `problem` is the reason in one line.
     """
     try:
-        scenario = read_scenario(run_directory / "config.yaml")
+        config = _read_config(run_directory / "config.yaml")
+        scenario = _make_scenario(config)
     except (OSError, ValueError, ValidationError, yaml.YAMLError, RecursionError) as error:
-        return {"cells": [], "slices": [], "problem": _format_error(error)}
-    return describe_network(scenario)
+        return {"cells": [], "slices": [], "problem": _format_error(error), "exploration_steps": 0}
+    learning = to_mapping(config.get("learning"))
+    exploration_steps = to_number(learning.get("exploration_steps")) or 0.0
+    return {**describe_network(scenario), "exploration_steps": exploration_steps}
 
 
 def read_scenario(path: Path) -> Scenario:
     """The scenario of a resolved config. Raises: OSError, ValueError, yaml.YAMLError."""
+    return _make_scenario(_read_config(path))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     document = read_small(path, max_bytes=MAX_CONFIG_BYTES)
     _refuse_deep(document)
     _refuse_aliases(document)
-    spec = to_mapping(yaml.safe_load(document)).get("scenario")
+    return to_mapping(yaml.safe_load(document))
+
+
+def _make_scenario(config: dict[str, Any]) -> Scenario:
+    spec = config.get("scenario")
     if isinstance(spec, str):
         return make_scenario(spec)
     _refuse_huge(to_mapping(to_mapping(spec).get("layout")))
@@ -54,6 +65,7 @@ def describe_network(scenario: Scenario) -> dict[str, Any]:
     for index, cell in enumerate(cells):
         cell |= {
             "id": scenario.cells[index],
+            "cell_id": scenario.cell_ids[index],
             "sla_throughput_mbps": scenario.sla_throughput_mbps[index].tolist(),
             "sla_delay_ms": scenario.sla_delay_ms[index].tolist(),
             "neighbours": neighbours[index] if neighbours is not None else None,

@@ -12,6 +12,7 @@ from slicing_rllib.monitor.json_lines import JsonLinesTail, read_small
 from slicing_rllib.monitor.network import read_network
 from slicing_rllib.monitor.run_files import read_change_time_s, read_modification_time_s
 from slicing_rllib.monitor.untrusted import to_mapping, to_number, to_plain, to_text
+from slicing_rllib.monitor.window import NEWEST, Window, compute_window
 
 MAX_EVENTS = 2_000
 MAX_SUMMARY_BYTES = 4 * 2**20
@@ -38,8 +39,8 @@ class RunView:
         self._read_at_s = 0.0
         self._reset()
 
-    def make_snapshot(self) -> dict[str, Any]:
-        """The whole state of the run."""
+    def make_snapshot(self, window: Window = NEWEST) -> dict[str, Any]:
+        """The whole state of the run, with means over a window of network steps."""
         with self._lock:
             self._refresh()
             return {
@@ -48,23 +49,25 @@ class RunView:
                 "cells": list(self._history.cells),
                 "progress": [_format_point(point) for point in self._history.points],
                 "latest": self._read_latest(),
+                "window": self._compute_window(window),
                 "events": list(self._events),
                 **self._read_state(),
             }
 
-    def read_changes(self, since: dict[str, Any]) -> dict[str, Any] | None:
+    def read_changes(self, since: dict[str, Any], window: Window = NEWEST) -> dict[str, Any] | None:
         """What has changed since a cursor: the changes, a snapshot, or None if nothing has.
 
         Args:
             since: the `cursor` of the reader's last snapshot or changes; {} at first.
+            window: network steps that means are over.
         """
         with self._lock:
             self._refresh()
             if self._make_cursor() == since:
                 return None
             same = all(self._make_cursor()[key] == since.get(key) for key in SNAPSHOT_KEYS)
-            changes = self._collect_changes(since) if same else None
-        return changes or self.make_snapshot()
+            changes = self._collect_changes(since, window) if same else None
+        return changes or self.make_snapshot(window)
 
     def read_cell(self, name: str) -> dict[str, Any] | None:
         """The history of a cell; None if the run has no such cell."""
@@ -78,6 +81,7 @@ class RunView:
                 "cell": name,
                 "iteration": [point.progress["iteration"] for point in points],
                 "env_steps": [point.progress["env_steps"] for point in points],
+                "steps": [point.progress["steps"] for point in points],
                 **{field: self._history.read_series(field, index) for field in SCALARS},
                 **{field: self._read_slices(field, index) for field in PER_SLICE},
                 "neighbours": self._read_neighbours(name),
@@ -121,11 +125,12 @@ class RunView:
             "summary_s": read_modification_time_s(self.folder / "summary.json"),
         }
 
-    def _collect_changes(self, since: dict[str, Any]) -> dict[str, Any]:
+    def _collect_changes(self, since: dict[str, Any], window: Window) -> dict[str, Any]:
         points = [point for point in self._history.points if point.serial > since["row"]]
         return {
             "progress": [_format_point(point) for point in points],
             "latest": self._read_latest(),
+            "window": self._compute_window(window),
             "events": [event for event in self._events if event["serial"] > since["event"]],
             **self._read_state(),
         }
@@ -143,6 +148,10 @@ class RunView:
 
     def _read_latest(self) -> dict[str, list[float | None]]:
         return {field: self._history.read_latest(field) for field in MAP_FIELDS}
+
+    def _compute_window(self, window: Window) -> dict[str, Any]:
+        exploration_steps = (self._network or {}).get("exploration_steps", 0)
+        return compute_window(self._history, window, exploration_steps)
 
     def _read_slices(self, field: str, index: int) -> list[list[float | None]]:
         slices = range(self._history.n_slices)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
@@ -9,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -22,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from slicing_rllib.monitor.run_files import find_runs, list_newest_first
 from slicing_rllib.monitor.run_view import RunView
 from slicing_rllib.monitor.security_headers import SecurityHeadersMiddleware
+from slicing_rllib.monitor.window import DEFAULT_STEPS, MAX_STEPS, NEWEST, Window
 
 PAGE = Path(__file__).parent / "page"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -102,7 +105,7 @@ class _Handlers:
         view = await self._find_view(request)
         if view is None:
             return _refuse(404, "no such run")
-        return JSONResponse(await asyncio.to_thread(view.make_snapshot))
+        return JSONResponse(await asyncio.to_thread(view.make_snapshot, _read_window(request)))
 
     async def send_cell(self, request: Request) -> Response:
         view = await self._find_view(request)
@@ -117,7 +120,7 @@ class _Handlers:
         if self._n_streams >= MAX_STREAMS:
             return _refuse(503, "too many pages are open")
         return StreamingResponse(
-            self._count_stream(stream_changes(view, self.closing)),
+            self._count_stream(stream_changes(view, self.closing, _read_window(request))),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store"},
         )
@@ -143,12 +146,17 @@ class _Handlers:
         return self._views[run_id]
 
 
-async def stream_changes(view: RunView, closing: asyncio.Event) -> AsyncIterator[str]:
-    """Server-sent events until `closing` is set: a snapshot first, then every change."""
+async def stream_changes(
+    view: RunView, closing: asyncio.Event, window: Window = NEWEST
+) -> AsyncIterator[str]:
+    """Server-sent events until `closing` is set: a snapshot first, then every change.
+
+    Means are over a window of network steps.
+    """
     cursor: dict[str, Any] = {}
     n_silent_polls = 0
     while not closing.is_set():
-        changes = await asyncio.to_thread(view.read_changes, cursor)
+        changes = await asyncio.to_thread(view.read_changes, cursor, window)
         if changes is not None:
             cursor, n_silent_polls = changes["cursor"], 0
             kind = "snapshot" if "network" in changes else "change"
@@ -157,6 +165,18 @@ async def stream_changes(view: RunView, closing: asyncio.Event) -> AsyncIterator
             yield ": no change\n\n"
         with suppress(TimeoutError):
             await asyncio.wait_for(closing.wait(), POLL_S)
+
+
+def _read_window(request: Request) -> Window:
+    """The window that the page asks for with `window` and `until`; the default for other texts."""
+    steps = _read_whole_number(request, "window") or DEFAULT_STEPS
+    until = _read_whole_number(request, "until")
+    return Window(min(steps, MAX_STEPS), np.inf if until is None else float(until))
+
+
+def _read_whole_number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name, "")
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
 def _refuse(status: int, reason: str) -> Response:

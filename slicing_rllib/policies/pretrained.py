@@ -18,11 +18,14 @@ from slicing_rllib.env.widened_observation import PerSliceObserver
 from slicing_rllib.policies.layers import list_layers
 from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.radio import Phase, Scenario
+from slicing_rllib.storage import read_bounded
+from slicing_rllib.storage.regular_file import GIB, MIB
 
 BUILTIN = Path(__file__).parent / "builtin"
 """The actor that comes with the package; `slicing-rllib pretrain` makes it again."""
 WEIGHTS_FILE, MANIFEST_FILE = "actor.safetensors", "manifest.json"
 FORMAT = 1
+MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES = 4 * MIB, GIB
 
 
 class PretrainedError(ValueError):
@@ -73,17 +76,17 @@ def load_pretrained(folder: Path = BUILTIN) -> PretrainedActor:
     Raises: PretrainedError for a folder without an actor, or with files that have changed.
     """
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        data = (folder / WEIGHTS_FILE).read_bytes()
-        expected = str(manifest["sha256"])
+        manifest = json.loads(read_bounded(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES))
+        data = read_bounded(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
+        expected, provenance = str(manifest["sha256"]), dict(manifest["provenance"])
         weights = load_tensors(data)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise PretrainedError(f"{folder}: expected a pretrained actor ({error})") from error
     if manifest.get("format") != FORMAT or hashlib.sha256(data).hexdigest() != expected:
         raise PretrainedError(f"{folder}: expected the weights that its manifest describes")
     if not all(np.isfinite(array).all() for array in weights.values()):
         raise PretrainedError(f"{folder}: expected finite weights")
-    return PretrainedActor(weights, manifest["provenance"])
+    return PretrainedActor(weights, provenance)
 
 
 def save_pretrained(folder: Path, actor: PretrainedActor) -> None:

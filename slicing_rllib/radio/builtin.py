@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from slicing_rllib.radio.antenna import ColumnAntenna
 from slicing_rllib.radio.radio_spec import RadioSpec
-from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
+from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla
 from slicing_rllib.radio.sites import (
     HexagonalCluster,
     HexagonalGrid,
@@ -13,6 +13,7 @@ from slicing_rllib.radio.sites import (
     SiteList,
     SiteSpec,
 )
+from slicing_rllib.radio.slice_spec import SliceSpec, TrafficSpec
 from slicing_rllib.radio.traffic import SyntheticMask
 from slicing_rllib.radio.ue_spec import IndoorSpec
 

@@ -14,6 +14,13 @@ def require_positive(where: str, **values: float) -> None:
             raise ValueError(f"{where}: {name} must be positive, got {value}")
 
 
+def require_finite(where: str, **values: float) -> None:
+    """Raises ValueError for the first value that is not a finite number."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: {name} must be a finite number, got {value}")
+
+
 def require_distinct(where: str, names: Sequence[str]) -> None:
     """Raises ValueError for the first name that appears more than once."""
     for name in names:

@@ -45,7 +45,7 @@ def draw_static_drop(scenario: Scenario, n_ues: int, rng: np.random.Generator) -
     gain_db = np.concatenate(
         [_draw_sector_gains_db(scenario, site, ues, common, rng) for site in scenario.sites], axis=1
     )
-    power_dbm = np.array([s.mast.power_dbm for s in scenario.sites for _ in s.mast.azimuths_deg])
+    power_dbm = np.array([power for site in scenario.sites for power in site.mast.powers_dbm])
     received = 10 ** ((power_dbm + gain_db) / 10)
     best = received.argmax(axis=1)
     strongest = received[np.arange(n_ues), best]
@@ -92,8 +92,8 @@ def _draw_sector_gains_db(
     depression_deg = np.degrees(np.arctan2(mast.height_m - ues.height_m, horizontal_m))
     loss_db = _draw_loss_db(scenario, mast.height_m, horizontal_m, ues, common, rng)
     gains_db = [
-        radio.antenna.gain_db(azimuth_deg - azimuth, depression_deg, mast.tilt_deg)
-        for azimuth in mast.azimuths_deg
+        radio.antenna.gain_db(azimuth_deg - azimuth, depression_deg, tilt_deg)
+        for azimuth, tilt_deg in zip(mast.azimuths_deg, mast.tilts_deg, strict=True)
     ]
     return np.stack(gains_db, axis=-1) - loss_db[:, None]
 

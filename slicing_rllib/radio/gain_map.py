@@ -154,10 +154,11 @@ def sector_snr_db(
     """SNR of each sector at full power, from the loss that a site's sectors share."""
     noise_dbm = noise_power_dbm(radio.bandwidth_hz, radio.noise_figure_db)
     gains_db = [
-        radio.antenna.gain_db(links.azimuth_deg - azimuth, links.depression_deg, mast.tilt_deg)
-        for azimuth in mast.azimuths_deg
+        radio.antenna.gain_db(links.azimuth_deg - azimuth, links.depression_deg, tilt_deg)
+        for azimuth, tilt_deg in zip(mast.azimuths_deg, mast.tilts_deg, strict=True)
     ]
-    return mast.power_dbm - noise_dbm - loss_db[..., None] + np.stack(gains_db, axis=-1)
+    powers_dbm = np.array(mast.powers_dbm)
+    return powers_dbm - noise_dbm - loss_db[..., None] + np.stack(gains_db, axis=-1)
 
 
 def expected_loss_db(

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from slicing_rllib.radio.builtin import make_paper
-from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla, SliceSpec, TrafficSpec
+from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla
 from slicing_rllib.radio.sites import HexagonalGrid
+from slicing_rllib.radio.slice_spec import SliceSpec, TrafficSpec
 from slicing_rllib.radio.traffic import SyntheticMask
 
 SLICE_COUNTS = (2, 3, 4, 6)

@@ -12,7 +12,9 @@ from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_distinct, require
 from slicing_rllib.radio.neighbours import list_all_neighbours, select_neighbours
 from slicing_rllib.radio.radio_spec import RadioSpec
 from slicing_rllib.radio.sites import HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
-from slicing_rllib.radio.traffic import SyntheticMask, TraceMask
+from slicing_rllib.radio.slice_spec import SliceSpec
+from slicing_rllib.radio.traces import TraceMask
+from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask
 from slicing_rllib.radio.ue_spec import IndoorSpec, MobilitySpec
 
 
@@ -44,44 +46,6 @@ class SlaGroup:
     """Name by which sites refer to the group."""
     slices: tuple[SliceSla, ...]
     """One SLA per slice, in slice order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrafficSpec:
-    """The traffic of one active UE. The distribution of packet sizes does not matter.
-
-    Raises: ValueError unless both values are positive.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    rate_kbps: float
-    """Mean offered rate, kbit/s."""
-    packet_kbit: float
-    """Mean packet size."""
-
-    def __post_init__(self) -> None:
-        require_positive("traffic", rate_kbps=self.rate_kbps, packet_kbit=self.packet_kbit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceSpec:
-    """A slice and its UEs.
-
-    Raises: ValueError unless there is at least one UE.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    name: str
-    """Name of the slice, unique in a scenario."""
-    traffic: TrafficSpec
-    """Traffic of each of its active UEs."""
-    users: int = 32
-    """Number of UEs per cell of the network, active or not, at least 1."""
-
-    def __post_init__(self) -> None:
-        require_positive(f"slice {self.name!r}", users=self.users)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +110,24 @@ class Scenario:
         """Names of the cells, cell_1, cell_2 ...: the sectors of the sites, in order."""
         n_cells = sum(len(site.mast.azimuths_deg) for site in self.sites)
         return tuple(f"cell_{k}" for k in range(1, n_cells + 1))
+
+    @cached_property
+    def cell_ids(self) -> tuple[str, ...]:
+        """The operator's name of each cell; the cell's own name where the layout has none."""
+        given = [name for site in self.sites for name in site.list_cell_ids()]
+        return tuple(name or cell for name, cell in zip(given, self.cells, strict=True))
+
+    @property
+    def mask_target(self) -> MaskTarget:
+        """What a traffic mask needs to know of the network."""
+        return MaskTarget(self.cells, self.cell_ids, self.slices, self.step_s)
+
+    def bind_mask(self, seed: int) -> Mask:
+        """The traffic mask of this network; `seed` determines the phases of a synthetic one.
+
+        Raises: ValueError for a traffic file that cannot be used.
+        """
+        return self.mask.bind(self.mask_target, seed)
 
     @property
     def n_slices(self) -> int:

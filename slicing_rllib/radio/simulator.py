@@ -53,9 +53,8 @@ class Simulator:
     def reset(self, seed: int) -> None:
         """Starts again with the movement and masks of `seed`; map and phases do not change."""
         scenario = self.scenario
-        names = [spec.name for spec in scenario.slices]
         self._seed = seed
-        self._mask = scenario.mask.bind(scenario.cells, names, seed)
+        self._mask = scenario.bind_mask(seed)
         self._users = Users(scenario, seed)
         shape = len(scenario.cells), scenario.n_slices
         self._mean_inverse_rate = np.full(shape, 1e6 / scenario.radio.bandwidth_hz)
@@ -65,6 +64,11 @@ class Simulator:
         self._apply_phases()
         self.fixed_point: LoadFixedPoint | None = None
         """The load fixed point of the last call of `step` or `evaluate`."""
+
+    @property
+    def hour(self) -> int | None:
+        """Local hour of the coming step, 0 to 23; None for traffic without a clock."""
+        return self._mask.hour_at_step(self.step_index)
 
     def set_phase(self, cell: str | int, phase: Phase) -> None:
         """Sets the phase of a cell, by name or index, from the coming step on.

@@ -1,10 +1,12 @@
 """Positions of the sites: a hexagonal grid or cluster on a torus, or a list of coordinates."""
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 from slicing_rllib.radio.area import Area, Vector
-from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_positive
+from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_finite, require_positive
 from slicing_rllib.radio.layout import (
     cluster_torus,
     hexagonal_cluster_m,
@@ -14,13 +16,16 @@ from slicing_rllib.radio.layout import (
 
 SECTOR_AZIMUTHS_DEG = (30.0, 150.0, 270.0)
 """Anticlockwise from the x axis. In a hexagonal grid they point between two neighbouring sites."""
+LEAST_EXTENT_M = 20.0
+"""Sites of a list that all lie nearer to each other than this are taken for degrees."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MastSpec:
     """The base-station mast at a site. Each of its sectors is a cell.
 
-    Raises: ValueError without a sector or with a height that is not positive.
+    Raises: ValueError without a sector, with a height that is not positive, or with another number
+    of tilts or powers than of azimuths.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -33,18 +38,42 @@ class MastSpec:
     """Transmit power of a cell over its whole carrier."""
     tilt_deg: float = 8.0
     """Electrical tilt, degrees below the horizon."""
+    sector_powers_dbm: tuple[float, ...] = ()
+    """Transmit power of each sector where they differ; empty: all have `power_dbm`."""
+    sector_tilts_deg: tuple[float, ...] = ()
+    """Tilt of each sector where they differ; empty: all have `tilt_deg`."""
 
     def __post_init__(self) -> None:
         if not self.azimuths_deg:
             raise ValueError("mast: expected at least one azimuth in azimuths_deg")
         require_positive("mast", height_m=self.height_m)
+        require_finite("mast", power_dbm=self.power_dbm, tilt_deg=self.tilt_deg)
+        for name in ("azimuths_deg", "sector_powers_dbm", "sector_tilts_deg"):
+            values = getattr(self, name)
+            require_finite("mast", **{f"{name}[{i}]": value for i, value in enumerate(values)})
+            if values and len(values) != len(self.azimuths_deg):
+                raise ValueError(
+                    f"mast: expected as many {name} as azimuths_deg, "
+                    f"got {len(values)} and {len(self.azimuths_deg)}"
+                )
+
+    @property
+    def powers_dbm(self) -> tuple[float, ...]:
+        """Transmit power of each sector."""
+        return self.sector_powers_dbm or (self.power_dbm,) * len(self.azimuths_deg)
+
+    @property
+    def tilts_deg(self) -> tuple[float, ...]:
+        """Tilt of each sector."""
+        return self.sector_tilts_deg or (self.tilt_deg,) * len(self.azimuths_deg)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteSpec:
     """A site: its position, its mast and the SLA group of each of its sectors.
 
-    Raises: ValueError unless there are as many SLA groups as sectors.
+    Raises: ValueError unless there are as many SLA groups (and cell IDs, if any) as sectors, and
+    the position is finite.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -57,13 +86,27 @@ class SiteSpec:
     """The mast at the site."""
     sla_groups: tuple[str, ...]
     """SLA group of each sector, in the order of `mast.azimuths_deg`."""
+    name: str | None = None
+    """The operator's name of the site."""
+    cell_ids: tuple[str, ...] = ()
+    """The operator's name of each sector, in the same order; empty where there are none."""
 
     def __post_init__(self) -> None:
+        require_finite("site", x_m=self.x_m, y_m=self.y_m)
+        if self.cell_ids and len(self.cell_ids) != len(self.mast.azimuths_deg):
+            raise ValueError(
+                f"site at ({self.x_m}, {self.y_m}): expected as many cell_ids as azimuths_deg, "
+                f"got {len(self.cell_ids)} and {len(self.mast.azimuths_deg)}"
+            )
         if len(self.sla_groups) != len(self.mast.azimuths_deg):
             raise ValueError(
                 f"site at ({self.x_m}, {self.y_m}): expected as many sla_groups as azimuths_deg, "
                 f"got {len(self.sla_groups)} and {len(self.mast.azimuths_deg)}"
             )
+
+    def list_cell_ids(self) -> tuple[str | None, ...]:
+        """The operator's name of each sector; None where there is none."""
+        return self.cell_ids or (None,) * len(self.mast.azimuths_deg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +193,8 @@ class HexagonalCluster:
 class SiteList:
     """Sites by coordinates, on a torus or in a rectangle with reflecting walls.
 
-    Raises: ValueError without a site, for a margin that is not positive or a torus without area.
+    Raises: ValueError without a site, for sites that lie within 20 m (which are degrees, most
+    likely), for a cell ID that stands twice, a margin that is not positive or a torus without area.
     """
 
     __pydantic_config__ = FORBID_UNKNOWN
@@ -168,6 +212,11 @@ class SiteList:
         if not self.sites:
             raise ValueError("layout: expected at least one site in sites")
         require_positive("layout", margin_m=self.margin_m)
+        _refuse_degrees(self.sites)
+        counts = Counter(name for site in self.sites for name in site.cell_ids)
+        for name, count in counts.items():
+            if count > 1:
+                raise ValueError(f"layout: the cell ID {name!r} stands twice")
         if self.torus_m is not None and self.area.size_m2 <= 0:
             raise ValueError(f"layout: torus_m must span an area, got {self.torus_m}")
 
@@ -191,6 +240,17 @@ def _make_sites(
         SiteSpec(x_m=x, y_m=y, mast=mast, sla_groups=(sla_groups[i % len(sla_groups)],) * sectors)
         for i, (x, y) in enumerate(sites_m)
     )
+
+
+def _refuse_degrees(sites: tuple[SiteSpec, ...]) -> None:
+    """Raises: ValueError for several sites that are nearer to each other than any masts are."""
+    xs, ys = zip(*((site.x_m, site.y_m) for site in sites), strict=True)
+    extent_m = math.hypot(max(xs) - min(xs), max(ys) - min(ys))
+    if len(sites) > 1 and 0 < extent_m < LEAST_EXTENT_M:
+        raise ValueError(
+            f"layout: expected sites in metres, got sites within {extent_m:.2g} m of each other; "
+            "`slicing-rllib scenario from-sites` converts degrees of latitude and longitude"
+        )
 
 
 def _require_sla_groups(sla_groups: tuple[str, ...]) -> None:

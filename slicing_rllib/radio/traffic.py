@@ -1,17 +1,14 @@
 """Traffic masks: the share of each slice's UEs that is active in each step."""
 
-import csv
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from slicing_rllib.radio.checks import FORBID_UNKNOWN
 from slicing_rllib.radio.random_streams import Stream, make_generator
+from slicing_rllib.radio.slice_spec import SliceSpec
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -26,6 +23,22 @@ class Mask(Protocol):
     def at_step(self, step: int) -> PerSlice:
         """Share of UEs that are active in a step, in [0, 1]."""
         ...
+
+    def hour_at_step(self, step: int) -> int | None:
+        """Local hour of the day, 0 to 23; None where the mask has no clock."""
+        ...
+
+
+class MaskTarget(NamedTuple):
+    """The network that a mask is for."""
+
+    cells: tuple[str, ...]
+    """Names of the cells."""
+    cell_ids: tuple[str, ...]
+    """The operator's names of the same cells."""
+    slices: tuple[SliceSpec, ...]
+    step_s: float
+    """Length of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +94,15 @@ class SyntheticMask:
         if min(self.cell_levels) < 0:
             raise ValueError(f"mask: cell_levels must not be negative, got {self.cell_levels}")
 
-    def bind(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
-        """The mask of a network with these cells and slices; `seed` determines the phases."""
-        generators = [make_generator(seed, Stream.MASK, k) for k in range(len(cells))]
-        draws = np.stack([rng.random((4, len(slices))) for rng in generators])
+    def bind(self, target: MaskTarget, seed: int) -> Mask:
+        """The mask of that network; `seed` determines the phases."""
+        n_cells = len(target.cells)
+        generators = [make_generator(seed, Stream.MASK, k) for k in range(n_cells)]
+        draws = np.stack([rng.random((4, len(target.slices))) for rng in generators])
         ripples = draws if self.cells_ripple_apart else np.broadcast_to(draws[0], draws.shape)
         wave_turns = draws[0, 3, 0] + self.cell_spread * draws[:, 2, :1]
-        wave_turns += np.resize(self.cell_turns, (len(cells), 1))
-        levels = np.resize(self.cell_levels, (len(cells), 1))
+        wave_turns += np.resize(self.cell_turns, (n_cells, 1))
+        levels = np.resize(self.cell_levels, (n_cells, 1))
         return _SyntheticNetworkMask(self, wave_turns, ripples[:, :2], levels)
 
 
@@ -119,6 +133,9 @@ class _SyntheticNetworkMask:
             self._block = number, self._compute_shares(steps[:, None, None])
         return self._block[1][row]
 
+    def hour_at_step(self, step: int) -> int | None:
+        return None
+
     def _compute_shares(
         self, step: Int[np.ndarray, "step 1 1"]
     ) -> Float[np.ndarray, "step cell slice"]:
@@ -127,96 +144,3 @@ class _SyntheticNetworkMask:
         ripple = spec.ripple * np.sin(self._ripple_rad_per_step * step + self._ripple_rad)
         common = spec.low + (spec.high - spec.low) * wave
         return np.clip(self._level * (common + ripple), 0.0, 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TraceMask:
-    """A mask from a CSV file with a header and one row per step.
-
-    Columns are named after slices (`voice`: the same for all cells) or after cells and slices
-    (`cell_1.voice`). Values are shares of active UEs in [0, 1]. The first row follows the last. A
-    column `step` is ignored.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    kind: Literal["csv"] = "csv"
-    """Distinguishes the two kinds of mask in YAML."""
-    path: str
-    """Path of the CSV file."""
-
-    def bind(self, cells: Sequence[str], slices: Sequence[str], seed: int) -> Mask:
-        """The mask of a network with these cells and slices; `seed` has no effect.
-
-        Raises: ValueError with file, line and column of an invalid value.
-        """
-        header, rows = _read_table(Path(self.path))
-        columns = _match_columns(self.path, header, cells, slices)
-        return _TraceNetworkMask(rows[:, columns])
-
-
-class _TraceNetworkMask:
-    def __init__(self, rows: Float[np.ndarray, "step cell slice"]) -> None:
-        self._rows = rows
-
-    def at_step(self, step: int) -> PerSlice:
-        return self._rows[step % len(self._rows)]
-
-
-def _read_table(path: Path) -> tuple[list[str], Float[np.ndarray, "step column"]]:
-    """Header and values of a trace; the values of a column `step` are zero."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"mask trace {path}: expected a readable CSV file ({error})") from error
-    if len(lines) < 2:
-        raise ValueError(f"mask trace {path}: expected a header and at least one row")
-    header = [name.strip() for name in lines[0]]
-    rows = [
-        _parse_row(path, number, header, line)
-        for number, line in enumerate(lines[1:], start=2)
-        if line
-    ]
-    return header, np.array(rows)
-
-
-def _parse_row(path: Path, number: int, header: Sequence[str], line: Sequence[str]) -> list[float]:
-    if len(line) != len(header):
-        raise ValueError(
-            f"mask trace {path}, line {number}: expected {len(header)} values, got {len(line)}"
-        )
-    return [
-        0.0 if name == "step" else _parse_share(f"{path}, line {number}, column {name}", text)
-        for name, text in zip(header, line, strict=True)
-    ]
-
-
-def _parse_share(where: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise ValueError(f"mask trace {where}: expected a number in [0, 1], got {text.strip()!r}")
-    return value
-
-
-def _match_columns(
-    path: str, header: Sequence[str], cells: Sequence[str], slices: Sequence[str]
-) -> list[list[int]]:
-    """Index of the column of each slice in each cell.
-
-    If any column names a cell, all columns must; otherwise all cells use the slices' columns.
-    """
-    by_cell = any("." in name for name in header)
-    index = {name: column for column, name in enumerate(header)}
-    names = [[f"{cell}.{name}" if by_cell else name for name in slices] for cell in cells]
-    known = {name for row in names for name in row} | {"step"}
-    for name in header:
-        if name not in known:
-            raise ValueError(f"mask trace {path}, line 1: unknown column {name!r}")
-    for name in (name for row in names for name in row):
-        if name not in index:
-            raise ValueError(f"mask trace {path}, line 1: expected a column {name!r}")
-    return [[index[name] for name in row] for row in names]

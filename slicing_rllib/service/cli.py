@@ -7,21 +7,26 @@ from typing import Annotated
 import typer
 
 from slicing_rllib.service.commands import (
+    checkpoint,
     closed_loop,
     cluster,
     config,
+    drill,
     evaluate,
     experiment,
     export,
+    export_kpis,
     library,
     monitor,
     pretrain,
     report,
     rollout,
+    scenario,
     serve,
     similarity,
     submit,
     sweep,
+    traffic,
     train,
     transfer,
 )
@@ -46,15 +51,20 @@ app.command()(transfer.transfer)
 app.command()(experiment.experiment)
 app.command()(pretrain.pretrain)
 app.command()(report.report)
+app.command()(export_kpis.export_kpis)
 app.command()(sweep.sweep)
 app.command()(submit.submit)
+app.command()(drill.drill)
 app.command()(monitor.monitor)
 app.command()(export.export)
 app.command()(serve.serve)
 app.command()(rollout.rollout)
 app.command("closed-loop")(closed_loop.closed_loop)
 app.add_typer(library.app, name="library")
+app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(config.app, name="config")
+app.add_typer(traffic.app, name="traffic")
+app.add_typer(scenario.app, name="scenario")
 app.add_typer(cluster.app, name="cluster")
 
 
@@ -136,5 +146,7 @@ def _describe_error(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    from slicing_rllib.storage import make_printable
+
+    typer.echo(f"{PROGRAM}: {make_printable(message)}", err=True)
     return code

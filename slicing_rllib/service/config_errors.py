@@ -4,9 +4,12 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from slicing_rllib.service.strict_yaml import find_line
+from slicing_rllib.storage import make_printable
+
+MAX_SHOWN_CHARACTERS = 120
 JsonSchema = dict[str, Any]
 
 
@@ -28,14 +31,14 @@ def describe_first_problem(
     is_unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
     path = _find_key_path(problem["loc"], is_unknown)
     key = ".".join(path)
-    place = _describe_place(where, text, path, settings)
+    place = describe_place(where, text, path, settings)
     if is_unknown:
         return f"{place}: unknown key {key}{_suggest_key(path, schema)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     got = problem.get("input")
     # Our own messages already say what they got, and a whole section would not fit into a line.
     shows_input = problem["type"] != "value_error" and isinstance(got, str | int | float | bool)
-    shown = f", got {got!r}" if shows_input else ""
+    shown = f", got {shorten(repr(got))}" if shows_input else ""
     return f"{place}: {key}: {message}{shown}" if key else f"{place}: {message}"
 
 
@@ -61,30 +64,22 @@ def _find_key_path(location: Sequence[str | int], is_unknown: bool) -> list[str]
     return [part for part in known if not part[:1].isupper()] + parts[len(known) :]
 
 
-def _describe_place(where: str, text: str, path: Sequence[str], settings: Sequence[str]) -> str:
+def describe_place(where: str, text: str, path: Sequence[str], settings: Sequence[str]) -> str:
     """The last `--set` argument that sets the key or one below it; else file and line."""
     key = ".".join(path)
-    place = f"{where}{_find_line(text, path)}"
-    for setting in settings:
+    for setting in reversed(settings):
         if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
-            place = f"--set {setting}"
-    return place
+            return f"--set {shorten(setting)}"
+    for setting in reversed(settings):
+        if key.startswith(f"{setting.partition('=')[0]}."):
+            return f"--set {shorten(setting)}"
+    line = find_line(text, path)
+    return where if line is None else f"{where}:{line}"
 
 
-def _find_line(text: str, path: Sequence[str]) -> str:
-    """`:line` of the deepest key of `path` in a YAML text; empty where there is none."""
-    node = yaml.compose(text)
-    line = ""
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == part]
-            if not found:
-                break
-            line, node = f":{found[0][0].start_mark.line + 1}", found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = f":{node.start_mark.line + 1}"
-    return line
+def shorten(setting: str) -> str:
+    """A `--set` argument for a message, whatever it contains."""
+    return make_printable(setting, MAX_SHOWN_CHARACTERS)
 
 
 def _suggest_key(path: Sequence[str], schema: JsonSchema) -> str:

@@ -1,4 +1,4 @@
-"""Output in a terminal: progress on stderr, tables and JSON on stdout."""
+"""Output in a terminal: tables and JSON on stdout."""
 
 import json
 import sys
@@ -7,65 +7,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from slicing_rllib.service.runs.progress import ProgressListener
+from slicing_rllib.storage import make_printable
+from slicing_rllib.storage.regular_file import format_size
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 HEADINGS = ("reward", "95 % interval", "satisfaction", "below 0.95", "max delay", "gap closed")
-LINE_EVERY_STEPS = 500
-"""Without a terminal there is no progress bar; a line is printed after so many steps instead."""
-
-
-class ProgressBar(ProgressListener):
-    """A bar with steps per second and the reward beside what baseline and oracle get."""
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=err,
-            disable=not err.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._rate = 0.0
-        self._last: tuple[int, float] | None = None
-
-    def __enter__(self) -> "ProgressBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._bar.stop()
-
-    def on_message(self, text: str) -> None:
-        err.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
-        steps = row["env_steps"]
-        note = f"{self._steps_per_s(steps, row['time_s']):.0f} steps/s  {_reward_note(row)}"
-        self._show("training", steps, total_steps, note)
-        if not err.is_terminal and (steps % LINE_EVERY_STEPS == 0 or steps >= total_steps):
-            self.on_message(f"step {steps} of {total_steps}  {note}")
-
-    def on_rollout(self, policy: str, done: int, total: int) -> None:
-        self._show("evaluating", done, total, policy)
-
-    def _show(self, what: str, done: int, total: int, note: str) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=total, note="")
-        self._bar.update(self._tasks[what], completed=done, total=total, note=note)
-
-    def _steps_per_s(self, steps: int, time_s: float) -> float:
-        if self._last is not None and time_s > self._last[1]:
-            self._rate = (steps - self._last[0]) / (time_s - self._last[1])
-        self._last = (steps, time_s)
-        return self._rate
 
 
 def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -94,22 +43,69 @@ def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+MAX_HOURLY_POLICIES = 5
+"""Policies that the table by hour of day shows, the best ones."""
+
+
+def make_hours_table(hours: Mapping[str, Any]) -> Table:
+    """Reward and share below 0.95 of each hour of the day, a column per policy, best last.
+
+    Args:
+        hours: the `hours` of a `summary.json`.
+    """
+    by_hour, busy = hours["by_hour"], hours["busy_hour"]
+    names = sorted(
+        by_hour[str(busy)], key=lambda name: by_hour[str(busy)][name]["reward_mean"]
+    )[-MAX_HOURLY_POLICIES:]  # fmt: skip
+    table = Table(title="by hour of the day: reward, and share below 0.95")
+    table.add_column("hour", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for hour, rows in by_hour.items():
+        figures = [f"{rows[n]['reward_mean']:.3f}  {rows[n]['fail_rate_95']:5.1%}" for n in names]
+        is_busy = int(hour) == busy
+        table.add_row(f"{int(hour):02d}:00{' busy' if is_busy else ''}", *figures,
+                      style="bold" if is_busy else None)  # fmt: skip
+    return table
+
+
 def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The table of a sweep's trials, in the given order, which is best first."""
-    table = Table(title=f"{len(rows)} trials")
+    """The table of a sweep's trials, in the given order, which is best first.
+
+    Settings that all trials share stand in the caption, and the others under the last part of their
+    names where that is enough, so that the table fits a terminal.
+    """
     keys = list(rows[0]["settings"]) if rows else []
-    for heading in ("trial", *keys, "value", "env steps", ""):
-        table.add_column(heading, justify="right", no_wrap=True)
+    varied = [key for key in keys if len({str(row["settings"].get(key)) for row in rows}) > 1]
+    shared = [
+        f"{key} {format_value(rows[0]['settings'][key])}" for key in keys if key not in varied
+    ]
+    errors = [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
+    table = Table(
+        title=f"{len(rows)} trials",
+        caption="\n".join([*([escape(f"all: {', '.join(shared)}")] if shared else []), *errors])
+        or None,
+        caption_justify="left",
+    )
+    table.add_column("trial", no_wrap=True)
+    for heading in (*shorten_keys(varied), "value", "env steps"):
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
-        chosen = [format_value(row["settings"].get(key, "")) for key in keys]
+        chosen = [format_value(row["settings"].get(key, "")) for key in varied]
+        failed = " failed" if row["error"] else ""
         table.add_row(
-            row["trial_id"],
+            f"{row['trial_id']}{failed}",
             *chosen,
             format_number(row["value"]),
             str(row["env_steps"]),
-            row["error"],
         )
     return table
+
+
+def shorten_keys(keys: Sequence[str]) -> list[str]:
+    """The last part of each dotted name, or the whole name where several end alike."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
 
 
 def make_checks_table(checks: Sequence[Any]) -> Table:
@@ -119,7 +115,7 @@ def make_checks_table(checks: Sequence[Any]) -> Table:
         table.add_column(heading, no_wrap=True)
     table.add_column("found", overflow="fold")
     for check in checks:
-        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", escape(check.found))
+        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", show(check.found))
     return table
 
 
@@ -148,14 +144,41 @@ def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         origin = row["provenance"]
         table.add_row(
-            row["name"],
-            " ".join(map(str, row["versions"])),
-            f"{row['returns'].get('evaluation_reward_mean', float('nan')):.3f}",
+            show(row["name"]),
+            show(" ".join(map(str, row["versions"])), 40),
+            format_number(row["returns"].get("evaluation_reward_mean")),
             str(len(row["slices"])),
             str(row["transitions"]),
-            str(origin.get("run", "")),
-            str(origin.get("cell", "")),
+            show(origin.get("run", ""), 64),
+            show(origin.get("cell", ""), 64),
         )
+    return table
+
+
+def make_checkpoints_table(reports: Sequence[Any]) -> Table:
+    """The table of a run's checkpoints, one row per `CheckpointReport`."""
+    table = Table(title=f"{len(reports)} checkpoints")
+    for heading in ("checkpoint", "step", "size", "format"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("state", overflow="fold")
+    for report in reports:
+        table.add_row(
+            show(report.path.name),
+            "" if report.env_steps is None else str(report.env_steps),
+            format_size(report.bytes),
+            "" if report.format is None else str(report.format),
+            "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
+        )
+    return table
+
+
+def make_drill_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The table of a drill: one row per kind of fault."""
+    table = Table(title=f"{len(rows)} kinds of faults")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(show(cell) for cell in row))
     return table
 
 
@@ -180,6 +203,11 @@ def pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def show(text: Any, limit: int = 300) -> str:
+    """Text of unknown origin for a table: in one line, without control characters or markup."""
+    return escape(make_printable(str(text), limit))
+
+
 def print_json(result: Any) -> None:
     """Prints a result as indented JSON on stdout."""
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
@@ -199,9 +227,3 @@ def format_value(value: Any) -> str:
 def format_number(value: float | None) -> str:
     """The number with four significant digits; an empty string for None and NaN."""
     return "" if value is None or value != value else f"{value:.4g}"
-
-
-def _reward_note(row: Mapping[str, Any]) -> str:
-    references = row["references"]
-    beside = "  ".join(f"{name} {level:.3f}" for name, level in references.items())
-    return f"reward {row['reward_mean']:.3f}  ({beside})"

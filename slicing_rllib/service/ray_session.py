@@ -1,4 +1,7 @@
-"""Ray for the duration of a command: the cluster that RAY_ADDRESS names, else a local node."""
+"""Ray for the duration of a command: the cluster that RAY_ADDRESS names, else a local node.
+
+A local node listens on the loopback interface only, and answers only those who have its token.
+"""
 
 import functools
 import importlib
@@ -6,18 +9,23 @@ import logging
 import os
 import secrets
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import ray
 
 from slicing_rllib.service.errors import RunError
+from slicing_rllib.service.ray_leftovers import forget_session, note_session
+
+LOOPBACK = "127.0.0.1"
+AUTH_MODE = "RAY_AUTH_MODE"
 
 
 @contextmanager
-def ray_session(cpus: int) -> Iterator[None]:
+def ray_session(cpus: int, folder: Path | None = None) -> Generator[None]:
     """Starts Ray for the block, or uses the Ray that this process is connected to already.
 
     The environment variables of a local node are set for the block and then restored.
@@ -25,6 +33,8 @@ def ray_session(cpus: int) -> Iterator[None]:
     Args:
         cpus: number of CPUs that a local node offers at least. Ray counts processes by them, so
             they may be more than the machine has.
+        folder: run directory in which a local session is noted, so that the next training there
+            can end what a killed one left.
 
     Raises: RunError if Ray cannot be started or the named cluster cannot be reached.
     """
@@ -33,16 +43,22 @@ def ray_session(cpus: int) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
-    with _set_environment({} if address else make_local_environment()):
+    with _require_token(not address), _set_environment({} if address else make_local_environment()):
         try:
-            ray.init(**(_cluster_arguments(address) if address else _local_arguments(cpus)))
+            context: Any = ray.init(
+                **(_cluster_arguments(address) if address else _local_arguments(cpus))
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
             raise RunError(f"Ray at {address or 'this machine'}: cannot start ({first})") from error
+        if folder is not None and not address:
+            note_session(folder, str(context.address_info["session_dir"]))
         try:
             yield
         finally:
             ray.shutdown()
+            if folder is not None and not address:
+                forget_session(folder)
 
 
 @contextmanager
@@ -92,6 +108,25 @@ def _make_process_token() -> str:
 
 
 @contextmanager
+def _require_token(is_local: bool) -> Generator[None]:
+    """Lets Ray turn its token authentication on for a local node.
+
+    Ray does so where no mode is set, and refreshes what it has read at its import. An inherited
+    `disabled` would leave the node open to all other users of the machine.
+    """
+    if not is_local:
+        yield
+        return
+    before = os.environ.pop(AUTH_MODE, None)
+    try:
+        yield
+    finally:
+        os.environ.pop(AUTH_MODE, None)
+        if before is not None:
+            os.environ[AUTH_MODE] = before
+
+
+@contextmanager
 def _set_environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets the variables that are not set yet, for the block."""
     added = {name: value for name, value in variables.items() if name not in os.environ}
@@ -110,6 +145,7 @@ def _cluster_arguments(address: str) -> dict[str, Any]:
 def _local_arguments(cpus: int) -> dict[str, Any]:
     return {
         "address": "local",
+        "_node_ip_address": LOOPBACK,
         "include_dashboard": False,
         "num_cpus": max(cpus, os.cpu_count() or 1),
         "log_to_driver": False,

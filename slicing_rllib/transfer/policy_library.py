@@ -7,25 +7,26 @@ without a manifest is not a bundle.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyarrow import ArrowException
-from pyarrow import fs as filesystems
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from slicing_rllib.learning.replay import Transitions
+from slicing_rllib.transfer.bundle_manifest import (
+    EXPERIENCE,
+    FORMAT,
+    MANIFEST,
+    WEIGHTS,
+    parse_manifest,
+)
 from slicing_rllib.transfer.errors import LibraryError
+from slicing_rllib.transfer.library_files import NAME, LibraryFiles
 
-FORMAT = 1
-"""Version of the manifest's layout."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MANIFEST, WEIGHTS, EXPERIENCE = "manifest.json", "weights.safetensors", "experience.safetensors"
 OWN, DEFAULT_ACTION = "experience", "default_experience"
 """Prefixes of the tensors' names in the experience file."""
 
@@ -74,21 +75,13 @@ class PolicyLibrary:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        try:
-            if "://" in where:
-                self._fs, self._root = filesystems.FileSystem.from_uri(where)
-            else:
-                self._fs, self._root = filesystems.LocalFileSystem(), where
-        except (ArrowException, OSError, ValueError) as error:
-            raise LibraryError(f"{where}: expected a folder or a URI that can be read") from error
+        self._files = LibraryFiles(where)
 
     def list_versions(self) -> dict[str, list[int]]:
         """Versions of every bundle by its name, oldest first."""
         found: dict[str, list[int]] = {}
-        for info in self._list_files():
-            parts = info.path.split("/")[-3:]
-            if len(parts) == 3 and parts[2] == MANIFEST and parts[1].isdigit():
-                found.setdefault(parts[0], []).append(int(parts[1]))
+        for name, version in self._files.list_versions():
+            found.setdefault(name, []).append(version)
         return {name: sorted(versions) for name, versions in sorted(found.items())}
 
     def add(self, name: str, bundle: Bundle) -> int:
@@ -98,34 +91,24 @@ class PolicyLibrary:
         """
         if not NAME.fullmatch(name):
             raise LibraryError(f"bundle {name!r}: expected letters, digits, dots, dashes")
-        version = self.list_versions().get(name, [0])[-1] + 1
         files = {
             WEIGHTS: save_tensors({n: np.ascontiguousarray(w) for n, w in bundle.weights.items()}),
             EXPERIENCE: save_tensors(_pack_experience(bundle)),
         }
-        manifest = _make_manifest(name, version, bundle) | {
-            "sha256": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-        }
-        folder = self._folder(name, version)
-        try:
-            self._fs.create_dir(folder, recursive=True)
-            for file, data in files.items():
-                self._write(f"{folder}/{file}", data)
-            self._write(f"{folder}/{MANIFEST}", json.dumps(manifest, indent=2).encode())
-        except (ArrowException, OSError) as error:
-            raise LibraryError(f"{folder}: cannot write a bundle here ({error})") from error
-        return version
+        digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+
+        def make(version: int) -> bytes:
+            manifest = _make_manifest(name, version, bundle) | {"sha256": digests}
+            return json.dumps(manifest, indent=2).encode()
+
+        first = self.list_versions().get(name, [0])[-1] + 1
+        return self._files.add(name, first, files, make)
 
     def read_manifest(self, name: str, version: int | None = None) -> dict[str, Any]:
         """A bundle's manifest; `version` None: of the newest version."""
-        path = f"{self._folder(name, self._find_version(name, version))}/{MANIFEST}"
-        try:
-            manifest = json.loads(self._read(path))
-        except ValueError as error:
-            raise LibraryError(f"{path}: expected JSON") from error
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise LibraryError(f"{path}: expected a manifest of format {FORMAT}")
-        return manifest
+        found = self._find_version(name, version)
+        data = self._files.read(name, found, MANIFEST)
+        return parse_manifest(data, self._files.describe(name, found, MANIFEST))
 
     def load(self, name: str, version: int | None = None) -> Bundle:
         """Read a bundle; `version` None: the newest version.
@@ -134,18 +117,16 @@ class PolicyLibrary:
         finite.
         """
         version = self._find_version(name, version)
-        manifest, folder = self.read_manifest(name, version), self._folder(name, version)
-        files = {}
-        for file, digest in manifest["sha256"].items():
-            data = self._read(f"{folder}/{file}")
-            if hashlib.sha256(data).hexdigest() != digest:
-                raise LibraryError(f"{folder}/{file}: has changed since it was written")
-            files[file] = _parse_tensors(f"{folder}/{file}", data)
-        _require_finite(f"{folder}/{WEIGHTS}", files[WEIGHTS])
+        manifest = self.read_manifest(name, version)
+        weights, experience = (
+            self._read_tensors(name, version, file, manifest["sha256"][file])
+            for file in (WEIGHTS, EXPERIENCE)
+        )
+        where = self._files.describe(name, version, EXPERIENCE)
         return Bundle(
-            weights=files[WEIGHTS],
-            experience=_unpack_transitions(files[EXPERIENCE], OWN),
-            default_action_experience=_unpack_transitions(files[EXPERIENCE], DEFAULT_ACTION),
+            weights=weights,
+            experience=_unpack_transitions(experience, OWN, where),
+            default_action_experience=_unpack_transitions(experience, DEFAULT_ACTION, where),
             slices=tuple(manifest["slices"]),
             sla_throughput_mbps=tuple(manifest["sla"]["throughput_mbps"]),
             sla_delay_ms=tuple(manifest["sla"]["delay_ms"]),
@@ -157,46 +138,22 @@ class PolicyLibrary:
 
     def read_file(self, name: str) -> bytes | None:
         """A file at the top of the library, beside the bundles; None if there is none."""
-        path = f"{self._root}/{name}"
-        try:
-            if self._fs.get_file_info(path).type == filesystems.FileType.NotFound:
-                return None
-        except (ArrowException, OSError) as error:
-            raise LibraryError(f"{path}: cannot be read ({error})") from error
-        return self._read(path)
+        return self._files.read_beside(name)
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write a file at the top of the library; readers see the old or the new content."""
-        path = f"{self._root}/{name}"
-        try:
-            self._write(f"{path}.partial", data)
-            self._fs.move(f"{path}.partial", path)
-        except (ArrowException, OSError) as error:
-            raise LibraryError(f"{path}: cannot be written ({error})") from error
+        self._files.write_beside(name, data)
 
     def read_states(self, versions: Mapping[str, int]) -> list[tuple[str, int, int]]:
         """Path, size and time of change (ns) of the files of some bundles, by name and version."""
-        paths = [
-            f"{self._folder(name, version)}/{file}"
-            for name, version in versions.items()
-            for file in (MANIFEST, WEIGHTS)
-        ]
-        try:
-            found = self._fs.get_file_info(paths)
-        except (ArrowException, OSError) as error:
-            raise LibraryError(f"{self.where}: cannot be read ({error})") from error
-        return [(info.path, info.size or 0, info.mtime_ns or 0) for info in found if info.is_file]
+        return self._files.read_states(versions)
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
         """Delete a version, or with `version` None all of that name; the deleted versions."""
         found = self._find_version(name, version)
         versions = self.list_versions()[name] if version is None else [found]
         for number in versions:
-            # Manifest first: if the deletion is interrupted, the rest is no longer a bundle.
-            self._fs.delete_file(f"{self._folder(name, number)}/{MANIFEST}")
-            self._fs.delete_dir(self._folder(name, number))
-        if name not in self.list_versions():
-            self._fs.delete_dir(f"{self._root}/{name}")
+            self._files.remove(name, number)
         return versions
 
     def _find_version(self, name: str, version: int | None) -> int:
@@ -212,26 +169,16 @@ class PolicyLibrary:
             )
         return version
 
-    def _folder(self, name: str, version: int) -> str:
-        return f"{self._root}/{name}/{version:04d}"
-
-    def _list_files(self) -> list[filesystems.FileInfo]:
-        selector = filesystems.FileSelector(self._root, allow_not_found=True, recursive=True)
-        try:
-            return self._fs.get_file_info(selector)
-        except (ArrowException, OSError) as error:
-            raise LibraryError(f"{self.where}: cannot be listed ({error})") from error
-
-    def _read(self, path: str) -> bytes:
-        try:
-            with self._fs.open_input_stream(path) as stream:
-                return stream.read()
-        except (ArrowException, OSError) as error:
-            raise LibraryError(f"{path}: expected a file that can be read") from error
-
-    def _write(self, path: str, data: bytes) -> None:
-        with self._fs.open_output_stream(path) as stream:
-            stream.write(data)
+    def _read_tensors(
+        self, name: str, version: int, file: str, digest: str
+    ) -> dict[str, np.ndarray]:
+        data, where = (
+            self._files.read(name, version, file),
+            self._files.describe(name, version, file),
+        )
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise LibraryError(f"{where}: has changed since it was written")
+        return _parse_tensors(where, data)
 
 
 def explain_refusal(
@@ -290,18 +237,23 @@ def _pack_experience(bundle: Bundle) -> dict[str, np.ndarray]:
     }
 
 
-def _unpack_transitions(tensors: Mapping[str, np.ndarray], prefix: str) -> Transitions:
-    return Transitions(*(tensors[f"{prefix}/{field}"] for field in Transitions._fields))
-
-
-def _require_finite(path: str, weights: Mapping[str, np.ndarray]) -> None:
-    for name, array in weights.items():
-        if not np.isfinite(array).all():
-            raise LibraryError(f"{path}: {name} has values that are not finite")
+def _unpack_transitions(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> Transitions:
+    """Raises: LibraryError where a column is missing or has another length than the others."""
+    names = [f"{prefix}/{field}" for field in Transitions._fields]
+    missing = [name for name in names if name not in tensors or tensors[name].ndim < 1]
+    if missing:
+        raise LibraryError(f"{where}: expected the column {missing[0]}")
+    if len({len(tensors[name]) for name in names}) > 1:
+        raise LibraryError(f"{where}: expected columns of {prefix} of one length")
+    return Transitions(*(tensors[name] for name in names))
 
 
 def _parse_tensors(path: str, data: bytes) -> dict[str, np.ndarray]:
     try:
-        return load_tensors(data)
-    except SafetensorError as error:
+        tensors = load_tensors(data)
+    except (SafetensorError, KeyError, ValueError) as error:
         raise LibraryError(f"{path}: expected safetensors") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
+            raise LibraryError(f"{path}: {name!r}: expected finite numbers")
+    return tensors

@@ -33,8 +33,9 @@ class VaeSettings:
     """Widths of the encoder's hidden layers; the decoder has the same in reverse order."""
     latent: int = 4
     """Dimension of the latent space; at least 1."""
-    kl_weight: float = 1e-3
-    """alpha of eq. (6), at least 0. A small weight gives the narrow posteriors of the paper."""
+    kl_weight: float = 0.1
+    """alpha of eq. (6), at least 0. A small weight gives the narrow posteriors of the paper, with
+    which eq. (7) depends on a few samples; a large one makes the latent space forget its input."""
     members: int = 3
     """Models of the ensemble, at least 1. They differ in their seed alone, so the agreement of
     their decisions measures how reliable a decision is."""
@@ -46,6 +47,8 @@ class VaeSettings:
     """Adam's initial learning rate, more than 0. It decays to 0 along a cosine."""
 
     def __post_init__(self) -> None:
+        if min(self.hiddens, default=1) < 1:
+            raise ValueError(f"vae.hiddens: expected widths of at least 1, got {self.hiddens}")
         for name in ("latent", "members", "updates", "batch", "lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"vae.{name}: expected more than 0, got {getattr(self, name)}")

@@ -19,6 +19,8 @@ def make_cell(satisfaction: float) -> dict:
     return {
         "reward": 0.5,
         "satisfaction": satisfaction,
+        "fail_rate_95": 1.0 - satisfaction,
+        "exploring": False,
         "phase": "controlled",
         "throughput_mbps": [2.0 * satisfaction, 1.5],
         "delay_ms": [4.0, 2.0],

@@ -210,7 +210,7 @@ def training(monkeypatch, tmp_path):
         "name": "impossible_sla",
         "scenario": {"like": "paper", "sla_groups": groups},
         "num_env_runners": 2,
-        "learning": {"exploration_steps": 10**6, "steps_per_iteration": 20},
+        "learning": {"exploration_steps": 0, "steps_per_iteration": 20},
         "evaluation": {"steps": 10, "seeds": 1, "every_steps": 10**6},
     }
     (tmp_path / "impossible_sla.yaml").write_text(yaml.safe_dump(config))

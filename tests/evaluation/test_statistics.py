@@ -24,10 +24,13 @@ def make_rollout(reward, satisfaction=1.0, delay_ms=1.0, live=True):
         np.broadcast_to(np.asarray(reward, float), shape),
         np.broadcast_to(np.asarray(satisfaction, float), shape),
         np.broadcast_to(np.asarray(delay_ms, float), shape),
+        np.broadcast_to(np.asarray(delay_ms, float), shape) / 2.0,
         np.broadcast_to(np.asarray(live), shape),
         slices,
         slices,
         slices,
+        np.zeros(1),
+        np.full(1, -1),
     )
 
 

@@ -16,8 +16,19 @@ def test_the_heat_map_orders_cells_by_sla_group():
     order = [0, 2, 1]
 
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1 a", "3 a", "2 b"]
-    assert np.asarray(axes.images[0].get_array()) == pytest.approx(DISTANCES[np.ix_(order, order)])
-    assert figure.axes[1].get_ylabel() == "kl_paper distance"
+    assert np.ma.getdata(axes.images[0].get_array()) == pytest.approx(
+        DISTANCES[np.ix_(order, order)]
+    )
+    assert figure.axes[1].get_ylabel() == "kl_paper distance, logarithmic"
+
+
+def test_the_colours_of_distances_are_logarithmic_and_a_cell_has_none_for_itself():
+    """Of .01, 1 and 100, the middle one has the middle of the colours."""
+    distances = np.array([[0.0, 0.01, 1.0], [1.0, 0.0, 1.0], [1.0, 100.0, 0.0]])
+    image = draw_heat_map(CELLS, distances, ("a", "a", "a"), {}, "sla").axes[0].images[0]
+
+    assert image.norm(1.0) == pytest.approx(0.5)
+    assert np.ma.getmaskarray(image.get_array()).diagonal().all()
 
 
 def test_the_chosen_source_is_framed():
@@ -26,6 +37,7 @@ def test_the_chosen_source_is_framed():
     (frame,) = figure.axes[0].patches
 
     assert frame.get_xy() == (-0.5, 1.5)
+    assert "frame" in figure.axes[0].get_title()
 
 
 def test_a_large_heat_map_has_no_numbers():
@@ -51,3 +63,14 @@ def test_warm_start_curves_show_both_policies_and_the_default_action():
     assert axes.lines[1].get_xydata() == pytest.approx(np.array([[150, 0.3], [200, 0.4]]))
     assert axes.get_ylabel() == "evaluated reward of cell_12"
     assert axes.texts[0].get_position() == (125, 0.02)
+    assert axes.get_ylim()[0] == pytest.approx(0.2)
+    assert len(axes.texts) == 1
+
+
+def test_a_dip_of_the_transferred_policy_is_noted():
+    """From .8 down to .7 and up to .9: a dip of .1."""
+    curves = {"tl": ([150, 200, 250], [0.8, 0.7, 0.9])}
+    (axes,) = draw_warm_start_curves("cell_12", curves, 100, 150).axes
+
+    assert axes.texts[1].get_text().startswith("dip of 0.10")
+    assert axes.texts[1].xy == (200, 0.7)

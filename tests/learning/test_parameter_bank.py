@@ -9,7 +9,6 @@ from slicing_rllib.learning.parameter_bank import (
     NetworkSizes,
     ParameterBank,
 )
-from slicing_rllib.learning.update_cost import count_update_flops
 
 SIZES = NetworkSizes((3, 4, 2), (5, 1), ActorForm(2))
 
@@ -58,10 +57,3 @@ def test_every_parameter_begins_a_cache_line():
 
     for row in range(3):
         assert all(view.data_ptr() % (4 * ALIGNMENT) == 0 for _, view in bank.iterate_row(row))
-
-
-def test_operations_of_an_update_are_counted_by_hand():
-    """Actor 2-3-1: 13 parameters; critics 3-1: 4. 2 * 5 transitions * (8 * 4 + 4 * 13) = 840."""
-    sizes = NetworkSizes((2, 3, 1), (3, 1), ActorForm(1))
-
-    assert count_update_flops(sizes, batch_size=5) == 840

@@ -48,13 +48,20 @@ class RunWriter:
     def make_row(self) -> dict[str, Any]:
         progress = 1 - np.exp(-self.iterations / 15)
         cells = {f"cell_{k}": self._make_cell(k, progress) for k in range(1, self.n_cells + 1)}
-        rewards = [cell["reward"] for cell in cells.values() if "reward" in cell]
+        live = [cell for cell in cells.values() if "reward" in cell]
         return {
             "iteration": self.iterations,
             "env_steps": 100 * self.iterations,
+            "steps": 100,
             "updates": 90 * self.iterations,
             "time_s": 2.5 * self.iterations,
-            "reward_mean": float(np.mean(rewards)),
+            "reward_mean": float(np.mean([cell["reward"] for cell in live])),
+            "fail_rate_95": float(np.mean([cell["fail_rate_95"] for cell in live])),
+            "same_steps": {"equal": 0.5 + 0.001 * self.iterations},
+            "evaluation_reward_mean": 0.6 + 0.2 * progress,
+            "evaluation_fail_rate_95": 0.4 - 0.2 * progress,
+            "references": {"equal": 0.6, "oracle": 0.95},
+            "references_fail_rate_95": {"equal": 0.5, "oracle": 0.1},
             "cells": cells,
         }
 
@@ -91,6 +98,8 @@ class RunWriter:
         return {
             "reward": level,
             "satisfaction": level,
+            "fail_rate_95": min(1.0, 2.5 * (1 - level)),
+            "exploring": False,
             "phase": "default" if k == 12 and self.iterations < 10 else "controlled",
             "throughput_mbps": (level * np.array([4, 3, 2, 1.1])).tolist(),
             "delay_ms": (np.array([2.8, 2, 1, 0.9]) / level).tolist(),

@@ -27,15 +27,15 @@ def test_a_cell_that_joins_later_has_no_values_before():
     assert history.read_series("reward", 1) == [None, 0.6]
 
 
-def test_progress_counts_the_cells_below_their_sla():
-    """Satisfactions 1, .94 and none: one of the two cells on air is below .95."""
+def test_progress_has_means_over_the_cells_on_the_air():
+    """Satisfactions 1, .94 and none: the share of steps below .95 of the two cells is a half."""
     history = History()
     history.add_row(
         _make_row(1, a={"satisfaction": 1.0}, b={"satisfaction": 0.94}, c={"phase": "off"})
     )
     progress = history.points[0].progress
 
-    assert (progress["cells_below"], progress["cells_live"]) == (1, 2)
+    assert (progress["fail_rate_95"], progress["cells_live"]) == (0.5, 2)
     assert progress["satisfaction_mean"] == pytest.approx(0.97)
 
 

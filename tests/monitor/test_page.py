@@ -101,6 +101,119 @@ def test_the_page_shows_the_network_and_follows_the_run(page: webdriver.Chrome, 
     )
 
 
+def test_tiles_equal_a_recomputation_from_the_runs_files(page: webdriver.Chrome, run: Any):
+    """Means over steps 800 to 1,200, the newest iteration, and the final evaluation."""
+    run.write_summary()
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").open(encoding="utf-8")]
+    evaluated = json.loads((run.folder / "summary.json").read_text())["policies"]["tl"]
+    for row in rows:
+        live = [cell for cell in row["cells"].values() if "satisfaction" in cell]
+        row["satisfaction_mean"] = sum(cell["satisfaction"] for cell in live) / len(live)
+    expected = {
+        "Below SLA, share of steps": ("fail_rate_95", lambda x: f"{100 * x:.1f} %"),
+        "Mean satisfaction": ("satisfaction_mean", lambda x: f"{x:.3f}"),
+        "Mean reward": ("reward_mean", lambda x: f"{x:.3f}"),
+    }
+    _wait_until(page, lambda: "evaluated" in _read_text(page, "#headline"))
+    tiles = {
+        tile.find_element(By.CSS_SELECTOR, ".name").text: tile.text.split("\n")[1:]
+        for tile in page.find_elements(By.CSS_SELECTOR, "#headline .tile")
+    }
+
+    assert "steps 800 to 1,200" in _read_text(page, "#clock")
+    for name, (key, write) in expected.items():
+        window = sum(row[key] for row in rows if row["env_steps"] > 800) / 4
+        values = [
+            write(window),
+            f"now {write(rows[-1][key])}",
+            f"evaluated {write(evaluated[key])}",
+        ]
+        assert tiles[name][:3] == values
+    assert "same steps: equal shares 0.510" in tiles["Mean reward"][-1]
+    missing = _find_missing_cells(rows[8:])
+    assert tiles["Cells that keep missing their SLA"][0] == f"{len(missing)} of 12"
+
+
+def _find_missing_cells(rows: list[dict[str, Any]]) -> list[str]:
+    """Cells under their own policy that are below their SLA in more than a third of the steps."""
+    return [
+        cell
+        for cell, newest in rows[-1]["cells"].items()
+        if newest["phase"] == "controlled"
+        and sum(row["cells"][cell]["fail_rate_95"] for row in rows) / len(rows) > 1 / 3
+    ]
+
+
+def test_a_warning_is_counted_until_it_is_acknowledged(
+    browser: webdriver.Chrome, run: Any, serve: Callable
+):
+    """The acknowledgement outlives a reload, and the list can leave other events out."""
+    run.add_event("started", None, "12 cells")
+    run.add_event("worker_lost", None, "env runner 2 no longer answers")
+    url = serve(run.folder).url
+    _open(browser, url)
+    count = "#headline .tile:last-child strong"
+    _wait_until(browser, lambda: _read_text(browser, count) == "1")
+    browser.find_element(By.ID, "event-warnings").click()
+    _wait_until(browser, lambda: "started" not in _read_text(browser, "#timeline"))
+    browser.find_element(By.CSS_SELECTOR, "#timeline [aria-pressed]").click()
+    _wait_until(browser, lambda: _read_text(browser, count) == "0")
+    _open(browser, url)
+    _wait_until(browser, lambda: "acknowledged" in _read_text(browser, "#timeline"))
+
+    assert _read_text(browser, count) == "0"
+
+
+def test_a_link_shows_the_same_view(browser: webdriver.Chrome, run: Any, serve: Callable):
+    """Run, cell, window, quantity and steps are in the address, also after a choice."""
+    run.add_iterations(12)
+    url = serve(run.folder).url
+    _open(browser, f"{url}#cell=cell_3&window=100&curve=fail_rate&from=300&to=900")
+    _wait_until(browser, lambda: _read_text(browser, "#cell-title") == "cell_3")
+
+    assert "steps 800 to 900" in _read_text(browser, "#clock")
+    assert "Below SLA" in _read_text(browser, "#curves")
+    browser.find_element(By.CSS_SELECTOR, "#map-field option[value=phase]").click()
+    _wait_until(browser, lambda: "colour=phase" in browser.current_url)
+    assert "cell=cell_3" in browser.current_url
+
+
+def test_two_runs_are_compared(
+    browser: webdriver.Chrome, run: Any, write_run: type, serve: Callable
+):
+    run.add_iterations(6)
+    second = write_run(run.folder.parent / "second")
+    second.add_iterations(12)
+    _open(browser, f"{serve(run.folder.parent).url}#run=first&compare=second")
+    _wait_until(browser, lambda: "difference" in _read_text(browser, "#results"))
+    means = [_average_last_rewards(each.folder) for each in (run, second)]
+
+    table = _read_text(browser, "#results table")
+    assert f"reward, 400 steps{means[0]:.3f}{means[1]:.3f}" in table
+    assert "second" in _read_text(browser, "#curves")
+
+
+def _average_last_rewards(folder: Path) -> float:
+    """Mean over the last 400 steps, which are four iterations."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line)["reward_mean"] for line in lines[-4:]) / 4
+
+
+def test_what_is_seen_can_be_saved(page: webdriver.Chrome):
+    """The map's values as CSV: a line of names and one line per cell."""
+    page.execute_script(
+        "const make = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { blob.text().then((text) => { window.saved = text; });"
+        " return make(blob); }"
+    )
+    page.find_element(By.CSS_SELECTOR, '[aria-label="Save cells as CSV"]').click()
+    saved = _wait_until(page, lambda: page.execute_script("return window.saved"))
+
+    lines = str(saved).splitlines()
+    assert "cell,operator_id,fail_rate_95" in lines[0]
+    assert len(lines) == 13
+
+
 def test_a_click_on_a_cell_shows_its_slices(page: webdriver.Chrome):
     _select_cell(page, "cell_12")
 

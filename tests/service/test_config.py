@@ -1,5 +1,6 @@
 """Run configs: what is accepted, and which line a mistake produces."""
 
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -8,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slicing_rllib.learning.defaults import TD3_DEFAULTS
@@ -69,12 +70,51 @@ def test_a_setting_below_scenario_changes_the_built_in_scenario():
         ("seed: -1\n", ":1: seed: Input should be greater than or equal to 0, got -1"),
         ("learning: {gamma: 1.5}\n", ":1: learning.gamma: Input should be less than 1, got 1.5"),
         ("- a\n", "expected a mapping of settings, got list"),
-        ("a: [\n", "expected the node content"),
+        ("a: [\n", "did not find expected node content"),
         ("scenario: papre\n", "papre"),
         ("evaluation: {policies: [best]}\n", "got 'best'"),
         ("env: {deployments: [{cell: cell_99, off_until: 1, default_action_until: 2}]}", "cell_99"),
         ("scenario: {like: paper, mask: {kind: csv, path: nowhere.csv}}\n", "nowhere.csv"),
         ("scenario: {like: paper, slices: []}\n", "slice"),
+        ("seed: 1\nname: a\nseed: 2\n", ":3: key 'seed' stands twice, first in line 1"),
+        ("learning:\n  tau: .1\n  tau: .1\n", ":3: key 'tau' stands twice, first in line 2"),
+        ("? [a]\n: 1\n", ":1: expected a name as key"),
+        ("name: a\nseed: 010\n", ":2: YAML reads 010 as an octal number"),
+        ("seed: 1:30\n", ":1: YAML reads 1:30 as a number to the base of 60"),
+        ("seed: 0x_\n", ":1: cannot be read as int"),
+        ("seed: !!int x\n", ":1: cannot be read as int"),
+        ("seed: !!bool x\n", ":1: cannot be read as bool"),
+        ("seed: !!timestamp x\n", ":1: could not determine a constructor"),
+        ("seed: 2001-99-99\n", ":1: seed: Input should be a valid integer"),
+        (f"seed: {'9' * 5000}\n", ":1: expected a number of at most 40 digits"),
+        (f"seed: {'[' * 5000}\n", "nest"),
+        (f"a: &a [{'x,' * 99}]\nb: &b [{'*a,' * 99}]\nc: [{'*b,' * 99}]\n", "150000 values"),
+        ("a: &a [*a]\n", ":1: alias 'a' has no value yet"),
+        ("seed: \x00\n", "characters are not allowed"),
+        ("seed: 4294967296\n", ":1: seed: Input should be less than 4294967296"),
+        ("learning: {actor_lr: .inf}\n", ":1: learning.actor_lr: expected a finite number"),
+        ("scenario: {like: paper, step_s: .nan}\n", ":1: scenario.step_s: expected a finite num"),
+        ("scenario: {like: paper, radio: {noise_figure_db: 'nan'}}\n", "expected a finite number"),
+        ("learning: {actor_hiddens: [0]}\n", "learning.actor_hiddens.0: Input should be greater"),
+        ("learning: {networks: {cell_1: {critic_hiddens: [-4]}}}\n", "critic_hiddens.0: Input"),
+        ("transfer: {vae: {hiddens: [0]}}\n", "vae.hiddens: expected widths of at least 1"),
+        ("learning: {training_steps: 0, exploration_steps: 0}\n", "expected at least 1 network st"),
+        ("learning: {batch_size: 64, replay_capacity: 63}\n", "expected at most learning.replay"),
+        ("transfer: {source: cell_99, targets: [cell_3]}\n", ":1: transfer.source: expected cell"),
+        ("transfer: {source: cell_3, targets: [cell_3]}\n", "another cell than the target"),
+        ("transfer: {source: 'next:12', targets: [cell_3]}\n", "another cell than the target"),
+        ("transfer: {source: 'library:a', targets: [cell_3]}\n", "expected transfer.library"),
+        ("transfer: {targets: [cell_3, cell_3]}\n", "expected each name once, got 'cell_3' twice"),
+        ("evaluation: {policies: []}\n", "evaluation.policies: expected at least one policy"),
+        ('name: "a\\x85b"\n', ":1: name: "),
+        ('pretrained_run: "a\\0b"\n', ":1: pretrained_run: expected printable characters only"),
+        ("scenario: {like: paper, mask: {kind: csv, path: \"a\\0\"}}\n", "printable characters"),
+        ("scenario: {like: paper, layout: {rows: 1000000}}\n", "at most 10000 sites, got 2000000"),
+        ("learning: {replay_capacity: 9000000000}\n", "expected at most 256 GiB of memory"),
+        ("scenario: {like: paper, radio: {map_resolution_m: 1.0e-4}}\n", "at most 256 GiB of mem"),
+        ("scenario: {like: paper, slices: [{name: a, users: 9000000, traffic: {rate_kbps: 1, "
+         "packet_kbit: 1}}], sla_groups: [{name: A, slices: [{throughput_mbps: 1, delay_ms: 1}]}, "
+         "{name: B, slices: [{throughput_mbps: 1, delay_ms: 1}]}]}\n", "at most 4000000 UEs"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_in_one_line_with_its_place(text: str, message: str, tmp_path: Path):
@@ -83,6 +123,71 @@ def test_a_mistake_is_reported_in_one_line_with_its_place(text: str, message: st
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+DEGREES = """
+scenario:
+  like: paper
+  layout:
+    kind: sites
+    sites:
+      - {x_m: 8.68, y_m: 50.11, sla_groups: [A, A, A]}
+      - {x_m: 8.67, y_m: 50.12, sla_groups: [A, A, A]}
+"""
+"""Longitude and latitude of two sites in Frankfurt."""
+
+
+def test_degrees_in_place_of_metres_are_noticed(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r":6: scenario\.layout\.sites: .* are these degrees\?"):
+        load_config(write_config(tmp_path, DEGREES))
+
+    metres = DEGREES.replace("8.67", "800.0")
+    assert len(load_config(write_config(tmp_path, metres)).scenario.cells) == 6
+
+
+def test_a_cell_that_would_learn_after_the_last_step_is_refused(tmp_path: Path):
+    """The rows `drl` and `tl` would be the same numbers. With two env runners steps count twice."""
+    text = "env: {deployments: [{cell: cell_12, off_until: 20, default_action_until: 60}]}\n"
+    path = write_config(tmp_path, text)
+    steps = ["learning.exploration_steps=20", "learning.training_steps=50"]
+
+    load_config(path, steps)
+    load_config(path, [*steps, "num_env_runners=2", "transfer.method=none"])
+    with pytest.raises(ConfigError, match="at network step 120, but the run ends at step 70"):
+        load_config(path, [*steps, "num_env_runners=2"])
+
+
+@pytest.mark.timeout(10)
+def test_a_hundred_thousand_keys_are_answered_at_once(tmp_path: Path):
+    text = "\n".join(f"key_{number}: 1" for number in range(100_000))
+
+    with pytest.raises(ConfigError, match="at most 150000 values"):
+        load_config(write_config(tmp_path, text))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str):
+    path = tmp_path / "mine.yaml"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path = Path("/dev/zero")
+        case "folder":
+            path.mkdir()
+
+    with pytest.raises(ConfigError, match="expected a regular file, got a"):
+        load_config(str(path))
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path):
+    assert load_config(write_config(tmp_path, "\ufeffseed: 3\n")).seed == 3
+
+
+def test_merge_keys_and_aliases_still_work(tmp_path: Path):
+    text = "evaluation: &a {seeds: 1, steps: 7}\nlearning: {tau: 0.5}\n"
+    assert load_config(write_config(tmp_path, text)).evaluation.steps == 7
 
 
 @pytest.mark.parametrize("share", ["1.5", "-0.1", "nan", "many"])
@@ -122,6 +227,7 @@ def test_a_wrong_setting_is_named_in_the_message(setting: str, message: str):
     assert message in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_config_or_a_config_error(text: str):
     with TemporaryDirectory() as folder:

@@ -1,10 +1,15 @@
 """Starting Ray for a command: its environment variables, and what is imported meanwhile."""
 
+import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
+from slicing_rllib.service.ray_leftovers import NOTE, _belongs_to, end_leftovers
 from slicing_rllib.service.ray_session import (
     _set_environment,
     import_in_background,
@@ -47,3 +52,48 @@ def test_all_sessions_of_a_process_share_one_token():
 
     assert len(token) == 64
     assert make_local_environment()["RAY_AUTH_TOKEN"] == token
+
+
+LOCAL_SESSION = """
+import json, os, sys
+from pathlib import Path
+import psutil
+from slicing_rllib.service.ray_session import ray_session
+
+with ray_session(1, Path(sys.argv[1])):
+    import ray
+    from ray._raylet import AuthenticationMode, get_authentication_mode
+
+    own = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [s for process in own for s in process.net_connections("inet")]
+    listening = sorted({s.laddr.ip for s in sockets if s.status == "LISTEN"})
+    needs_token = get_authentication_mode() == AuthenticationMode.TOKEN
+    print(json.dumps([listening, needs_token, os.environ["RAY_AUTH_MODE"]]), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_local_session_listens_on_loopback_with_a_token_and_its_leftovers_are_ended(
+    tmp_path: Path, ray_folder: str
+):
+    """Although this process was told to use no authentication; and although it was killed."""
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": ray_folder}
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", LOCAL_SESSION, str(tmp_path)]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert killed.returncode == -9, killed.stderr
+    assert json.loads(killed.stdout) == [["127.0.0.1"], True, "token"]
+    session = (tmp_path / NOTE).read_text()
+    end_leftovers(tmp_path)
+    assert not (tmp_path / NOTE).exists()
+    assert [p for p in psutil.process_iter() if _belongs_to(p, Path(session))] == []
+
+
+@pytest.mark.parametrize("note", ["", "/etc", "\0", "/tmp/session_1_{pid}", "x" * 9999])
+def test_a_foreign_note_ends_nothing(tmp_path: Path, note: str):
+    """Nor does that of a training that still runs."""
+    (tmp_path / NOTE).write_text(note.format(pid=os.getpid()))
+
+    assert end_leftovers(tmp_path) == 0

@@ -1,6 +1,10 @@
 """Bundles are written completely, read without pickle, and refused with a reason."""
 
+import json
+import os
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +136,120 @@ def test_a_bundle_that_does_not_fit_is_refused_with_the_reason(bundle):
 def test_a_uri_that_cannot_be_opened_is_refused():
     with pytest.raises(LibraryError, match="expected a folder or a URI"):
         PolicyLibrary("nonsense://x")
+
+
+def change_manifest(folder: Path, **changes) -> None:
+    path = folder / "city" / "0001" / "manifest.json"
+    manifest = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in manifest.items() if value != "gone"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "gone"}, "sha256: expected a mapping"),
+        ({"sha256": ["x"]}, "sha256: expected a mapping"),
+        ({"sha256": {}}, "sha256: expected the digests of weights.safetensors"),
+        ({"sha256": {"../../etc/passwd": "0" * 64}}, "and of nothing else"),
+        ({"slices": "gone"}, "slices: expected 1 to 64 names"),
+        ({"slices": [1]}, "slices: expected 1 to 64 names"),
+        ({"slices": "abc"}, "slices: expected 1 to 64 names"),
+        ({"sla": {"throughput_mbps": [1.0], "delay_ms": []}}, "a number for each of 2 slices"),
+        ({"sla": 3}, "sla: expected a mapping"),
+        ({"message": None}, "message: expected a name"),
+        ({"returns": {"a": "b"}}, "returns: expected numbers"),
+        ({"format": 99}, "expected a manifest of format 1"),
+    ],
+)
+def test_a_malformed_manifest_is_refused_with_the_key(tmp_path, bundle, changes, message):
+    library = PolicyLibrary(str(tmp_path))
+    library.add("city", bundle)
+    change_manifest(tmp_path, **changes)
+
+    with pytest.raises(LibraryError, match=message):
+        library.load("city")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "[" * 10_000, "\x00", '{"format": 1'])
+def test_a_manifest_that_is_no_mapping_is_refused(tmp_path, bundle, text):
+    library = PolicyLibrary(str(tmp_path))
+    library.add("city", bundle)
+    (tmp_path / "city" / "0001" / "manifest.json").write_text(text)
+
+    with pytest.raises(LibraryError, match=r"expected JSON|expected a manifest"):
+        library.read_manifest("city")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "link", "folder"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, bundle, file, kind):
+    library = PolicyLibrary(str(tmp_path / "library"))
+    library.add("city", bundle)
+    path = tmp_path / "library" / "city" / "0001" / file
+    content = path.read_bytes()
+    path.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "link":
+            (tmp_path / "elsewhere").write_bytes(content)
+            path.symlink_to(tmp_path / "elsewhere")
+        case "folder":
+            path.mkdir()
+
+    with pytest.raises(LibraryError, match="expected a regular file"):
+        library.load("city")
+
+
+@pytest.mark.parametrize("linked", ["city", "city/0001"])
+def test_a_folder_that_is_a_link_out_of_the_library_is_refused(tmp_path, bundle, linked):
+    library = PolicyLibrary(str(tmp_path / "library"))
+    library.add("city", bundle)
+    (tmp_path / "library" / linked).rename(tmp_path / "elsewhere")
+    (tmp_path / "library" / linked).symlink_to(tmp_path / "elsewhere")
+
+    for read in (library.load, library.remove):
+        with pytest.raises(LibraryError, match="a link out of it"):
+            read("city")
+    assert list((tmp_path / "elsewhere").rglob("manifest.json"))
+
+
+@pytest.mark.parametrize("version", ["²", "1", "-001", "\u0660\u0660\u0660\u0661", "0001x"])
+def test_a_folder_that_is_no_version_is_not_listed(tmp_path, bundle, version):
+    library = PolicyLibrary(str(tmp_path))
+    library.add("city", bundle)
+    (tmp_path / "city" / "0001").rename(tmp_path / "city" / version)
+
+    assert library.list_versions() == {}
+
+
+def test_two_that_add_at_once_get_different_versions(tmp_path, bundle):
+    """Both have seen the same newest version before."""
+    libraries = [PolicyLibrary(str(tmp_path)) for _ in range(4)]
+    versions: list[int] = []
+    threads = [
+        threading.Thread(target=lambda own=library: versions.append(own.add("city", bundle)))
+        for library in libraries
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(versions) == [1, 2, 3, 4]
+    assert libraries[0].list_versions() == {"city": [1, 2, 3, 4]}
+    assert [libraries[0].read_manifest("city", n)["version"] for n in versions] == versions
+
+
+def test_tensors_that_are_missing_or_not_finite_are_refused(tmp_path, bundle):
+    library = PolicyLibrary(str(tmp_path))
+    library.add("city", replace(bundle, weights={"actor": np.array([np.nan], np.float32)}))
+    library.add("town", replace(bundle, experience=transitions(5)._replace(reward=np.ones(4))))
+
+    with pytest.raises(LibraryError, match="expected finite numbers"):
+        library.load("city")
+    with pytest.raises(LibraryError, match="columns of experience of one length"):
+        library.load("town")

@@ -1,9 +1,10 @@
 // One cell: the KPIs of its slices and their SLAs, charts, its neighbours and its transfer.
 
 import { byId, html, replace, replaceInPlace } from "./dom.js";
+import { drawCharts } from "./cell_charts.js";
 import { formatShort, formatDecimal, formatPercent, formatPhase } from "./format.js";
-import { makeLineChart } from "./line_chart.js";
-import { collectDecisions, readLatest, select, state } from "./store.js";
+import { drawSliceTable } from "./slice_table.js";
+import { collectDecisions, readLatest, readWindow, select, state } from "./store.js";
 
 let history = null;
 let fetchedVersion = "";
@@ -43,7 +44,6 @@ async function fetchHistory(version, cell) {
 
 function drawDetails(cell) {
   const spec = state.network.cells.find((each) => each.id === cell) ?? {};
-  const steps = history.env_steps ?? [];
   const body = byId("cell-body");
   const width = Math.max(260, body.clientWidth);
   if (!history.iteration.length) {
@@ -53,11 +53,13 @@ function drawDetails(cell) {
   replaceInPlace(body,
     html("p", { class: "badges" },
       makeBadge("phase", formatPhase(readLatest("phase", cell))),
-      makeBadge("satisfaction", formatDecimal(readLatest("satisfaction", cell), 3)),
-      makeBadge("reward", formatDecimal(readLatest("reward", cell), 3)),
+      spec.cell_id && spec.cell_id !== cell ? makeBadge("operator's name", spec.cell_id) : null,
+      makeBadge("below SLA", `${formatPercent(readWindow("fail_rate_95", cell))} of steps`),
+      makeBadge("satisfaction", formatDecimal(readWindow("satisfaction", cell), 3)),
+      makeBadge("reward", formatDecimal(readWindow("reward", cell), 3)),
       makeBadge("critic loss", formatShort(history.critic_loss?.at(-1))),
       makeBadge("replay", formatShort(history.replay_size?.at(-1)))),
-    describeSource(cell), drawSliceTable(spec), drawCharts(spec, steps, width), drawNeighbours());
+    describeSource(cell), drawSliceTable(history, spec), drawCharts(history, spec, width), drawNeighbours());
 }
 
 function makeBadge(name, value) {
@@ -73,55 +75,6 @@ function describeSource(cell) {
     ? `Source of the transfer: ${decision.source}${distance}${measure}.`
     : "No candidate was similar enough to be a source.",
     typeof decision.runner_up === "string" ? ` Runner-up: ${decision.runner_up}.` : "");
-}
-
-function listSliceNames() {
-  return history.throughput_mbps.map((_, i) => state.network.slices[i] ?? `slice ${i + 1}`);
-}
-
-function drawSliceTable(spec) {
-  const rows = listSliceNames().map((name, i) => html("tr", {},
-    html("th", { scope: "row" }, html("span", { class: `swatch s${i % 6}` }), name),
-    drawAgainstSla(history.throughput_mbps[i].at(-1), spec.sla_throughput_mbps?.[i], "Mbit/s", (x, y) => x >= y),
-    drawAgainstSla(history.delay_ms[i].at(-1), spec.sla_delay_ms?.[i], "ms", (x, y) => x <= y),
-    html("td", {}, formatPercent(history.prb_ratio[i].at(-1))),
-    html("td", {}, formatPercent(history.load[i].at(-1)))));
-  const heads = ["Slice", "Throughput / SLA", "Delay / SLA", "PRBs", "Load"];
-  return html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Slices now",
-    "data-key": "slices" },
-    html("table", { class: "slices" },
-      html("thead", {}, html("tr", {}, heads.map((head) => html("th", { scope: "col" }, head)))),
-      html("tbody", {}, rows)));
-}
-
-function drawAgainstSla(value, sla, unit, met) {
-  if (value === null || value === undefined) return html("td", {}, "–");
-  if (sla === undefined) return html("td", {}, `${formatShort(value)} ${unit}`);
-  const good = met(value, sla);
-  return html("td", { class: good ? "met" : "missed" },
-    html("span", { class: "sign", "aria-label": good ? "met" : "missed", role: "img" }, good ? "✓" : "✗"),
-    ` ${formatShort(value)} / ${formatShort(sla)} ${unit}`);
-}
-
-function drawCharts(spec, x, width) {
-  const half = width > 620 ? Math.floor(width / 2) - 10 : width;
-  const lines = (field, sla, share) => listSliceNames().map((name, i) => ({
-    name, look: `s${i % 6}`, values: history[field][i].map((value) => share(value, sla?.[i])) }));
-  const ratio = (value, sla) => value === null || !sla ? null : value / sla;
-  const slaLevel = [{ name: "SLA", value: 1, look: "sla" }];
-  const chart = (key, title, series, levels, include) =>
-    makeLineChart({ key, title, x, series, levels, width: half, height: 150, include });
-  const unchanged = (value) => value;
-  const hasSla = spec.sla_throughput_mbps !== undefined;
-  return html("div", { class: "charts" },
-    hasSla ? chart("phi", "Throughput, share of SLA", lines("throughput_mbps", spec.sla_throughput_mbps, ratio), slaLevel, [0])
-      : chart("phi", "Throughput, Mbit/s", lines("throughput_mbps", null, unchanged), [], [0]),
-    hasSla ? chart("delay", "Delay, share of SLA", lines("delay_ms", spec.sla_delay_ms, ratio), slaLevel, [0])
-      : chart("delay", "Delay, ms", lines("delay_ms", null, unchanged), [], [0]),
-    chart("prb", "PRB share", lines("prb_ratio", null, unchanged), [], [0]),
-    chart("learning", "Reward and satisfaction", [
-      { name: "reward", values: history.reward, look: "s0" },
-      { name: "satisfaction", values: history.satisfaction, look: "s1" }], [], [1]));
 }
 
 function drawNeighbours() {

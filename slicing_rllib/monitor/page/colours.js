@@ -14,9 +14,14 @@ export function colourSatisfaction(value) {
   return mixColours(COLOURS[i - 1], COLOURS[i], share);
 }
 
+// A share of steps below the SLA of 0 is as good as a satisfaction of 1; half of them, as 0.6.
+export function colourFailRate(value) {
+  return value === null || value === undefined ? UNKNOWN : colourSatisfaction(1 - value * 0.8);
+}
+
 // Small distances are dark, because they are the ones to look for.
 export function colourDistance(share) {
-  return mixColours([0, 68, 92], [243, 238, 214], Math.sqrt(Math.min(Math.max(share, 0), 1)));
+  return mixColours([0, 68, 92], [243, 238, 214], Math.min(Math.max(share, 0), 1));
 }
 
 export function colourPhase(phase) {

@@ -1,85 +1,103 @@
-// The learning curve with baselines and oracle, and the table of the final evaluation.
+// The learning panel: evaluation without exploration noise beside baselines on the same traffic,
+// training beside other splits in the same steps, and how much the controller moved.
 
 import { byId, html, replaceInPlace } from "./dom.js";
-import { formatDecimal, formatPercent, formatPolicy } from "./format.js";
-import { isWarning } from "./headline.js";
+import { formatPolicy, formatShare, formatShort } from "./format.js";
 import { makeLineChart } from "./line_chart.js";
+import { other } from "./comparison.js";
+import { smooth } from "./smoothing.js";
 import { state } from "./store.js";
+import { isWarning } from "./warnings.js";
+import { formatWindow, isShown, view } from "./view.js";
 
-const TITLES = { reward_mean: "Mean reward of the cells", satisfaction_mean: "Mean satisfaction",
-  share_below: "Share of cells below 0.95" };
-const IN_SUMMARY = { reward_mean: "reward_mean", satisfaction_mean: "satisfaction_mean",
-  share_below: "fail_rate_95" };
-const LOOKS = { oracle: "oracle", equal: "equal", traffic_aware: "traffic" };
+const LOOKS = { oracle: "oracle", equal: "equal", traffic_aware: "traffic", best_split: "oracle" };
+const QUANTITIES = {
+  reward: { title: "Mean reward", evaluated: "evaluation_reward_mean", levels: "references",
+    trained: "reward_mean", beside: "same_steps", format: formatShort },
+  fail_rate: { title: "Below SLA, share of steps", evaluated: "evaluation_fail_rate_95",
+    levels: "references_fail_rate_95", trained: "fail_rate_95", beside: null, format: formatShare },
+};
 
 export function drawCurves() {
-  const field = byId("curve-field").value;
   const box = byId("curves");
-  if (!state.progress.length) {
-    replaceInPlace(box, html("p", { class: "hint" }, "No iteration has been reported yet."));
-  } else {
-    const width = Math.max(280, box.clientWidth);
-    replaceInPlace(box, makeLineChart({ key: "curve", title: TITLES[field], width,
-      height: width > 700 ? 260 : 210, x: state.progress.map((row) => row.env_steps ?? row.iteration),
-      series: [{ name: "this run, in training", look: "own", values: state.progress.map((row) => readValue(row, field)) },
-        ...collectReferences(field)],
-      levels: collectLevels(field), marks: collectMarks() }));
+  const rows = state.progress.filter((row) => isShown(row.env_steps));
+  if (!rows.length) {
+    replaceInPlace(box, html("p", { class: "hint" }, state.progress.length
+      ? "No iteration lies between the chosen steps." : "No iteration has been reported yet."));
+    return;
   }
-  drawResults();
+  const quantity = QUANTITIES[view.curve] ?? QUANTITIES.reward;
+  const width = Math.max(260, box.clientWidth);
+  replaceInPlace(box, drawEvaluation(rows, quantity, width), drawTraining(rows, quantity, width),
+    drawMoves(rows, width));
 }
 
-function readValue(row, field) {
-  if (field !== "share_below") return row[field] ?? null;
-  return row.cells_live ? row.cells_below / row.cells_live : null;
+function drawEvaluation(rows, { title, evaluated, levels, format }, width) {
+  const isPoint = (row) => typeof row[evaluated] === "number";
+  const own = rows.filter(isPoint);
+  if (!own.length) {
+    return html("p", { class: "hint" }, "This run has not been evaluated without noise yet.");
+  }
+  const theirs = (other.data?.progress ?? []).filter((row) => isPoint(row) && isShown(row.env_steps));
+  const x = [...new Set(own.concat(theirs).map((row) => row.env_steps))].sort((a, b) => a - b);
+  const place = (points) => {
+    const at = new Map(points.map((row) => [row.env_steps, row[evaluated]]));
+    return x.map((step) => at.get(step) ?? null);
+  };
+  const series = [{ name: nameRun(state.run), look: "own", values: place(own) }];
+  if (theirs.length) series.push({ name: other.run, look: "compared", values: place(theirs) });
+  return makeLineChart({ key: "evaluation", width, height: width > 700 ? 260 : 210, x, series, format,
+    title: `${title}, evaluated without noise; baselines on the same traffic`, dotted: true,
+    levels: Object.entries(own.at(-1)[levels]).map(([name, value]) =>
+      ({ name: formatPolicy(name), look: LOOKS[name] ?? "other", value })) });
 }
 
-// Rewards of other policies on the same steps, if the run reports them.
-function collectReferences(field) {
-  if (field !== "reward_mean") return [];
-  const names = new Set(state.progress.flatMap((row) => Object.keys(row.references ?? {})));
-  return [...names].map((name) => ({ name: formatPolicy(name), look: LOOKS[name] ?? "other",
-    values: state.progress.map((row) => row.references?.[name] ?? null) }));
+function drawTraining(rows, quantity, width) {
+  const x = rows.map((row) => row.env_steps ?? row.iteration);
+  const series = [{ name: nameRun(state.run), look: "own", values: smoothRows(rows, (row) => row[quantity.trained]) }];
+  if (other.data) series.push(alignOther(x, quantity.trained));
+  const names = quantity.beside ? Object.keys(rows.at(-1)[quantity.beside] ?? {}) : [];
+  for (const name of names) {
+    series.push({ name: formatPolicy(name), look: LOOKS[name] ?? "other",
+      values: smoothRows(rows, (row) => row[quantity.beside][name]) });
+  }
+  return makeLineChart({ key: "training", width, height: 190, x, series, marks: collectMarks(), format: quantity.format,
+    title: `${quantity.title} in training, mean over ${formatWindow()}`
+      + (names.length ? "; other splits in the same steps" : "") });
 }
 
-function collectLevels(field) {
-  const policies = state.summary?.policies ?? {};
-  const drawn = new Set(field === "reward_mean"
-    ? state.progress.flatMap((row) => Object.keys(row.references ?? {})) : []);
-  return Object.keys(LOOKS).filter((name) => !drawn.has(name))
-    .map((name) => ({ name: formatPolicy(name), look: LOOKS[name], value: policies[name]?.[IN_SUMMARY[field]] }))
-    .filter((level) => typeof level.value === "number");
+function smoothRows(rows, read) {
+  return smooth(rows.map((row) => read(row) ?? null), rows.map((row) => row.env_steps),
+    rows.map((row) => row.steps), Number(view.window));
+}
+
+// The other run's means at the steps of this run: the last one before each.
+function alignOther(x, key) {
+  const rows = other.data.progress;
+  const values = smoothRows(rows, (row) => row[key]);
+  const last = rows.at(-1)?.env_steps ?? -Infinity;
+  let i = -1;
+  return { name: other.run, look: "compared", values: x.map((step) => {
+    while (i + 1 < rows.length && rows[i + 1].env_steps <= step) i += 1;
+    return i < 0 || step > last ? null : values[i];
+  }) };
+}
+
+function drawMoves(rows, width) {
+  if (!rows.some((row) => typeof row.prbs_moved === "number")) return null;
+  return makeLineChart({ key: "moves", width, height: 150, format: formatShare, include: [0],
+    title: `What the controller did, and what it achieved, means over ${formatWindow()}`,
+    x: rows.map((row) => row.env_steps ?? row.iteration), series: [
+      { name: "PRBs moved between slices from one iteration to the next", look: "s3",
+        values: smoothRows(rows, (row) => row.prbs_moved) },
+      { name: "steps below SLA", look: "s1", values: smoothRows(rows, (row) => row.fail_rate_95) }] });
+}
+
+export function nameRun(run) {
+  return run === null || run === "." ? "this run" : run;
 }
 
 function collectMarks() {
   return state.events.slice(-60).map((event) => ({ x: event.env_step, warning: isWarning(event),
     label: [event.kind, event.cell, event.message].filter(Boolean).join(" · ") }));
-}
-
-const COLUMNS = [
-  ["reward", "reward_mean", (value) => formatDecimal(value, 3)],
-  ["satisfaction", "satisfaction_mean", (value) => formatDecimal(value, 3)],
-  ["below 0.95", "fail_rate_95", (value) => formatPercent(value, 1)],
-  ["max delay, ms", "delay_max_ms", (value) => formatDecimal(value, 2)],
-  ["gap closed", "oracle_gap_closed", (value) => formatPercent(value)],
-];
-
-function drawResults() {
-  const policies = Object.entries(state.summary?.policies ?? {})
-    .filter(([, row]) => row && typeof row === "object");
-  if (!policies.length) { replaceInPlace(byId("results")); return; }
-  replaceInPlace(byId("results"), html("h3", {}, "Evaluation of all policies on the same traffic"),
-    html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Evaluated policies",
-      "data-key": "results" },
-      html("table", {},
-        html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "policy"),
-          COLUMNS.map(([head]) => html("th", { scope: "col", class: "num" }, head)))),
-        html("tbody", {}, policies.map(([name, row]) => html("tr", {},
-          html("th", { scope: "row" }, formatPolicy(name)), COLUMNS.map(([, key, format]) =>
-            html("td", { class: "num" }, typeof row[key] === "number" ? format(row[key]) : "–",
-              formatInterval(row.ci95?.[key], format)))))))));
-}
-
-function formatInterval(bounds, format) {
-  if (!Array.isArray(bounds) || bounds.length !== 2 || !bounds.every((x) => typeof x === "number")) return null;
-  return html("span", { class: "interval" }, ` [${format(bounds[0])}, ${format(bounds[1])}]`);
 }

@@ -18,6 +18,11 @@ export function formatPercent(value, digits = 0) {
   return value === null || value === undefined ? NO_VALUE : `${(100 * value).toFixed(digits)} %`;
 }
 
+// At most one decimal, so that the labels of an axis are short.
+export function formatShare(value) {
+  return value === null || value === undefined ? NO_VALUE : `${+(100 * value).toFixed(1)} %`;
+}
+
 export function formatDuration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
@@ -42,7 +47,8 @@ export function formatPolicy(name) {
   const known = {
     drl: "DRL (from scratch)", tl: "TL (transferred)", oracle: "oracle",
     equal: "equal shares", traffic_aware: "traffic-aware", sla_weighted: "SLA-weighted",
-    best_static: "best static split", persistence: "persistence", drl_no_messages: "DRL, no messages",
+    best_static: "best static split", persistence: "persistence", best_split: "best split", base_policy: "policy before training",
+    pretrained: "pretrained actor", drl_no_messages: "DRL, no messages",
   };
   return known[name] ?? name;
 }

@@ -1,65 +1,37 @@
 // A line chart. It shows the values at the pointer, or at the position of the arrow keys.
 
 import { html, replace, svg } from "./dom.js";
+import { makeSaveButton } from "./download.js";
 import { NO_VALUE, formatShort } from "./format.js";
-
-const MARGIN = { left: 46, right: 10, top: 8, bottom: 26 };
+import { MARGIN, isNumber, makeScales } from "./scales.js";
 
 // series: [{name, values, look}], where look is the CSS class of the line; levels: horizontal lines,
 // [{name, value, look}]; marks: triangles on the x axis, [{x, label, warning}]; include: values that
-// the y axis must contain.
+// the y axis must contain; isLog: logarithmic y axis; clip: largest value that it shows; dotted:
+// every value is marked.
 export function makeLineChart({ key, title, x, series, levels = [], marks = [], width, height = 190,
-  xName = "environment steps", format = formatShort, include = [] }) {
+  xName = "environment steps", format = formatShort, include = [], isLog = false, clip = Infinity,
+  dotted = false }) {
   const values = series.flatMap((each) => each.values).concat(levels.map((each) => each.value), include);
-  const scale = makeScales(x, values, width, height);
+  const scale = makeScales(x, values, width, height, { isLog, clip });
   const cross = svg("line", { class: "cross", y1: MARGIN.top, y2: height - MARGIN.bottom, x1: -9, x2: -9 });
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img",
     tabindex: "0", "aria-label": describeChart(title, series, levels, format), "data-key": key },
     drawAxes(scale, width, height, xName, format),
     levels.map((each) => drawLevel(each, scale, width)),
     series.map((each) => svg("path", { class: `line ${each.look}`, d: makePath(x, each.values, scale) })),
+    dotted ? series.flatMap((each) => drawDots(x, each, scale)) : [],
     marks.map((mark) => drawMark(mark, scale, height)), cross);
   const reading = html("p", { class: "reading" });
   const read = (index) => showReading(index, { x, series, levels, scale, cross, reading, format, xName });
   read(x.length - 1);
   followPointer(drawing, x, scale, width, read);
-  return html("figure", { class: "chart-box" }, html("figcaption", {}, title), drawing, reading);
-}
-
-function makeScales(x, values, width, height) {
-  const [x0, x1] = findRange(x);
-  const ticks = chooseTicks(...findRange(values), Math.max(2, Math.floor(height / 45)));
-  const [y0, y1] = [ticks[0], ticks.at(-1)];
-  return {
-    ticks, x0, x1,
-    x: (value) => MARGIN.left + (value - x0) / (x1 - x0) * (width - MARGIN.left - MARGIN.right),
-    y: (value) => height - MARGIN.bottom
-      - (value - y0) / (y1 - y0) * (height - MARGIN.top - MARGIN.bottom),
-  };
-}
-
-function findRange(values) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) {
-    if (!isNumber(value)) continue;
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  if (low > high) return [0, 1];
-  return low === high ? [low - 0.5, high + 0.5] : [low, high];
-}
-
-export function chooseTicks(low, high, count) {
-  const raw = (high - low) / count;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= raw * 0.999);
-  const first = Math.floor(low / step + 1e-9);
-  const last = Math.ceil(high / step - 1e-9);
-  return Array.from({ length: last - first + 1 }, (_, i) => +((first + i) * step).toPrecision(10));
-}
-
-function isNumber(value) {
-  return value !== null && value !== undefined && Number.isFinite(value);
+  const collectRows = () => [[xName, ...series.map((each) => each.name), ...levels.map((each) => each.name)],
+    ...x.map((at, i) => [at, ...series.map((each) => each.values[i]), ...levels.map((each) => each.value)])];
+  return html("figure", { class: "chart-box" },
+    html("figcaption", {}, html("span", {}, title), makeSaveButton(title, collectRows)), drawing,
+    scale.nClipped ? html("p", { class: "hint" },
+      `${scale.nClipped} values above ${format(clip)} are drawn at the upper edge.`) : null, reading);
 }
 
 function drawAxes(scale, width, height, xName, format) {
@@ -85,6 +57,11 @@ function makePath(x, values, scale) {
     down = true;
   });
   return path;
+}
+
+function drawDots(x, { values, look }, scale) {
+  return x.flatMap((at, i) => isNumber(at) && isNumber(values[i]) ? [svg("circle", {
+    class: `dot ${look}`, cx: scale.x(at).toFixed(1), cy: scale.y(values[i]).toFixed(1), r: 3.5 })] : []);
 }
 
 function drawLevel(level, scale, width) {

@@ -1,20 +1,24 @@
 // Connects the stream of the run with the functions that draw the page.
 
 import { byId, html, makeOption, replace } from "./dom.js";
+import { readOther } from "./comparison.js";
 import { scheduleDrawing, onChange, select, state, applyChange, applySnapshot } from "./store.js";
 import { drawHeadline, drawState } from "./headline.js";
 import { drawMap } from "./map.js";
 import { drawCell } from "./cell_panel.js";
 import { drawCurves } from "./curves.js";
 import { drawSimilarity } from "./similarity.js";
-import { drawTimeline } from "./timeline.js";
+import { drawResults } from "./results.js";
+import { drawTimeline, followEventControls } from "./timeline.js";
+import { makeWindowQuery, readAddress, view, writeAddress } from "./view.js";
 
 const REFRESH_MS = 5000;
 let source = null;
 
 function followRun(run) {
   source?.close();
-  source = new EventSource(`/api/stream?run=${encodeURIComponent(run)}`);
+  view.run = run;
+  source = new EventSource(`/api/stream?${makeWindowQuery(run)}`);
   source.addEventListener("snapshot", (message) => applySnapshot(JSON.parse(message.data)));
   source.addEventListener("change", (message) => applyChange(JSON.parse(message.data)));
   source.addEventListener("open", () => setConnected(true));
@@ -26,19 +30,6 @@ function setConnected(connected) {
   scheduleDrawing();
 }
 
-function readRunFromHash() {
-  return new URLSearchParams(location.hash.slice(1)).get("run");
-}
-
-function updateHash() {
-  const here = new URLSearchParams();
-  if (state.run) here.set("run", state.run);
-  if (state.selected) here.set("cell", state.selected);
-  if (state.run && location.hash.slice(1) !== here.toString()) {
-    history.replaceState(null, "", `#${here}`);
-  }
-}
-
 async function refreshRunList() {
   const picker = byId("run-picker");
   let runs = [];
@@ -47,12 +38,16 @@ async function refreshRunList() {
   } catch {
     return; // The stream notices that the server does not answer.
   }
-  const current = picker.value || readRunFromHash();
+  const current = picker.value || view.run;
   const ids = runs.map((run) => run.id);
   const chosen = ids.includes(current) ? current : ids[0];
   const listed = [...picker.options].map((each) => each.value);
   if (JSON.stringify(listed) !== JSON.stringify(ids)) {
-    replace(picker, runs.map((run) => makeOption(run.id, run.id === "." ? run.name : run.id)));
+    const options = () => runs.map((run) => makeOption(run.id, run.id === "." ? run.name : run.id));
+    replace(picker, options());
+    replace(byId("compare-picker"), makeOption("", "none"), options());
+    byId("compare-picker").closest("label").hidden = runs.length < 2;
+    byId("compare-picker").value = view.compare;
   }
   picker.value = chosen ?? "";
   if (chosen === undefined) replace(byId("notices"), html("p", { class: "notice" },
@@ -60,22 +55,51 @@ async function refreshRunList() {
   else if (source === null) followRun(chosen);
 }
 
+// Reads the chosen window and steps anew, and asks the server for their means.
+function restart() {
+  if (source !== null) followRun(view.run);
+  readOther();
+}
+
+function follow(id, name, then) {
+  const node = byId(id);
+  node.value = view[name];
+  node.addEventListener("change", () => {
+    view[name] = node.value;
+    then();
+  });
+}
+
+async function copyLink() {
+  writeAddress();
+  const button = byId("copy-link");
+  try {
+    await navigator.clipboard.writeText(location.href);
+    button.textContent = "Link copied";
+  } catch {
+    button.textContent = "The link is in the address bar";
+  }
+  setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+}
+
+readAddress();
+addEventListener("hashchange", () => location.reload());
 byId("run-picker").addEventListener("change", (event) => followRun(event.target.value));
 byId("find-cell").addEventListener("change", (event) => {
-  if (state.cells.includes(event.target.value)) select(event.target.value);
+  const asked = event.target.value;
+  const found = state.network.cells.find((cell) => cell.cell_id === asked)?.id ?? asked;
+  if (state.cells.includes(found)) select(found);
 });
-for (const id of ["map-field", "curve-field", "event-kind", "event-cell"]) {
-  byId(id).addEventListener("change", scheduleDrawing);
-}
+for (const [id, name] of [["window", "window"], ["from-step", "from"], ["to-step", "to"]]) follow(id, name, restart);
+for (const [id, name] of [["map-field", "colour"], ["curve-field", "curve"]]) follow(id, name, scheduleDrawing);
+follow("compare-picker", "compare", readOther);
+followEventControls();
+byId("copy-link").addEventListener("click", copyLink);
 addEventListener("resize", scheduleDrawing);
 
-let requestedCell = new URLSearchParams(location.hash.slice(1)).get("cell");
-onChange(() => {
-  if (requestedCell && state.cells.includes(requestedCell)) state.selected = requestedCell;
-  requestedCell = null;
-});
-for (const draw of [drawState, drawHeadline, drawMap, drawCell, drawCurves, drawSimilarity,
-  drawTimeline, updateHash]) onChange(draw);
+for (const draw of [drawState, drawHeadline, drawMap, drawCell, drawCurves, drawResults, drawSimilarity,
+  drawTimeline, writeAddress]) onChange(draw);
 setInterval(() => drawState(state), 1000);
 setInterval(refreshRunList, REFRESH_MS);
 refreshRunList();
+readOther();

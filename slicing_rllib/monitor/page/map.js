@@ -1,9 +1,11 @@
-// The map: sites and sectors, coloured by satisfaction, reward or phase.
+// The map: sites and sectors, coloured by a mean over the window or by the newest iteration.
 
 import { byId, html, replace, replaceInPlace, svg } from "./dom.js";
-import { UNKNOWN, formatCss, chooseTextColour, colourPhase, colourSatisfaction } from "./colours.js";
-import { formatDecimal, formatPhase } from "./format.js";
-import { readLatest, select, state } from "./store.js";
+import { UNKNOWN, formatCss, chooseTextColour, colourFailRate, colourPhase, colourSatisfaction } from "./colours.js";
+import { makeSaveButton } from "./download.js";
+import { formatDecimal, formatPercent, formatPhase } from "./format.js";
+import { readLatest, readWindow, select, state } from "./store.js";
+import { view } from "./view.js";
 
 const LABELLED = 80;
 const ARROWS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -12,11 +14,27 @@ let drawn = { key: null, sectors: new Map() };
 export function drawMap() {
   const key = JSON.stringify([state.run, state.network.sites_m, state.cells]);
   if (drawn.key !== key) buildMap(key);
-  const field = byId("map-field").value;
+  const field = FIELDS[view.colour] ?? FIELDS.fail_rate_95;
   for (const [cell, sector] of drawn.sectors) paintSector(cell, sector, field);
   drawLegend(field);
-  drawLowest();
+  drawWorst();
 }
+
+const LEVELS = [0, 0.3, 0.6, 0.8, 0.95, 1].map((level) => [level, String(level)]);
+
+// What the map can show: how a cell's value is read, coloured and written.
+const FIELDS = {
+  fail_rate_95: { read: (cell) => readWindow("fail_rate_95", cell), colour: colourFailRate, format: formatPercent,
+    levels: [1, 0.5, 0.25, 0.1, 0].map((rate) => [rate, formatPercent(rate)]) },
+  satisfaction: { read: (cell) => readWindow("satisfaction", cell), colour: colourSatisfaction,
+    format: formatDecimal, levels: LEVELS },
+  satisfaction_now: { read: (cell) => readLatest("satisfaction", cell), colour: colourSatisfaction,
+    format: formatDecimal, levels: LEVELS },
+  reward: { read: (cell) => readWindow("reward", cell), colour: colourSatisfaction,
+    format: formatDecimal, levels: LEVELS },
+  phase: { read: (cell) => readLatest("phase", cell), colour: colourPhase, format: formatShortPhase,
+    levels: [0, 1, 2].map((phase) => [phase, formatPhase(phase)]) },
+};
 
 function buildMap(key) {
   const shapes = placeCells(state.network, state.cells);
@@ -103,11 +121,12 @@ function computeMastRadius(shapes) {
 }
 
 function paintSector(cell, sector, field) {
-  const value = readLatest(field, cell);
-  const colour = chooseColour(field, cell, value);
+  const value = field.read(cell);
+  const isOff = field !== FIELDS.phase && readLatest("phase", cell) === 0;
+  const colour = isOff ? UNKNOWN : field.colour(value);
   const words = describeCell(cell);
   const selected = state.selected === cell;
-  const look = `${colour.join()}|${words}|${selected}`;
+  const look = `${colour.join()}|${value}|${words}|${selected}`;
   if (sector.look === look) return;
   sector.look = look;
   sector.path.setAttribute("fill", formatCss(colour));
@@ -117,7 +136,7 @@ function paintSector(cell, sector, field) {
   sector.group.setAttribute("tabindex", selected || isFirst(cell) ? "0" : "-1");
   if (sector.label) {
     sector.label.setAttribute("fill", chooseTextColour(colour));
-    sector.value.textContent = field === "phase" ? formatShortPhase(value) : formatDecimal(value, 2);
+    sector.value.textContent = field.format(value);
   }
 }
 
@@ -129,16 +148,18 @@ function formatShortPhase(phase) {
   return ["off", "default", "own"][phase] ?? "–";
 }
 
-function chooseColour(field, cell, value) {
-  if (field === "phase") return colourPhase(value);
-  return readLatest("phase", cell) === 0 ? UNKNOWN : colourSatisfaction(value);
-}
-
 function describeCell(cell) {
   const phase = readLatest("phase", cell);
   if (phase === 0) return `${cell}: off`;
-  const satisfaction = formatDecimal(readLatest("satisfaction", cell), 2);
-  return `${cell}: satisfaction ${satisfaction}, ${formatPhase(phase)}`;
+  const satisfaction = formatDecimal(readWindow("satisfaction", cell), 2);
+  const rate = formatPercent(readWindow("fail_rate_95", cell));
+  return `${nameFully(cell)}: below SLA in ${rate} of steps, satisfaction ${satisfaction}, ${formatPhase(phase)}`;
+}
+
+// The name of a cell, and the operator's own where there is one.
+function nameFully(cell) {
+  const own = state.network.cells.find((each) => each.id === cell)?.cell_id;
+  return own && own !== cell ? `${cell} (${own})` : cell;
 }
 
 function showCell(cell) {
@@ -172,32 +193,39 @@ function step(cell, [dx, dy]) {
   best.group.focus();
 }
 
-const MARKS = { satisfaction: [0, 0.3, 0.6, 0.8, 0.95, 1], reward: [0, 0.3, 0.6, 0.8, 0.95, 1] };
-
 function drawLegend(field) {
-  const entries = field === "phase"
-    ? [0, 1, 2].map((phase) => [colourPhase(phase), formatPhase(phase)])
-    : MARKS[field].map((level) => [colourSatisfaction(level), String(level)])
-      .concat([[UNKNOWN, "off or not reported"]]);
   const legend = byId("map-legend");
-  if (legend.dataset.field === field) return;
-  legend.dataset.field = field;
+  if (legend.dataset.field === view.colour) return;
+  legend.dataset.field = view.colour;
+  const entries = field.levels.map(([level, words]) => [field.colour(level), words]);
+  if (field !== FIELDS.phase) entries.push([UNKNOWN, "off or not reported"]);
   replace(legend, entries.map(([colour, words]) => {
     const chip = html("span", { class: "chip" });
     chip.style.background = formatCss(colour);
     return html("span", { class: "entry" }, chip, words);
-  }), html("span", { class: "entry" }, html("span", { class: "chip dashed" }), "default action"));
+  }), html("span", { class: "entry" }, html("span", { class: "chip dashed" }), "default action"),
+  makeSaveButton("cells", collectRows));
 }
 
-function drawLowest() {
+function collectRows() {
+  const columns = ["fail_rate_95", "satisfaction", "reward"];
+  return [["cell", "operator_id", ...columns, "satisfaction_now", "phase"], ...state.cells.map((cell) =>
+    [cell, state.network.cells.find((each) => each.id === cell)?.cell_id ?? null,
+      ...columns.map((column) => readWindow(column, cell)), readLatest("satisfaction", cell),
+      formatPhase(readLatest("phase", cell))])];
+}
+
+// The cells that miss their SLA most often in the window.
+function drawWorst() {
   const ranked = state.cells
-    .map((cell) => [cell, readLatest("satisfaction", cell)])
-    .filter(([cell, value]) => value !== null && readLatest("phase", cell) !== 0)
-    .sort((a, b) => a[1] - b[1]).slice(0, 5);
-  replaceInPlace(byId("lowest"), ranked.map(([cell, value]) => {
+    .map((cell) => [cell, readWindow("fail_rate_95", cell)])
+    .filter(([cell, rate]) => rate > 0 && readLatest("phase", cell) !== 0)
+    .sort((a, b) => b[1] - a[1]).slice(0, 5);
+  const none = state.progress.length ? "No cell fell below its SLA in these steps." : "No iteration has been reported yet.";
+  replaceInPlace(byId("worst"), ranked.length ? ranked.map(([cell, rate]) => {
     const chip = html("span", { class: "chip" });
-    chip.style.background = formatCss(colourSatisfaction(value));
+    chip.style.background = formatCss(colourFailRate(rate));
     return html("li", {}, html("button", { type: "button", class: "quiet", "data-key": cell,
-      onclick: () => showCell(cell) }, chip, `${cell} ${formatDecimal(value, 2)}`));
-  }));
+      onclick: () => showCell(cell) }, chip, `${cell} ${formatPercent(rate)}`));
+  }) : html("li", { class: "hint" }, none));
 }

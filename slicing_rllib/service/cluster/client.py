@@ -20,6 +20,7 @@ from slicing_rllib.service.cluster.connection import (
 )
 from slicing_rllib.service.cluster.job_details import compute_exit_code
 from slicing_rllib.service.cluster.job_entrypoint import CODE_MARK, FILES_KEY
+from slicing_rllib.service.cluster.job_log import JobLog
 from slicing_rllib.service.cluster.job_spec import JobSpec
 from slicing_rllib.service.cluster.storage import DEFAULT_STORAGE, STORAGE_VARIABLE
 from slicing_rllib.service.errors import RunError
@@ -134,9 +135,11 @@ class Cluster:
     def follow(self, submission_id: str, on_message: OnMessage) -> int:
         """Passes the log of a job to `on_message` until the job has ended. Returns its exit code.
 
+        Ray's own lines and the result table are left out.
+
         Raises: RunError if the cluster does not answer for `TIMEOUT_S`.
         """
-        n_shown, last_answer = 0, time.monotonic()
+        n_shown, last_answer, job_log = 0, time.monotonic(), JobLog()
         while True:
             try:
                 details, log = self.read_details(submission_id), self.read_log(submission_id)
@@ -146,9 +149,10 @@ class Cluster:
                 time.sleep(POLL_S)
                 continue
             last_answer = time.monotonic()
-            if log[n_shown:].strip():
-                on_message(log[n_shown:].strip("\n"))
-            n_shown = len(log)
+            end = len(log) if details.status.is_terminal() else log.rfind("\n") + 1
+            if shown := job_log.select(log[n_shown:end]):
+                on_message(shown)
+            n_shown = max(end, n_shown)
             if details.status.is_terminal():
                 return compute_exit_code(details)
             time.sleep(POLL_S)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from slicing_rllib.service.cluster.archive import compute_code_digest, pack_folder, unpack
-from slicing_rllib.service.runs.run_directory import write_atomically
+from slicing_rllib.storage import write_durably
 
 RESULTS_MARK = "slicing-rllib results: "
 NODES_MARK = "slicing-rllib nodes: "
@@ -61,7 +61,7 @@ def _write_job_files(folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     for path in Path.cwd().iterdir():
-        write_atomically(folder / path.name, path.read_bytes())
+        write_durably(folder / path.name, path.read_bytes())
 
 
 def _read_packed_files() -> str | None:

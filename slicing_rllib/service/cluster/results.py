@@ -9,7 +9,7 @@ from slicing_rllib.service.cluster.client import Cluster
 from slicing_rllib.service.cluster.job_entrypoint import FILES_FOLDER, RESULTS_MARK
 from slicing_rllib.service.cluster.job_spec import TRACE_FILE, JobSpec
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.run_directory import write_atomically
+from slicing_rllib.storage import write_durably
 
 
 def fetch_results(cluster: Cluster, job_spec: JobSpec, folder: Path) -> Path:
@@ -41,4 +41,4 @@ def _use_local_trace(folder: Path) -> None:
     if (folder / FILES_FOLDER / TRACE_FILE).is_file() and config.is_file():
         plain = yaml.safe_load(config.read_text(encoding="utf-8"))
         plain["scenario"]["mask"]["path"] = f"{FILES_FOLDER}/{TRACE_FILE}"
-        write_atomically(config, yaml.safe_dump(plain, sort_keys=False).encode())
+        write_durably(config, yaml.safe_dump(plain, sort_keys=False).encode())

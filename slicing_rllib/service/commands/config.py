@@ -31,14 +31,18 @@ def show(config: Config = "quick", settings: Settings = None, json: Json = False
 def check(config: Config, settings: Settings = None, json: Json = False) -> None:
     """Checks a config and prints its number of cells and steps.
 
-    If the config is not valid, prints one line that says where and why; the exit code is then 2.
+    Steps its network twice to see that it can be simulated. If the config is not valid, prints one
+    line that says where and why; the exit code is then 2.
 
     Example: slicing-rllib config check mine.yaml
     """
     from slicing_rllib.service.config import load_config
     from slicing_rllib.service.console import print_json
+    from slicing_rllib.service.runs.trial_step import check_memory, check_network
 
     loaded = load_config(config, settings or [])
+    check_memory(loaded, config)
+    check_network(loaded, config)
     facts = {"cells": len(loaded.scenario.cells), "steps": loaded.total_steps}
     if json:
         print_json({"config": config, "valid": True, **facts})

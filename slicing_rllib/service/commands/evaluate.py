@@ -30,7 +30,8 @@ def evaluate(
     traffic: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file with the share of active UEs over time, one column per slice. Default: "
+            help="CSV or Parquet file of measured traffic, read like the run's own traffic file if "
+            "it has one; or a YAML file with the settings that `traffic check` prints. Default: "
             "the traffic of the run's scenario."
         ),
     ] = None,
@@ -39,7 +40,9 @@ def evaluate(
     """Evaluates the policies of a run and the baselines on traffic that no policy was trained on.
 
     All policies meet the same traffic, seed by seed. Prints the result table; intervals are
-    Student t intervals over seeds.
+    Student t intervals over seeds. Where the traffic has a clock, a second table has each hour of
+    the day, with the busy hour marked. A file is played from its first row on, so that --steps
+    decides which hours are evaluated.
 
     Examples:
 
@@ -47,14 +50,15 @@ def evaluate(
 
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
-    from slicing_rllib.service.console import ProgressBar, make_policies_table, print_json
+    from slicing_rllib.service.console import make_hours_table, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.progress_bar import ProgressBar
     from slicing_rllib.service.runs.evaluation import evaluate_run
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
     names = None if policies is None else [name.strip() for name in policies.split(",")]
     with ProgressBar() as bar:
-        table = evaluate_run(
+        result = evaluate_run(
             RunDirectory.open(run),
             policies=names,
             steps=steps,
@@ -63,6 +67,8 @@ def evaluate(
             on_rollout=bar.on_rollout,
         )
     if json:
-        print_json({"policies": table})
-    else:
-        stdout.print(make_policies_table(table))
+        print_json(result)
+        return
+    stdout.print(make_policies_table(result["policies"]))
+    if "hours" in result:
+        stdout.print(make_hours_table(result["hours"]))

@@ -57,7 +57,8 @@ def submit(
 ) -> None:
     """Runs train or sweep as a job on a Ray cluster.
 
-    Prints the result table when the job has ended. The exit code is the job's own exit code; 130
+    Shows what the command says, without Ray's own messages, and prints the result table when the
+    job has ended; submit logs ID shows the whole log. The exit code is the job's own exit code; 130
     means that the job was stopped.
 
     If a job with the same ID, command and config exists, submit follows it instead. If that job
@@ -107,6 +108,7 @@ def submit(
         return
     code = cluster.follow(job_spec.submission_id, on_message=show_message)
     if code:
+        show_message(f"all of the job's log: slicing-rllib submit logs {job_spec.submission_id}")
         raise typer.Exit(code)
     folder = fetch_results(cluster, job_spec, out or Path("runs") / job_spec.submission_id)
     _show_result(job_spec.command, folder, json)
@@ -124,7 +126,12 @@ def _answer(cluster: "Cluster", question: str, submission_id: str) -> None:
 
 
 def _show_result(command: str, folder: Path, json: bool) -> None:
-    from slicing_rllib.service.console import make_policies_table, make_sweep_table, print_json
+    from slicing_rllib.service.console import (
+        make_hours_table,
+        make_policies_table,
+        make_sweep_table,
+        print_json,
+    )
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
@@ -139,4 +146,6 @@ def _show_result(command: str, folder: Path, json: bool) -> None:
         print_json(result)
         return
     stdout.print(table)
+    if command == "train" and "hours" in result:
+        stdout.print(make_hours_table(result["hours"]))
     stdout.print(f"results: {folder}", soft_wrap=True)

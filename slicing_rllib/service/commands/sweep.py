@@ -27,7 +27,8 @@ def sweep(
 ) -> None:
     """Runs many trainings that differ in a few settings, with Ray Tune.
 
-    Prints a table of the trials, best first, and the names of the files. Runs on the cluster that
+    Prints a table of the trials, best first, and the names of the files; the exit code is 1 if a
+    trial failed in the end. Runs on the cluster that
     RAY_ADDRESS names, else on this machine.
 
     Examples:
@@ -40,7 +41,7 @@ def sweep(
     """
     from slicing_rllib.service.console import err, make_sweep_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.errors import ConfigError
+    from slicing_rllib.service.errors import ConfigError, RunError
     from slicing_rllib.service.ray_session import ray_session
     from slicing_rllib.service.sweeps.config import load_sweep
     from slicing_rllib.service.sweeps.runner import resume_sweep, run_sweep
@@ -58,7 +59,13 @@ def sweep(
             result = run_sweep(loaded, folder, err.print)
     if json:
         print_json(result.rows)
-        return
-    stdout.print(make_sweep_table(result.rows))
-    for path in result.files:
-        stdout.print(str(path), soft_wrap=True)
+    else:
+        stdout.print(make_sweep_table(result.rows))
+        for path in result.files:
+            stdout.print(str(path), soft_wrap=True)
+    failed = [row for row in result.rows if row["error"]]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(result.rows)} trials failed, the first one: "
+            f"{failed[0]['error']}; --resume --out tries them again"
+        )

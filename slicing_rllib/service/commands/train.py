@@ -46,12 +46,16 @@ def train(
       slicing-rllib train --resume --out runs/seed7
     """
     from slicing_rllib.service.config import load_config
-    from slicing_rllib.service.console import ProgressBar, make_policies_table, print_json
+    from slicing_rllib.service.console import make_hours_table, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.progress_bar import ProgressBar
+    from slicing_rllib.service.ray_leftovers import end_leftovers
     from slicing_rllib.service.ray_session import import_in_background, ray_session
     from slicing_rllib.service.runs.run_directory import RunDirectory
+    from slicing_rllib.service.runs.trial_step import check_memory
 
     loaded = load_config(config or "quick", settings or [])
+    check_memory(loaded, config or "quick")
     path = out or (_find_newest_run(loaded.name) if resume else _name_new_run(loaded.name))
     resumes = resume and (path / "config.yaml").exists()
     if resumes:
@@ -61,7 +65,14 @@ def train(
         run = RunDirectory.create(path, loaded)
     with ProgressBar() as bar:
         bar.on_message(f"run: {path}")
-        with import_in_background("slicing_rllib.service.runs.training"), ray_session(loaded.cpus):
+        with run.lock("slicing-rllib train"):
+            if left := end_leftovers(path):
+                bar.on_message(f"ended {left} processes of Ray that a killed training has left")
+        with (
+            run.lock("slicing-rllib train"),
+            import_in_background("slicing_rllib.service.runs.training"),
+            ray_session(loaded.cpus, path),
+        ):
             from slicing_rllib.service.runs.training import train as run_training
 
             summary = run_training(loaded, run, bar, resume=resumes)
@@ -69,6 +80,8 @@ def train(
         print_json(summary)
     else:
         stdout.print(make_policies_table(summary["policies"]))
+    if "hours" in summary:
+        stdout.print(make_hours_table(summary["hours"]))
         stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)
 
 

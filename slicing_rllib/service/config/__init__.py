@@ -5,9 +5,11 @@ arguments into a `RunConfig`, `documents` reads and checks any YAML document, an
 so for experiments and sweeps, which are many runs that start from one config.
 """
 
+from slicing_rllib.service.config.consistency import has_branch
 from slicing_rllib.service.config.documents import Document, read_document, validate_document
 from slicing_rllib.service.config.loading import (
     BUILT_IN,
+    check_config,
     dump_resolved_yaml,
     load_config,
     make_json_schema,
@@ -44,7 +46,9 @@ __all__ = [
     "RunConfig",
     "RunFamily",
     "Section",
+    "check_config",
     "dump_resolved_yaml",
+    "has_branch",
     "load_config",
     "load_family",
     "make_json_schema",

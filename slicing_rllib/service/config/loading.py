@@ -7,16 +7,24 @@ from typing import Any
 import yaml
 
 from slicing_rllib.baselines import BASELINES
+from slicing_rllib.service.config.consistency import find_contradictions
 from slicing_rllib.service.config.documents import (
     Document,
+    describe_yaml_error,
     parse_document,
     read_document,
+    refuse_first,
     validate_document,
 )
+from slicing_rllib.service.config.plain_values import find_odd_values
 from slicing_rllib.service.config.policy_names import PACKAGE_POLICIES, PolicyName
 from slicing_rllib.service.config.renamed_keys import RUN_KEYS, rename_keys
 from slicing_rllib.service.config.run_config import RunConfig
+from slicing_rllib.service.config.run_size import find_huge_parts
+from slicing_rllib.service.config_errors import shorten
 from slicing_rllib.service.errors import ConfigError
+from slicing_rllib.service.strict_yaml import parse_yaml
+from slicing_rllib.service.traffic_files.parquet import convert_parquet
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "paper": {"name": "paper", "scenario": "paper"},
@@ -58,13 +66,26 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     _resolve_trace_path(document.content, Path(document.where).parent)
     for setting in settings:
         _apply_setting(document.content, setting)
+    _convert_parquet_trace(document.content)
     rename_keys(document.content, RUN_KEYS, document.where)
     config = validate_document(RunConfig, document, settings)
+    check_config(config, document, settings)
     _check_traffic_mask(config, document.where)
     _check_policies(config, document.where)
     _check_cells(config, document.where)
     _check_observation(config, document.where)
     return config
+
+
+def check_config(config: RunConfig, document: Document, settings: Sequence[str] = ()) -> None:
+    """Checks what no single setting shows: their size together, and contradictions.
+
+    `document` and `settings` are what the config was made from. Raises: ConfigError.
+    """
+    # Text such as "nan" has become a number by now.
+    refuse_first(find_odd_values(config.model_dump()), document, settings)
+    refuse_first(find_huge_parts(config), document, settings)
+    refuse_first(find_contradictions(config), document, settings)
 
 
 def dump_resolved_yaml(config: RunConfig) -> str:
@@ -89,15 +110,25 @@ def _resolve_trace_path(content: dict[str, Any], folder: Path) -> None:
     """Makes the path of a traffic trace relative to the file that names it; changes `content`."""
     scenario = content.get("scenario")
     mask = scenario.get("mask") if isinstance(scenario, dict) else None
-    if isinstance(mask, dict) and isinstance(mask.get("path"), str):
+    if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
         mask["path"] = str((folder / mask["path"]).resolve())
+
+
+def _convert_parquet_trace(content: dict[str, Any]) -> None:
+    """Replaces the path of a Parquet file by that of its CSV copy; changes `content`."""
+    scenario = content.get("scenario")
+    mask = scenario.get("mask") if isinstance(scenario, dict) else None
+    if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
+        mask["path"] = str(convert_parquet(Path(mask["path"])))
 
 
 def _apply_setting(content: dict[str, Any], setting: str) -> None:
     """Puts the value of a `key.path=value` setting into `content`, which it changes."""
     key, equals, value = setting.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as learning.gamma=0.2")
+        raise ConfigError(
+            f"--set {shorten(setting)}: expected KEY=VALUE, such as learning.gamma=0.2"
+        )
     *parents, leaf = key.split(".")
     section: dict[str, Any] = content
     for parent in parents:
@@ -105,20 +136,20 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
         if parent == "scenario" and isinstance(below, str):
             below = {"like": below}
         if not isinstance(below, dict):
-            raise ConfigError(f"--set {setting}: {parent} has no settings of its own")
+            raise ConfigError(f"--set {shorten(setting)}: {parent} has no settings of its own")
         section[parent] = below
         section = below
     try:
-        section[leaf] = yaml.safe_load(value)
+        section[leaf] = parse_yaml(value)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: the value is not YAML") from error
+        why = describe_yaml_error(error)
+        raise ConfigError(f"--set {shorten(setting)}: the value is not YAML: {why}") from error
 
 
 def _check_traffic_mask(config: RunConfig, where: str) -> None:
     """A trace must be readable and fit the scenario's cells and slices."""
-    names = [spec.name for spec in config.scenario.slices]
     try:
-        config.scenario.mask.bind(config.scenario.cells, names, 0)
+        config.scenario.bind_mask(0)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
 

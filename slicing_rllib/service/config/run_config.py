@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from slicing_rllib.baselines import BASELINES
 from slicing_rllib.env import ActorForm, Deployment
 from slicing_rllib.radio import Scenario, make_scenario
+from slicing_rllib.service.config.layout_size import check_layout_size
 from slicing_rllib.service.config.policy_names import PolicyName
 from slicing_rllib.service.config.sections import (
     CheckpointSection,
@@ -16,20 +17,25 @@ from slicing_rllib.service.config.sections import (
     LearningSection,
     Name,
     Section,
+    Seed,
 )
 from slicing_rllib.transfer import TransferSettings
+
+MAX_PROCESSES = 4096
 
 
 def resolve_scenario(value: Any) -> Any:
     """A built-in scenario for its name; for a mapping with `like`, that scenario with changes.
 
     Anything else is returned as it is: a whole description, which pydantic checks.
+    Raises: ValueError for an unknown name and for a layout of too many sites.
     """
     if isinstance(value, str):
         return make_scenario(value)
     if isinstance(value, Mapping) and "like" in value:
         base = TypeAdapter(Scenario).dump_python(make_scenario(str(value["like"])), mode="json")
-        return _merge(base, {key: part for key, part in value.items() if key != "like"})
+        value = _merge(base, {key: part for key, part in value.items() if key != "like"})
+    check_layout_size(value)
     return value
 
 
@@ -38,7 +44,7 @@ class RunConfig(Section):
 
     name: Name = "run"
     """Name of the run in reports, metrics and the default run directory."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Seed of weights, exploration, traffic and movement."""
     scenario: Annotated[Scenario, BeforeValidator(resolve_scenario)] = Field(
         default_factory=lambda: make_scenario("paper"), validate_default=False
@@ -49,9 +55,9 @@ class RunConfig(Section):
     """Observations, episodes, and cells that join."""
     learning: LearningSection = LearningSection()
     """Hyperparameters of TD3."""
-    num_env_runners: int = Field(default=0, ge=0)
+    num_env_runners: int = Field(default=0, ge=0, le=MAX_PROCESSES)
     """Ray processes that each step a network of their own. 0: the driver steps the only network."""
-    num_learners: int = Field(default=0, ge=0)
+    num_learners: int = Field(default=0, ge=0, le=MAX_PROCESSES)
     """Ray processes that share the cells' updates among them. 0: the driver updates all cells.
     More pays off on further machines and together with env runners."""
     num_gpus_per_learner: int = Field(default=0, ge=0, le=1)

@@ -9,7 +9,12 @@ from slicing_rllib.learning.defaults import TD3_DEFAULTS, ActorGradientName
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """Up to 64 letters, digits, dots, dashes and underscores: it becomes part of file names."""
-Widths = tuple[int, ...]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed of 32 bits: more than that, some of the libraries refuse."""
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Widths = Annotated[tuple[Width, ...], Field(max_length=32)]
+MAX_SAMPLES = 2**31
+"""Transitions, steps of an evaluation or seeds: at most so many."""
 
 
 class Section(BaseModel):
@@ -31,7 +36,7 @@ class EnvSection(Section):
     """Errors of what cells measure, for studies of robustness. Rewards stay exact."""
     episode_steps: int = Field(default=500, ge=1)
     """Network steps of an episode. Episodes end by truncation; the network itself goes on."""
-    map_seed: int = Field(default=0, ge=0)
+    map_seed: Seed = 0
     """Seed of the radio map. It is apart from `seed`, so that seeds differ in traffic, movement and
     weights but share one map."""
     deployments: tuple[Deployment, ...] = ()
@@ -130,7 +135,7 @@ class EvaluationSection(Section):
     """Network steps at which the learning curve gets further points."""
     curve_seeds: int = Field(default=1, ge=1)
     """Evaluation seeds that a point of the learning curve averages over."""
-    seed: int | None = Field(default=None, ge=0)
+    seed: Seed | None = None
     """Seed that the evaluation traffic is drawn from. Default: the run's `seed`."""
 
 

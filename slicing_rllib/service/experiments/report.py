@@ -30,7 +30,7 @@ from slicing_rllib.service.experiments.tables import (
     format_measure_tables,
     make_terminal_table,
 )
-from slicing_rllib.service.runs.run_directory import write_atomically
+from slicing_rllib.storage import write_durably
 
 HEADLINE_STEPS = ("0", "200")
 """Own steps after which a headline compares measures."""
@@ -72,10 +72,10 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
     drawn = draw_experiment(results, folder, out / "figures")
     images = [path.relative_to(out) for path in drawn if path.suffix == ".png"]
     page = format_page(summary, results.experiment, images)
-    write_atomically(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-    write_atomically(out / "report.md", page.encode())
+    write_durably(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_durably(out / "report.md", page.encode())
     if out != folder:
-        write_atomically(out / "experiment.yaml", (folder / "experiment.yaml").read_bytes())
+        write_durably(out / "experiment.yaml", (folder / "experiment.yaml").read_bytes())
     files = [out / "report.md", out / "summary.json", *tables, *drawn]
     return ExperimentReport(summary, make_terminal_table(summary), files)
 
@@ -125,7 +125,7 @@ def write_between_marks(page: Path, name: str, text: str) -> None:
     if not mark or not closing:
         raise RunError(f"{page}: expected the marks {begin} and {end}")
     whole = f"{before}{begin}\n{text.strip()}\n{end}{after}"
-    write_atomically(page, whole.encode())
+    write_durably(page, whole.encode())
 
 
 def format_page(
@@ -192,5 +192,5 @@ def _write_tables(results: Results, out: Path) -> list[Path]:
         ]
         tables["pairs.csv"] = pd.concat(frames)
     for name, table in tables.items():
-        write_atomically(out / name, table.to_csv(index=False, float_format="%.5f").encode())
+        write_durably(out / name, table.to_csv(index=False, float_format="%.5f").encode())
     return [out / name for name in tables]

@@ -19,9 +19,10 @@ from slicing_rllib.service.experiments.config import (
 from slicing_rllib.service.ray_session import quieten, ray_session
 from slicing_rllib.service.runs.policy_bundles import make_bundles
 from slicing_rllib.service.runs.progress import ProgressListener
-from slicing_rllib.service.runs.run_directory import RunDirectory, write_atomically
+from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.runs.training import train
 from slicing_rllib.service.runs.tuning import MessageCallback, OnMessage, fit_quietly
+from slicing_rllib.storage import write_durably
 from slicing_rllib.transfer import PolicyLibrary
 
 MAX_FAILURES = 2
@@ -144,7 +145,7 @@ def _claim_folder(experiment: ExperimentConfig, folder: Path) -> None:
         raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
     folder.mkdir(parents=True, exist_ok=True)
     plain = experiment.model_dump(mode="json")
-    write_atomically(path, yaml.safe_dump(plain, sort_keys=False).encode())
+    write_durably(path, yaml.safe_dump(plain, sort_keys=False).encode())
 
 
 def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
@@ -178,5 +179,5 @@ def _fill_source_library(
             run = RunDirectory.open(get_arm_folder(folder, seed, source))
             for cell, bundle in make_bundles(run, run.config()).items():
                 library.add(cell, bundle)
-        write_atomically(where / "complete", b"")
+        write_durably(where / "complete", b"")
     return str(where)

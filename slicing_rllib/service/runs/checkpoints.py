@@ -1,17 +1,27 @@
-"""Checkpoints that are either complete or absent: written aside, hashed, then renamed."""
+"""Checkpoints that are either complete or absent: written aside, hashed, synced, then renamed."""
 
 import hashlib
 import json
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from slicing_rllib.service.errors import CheckpointError, CheckpointFormatError
-from slicing_rllib.service.runs.run_directory import write_atomically
+from slicing_rllib.storage import (
+    read_bounded,
+    remove_tree,
+    sync_folder,
+    sync_tree,
+    write_durably,
+)
+from slicing_rllib.storage.regular_file import MIB, open_regular
 
 MANIFEST = "manifest.json"
 FORMAT = 2
 """Version of what a checkpoint contains. Format 1 is that of before counterfactual learning."""
+MAX_MANIFEST_BYTES = 16 * MIB
 
 
 def save_checkpoint(
@@ -19,19 +29,28 @@ def save_checkpoint(
 ) -> Path:
     """Writes the checkpoint of a network step; deletes all but the `keep` newest ones.
 
-    `write` fills a temporary folder. It gets its manifest and its name once that has succeeded.
+    `folder` exists: a run that was moved away is not written anew where it was. `write` fills a
+    temporary folder, which gets its manifest and its name once all of it is on disk; only then are
+    older checkpoints deleted. Raises: OSError, after which the older checkpoints are as they were
+    and nothing is left of the new one.
     """
     final = folder / f"step_{env_steps:09d}"
     partial = folder / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    manifest = {"format": FORMAT, "env_steps": env_steps, "sha256": _hash_files(partial)}
-    write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    remove_leftovers(folder)
+    partial.mkdir()
+    try:
+        write(partial)
+        _write_manifest(partial, env_steps)
+        sync_tree(partial)
+        if final.exists():  # It did not verify: no other run comes to the same step again.
+            remove_tree(final)
+        partial.rename(final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(folder)
     for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        remove_tree(old)
     return final
 
 
@@ -40,29 +59,51 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*"))
 
 
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Deletes what a crash left of checkpoints that were being written or deleted; returns them."""
+    leftovers = sorted(folder.glob(".step_*"))
+    for leftover in leftovers:
+        shutil.rmtree(leftover, ignore_errors=True)
+    return leftovers
+
+
 def verify_checkpoint(checkpoint: Path) -> int:
     """The network step of a checkpoint whose files are those that were written.
 
     Raises: CheckpointError naming the file that is missing or has changed; CheckpointFormatError
     for a checkpoint of another version.
     """
-    try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-        expected, env_steps = manifest["sha256"], int(manifest["env_steps"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint}: expected a readable {MANIFEST}") from error
-    found_format = manifest.get("format", 1)
-    if found_format != FORMAT:
+    if checkpoint.is_symlink():
+        raise CheckpointError(f"{checkpoint}: expected a folder, got a link")
+    manifest = read_manifest(checkpoint)
+    if manifest["format"] != FORMAT:
         raise CheckpointFormatError(
-            f"{checkpoint}: expected a checkpoint of format {FORMAT}, got format {found_format} of "
-            "another version of slicing-rllib; resume with that version or start a new run"
+            f"{checkpoint}: expected a checkpoint of format {FORMAT}, got format "
+            f"{manifest['format']} of another version of slicing-rllib; resume with that version "
+            "or start a new run"
         )
-    found = _hash_files(checkpoint)
-    for name, digest in expected.items():
+    try:
+        found = _hash_files(checkpoint)
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint}: cannot be read ({error})") from error
+    for name, digest in manifest["sha256"].items():
         if found.get(name) != digest:
             how = "has changed" if name in found else "is missing"
             raise CheckpointError(f"{checkpoint}: {name} {how} since it was written")
-    return env_steps
+    return manifest["env_steps"]
+
+
+def read_manifest(checkpoint: Path) -> dict[str, Any]:
+    """`format`, `env_steps` and `sha256` of a checkpoint. Raises: CheckpointError."""
+    try:
+        manifest = json.loads(read_bounded(checkpoint / MANIFEST, MAX_MANIFEST_BYTES))
+        return {
+            "format": int(manifest.get("format", 1)),
+            "env_steps": int(manifest["env_steps"]),
+            "sha256": dict(manifest["sha256"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{checkpoint}: expected a readable {MANIFEST}") from error
 
 
 def find_newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
@@ -84,9 +125,20 @@ def find_newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     return None, passed_over
 
 
+def _write_manifest(partial: Path, env_steps: int) -> None:
+    manifest = {"format": FORMAT, "env_steps": env_steps, "sha256": _hash_files(partial)}
+    write_durably(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
 def _hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every regular file. Links are left out: they could lead to any other file."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): _hash_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if stat.S_ISREG(path.lstat().st_mode) and path != folder / MANIFEST
     }
+
+
+def _hash_file(path: Path) -> str:
+    with open_regular(path, follow_links=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

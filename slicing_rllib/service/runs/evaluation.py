@@ -13,14 +13,25 @@ from jaxtyping import Float
 from slicing_rllib.baselines import make_policy
 from slicing_rllib.env import Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
-from slicing_rllib.evaluation.statistics import SATISFIED
+from slicing_rllib.evaluation.hours import summarise_hours
+from slicing_rllib.evaluation.statistics import SATISFIED, PolicySummary
 from slicing_rllib.policies import BasePolicySplit, PretrainedPolicy, TrainedPolicy
-from slicing_rllib.service.config import TRAINED_POLICIES, PolicyName, RunConfig, load_config
-from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
+from slicing_rllib.service.config import (
+    TRAINED_POLICIES,
+    PolicyName,
+    RunConfig,
+    has_branch,
+    load_config,
+)
+from slicing_rllib.service.runs.no_transfer_branch import get_branch
 from slicing_rllib.service.runs.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.traffic_files.settings import make_mask_settings
+from slicing_rllib.storage import replace_durably, require_regular
+from slicing_rllib.storage.regular_file import GIB
 
-SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "live")
+MAX_ROLLOUTS_BYTES = GIB
+SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "delay_to_sla_max", "live")
 """Columns of a rollout that figures are drawn from."""
 
 Rollouts = dict[str, list[Rollout]]
@@ -128,12 +139,13 @@ def evaluate_run(
     seeds: int | None,
     traffic: Path | None,
     on_rollout: OnRollout,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Evaluates a finished run again, with what is not None instead of its own settings.
 
-    `policies` are names, `steps` network steps per seed, `seeds` their number, and `traffic` a CSV
-    trace. Raises: ConfigError for a policy or trace that cannot be used; RunError for a run without
-    trained policies.
+    `policies` are names, `steps` network steps per seed, `seeds` their number, and `traffic` a
+    traffic file, or a YAML file with the settings of one. Returns `policies` and, for traffic with
+    a clock, `hours`, as in `summary.json`. Raises: ConfigError for a policy or traffic that cannot
+    be used; RunError for a run without trained policies.
     """
     settings = [
         f"evaluation.{key}={json.dumps(value)}"
@@ -141,8 +153,8 @@ def evaluate_run(
         if value is not None
     ]
     if traffic is not None:
-        trace = {"kind": "csv", "path": str(traffic)}
-        settings.append(f"scenario.mask={json.dumps(trace)}")
+        mask = make_mask_settings(traffic, run.config().scenario.mask)
+        settings.append(f"scenario.mask={json.dumps(mask)}")
     config = load_config(str(run.path / "config.yaml"), settings)
     names = config.evaluated_policies
     needs_training = bool(set(names) & set(TRAINED_POLICIES))
@@ -150,9 +162,21 @@ def evaluate_run(
     return summarise_rollouts(evaluate_policies(config, trained, names, on_rollout))
 
 
-def summarise_rollouts(rollouts: Rollouts) -> dict[str, dict[str, Any]]:
-    """The table of policies in `summary.json`."""
-    return {str(name): asdict(row) for name, row in summarise(rollouts).items()}
+def summarise_rollouts(rollouts: Rollouts) -> dict[str, Any]:
+    """`policies` of `summary.json`, and `hours` where the traffic has a clock.
+
+    `hours` are the busy hour (`busy_hour`) and each hour's policies (`by_hour`).
+    """
+    summary: dict[str, Any] = {"policies": _make_plain(summarise(rollouts))}
+    hours = summarise_hours(rollouts)
+    if hours is not None:
+        by_hour = {str(hour): _make_plain(rows) for hour, rows in hours.by_hour.items()}
+        summary["hours"] = {"busy_hour": hours.busy_hour, "by_hour": by_hour}
+    return summary
+
+
+def _make_plain(rows: Mapping[str, PolicySummary]) -> dict[str, dict[str, Any]]:
+    return {str(name): asdict(row) for name, row in rows.items()}
 
 
 def save_rollouts(path: Path, rollouts: Rollouts) -> None:
@@ -162,10 +186,8 @@ def save_rollouts(path: Path, rollouts: Rollouts) -> None:
         for name, runs in rollouts.items()
         for kept in SAVED_COLUMNS
     }
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with replace_durably(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **columns)
-    partial.replace(path)
 
 
 def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -174,6 +196,7 @@ def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
     Raises: OSError or ValueError for a file that cannot be read.
     """
     table: dict[str, dict[str, np.ndarray]] = {}
+    require_regular(path, MAX_ROLLOUTS_BYTES)
     with np.load(path, allow_pickle=False) as columns:
         for key in columns.files:
             name, _, kept = key.rpartition(".")

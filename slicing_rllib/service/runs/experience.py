@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from slicing_rllib.env import SlicingEnv, StepColumns
 from slicing_rllib.learning import TD3
@@ -14,7 +13,8 @@ from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.evaluation import make_network
 from slicing_rllib.service.runs.random_streams import Stream, derive_seed
-from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.runs.run_directory import RunDirectory, read_tensors
+from slicing_rllib.storage import replace_durably
 
 FILE = "experience.safetensors"
 MAX_FILE_TRANSITIONS = 250_000
@@ -49,25 +49,24 @@ def write_experience(run: RunDirectory, config: RunConfig, algorithm: TD3) -> No
         for kind, transitions in experience._asdict().items():
             for field, column in transitions._asdict().items():
                 tensors[f"{cell}/{kind}/{field}"] = np.ascontiguousarray(column)
-    partial = run.path / f"{FILE}.partial"
-    save_file(tensors, partial)
-    partial.replace(run.path / FILE)
+    with replace_durably(run.path / FILE) as partial:
+        save_file(tensors, partial)
 
 
 def read_experience(run: RunDirectory) -> dict[str, CellExperience]:
     """The experience of every cell. Raises: RunError where the run has left none."""
     path = run.path / FILE
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: expected the experience of a finished run ({error})") from error
+    tensors = read_tensors(path, "the experience of a finished run")
     cells = dict.fromkeys(name.split("/")[0] for name in tensors)
-    return {
-        cell: CellExperience(
-            *(_unpack_transitions(tensors, cell, kind) for kind in CellExperience._fields)
-        )
-        for cell in cells
-    }
+    try:
+        return {
+            cell: CellExperience(
+                *(_unpack_transitions(tensors, cell, kind) for kind in CellExperience._fields)
+            )
+            for cell in cells
+        }
+    except KeyError as error:
+        raise RunError(f"{path}: expected a tensor {error}") from error
 
 
 def record_default_action(config: RunConfig) -> Replay:

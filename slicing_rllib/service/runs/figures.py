@@ -1,6 +1,8 @@
 """A run's figures, drawn from its files alone."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,11 +10,11 @@ from matplotlib.figure import Figure
 from slicing_rllib.env import Deployment
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.transfer_figures import draw_warm_start_curves
-from slicing_rllib.service.config import PolicyName
+from slicing_rllib.service.config import PolicyName, has_branch
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.cell_similarity import compare_cells, draw_comparison
 from slicing_rllib.service.runs.evaluation import load_rollouts
-from slicing_rllib.service.runs.no_transfer_branch import get_branch, has_branch
+from slicing_rllib.service.runs.no_transfer_branch import get_branch
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.transfer import MEASURES
 
@@ -49,11 +51,13 @@ def _draw_evaluation(run: RunDirectory) -> dict[str, Figure]:
         raise RunError(f"{path}: expected the evaluation of a finished run ({error})") from error
     shown = {name: table[name] for name in SHOWN if name in table}
     satisfied = {name: c["satisfaction"][c["live"] > 0] for name, c in shown.items()}
-    delays = {name: c["delay_max_ms"][c["live"] > 0] for name, c in shown.items()}
-    return {
-        "satisfaction": figures.draw_satisfaction_ccdf(satisfied),
-        "delay": figures.draw_delay_cdf(delays),
+    delays = {
+        name: c["delay_to_sla_max"][c["live"] > 0]
+        for name, c in shown.items()
+        if "delay_to_sla_max" in c  # Older evaluations have no such column.
     }
+    drawn = {"satisfaction": figures.draw_satisfaction_ccdf(satisfied)}
+    return drawn | ({"delay": figures.draw_delay_cdf(delays)} if delays else {})
 
 
 def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
@@ -97,20 +101,36 @@ def _draw_reward_curve(run: RunDirectory) -> Figure:
         for row in rows
         if "evaluation_reward_mean" in row
     ]
-    env_steps = [row["env_steps"] for row in rows]
+    rows_with_steps = [row for row in rows if row["reward_mean"] is not None]
     return figures.draw_reward_curve(
-        env_steps,
-        _smooth(env_steps, [row["reward_mean"] for row in rows]),
+        _collect_training_curve(rows_with_steps),
         evaluated,
         rows[-1]["references"],
         run.config().learning.exploration_steps,
     )
 
 
-def _smooth(env_steps: list[int], rewards: list[float]) -> list[float]:
-    """Running mean over the last SMOOTHING_STEPS steps."""
-    pairs = list(zip(env_steps, rewards, strict=True))
+def _collect_training_curve(rows: Sequence[Mapping[str, Any]]) -> figures.TrainingCurve:
+    """Running means over the iterations with a step."""
+    env_steps = [row["env_steps"] for row in rows]
+    known = [row.get("same_steps") or {} for row in rows]
+    return figures.TrainingCurve(
+        env_steps,
+        _smooth(env_steps, [row["reward_mean"] for row in rows]),
+        {
+            name: _smooth(env_steps, [each.get(name, np.nan) for each in known])
+            for name in (known[-1] if known else ())
+        },
+        SMOOTHING_STEPS,
+    )
+
+
+def _smooth(env_steps: Sequence[int], rewards: Sequence[float]) -> list[float]:
+    """Running mean over the last SMOOTHING_STEPS steps, weighted by the steps of an iteration."""
+    ends, values = np.array(env_steps), np.array(rewards, float)
+    steps = np.diff(ends, prepend=0)
     return [
-        float(np.mean([reward for step, reward in pairs if now - SMOOTHING_STEPS < step <= now]))
+        float(np.average(values[inside], weights=steps[inside]))
         for now in env_steps
+        for inside in [(ends > now - SMOOTHING_STEPS) & (ends <= now)]
     ]

@@ -1,17 +1,19 @@
 """A row of `metrics.jsonl`: the numbers of one iteration, which metrics and live page show too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from slicing_rllib.env import satisfaction
+from slicing_rllib.evaluation.statistics import SATISFIED
 from slicing_rllib.learning import TD3
+from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.radio import Phase, Scenario
 from slicing_rllib.service.runs.algorithm import NetworkState
 from slicing_rllib.service.runs.evaluation import CurvePoint
 from slicing_rllib.service.runs.learning_service import compute_fail_rate
-
-PER_SLICE = ("throughput_mbps", "delay_ms", "prb_ratio", "load")
-"""Fields of `StepKpis` that a row has per cell and slice."""
+from slicing_rllib.service.runs.same_steps import compute_same_step_rewards
 
 
 def make_metrics_row(
@@ -23,26 +25,37 @@ def make_metrics_row(
     evaluated: CurvePoint | None,
     references: Mapping[str, CurvePoint],
 ) -> dict[str, Any]:
-    """Rewards and losses averaged over the iteration, and the KPIs of its last network step.
+    """Rewards, losses and KPIs averaged over the iteration's network steps.
 
-    `now` is None where no env runner answers; then the row has no KPIs. `time_s` is the training
+    Only phases and loads are those after its last step. `now` is None where no env runner answers;
+    then the row has neither, and without a step no reward. `time_s` is the training
     time so far, `evaluated` the point of the learning curve where it has one here, and `references`
     what known policies get on the traffic of that curve.
     """
     learned = algorithm.last_iteration
     sizes = dict(zip(algorithm.cells, algorithm.replay.size.tolist(), strict=True))
-    kpis = {} if now is None else _collect_kpis(scenario, now)
+    kpis = _collect_kpis(scenario, algorithm.last_steps, now)
+    exploring = dict(
+        zip(algorithm.cells, (algorithm.cell_states.exploration_left > 0).tolist(), strict=True)
+    )
     cells = {
-        cell: {**kpis.get(cell, {}), **learned["cells"].get(cell, {}), "replay_size": sizes[cell]}
+        cell: {
+            **kpis.get(cell, {}),
+            **learned["cells"].get(cell, {}),
+            "replay_size": sizes[cell],
+            "exploring": exploring[cell],
+        }
         for cell in algorithm.cells
     }
     row = {
         "iteration": algorithm.iteration,
         "env_steps": algorithm.env_steps,
+        "steps": len(algorithm.last_steps),
         "updates": algorithm.updates,
         "time_s": round(time_s, 3),
-        "reward_mean": learned["reward_mean"],
+        "reward_mean": learned["reward_mean"] if algorithm.last_steps else None,
         "fail_rate_95": compute_fail_rate(algorithm, scenario),
+        "same_steps": compute_same_step_rewards(algorithm),
         "references": {name: float(p.rewards.mean()) for name, p in references.items()},
         "references_fail_rate_95": {name: p.fail_rate_95 for name, p in references.items()},
         "cells": cells,
@@ -57,14 +70,37 @@ def make_metrics_row(
     }
 
 
-def _collect_kpis(scenario: Scenario, now: NetworkState) -> dict[str, dict[str, Any]]:
-    """By cell: its phase and, unless it is off, satisfaction and KPIs per slice."""
-    satisfied = satisfaction(now.kpis.throughput_mbps, scenario.sla_throughput_mbps)
-    table = {}
-    for row, cell in enumerate(scenario.cells):
-        table[cell] = {"phase": Phase(int(now.phase[row])).name.lower()}
+def _collect_kpis(
+    scenario: Scenario, steps: Sequence[Step], now: NetworkState | None
+) -> dict[str, dict[str, Any]]:
+    """By cell: its phase and load after the iteration's last step, and means over its steps."""
+    table: dict[str, dict[str, Any]] = {cell: {} for cell in scenario.cells}
+    for row, cell in enumerate(scenario.cells if now is not None else ()):
+        assert now is not None
+        table[cell]["phase"] = Phase(int(now.phase[row])).name.lower()
         if now.phase[row] != Phase.OFF:
-            table[cell]["satisfaction"] = float(satisfied[row])
-            for name in PER_SLICE:
-                table[cell][name] = getattr(now.kpis, name)[row].tolist()
+            table[cell]["load"] = now.kpis.load[row].tolist()
+    if steps:
+        for cell, means in _average_steps(scenario, steps).items():
+            table[cell] |= means
     return table
+
+
+def _average_steps(scenario: Scenario, steps: Sequence[Step]) -> dict[str, dict[str, Any]]:
+    """Means over the steps in which a cell was on the air, for each cell that was."""
+    live = np.stack([step.live for step in steps])
+    outcome = np.stack([step.transitions.outcome for step in steps]).astype(np.float64)
+    throughput_mbps, delay_ms = np.split(outcome, 2, axis=2)
+    satisfied = satisfaction(throughput_mbps, scenario.sla_throughput_mbps)
+    prb_ratio = np.stack([step.transitions.action for step in steps]).astype(np.float64)
+    per_slice = {"throughput_mbps": throughput_mbps, "delay_ms": delay_ms, "prb_ratio": prb_ratio}
+    return {
+        cell: {
+            "satisfaction": float(satisfied[on, row].mean()),
+            "fail_rate_95": float((satisfied[on, row] < SATISFIED).mean()),
+            **{name: values[on, row].mean(axis=0).tolist() for name, values in per_slice.items()},
+        }
+        for row, cell in enumerate(scenario.cells)
+        for on in [live[:, row]]
+        if on.any()
+    }

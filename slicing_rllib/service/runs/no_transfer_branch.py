@@ -11,15 +11,6 @@ FOLDER = "scratch"
 """The branch's run directory, inside that of the run."""
 
 
-def has_branch(config: RunConfig) -> bool:
-    """Whether a run is compared with itself without its transfers."""
-    return (
-        config.has_transfer
-        and not config.transfer.targets
-        and PolicyName.DRL in config.evaluated_policies
-    )
-
-
 def find_branch_step(config: RunConfig) -> int:
     """The first network step from which an iteration may reach a transfer decision.
 

@@ -13,7 +13,8 @@ from slicing_rllib.evaluation.statistics import METRICS, summarise_seeds
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.figures import draw_run
 from slicing_rllib.service.runs.markdown import format_mean, format_table
-from slicing_rllib.service.runs.run_directory import RunDirectory, write_atomically
+from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.storage import write_durably
 
 COLUMNS = (*METRICS, "oracle_gap_closed")
 
@@ -44,9 +45,11 @@ def write_report(runs: Sequence[RunDirectory], out: Path | None) -> Report:
     else:
         policies, folder, figures = summarise_runs(summaries), out, []
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {"report.md": format_markdown(policies), "report.csv": format_csv(policies)}
+    hours = summaries[0].get("hours") if len(runs) == 1 else None
+    text = format_markdown(policies) + ("" if hours is None else "\n" + format_hours(hours))
+    tables = {"report.md": text, "report.csv": format_csv(policies)}
     for name, text in tables.items():
-        write_atomically(folder / name, text.encode())
+        write_durably(folder / name, text.encode())
     return Report(policies, [*(folder / name for name in tables), *figures])
 
 
@@ -69,6 +72,19 @@ def format_markdown(policies: Mapping[str, Mapping[str, Any]]) -> str:
         for name, row in policies.items()
     ]
     return "\n".join(format_table(["policy", *COLUMNS, "seeds"], rows)) + "\n"
+
+
+def format_hours(hours: Mapping[str, Any]) -> str:
+    """A table by hour of the day: each policy's reward and, after a slash, share below 0.95."""
+    names = list(hours["by_hour"][str(hours["busy_hour"])])
+    rows = [
+        [
+            f"{int(hour):02d}:00{' (busy hour)' if int(hour) == hours['busy_hour'] else ''}",
+            *(f"{row[n]['reward_mean']:.3f} / {row[n]['fail_rate_95']:.1%}" for n in names),
+        ]
+        for hour, row in hours["by_hour"].items()
+    ]
+    return "\n".join(format_table(["hour", *names], rows)) + "\n"
 
 
 def format_csv(policies: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,9 +1,9 @@
 """The files of a run, written so that a crash leaves each complete or absent."""
 
 import json
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,21 @@ from safetensors.numpy import load_file, save_file
 
 from slicing_rllib.service.config import RunConfig, dump_resolved_yaml, load_config
 from slicing_rllib.service.errors import ConfigError, RunError
+from slicing_rllib.service.runs.write_lock import lock_for_writing
+from slicing_rllib.storage import (
+    append_line,
+    open_regular,
+    read_bounded,
+    replace_durably,
+    require_regular,
+    sync_file,
+    write_durably,
+)
+from slicing_rllib.storage.regular_file import GIB, MIB
+
+MAX_WEIGHTS_BYTES = 4 * GIB
+MAX_LOG_LINE_BYTES = 64 * MIB
+MAX_SUMMARY_BYTES = 64 * MIB
 
 
 class RunDirectory:
@@ -25,16 +40,21 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
-        """Creates the directory of a new run. Raises: RunError where there already is one."""
+        """Creates the directory of a new run.
+
+        Raises: RunError where there already is one, or where nothing can be written.
+        """
         run = cls(path)
-        if (path / "config.yaml").exists():
-            raise RunError(f"{path}: there already is a run; --resume goes on with it")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run.checkpoints.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{path}: cannot write a run here ({error.strerror})") from error
-        write_atomically(path / "config.yaml", dump_resolved_yaml(config).encode())
+            with run.lock("slicing-rllib train"):
+                if (path / "config.yaml").exists():
+                    raise RunError(f"{path}: there already is a run; --resume goes on with it")
+                run.checkpoints.mkdir(exist_ok=True)
+                write_durably(path / "config.yaml", dump_resolved_yaml(config).encode())
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RunError(f"{path}: cannot write a run here ({why})") from error
         return run
 
     @classmethod
@@ -43,6 +63,16 @@ class RunDirectory:
         if not (path / "config.yaml").is_file():
             raise RunError(f"{path}: expected a run directory, found no config.yaml")
         return cls(path)
+
+    @contextmanager
+    def lock(self, purpose: str, timeout_s: float = 0.0) -> Iterator[None]:
+        """Keeps other processes from writing into the run during the block.
+
+        `purpose` and `timeout_s` are as in `lock_for_writing`.
+        Raises: RunError while another process holds the lock.
+        """
+        with lock_for_writing(self.path, purpose, timeout_s):
+            yield
 
     def config(self) -> RunConfig:
         """The run's config. Raises: ConfigError for a damaged config.yaml."""
@@ -61,7 +91,7 @@ class RunDirectory:
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an iteration to `metrics.jsonl`."""
-        _append_line(self.path / "metrics.jsonl", row)
+        append_line(self.path / "metrics.jsonl", json.dumps(row))
 
     def append_event(
         self,
@@ -76,7 +106,13 @@ class RunDirectory:
         evidence."""
         row = {"time": time.time(), "env_step": env_step, "kind": kind, "cell": cell}
         row |= {"message": message, "evidence": dict(evidence or {})}
-        _append_line(self.path / "events.jsonl", row)
+        append_line(self.path / "events.jsonl", json.dumps(row))
+
+    def sync_logs(self) -> None:
+        """Waits until all rows so far are on disk. A checkpoint is to find the rows before it."""
+        for name in ("metrics.jsonl", "events.jsonl"):
+            if (self.path / name).exists():
+                sync_file(self.path / name)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Rows of `metrics.jsonl` so far. A row that a crash cut short is left out."""
@@ -90,14 +126,13 @@ class RunDirectory:
         """Removes the rows of later steps, which a resumed run makes again."""
         kept = [row for row in self.metrics() if row["env_steps"] <= env_steps]
         lines = "".join(json.dumps(row) + "\n" for row in kept)
-        write_atomically(self.path / "metrics.jsonl", lines.encode())
+        write_durably(self.path / "metrics.jsonl", lines.encode())
 
     def write_policies(self, weights: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Writes weights by cell and parameter name."""
         flat = {f"{cell}/{name}": w for cell, own in weights.items() for name, w in own.items()}
-        partial = self.path / "policies.safetensors.partial"
-        save_file(flat, partial)
-        os.replace(partial, self.path / "policies.safetensors")
+        with replace_durably(self.path / "policies.safetensors") as partial:
+            save_file(flat, partial)
 
     def policies(self) -> dict[str, dict[str, np.ndarray]]:
         """Weights by cell and parameter name.
@@ -105,10 +140,7 @@ class RunDirectory:
         Raises: RunError where there are none, or where a weight is not finite.
         """
         path = self.path / "policies.safetensors"
-        try:
-            flat = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"{path}: expected trained policies ({error})") from error
+        flat = read_tensors(path, "trained policies")
         weights: dict[str, dict[str, np.ndarray]] = {}
         for name, array in flat.items():
             if not np.isfinite(array).all():
@@ -119,41 +151,39 @@ class RunDirectory:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes `summary.json`."""
-        write_atomically(
-            self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode()
-        )
+        write_durably(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
 
     def summary(self) -> dict[str, Any]:
         """Content of `summary.json`. Raises: RunError where the run has not finished yet."""
         path = self.path / "summary.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            summary = json.loads(read_bounded(path, MAX_SUMMARY_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: expected the summary of a finished run ({error})") from error
+        if not isinstance(summary, dict):
+            raise RunError(f"{path}: expected a mapping, got {type(summary).__name__}")
+        return summary
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that a crash leaves either its old or its new content, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _append_line(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+def read_tensors(path: Path, expected: str) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file. Raises: RunError, which says that `expected` was expected."""
+    try:
+        require_regular(path, MAX_WEIGHTS_BYTES)
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: expected {expected} ({error})") from error
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
+    """The JSON objects of a log; anything else in it is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    try:
+        with open_regular(path) as file:
+            while line := file.readline(MAX_LOG_LINE_BYTES):
+                with suppress(ValueError, RecursionError):
+                    rows.append(json.loads(line))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
+    return [row for row in rows if isinstance(row, dict)]

@@ -22,11 +22,13 @@ class StallWatch:
     def __init__(self, algorithm: TD3, write_event: Callable[[RunEventKind, str], None]) -> None:
         self._algorithm, self._write_event = algorithm, write_event
         self.stalled_iterations = 0
+        self.waited_s = 0.0
+        """Time since the last step while no env runner answers; else 0."""
         self._last_step_at = time.monotonic()
 
     def check(self, steps_before: int) -> bool:
         """Whether the run should give up after an iteration that began at `steps_before`."""
-        now = time.monotonic()
+        now, self.waited_s = time.monotonic(), 0.0
         if self._algorithm.env_steps > steps_before:
             self.stalled_iterations, self._last_step_at = 0, now
             return False
@@ -37,6 +39,7 @@ class StallWatch:
                 self._write_event(
                     RunEventKind.STALLED, "no env runner answers; waiting for Ray to restart one"
                 )
+            self.waited_s = now - self._last_step_at
             time.sleep(WORKER_POLL_S)
             return False
         self._write_event(

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from slicing_rllib.service.config import PolicyName, RunConfig
+import numpy as np
+
+from slicing_rllib.service.config import PolicyName, RunConfig, has_branch
 from slicing_rllib.service.errors import Interrupted
 from slicing_rllib.service.ray_session import ray_session
 from slicing_rllib.service.runs import evaluation
@@ -12,13 +14,10 @@ from slicing_rllib.service.runs.experience import write_experience
 from slicing_rllib.service.runs.figures import draw_run
 from slicing_rllib.service.runs.interruption import Interruption, catch_signals
 from slicing_rllib.service.runs.learning_service import summarise_learning_service
-from slicing_rllib.service.runs.no_transfer_branch import (
-    get_branch,
-    has_branch,
-    make_branch_config,
-)
+from slicing_rllib.service.runs.no_transfer_branch import get_branch, make_branch_config
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
+from slicing_rllib.service.runs.storage_errors import report_storage_errors
 from slicing_rllib.service.runs.training_loop import TrainingLoop
 from slicing_rllib.service.runs.transfer_run import load_pretrained_policies
 from slicing_rllib.service.telemetry.event_kinds import RunEventKind
@@ -26,6 +25,8 @@ from slicing_rllib.service.telemetry.metrics import Telemetry
 from slicing_rllib.service.telemetry.trackers import open_sinks
 from slicing_rllib.transfer.events import EventKind as TransferEventKind
 
+LOCK_TIMEOUT_S = 30.0
+"""How long a run waits for the process that had it before, such as a trial that is being ended."""
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose rewards on the evaluation traffic accompany the learning curve."""
 
@@ -41,9 +42,15 @@ def train(
     """Trains, evaluates, draws figures, and returns the summary.
 
     With `resume` it continues from the newest checkpoint that verifies.
-    Raises: Interrupted after a signal; RunError for a run that cannot go on.
+    Raises: Interrupted after a signal; RunError for a run that cannot go on, that another process
+    works on, or that cannot be written.
     """
-    with ray_session(config.cpus), catch_signals() as interruption:
+    with (
+        run.lock("slicing-rllib train", LOCK_TIMEOUT_S),
+        report_storage_errors(run),
+        ray_session(config.cpus),
+        catch_signals() as interruption,
+    ):
         start = _resume if resume else _start
         trained = _train_to_end(start(config, run, listener), interruption)
         if has_branch(config):
@@ -78,6 +85,19 @@ def _train_branch(
         listener.on_message("training again from the branch point on without transfer, to compare")
         loop = _resume(make_branch_config(config), branch, listener)
         _train_to_end(loop, interruption)
+    if _have_same_policies(run, branch):
+        why = "no transfer has changed a policy before the last step: drl and tl are the same"
+        listener.on_message(why)
+        run.append_event(RunEventKind.NO_COMPARISON, why, env_step=config.total_steps)
+
+
+def _have_same_policies(run: RunDirectory, branch: RunDirectory) -> bool:
+    theirs = branch.policies()
+    return all(
+        np.array_equal(array, theirs[cell][name])
+        for cell, own in run.policies().items()
+        for name, array in own.items()
+    )
 
 
 def _evaluate(
@@ -100,7 +120,7 @@ def _evaluate(
         if event["kind"] == TransferEventKind.WARM_STARTED
     }
     return {
-        "policies": evaluation.summarise_rollouts(rollouts),
+        **evaluation.summarise_rollouts(rollouts),
         "while_learning": _summarise_learning(config, run),
         "transfers": transfers,
     }
@@ -111,12 +131,14 @@ def _summarise_learning(config: RunConfig, run: RunDirectory) -> dict[str, Any]:
     found = {str(config.own_policy): summarise_learning_service(run.metrics())}
     if has_branch(config):
         branch = get_branch(run).metrics()
-        before = [row for row in run.metrics() if row["env_steps"] < branch[0]["env_steps"]]
+        first = branch[0]["env_steps"] if branch else config.total_steps + 1
+        before = [row for row in run.metrics() if row["env_steps"] < first]
         found[str(PolicyName.DRL)] = summarise_learning_service([*before, *branch])
     return found
 
 
 def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> TrainingLoop:
+    run.checkpoints.mkdir(exist_ok=True)
     algorithm = build(config)
     load_pretrained_policies(config, algorithm)
     references, telemetry = _compute_references(config), _open_telemetry(config, run)

@@ -3,14 +3,14 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from slicing_rllib.learning import TD3, EnvironmentFailed, NonFiniteUpdate
-from slicing_rllib.service.config import RunConfig
+from slicing_rllib.service.config import RunConfig, has_branch
 from slicing_rllib.service.errors import Interrupted, RunError
 from slicing_rllib.service.runs.algorithm import read_network_state
 from slicing_rllib.service.runs.checkpoints import save_checkpoint
@@ -23,12 +23,12 @@ from slicing_rllib.service.runs.interruption import Interruption
 from slicing_rllib.service.runs.metrics_row import make_metrics_row
 from slicing_rllib.service.runs.no_transfer_branch import (
     find_branch_step,
-    has_branch,
     save_branch_point,
 )
 from slicing_rllib.service.runs.progress import ProgressListener
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.runs.stall_watch import StallWatch
+from slicing_rllib.service.runs.silence_watch import report_silence
+from slicing_rllib.service.runs.stall_watch import WORKER_RESTART_TIMEOUT_S, StallWatch
 from slicing_rllib.service.telemetry.event_kinds import RunEventKind
 from slicing_rllib.service.telemetry.metrics import Telemetry
 
@@ -79,6 +79,7 @@ class TrainingLoop:
             # RLlib takes a relative path for a URI.
             folder = self.run.checkpoints.resolve()
             with self._measure_time("checkpoint"):
+                self.run.sync_logs()
                 save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
             self.telemetry.count_event(RunEventKind.CHECKPOINT_WRITTEN.value)
@@ -111,6 +112,7 @@ class TrainingLoop:
         step = self.algorithm.env_steps
         self.run.append_event(kind, message, env_step=step, cell=cell, evidence=evidence)
         self.telemetry.count_event(str(kind), cell, evidence)
+        self.listener.on_event(str(kind), cell, message, step)
 
     def stop(self) -> None:
         """Ends the algorithm's processes and the metrics."""
@@ -131,7 +133,8 @@ class TrainingLoop:
 
     def _train(self) -> None:
         try:
-            self.algorithm.train()
+            with report_silence(self._report_silence):
+                self.algorithm.train()
         except NonFiniteUpdate as error:
             self.write_event(RunEventKind.NOT_FINITE, str(error))
             raise RunError(
@@ -140,6 +143,15 @@ class TrainingLoop:
         except EnvironmentFailed as error:
             raise RunError(f"{self.run.path}: {error}") from error
 
+    def _report_silence(self, seconds: float) -> None:
+        """Called from another thread, while the algorithm trains."""
+        message = f"an iteration has taken {seconds:.0f} s so far"
+        self.listener.on_message(message)
+        # Where the event cannot be written, the next write of the iteration says so.
+        with suppress(OSError):
+            step = self.algorithm.env_steps
+            self.run.append_event(RunEventKind.STALLED, message, env_step=step)
+
     def _check_progress(self, before: int) -> None:
         if self._stalls.check(before):
             self.write_checkpoint()
@@ -147,6 +159,8 @@ class TrainingLoop:
                 f"{self.run.path}: {self._stalls.stalled_iterations} iterations without a step, "
                 "expected env runners to answer; checkpoint written"
             )
+        if self._stalls.waited_s:
+            self.listener.on_wait(self._stalls.waited_s, WORKER_RESTART_TIMEOUT_S)
 
     def _evaluate_if_due(self, before: int) -> CurvePoint | None:
         """A point of the learning curve, without exploration noise."""

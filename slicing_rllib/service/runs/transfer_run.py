@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from slicing_rllib.learning import TD3
-from slicing_rllib.service.config import Document, RunConfig, validate_document
+from slicing_rllib.service.config import Document, RunConfig, check_config, validate_document
 from slicing_rllib.service.errors import ConfigError
 from slicing_rllib.service.runs.experience import read_experience
 from slicing_rllib.service.runs.random_streams import Stream, derive_run_seed
@@ -44,7 +44,10 @@ def make_transfer_config(
         "learning": plain["learning"] | _split_steps(config, default_steps + steps),
         "evaluation": plain["evaluation"] | {"policies": None},
     }
-    return validate_document(RunConfig, Document(plain, "", "transfer"))
+    document = Document(plain, "", "transfer")
+    transfer_config = validate_document(RunConfig, document)
+    check_config(transfer_config, document)
+    return transfer_config
 
 
 def load_pretrained_policies(config: RunConfig, algorithm: TD3) -> None:

@@ -18,11 +18,12 @@ from slicing_rllib.policies.policy_files import (
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.cell_policies import record_kpis
-from slicing_rllib.service.runs.run_directory import RunDirectory, write_atomically
+from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.serving.onnx_graph import make_graph
 from slicing_rllib.service.serving.parity import Samples, check_parity
 from slicing_rllib.service.serving.policy_source import index_by_cell, open_source
 from slicing_rllib.service.serving.release import Release
+from slicing_rllib.storage import write_durably
 
 PARITY_SEED = 0
 
@@ -75,10 +76,10 @@ def _export(policy: CellPolicy, folder: Path, recorded: Samples | None) -> Expor
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            write_atomically(folder / name, data)
+            write_durably(folder / name, data)
         # The manifest last: a folder without it is not an export.
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-        write_atomically(folder / MANIFEST_FILE, text.encode())
+        write_durably(folder / MANIFEST_FILE, text.encode())
     except OSError as error:
         raise RunError(f"{folder}: cannot write here ({error.strerror})") from error
     return Export(policy.encoder.cell, policy.label, str(folder), policy.digest, parity)

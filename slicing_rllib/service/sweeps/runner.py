@@ -1,6 +1,7 @@
 """Runs a sweep on Ray Tune. A sweep that was killed or interrupted can be resumed."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +16,13 @@ from ray.tune.search import BasicVariantGenerator, Searcher
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.sweep_figures import draw_parallel_coordinates
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.run_directory import write_atomically
 from slicing_rllib.service.runs.tuning import (
     MessageCallback,
     OnMessage,
     fit_quietly,
     ignore_message,
 )
+from slicing_rllib.service.runs.write_lock import lock_for_writing
 from slicing_rllib.service.sweeps.config import (
     Choice,
     Dimension,
@@ -31,7 +32,12 @@ from slicing_rllib.service.sweeps.config import (
     load_sweep,
 )
 from slicing_rllib.service.sweeps.trial import Trial
+from slicing_rllib.storage import write_durably
 
+PURPOSE = "slicing-rllib sweep"
+KEPT_CHECKPOINTS = 2
+"""Newest checkpoints that each trial keeps. A population keeps all until it ends: a trial that
+copies another may start long after the other has written its next ones."""
 STEP_KEY = "env_steps"
 """The number in a trial's reports that schedulers take for time."""
 
@@ -66,27 +72,29 @@ def run_sweep(
     sweep: SweepConfig, folder: Path, on_message: OnMessage = ignore_message
 ) -> SweepResult:
     """Runs all trials under `folder`. Raises: RunError where there already is a sweep."""
-    if (folder / "sweep.yaml").exists():
-        raise RunError(f"{folder}: there already is a sweep; --resume goes on with it")
     folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False)
-    write_atomically(folder / "sweep.yaml", text.encode())
-    return _write_results(sweep, folder, fit_quietly(_make_tuner(sweep, folder, on_message)))
+    with lock_for_writing(folder, PURPOSE):
+        if (folder / "sweep.yaml").exists():
+            raise RunError(f"{folder}: there already is a sweep; --resume goes on with it")
+        text = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False)
+        write_durably(folder / "sweep.yaml", text.encode())
+        return _write_results(sweep, folder, fit_quietly(_make_tuner(sweep, folder, on_message)))
 
 
 def resume_sweep(folder: Path, on_message: OnMessage = ignore_message) -> SweepResult:
     """Continues the trials that had not ended. Raises: RunError where there is no sweep."""
     if not (folder / "sweep.yaml").is_file():
         raise RunError(f"{folder}: expected a sweep to resume, found no sweep.yaml")
-    sweep = load_sweep(str(folder / "sweep.yaml"))
-    trials = folder.resolve() / "trials"
-    if not Tuner.can_restore(str(trials)):
-        # The sweep was killed before Tune had saved its first trial.
-        (folder / "sweep.yaml").unlink()
-        return run_sweep(sweep, folder, on_message)
-    tuner = Tuner.restore(str(trials), trainable=_make_trainable(sweep), resume_errored=True)
-    on_message(f"resuming the sweep in {folder}")
-    return _write_results(sweep, folder, fit_quietly(tuner))
+    with lock_for_writing(folder, PURPOSE):
+        sweep = load_sweep(str(folder / "sweep.yaml"))
+        trials = folder.resolve() / "trials"
+        if not Tuner.can_restore(str(trials)):
+            # The sweep was killed before Tune had saved its first trial.
+            (folder / "sweep.yaml").unlink()
+            return run_sweep(sweep, folder, on_message)
+        tuner = Tuner.restore(str(trials), trainable=_make_trainable(sweep), resume_errored=True)
+        on_message(f"resuming the sweep in {folder}")
+        return _write_results(sweep, folder, fit_quietly(tuner))
 
 
 def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tuner:
@@ -105,7 +113,9 @@ def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tune
             name="trials",
             storage_path=str(folder.resolve()),
             checkpoint_config=CheckpointConfig(
-                checkpoint_frequency=1, num_to_keep=2, checkpoint_at_end=True
+                checkpoint_frequency=1,
+                num_to_keep=None if sweep.scheduler == "pbt" else KEPT_CHECKPOINTS,
+                checkpoint_at_end=True,
             ),
             failure_config=FailureConfig(max_failures=sweep.failure.max_failures),
             callbacks=[_TrialMessages(on_message, sweep)],
@@ -180,20 +190,31 @@ def _make_searcher(sweep: SweepConfig) -> Searcher | Any:
 
 def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepResult:
     """Writes table and figure. A trial has one row, however often it was restarted."""
+    if sweep.scheduler == "pbt":
+        _remove_older_checkpoints(folder / "trials")
     rows = [_make_row(sweep, result) for result in grid]
     worst = float("-inf") if sweep.mode == "max" else float("inf")
     sign = -1 if sweep.mode == "max" else 1
     rows.sort(key=lambda row: sign * (worst if row["value"] is None else row["value"]))
     table = folder / "results.json"
-    write_atomically(table, (json.dumps(rows, indent=2, default=str) + "\n").encode())
+    write_durably(table, (json.dumps(rows, indent=2, default=str) + "\n").encode())
     chosen = [row for row in rows if row["value"] is not None]
     files = [table]
     if chosen:
         figure = draw_parallel_coordinates(
-            [row["settings"] for row in chosen], [row["value"] for row in chosen], sweep.metric
+            [row["settings"] for row in chosen],
+            [row["value"] for row in chosen],
+            sweep.metric,
+            [f"trial {row['trial']}" for row in chosen],
         )
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
     return SweepResult(rows, files)
+
+
+def _remove_older_checkpoints(trials: Path) -> None:
+    for trial in trials.iterdir():
+        for checkpoint in sorted(trial.glob("checkpoint_*"))[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(checkpoint)
 
 
 def _make_row(sweep: SweepConfig, result: Any) -> dict[str, Any]:

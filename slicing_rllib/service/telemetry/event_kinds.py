@@ -21,12 +21,15 @@ class RunEventKind(StrEnum):
     """Counted in metrics only: `checkpoints/` itself shows it."""
     CHECKPOINT_PASSED_OVER = "checkpoint_passed_over"
     """A checkpoint did not verify, so an older one is used."""
+    NO_COMPARISON = "no_comparison"
+    """The run with and without transfer ended with the same policies."""
+    STORAGE_FAILED = "storage_failed"
+    """The run directory could not be written, for example because the disk is full."""
     WORKER_LOST = "worker_lost"
-    """An env runner no longer answers."""
+    """An env runner no longer answers, because its process or its node was lost."""
     WORKER_RESTARTED = "worker_restarted"
     ENVIRONMENT_FAILED = "environment_failed"
     """An environment raised an error in an env runner, which goes on with a new one."""
-    NODE_LOST = "node_lost"
 
 
 EVENT_KINDS = frozenset[str]({*RunEventKind, *TransferEventKind})

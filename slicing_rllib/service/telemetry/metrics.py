@@ -37,6 +37,10 @@ CELL_ROW_GAUGES = {
         "slicing_satisfaction_ratio",
         "Minimum over the slices of min(throughput/SLA, 1)",
     ),
+    "fail_rate_95": (
+        "slicing_fail_rate_95_ratio",
+        f"Share of the iteration's steps with satisfaction below {SATISFIED_RATIO}",
+    ),
     "critic_loss": ("slicing_critic_loss", "Mean loss of the twin critics"),
     "actor_loss": ("slicing_actor_loss", "Mean loss of the actor"),
     "replay_size": ("slicing_replay_transitions", "Transitions in the cell's replay buffer"),
@@ -55,12 +59,15 @@ RUN_GAUGES = {
     "slicing_satisfaction_mean_ratio": "Mean satisfaction of the cells on air",
     "slicing_satisfaction_min_ratio": "Lowest satisfaction of the cells on air",
     "slicing_cells_below_sla": f"Cells on air with satisfaction below {SATISFIED_RATIO}",
+    "slicing_own_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
+    f"{SATISFIED_RATIO} in cells that their own policy controls and that do not explore",
     "slicing_last_step_timestamp_s": "Unix time of the last iteration with a network step",
     "slicing_last_checkpoint_timestamp_s": "Unix time of the last checkpoint, or of the start",
 }
 CELL_GAUGES = {
     "slicing_phase": "What controls the cell: "
     + ", ".join(f"{p:d} {p.name.lower()}" for p in Phase),
+    "slicing_exploring": "1 while the cell's own policy explores, otherwise 0",
     "slicing_source_distance": "Distance between the cell and the source of its transfer",
 }
 SLA_GAUGES = {
@@ -207,6 +214,7 @@ class Telemetry:
             self._gauges.set("slicing_satisfaction_mean_ratio", float(np.mean(satisfied)))
             self._gauges.set("slicing_satisfaction_min_ratio", float(np.min(satisfied)))
             self._gauges.set("slicing_cells_below_sla", float(below))
+        self._gauges.set("slicing_own_fail_rate_95_ratio", _average_own_fail_rate(row["cells"]))
 
     def _publish_cell(self, cell: str, numbers: Mapping[str, Any]) -> None:
         for key, (name, _) in CELL_ROW_GAUGES.items():
@@ -216,6 +224,10 @@ class Telemetry:
         phase = numbers.get("phase")
         code = float(PHASES.index(phase)) if phase in PHASES else None
         self._gauges.set("slicing_phase", code, {"cell": cell})
+        exploring = numbers.get("exploring")
+        self._gauges.set(
+            "slicing_exploring", None if exploring is None else float(exploring), {"cell": cell}
+        )
 
     def _publish_slices(self, name: str, cell: str, values: Sequence[float] | None) -> None:
         known = [None] * len(self._slices) if values is None else values
@@ -226,6 +238,18 @@ class Telemetry:
         """Adds to a counter. Ray's counters do not accept 0."""
         if amount > 0:
             self._counters[name].inc(amount, {"run": self._run})
+
+
+def _average_own_fail_rate(cells: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Mean over the cells whose own policy decides and does not explore; None without any."""
+    rates = [
+        cell["fail_rate_95"]
+        for cell in cells.values()
+        if cell.get("phase") == Phase.CONTROLLED.name.lower()
+        and not cell.get("exploring", False)
+        and "fail_rate_95" in cell
+    ]
+    return float(np.mean(rates)) if rates else None
 
 
 def _describe_gauges() -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from slicing_rllib.service.drill.lossy_disk import LossyDisk, write_tree
 from slicing_rllib.service.errors import CheckpointError, CheckpointFormatError
+from slicing_rllib.service.runs.checkpoint_report import prune_checkpoints, report_checkpoints
 from slicing_rllib.service.runs.checkpoints import (
     find_newest_valid,
     list_checkpoints,
@@ -80,3 +83,110 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, damage: s
     assert found.name == "step_000000001"
     assert len(passed_over) == 1
     assert "step_000000002" in passed_over[0]
+
+
+def test_after_a_power_failure_there_is_a_checkpoint_that_verifies(tmp_path: Path):
+    """At every file operation of writing a checkpoint that replaces the one before."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    save_checkpoint(folder, 1, write, keep=1)
+    disk = LossyDisk(folder, np.random.default_rng(0))
+    with disk.watch():
+        save_checkpoint(folder, 2, write, keep=1)
+
+    found = set()
+    for number, state in enumerate(disk.states.values()):
+        write_tree(state, tmp_path / str(number))
+        checkpoint, _ = find_newest_valid(tmp_path / str(number))
+        assert checkpoint is not None
+        assert (checkpoint / "inner" / "weights").read_bytes() == b"0123456789"
+        found.add(checkpoint.name)
+    assert found == {"step_000000001", "step_000000002"}
+
+
+def test_a_failed_write_leaves_nothing_of_the_new_checkpoint(tmp_path: Path):
+    """On a full disk, its room is needed to go on."""
+
+    def fail(folder: Path) -> None:
+        write(folder)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(tmp_path, 2, fail, keep=2)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path):
+    for name in (".step_000000001.partial", ".step_000000003.deleted"):
+        (tmp_path / name).mkdir()
+
+    save_checkpoint(tmp_path, 2, write, keep=2)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000000002"]
+
+
+def test_a_checkpoint_that_did_not_verify_is_replaced_at_the_same_step(tmp_path: Path):
+    damaged = save_checkpoint(tmp_path, 2, write, keep=2)
+    (damaged / "inner" / "weights").write_bytes(b"")
+
+    save_checkpoint(tmp_path, 2, write, keep=2)
+
+    assert verify_checkpoint(damaged) == 2
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "file", "folder"])
+def test_links_in_a_checkpoint_are_not_followed(tmp_path: Path, where: str):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    checkpoint = save_checkpoint(folder, 2, write, keep=2)
+    linked = {
+        "checkpoint": checkpoint, "file": checkpoint / "inner/weights",
+        "folder": checkpoint / "inner",
+    }[where]  # fmt: skip
+    linked.rename(tmp_path / "elsewhere")
+    linked.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(CheckpointError, match=r"got a link|weights is missing"):
+        verify_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "[]", "{}", '{"sha256": 3, "env_steps": 2}', '{"env_steps": "x"}', "[" * 9999]
+)
+def test_a_malformed_manifest_is_a_damaged_checkpoint(tmp_path: Path, manifest: str):
+    checkpoint = save_checkpoint(tmp_path, 2, write, keep=2)
+    (checkpoint / "manifest.json").write_text(manifest)
+
+    with pytest.raises(CheckpointError, match=r"expected a readable manifest\.json"):
+        verify_checkpoint(checkpoint)
+
+
+def test_pruning_deletes_what_is_damaged_and_what_is_old(tmp_path: Path):
+    for steps in (1, 2, 3, 4):
+        save_checkpoint(tmp_path, steps, write, keep=9)
+    (tmp_path / "step_000000004" / "inner" / "weights").unlink()
+    (tmp_path / ".step_000000005.partial").mkdir()
+
+    removed = prune_checkpoints(tmp_path, keep=2)
+
+    assert {path.name for path in removed} == {
+        "step_000000001", "step_000000004", ".step_000000005.partial",
+    }  # fmt: skip
+    assert [path.name for path in list_checkpoints(tmp_path)] == [
+        "step_000000002", "step_000000003",
+    ]  # fmt: skip
+
+
+def test_pruning_keeps_what_it_cannot_replace(tmp_path: Path):
+    """The only checkpoint, although damaged, and one of another version."""
+    damaged = save_checkpoint(tmp_path, 1, write, keep=9)
+    (damaged / "inner" / "weights").unlink()
+    foreign = save_checkpoint(tmp_path, 2, write, keep=9)
+    manifest = json.loads((foreign / "manifest.json").read_text())
+    (foreign / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
+
+    assert prune_checkpoints(tmp_path, keep=1) == []
+    assert [(r.env_steps, r.format, r.is_foreign) for r in report_checkpoints(tmp_path)] == [
+        (1, 2, False), (2, 99, True),
+    ]  # fmt: skip

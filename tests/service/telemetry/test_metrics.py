@@ -138,6 +138,23 @@ def test_a_cell_that_is_off_has_a_phase_and_no_satisfaction(published, recorded)
     assert recorded("slicing_cells", phase="off") == 1
 
 
+def test_the_fail_rate_of_own_policies_leaves_out_exploration_and_default_actions(
+    published, recorded
+):
+    """Cells at .2, exploring at 1 and under the default action at 1: the own policies have .2."""
+    published.publish(
+        make_row(
+            cell_1=make_cell(fail_rate_95=0.2, exploring=False),
+            cell_2=make_cell(fail_rate_95=1.0, exploring=True),
+            cell_3=make_cell(fail_rate_95=1.0, exploring=False, phase="default"),
+        )
+    )
+
+    assert recorded("slicing_own_fail_rate_95_ratio") == pytest.approx(0.2)
+    assert recorded("slicing_exploring", cell="cell_2") == 1.0
+    assert recorded("slicing_fail_rate_95_ratio", cell="cell_2") == 1.0
+
+
 def test_aggregates_cover_all_cells_and_only_the_first_cells_have_series(published, recorded):
     """3,072 cells with series of their own would be 60,000 series."""
     cells = [f"cell_{n}" for n in range(1, 1001)]

@@ -1,0 +1,116 @@
+"""The result of a drill as a table of kinds of faults."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slicing_rllib.service.drill.rounds import DrillResult
+from slicing_rllib.service.drill.trial import Injection
+from slicing_rllib.service.experiments.report import write_between_marks
+from slicing_rllib.service.runs.markdown import format_table
+
+MARK = "drill"
+"""Name of the marks between which a page holds the table."""
+HEADINGS = ("fault", "times", "noticed by", "recovery s", "steps lost", "silence s", "problems")
+
+
+class KindOfFault(NamedTuple):
+    """All injections of one kind."""
+
+    fault: str
+    times: int
+    noticed: str
+    recovery_s: float
+    """Longest."""
+    steps_lost: int
+    """Most."""
+    silence_s: float
+    """Longest."""
+    problems: list[str]
+
+
+def group_by_fault(injections: Sequence[Injection]) -> list[KindOfFault]:
+    """A row per kind of fault, in alphabetical order."""
+    rows = []
+    for fault in sorted({injection.fault for injection in injections}):
+        own = [injection for injection in injections if injection.fault == fault]
+        rows.append(
+            KindOfFault(
+                fault,
+                len(own),
+                own[0].noticed,
+                max(injection.recovery_s for injection in own),
+                max(injection.steps_lost for injection in own),
+                max(injection.silence_s for injection in own),
+                [injection.problem for injection in own if injection.problem],
+            )
+        )
+    return rows
+
+
+def list_problems(result: DrillResult) -> list[str]:
+    """Everything that did not go as promised."""
+    problems = [f"{i.fault}: {i.problem}" for i in result.injections if i.problem]
+    differing = result.comparisons.count(False)
+    problems += ["final weights differ from the undisturbed ones"] * differing
+    return problems + (result.checkpoints.problems if result.checkpoints else [])
+
+
+def make_summary(result: DrillResult, seed: int) -> dict[str, Any]:
+    """The result as plain values."""
+    return {
+        "minutes": round(result.minutes, 1),
+        "seed": seed,
+        "faults": len(result.injections),
+        "kinds": len({injection.fault for injection in result.injections}),
+        "finished": len(result.comparisons),
+        "bit_identical": sum(result.comparisons),
+        "problems": list_problems(result),
+        "checkpoints": result.checkpoints._asdict() if result.checkpoints else None,
+        "injections": [injection._asdict() for injection in result.injections],
+    }
+
+
+def format_rows(result: DrillResult) -> list[tuple[str, ...]]:
+    """Cells of the table, under `HEADINGS`; recovery, loss and silence are the largest."""
+    return [
+        (
+            row.fault, str(row.times), row.noticed, f"{row.recovery_s:.1f}", str(row.steps_lost),
+            f"{row.silence_s:.1f}", "; ".join(row.problems) or "none",
+        )
+        for row in group_by_fault(result.injections)
+    ]  # fmt: skip
+
+
+def describe_checkpoints(result: DrillResult) -> str:
+    """A sentence about kills and power failures while a checkpoint was written; empty without."""
+    drill = result.checkpoints
+    if drill is None:
+        return ""
+    return (
+        f"While a checkpoint was written over an older one, {drill.kills} processes were killed "
+        f"with SIGKILL at points spread over {drill.points} before and after its file operations, "
+        f"and power failed at {drill.power_moments} moments, which left {drill.power_states} "
+        f"different states of the disk: {drill.found_older} times the older and "
+        f"{drill.found_newer} times the newer checkpoint was found, verified and had the bytes "
+        f"that were written; {len(drill.problems)} times not."
+    )
+
+
+def write_table(page: Path, result: DrillResult, seed: int) -> None:
+    """Replaces the table in a Markdown page. Raises: RunError for a page without the marks."""
+    summary = make_summary(result, seed)
+    minutes = f"{result.minutes:.1f}".replace(".0", "")
+    lines = [
+        f"`slicing-rllib drill`, seed {seed}, {minutes} minutes: {summary['faults']} faults of "
+        f"{summary['kinds']} kinds, {len(summary['problems'])} problems. "
+        f"{summary['bit_identical']} of {summary['finished']} trainings that ran to their end on "
+        "the driver alone have weights that are bit for bit those of an undisturbed one. Recovery, "
+        "steps lost and silence are the largest of each kind; recovery includes the start of a new "
+        "process where the training had ended.",
+        "",
+        *format_table(HEADINGS, format_rows(result)),
+        "",
+        describe_checkpoints(result),
+    ]
+    write_between_marks(page, MARK, "\n".join(lines))

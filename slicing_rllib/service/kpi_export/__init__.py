@@ -1,0 +1,1 @@
+"""KPIs of a run as a tidy table: a row per step, cell, slice and KPI."""

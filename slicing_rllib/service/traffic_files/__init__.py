@@ -1,0 +1,1 @@
+"""Traffic files before a run: Parquet becomes CSV, and people are told what was understood."""
