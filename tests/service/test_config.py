@@ -259,10 +259,10 @@ def test_every_setting_has_a_description_in_the_schema(section: type[Section]):
 
 
 def test_the_defaults_of_a_config_are_those_of_td3():
-    """As plain RLlib programs get them from TD3Config."""
+    """As plain RLlib programs get them from TD3Config, except what a split of PRBs prescribes."""
     learning = load_config("paper").learning
 
-    for name in vars(TD3_DEFAULTS):
+    for name in vars(TD3_DEFAULTS).keys() - {"squash"}:
         assert getattr(learning, name) == getattr(TD3_DEFAULTS, name)
 
 

@@ -29,6 +29,9 @@ EXPERIMENTS = Path(__file__).parents[3] / "tune_configs"
 CLONED_BASELINE = "traffic_aware"
 """`learns_from` may name this baseline instead of an arm: its clones are the sources."""
 
+UNKNOWN_LIBRARY = "library-of-sources"
+"""Stands for the library of an arm's sources, which the run of the experiment makes, in checks."""
+
 
 class ArmRole(IntEnum):
     """Second element of the spawn key of an arm's seed, so that targets meet unseen traffic."""
@@ -173,7 +176,8 @@ def _check_arms(experiment: ExperimentConfig, where: str) -> None:
             )
         sources.append(name)
         try:
-            config = experiment.make_arm_config(name, 0, None)
+            library = UNKNOWN_LIBRARY if arm.learns_from else None
+            config = experiment.make_arm_config(name, 0, library)
         except ConfigError as error:
             raise ConfigError(f"{where}: arms.{name}: {error}") from error
         rotates = (config.transfer.source or "").startswith("next:")

@@ -109,7 +109,8 @@ def test_the_headline_shows_gains_over_the_baseline_where_the_experiment_says_so
 ):
     summary = write_experiment_report(done, tmp_path).summary
     del summary["measures"]
-    summary["baseline_gains"]["drl"]["50"]["reward"] = {"mean": 0.0123, "ci95": None}
+    gain = {"mean": 0.0123, "ci95": None}
+    summary["baseline_gains"]["drl"]["50"] |= {"reward": gain, "over_base_policy": gain}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     kept = tmp_path / "experiment.yaml"
     kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"shows": "baseline_gains"}))

@@ -21,6 +21,7 @@ SWEEP = {
     "set": [
         "learning.exploration_steps=40", "learning.training_steps=80",
         "learning.steps_per_iteration=20", "evaluation.steps=5", "evaluation.seeds=1",
+        'env.deployments=[{"cell": "cell_12", "off_until": 20, "default_action_until": 40}]',
     ],
     "search_space": {
         "learning.actor_lr": {"dist": "uniform", "low": 1e-4, "high": 1e-2, "log": True},
