@@ -1,6 +1,7 @@
 """Ray for the duration of a command: the cluster that RAY_ADDRESS names, else a local node.
 
-A local node listens on the loopback interface only, and answers only those who have its token.
+A local node answers only those who have its token. Ray 2.60 replaces a loopback address by that of
+the machine, so the token alone guards it.
 """
 
 import functools
@@ -20,7 +21,6 @@ import ray
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.ray_leftovers import forget_session, note_session
 
-LOOPBACK = "127.0.0.1"
 AUTH_MODE = "RAY_AUTH_MODE"
 
 
@@ -145,7 +145,6 @@ def _cluster_arguments(address: str) -> dict[str, Any]:
 def _local_arguments(cpus: int) -> dict[str, Any]:
     return {
         "address": "local",
-        "_node_ip_address": LOOPBACK,
         "include_dashboard": False,
         "num_cpus": max(cpus, os.cpu_count() or 1),
         "log_to_driver": False,

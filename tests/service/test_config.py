@@ -138,7 +138,7 @@ scenario:
 
 
 def test_degrees_in_place_of_metres_are_noticed(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r":6: scenario\.layout\.sites: .* are these degrees\?"):
+    with pytest.raises(ConfigError, match=r":4: scenario\.layout: .* expected sites in metres"):
         load_config(write_config(tmp_path, DEGREES))
 
     metres = DEGREES.replace("8.67", "800.0")

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slicing_rllib.storage import read_bounded
+from slicing_rllib.storage.regular_file import MIB
+
+MAX_BYTES = 256 * MIB
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 BLANKS = frozenset({"", "-", "na", "n/a", "nan", "null", "none"})
@@ -63,8 +67,11 @@ def read_text_table(
         separator = separator or lines[first][4:5]
         first += 1
     chosen = separator or _recognise_separator(lines[first])
-    header = _read_header(where, lines[first], first + 1, chosen)
-    rows, numbers = _read_rows(where, lines, first + 1, header, chosen)
+    try:
+        header = _read_header(where, lines[first], first + 1, chosen)
+        rows, numbers = _read_rows(where, lines, first + 1, header, chosen)
+    except csv.Error as error:
+        raise ValueError(f"{where}: expected a readable CSV file ({error})") from error
     if not rows:
         raise ValueError(f"{where}: expected a header and at least one row with values")
     found = decimal or _recognise_decimal(chosen, rows)
@@ -85,7 +92,7 @@ def parse_number(text: str, decimal: str) -> float | None:
 
 def _read_text(path: Path, where: str) -> str:
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, MAX_BYTES)
     except OSError as error:
         raise ValueError(f"{where}: expected a readable CSV file ({error.strerror})") from error
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"

@@ -1,7 +1,9 @@
 """`slicing-rllib drill`"""
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -62,6 +64,12 @@ def drill(
     def on_message(text: str) -> None:
         err.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def end(signum: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    # Also where a shell has started the drill in the background, in which SIGINT is ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     with (
         TemporaryDirectory(prefix="drill-") as folder,
         TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as ray_folder,

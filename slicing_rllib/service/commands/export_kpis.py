@@ -49,12 +49,14 @@ def export_kpis(
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.console import print_json
     from slicing_rllib.service.kpi_export import export
+    from slicing_rllib.service.runs.foreign_run import explain_foreign_run
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
     export.check_suffix(out)
     opened, steps = RunDirectory.open(run), export.parse_window(window)
     if policy is None:
-        table = export.export_training(opened, steps)
+        with explain_foreign_run(str(run)):
+            table = export.export_training(opened, steps)
     else:
         table = export.export_replay(opened, policy, seed, steps)
     table = export.select(table, _split(kpis), _split(cells))

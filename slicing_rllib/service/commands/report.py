@@ -41,17 +41,20 @@ def report(
     """
     from slicing_rllib.service.console import make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
+    from slicing_rllib.service.runs.foreign_run import explain_foreign_run
     from slicing_rllib.service.runs.report import write_report
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
     if len(runs) == 1 and (runs[0] / "experiment.yaml").is_file():
         _report_experiment(runs[0], out, readme, json)
         return
-    written = write_report([RunDirectory.open(path) for path in runs], out)
+    with explain_foreign_run(" ".join(map(str, runs))):
+        written = write_report([RunDirectory.open(path) for path in runs], out)
+        table = make_policies_table(written.policies)
     if json:
         print_json({"policies": written.policies, "files": [str(path) for path in written.files]})
         return
-    stdout.print(make_policies_table(written.policies))
+    stdout.print(table)
     for path in written.files:
         stdout.print(str(path), soft_wrap=True)
 

@@ -1,6 +1,8 @@
 """`slicing-rllib serve`"""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -70,21 +72,16 @@ def serve(
       slicing-rllib serve policies --host 0.0.0.0 --token-file token --replicas 2
     """
     from slicing_rllib.service.console import out, print_json_line
-    from slicing_rllib.service.errors import ConfigError, RunError
+    from slicing_rllib.service.errors import ConfigError
     from slicing_rllib.service.ray_session import ray_session
     from slicing_rllib.service.runs.interruption import catch_signals
 
-    try:
+    with _explain_missing_packages():
         from slicing_rllib.service.serving.served_policies import load_first
-        from slicing_rllib.service.serving.server import serve_policies
         from slicing_rllib.service.serving.settings import (
             ServiceArguments,
             require_token_beyond_loopback,
         )
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f'serve: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
-        ) from error
 
     most = max_replicas or replicas
     if most < replicas:
@@ -103,6 +100,10 @@ def serve(
     )
     arguments = require_token_beyond_loopback(arguments, host)
     load_first(arguments)
+    with _explain_missing_packages():
+        # After the checks, because Ray Serve takes seconds to import.
+        from slicing_rllib.service.serving.server import serve_policies
+
     with (
         ray_session(most + 1),
         catch_signals() as interruption,
@@ -112,6 +113,18 @@ def serve(
         print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
         while not interruption.is_requested:
             time.sleep(0.1)
+
+
+@contextmanager
+def _explain_missing_packages() -> Iterator[None]:
+    from slicing_rllib.service.errors import RunError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'serve: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
+        ) from error
 
 
 def _make_absolute(source: str) -> str:

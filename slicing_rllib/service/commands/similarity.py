@@ -40,13 +40,15 @@ def similarity(
     from slicing_rllib.service.console import make_distances_table, print_json
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.runs.cell_similarity import compare_cells, draw_comparison
+    from slicing_rllib.service.runs.foreign_run import explain_foreign_run
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
     opened = RunDirectory.open(run)
     results = []
     for name in _select_measures(measure, opened.config().transfer.measure):
-        compared = compare_cells(opened, name, seed)
-        files = draw_comparison(opened, compared, out)
+        with explain_foreign_run(str(run)):
+            compared = compare_cells(opened, name, seed)
+            files = draw_comparison(opened, compared, out)
         results.append(
             {
                 "measure": name,

@@ -1,18 +1,10 @@
 """Settings that are each valid by themselves and contradict each other."""
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from slicing_rllib.radio import Scenario
-from slicing_rllib.radio.sites import SiteList
 from slicing_rllib.service.config.policy_names import PolicyName
 from slicing_rllib.service.config.run_config import RunConfig
 
-MIN_SITE_DISTANCE_M = 1.0
-"""Different positions that are nearer than this are no positions in metres."""
-MAX_PAIRS = 500
-"""Sites whose distances are compared: of a longer list, the first ones."""
 LIBRARY = "library:"
 
 Problem = tuple[tuple[str, ...], str]
@@ -23,7 +15,6 @@ def find_contradictions(config: RunConfig) -> Iterator[Problem]:
     yield from _check_learning(config)
     yield from _check_duplicates(config)
     yield from _check_source(config)
-    yield from _check_positions(config.scenario)
     yield from _check_branch(config)
 
 
@@ -87,27 +78,6 @@ def _check_source(config: RunConfig) -> Iterator[Problem]:
 def _list_targets(config: RunConfig) -> list[str]:
     joining = [deployment.cell for deployment in config.env.deployments if deployment.off_until]
     return [*config.transfer.targets, *joining]
-
-
-def _check_positions(scenario: Scenario) -> Iterator[Problem]:
-    """Degrees of longitude and latitude put all sites on one spot."""
-    if not isinstance(scenario.layout, SiteList):
-        return
-    places = list(dict.fromkeys((site.x_m, site.y_m) for site in scenario.sites[:MAX_PAIRS]))
-    nearest = _find_nearest(places)
-    if nearest is not None and math.dist(*nearest) < MIN_SITE_DISTANCE_M:
-        (x, y), (other_x, other_y) = nearest
-        yield (
-            ("scenario", "layout", "sites"),
-            f"expected x_m and y_m in metres, got sites at ({x}, {y}) and ({other_x}, {other_y}), "
-            f"less than {MIN_SITE_DISTANCE_M:g} m apart; are these degrees?",
-        )
-
-
-def _find_nearest(
-    places: Sequence[tuple[float, float]],
-) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    return min(itertools.combinations(places, 2), key=lambda pair: math.dist(*pair), default=None)
 
 
 def _check_branch(config: RunConfig) -> Iterator[Problem]:

@@ -105,7 +105,7 @@ class PolicyGroup:
 
     def find_far_values(
         self, rows: Sequence[int], table: Table
-    ) -> Bool[np.ndarray, "cell slice kpi"]:
+    ) -> Bool[np.ndarray, "cell slice read"]:
         """Which KPIs are far outside of what was recorded where the policies were trained."""
         values = table[:, :, self.columns]
         return (values < self.low[rows]) | (values > self.high[rows])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from slicing_rllib.policies import CellPolicy, PolicyError, load_policy, make_policy, select_actor
 from slicing_rllib.policies.policy_files import MANIFEST_FILE
@@ -27,6 +27,7 @@ class FileState(NamedTuple):
     time_ns: int
 
 
+@runtime_checkable
 class PolicySource(Protocol):
     """Versions of policies at one location."""
 

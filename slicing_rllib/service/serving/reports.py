@@ -1,7 +1,7 @@
 """The last load that each cell has reported, from which neighbours' messages are formed."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 MAX_CELLS = 100_000
 
@@ -18,6 +18,7 @@ class LoadReport(NamedTuple):
 Reports = Mapping[str, LoadReport]
 
 
+@runtime_checkable
 class ReportStore(Protocol):
     """Keeps the newest report of each cell."""
 

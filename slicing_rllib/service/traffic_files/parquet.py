@@ -6,8 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from slicing_rllib.service.errors import ConfigError
+from slicing_rllib.storage import require_regular
+from slicing_rllib.storage.regular_file import GIB
 
 SUFFIXES = (".parquet", ".pq")
+MAX_BYTES = GIB
 
 
 def convert_parquet(path: Path) -> Path:
@@ -23,6 +26,7 @@ def convert_parquet(path: Path) -> Path:
         written_ns = path.stat().st_mtime_ns
         if copy.exists() and copy.stat().st_mtime_ns == written_ns:
             return copy
+        require_regular(path, MAX_BYTES)
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

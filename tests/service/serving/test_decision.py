@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from slicing_rllib.policies import CellPolicy
+from slicing_rllib.env import ActorForm
+from slicing_rllib.policies import CellPolicy, load_pretrained, make_encoders
 from slicing_rllib.service.runs.cell_policies import make_cell_policies, record_kpis
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.serving.decision import (
@@ -127,23 +127,24 @@ def test_kpis_far_outside_of_training_lead_to_the_base_policy(ask, body):
     assert made.detail == "users of slice_3 is far from what the policy has met"
 
 
-def test_an_answer_that_is_not_finite_leads_to_the_base_policy(network, ask, body):
-    """Weights near float32's limit are finite; their products are not."""
-    policy = network[0]["cell_1"]
-    huge = {n: np.full_like(w, 3e38) for n, w in policy.weights.items()}
-    huge |= {n: w * np.float32(-1) if n.endswith("2.weight") else w for n, w in huge.items()}
-    policies = network[0] | {"cell_1": replace(policy, weights=huge)}
-    made = ask(body, policies=policies)
-    if np.isfinite(policies["cell_1"].decide(*sample(policy))).all():
-        pytest.fail("expected weights whose answer is not finite")
-    assert reasons(made) == {"cell_1": Reason.POLICY_FAILED}
-    assert sum(made["cell_1"].shares) == pytest.approx(1.0)
+def test_an_answer_that_is_not_finite_leads_to_shares_by_traffic(served_run, ask, body):
+    """A slice with offered traffic was not served at all: neither the policy's observation nor the
+    base policy's model is finite."""
+    scenario = served_run.config().scenario
+    policy = CellPolicy(
+        encoder=make_encoders(scenario, "per_slice", "none")["cell_1"],
+        form=ActorForm(4, "equivariant", "persistence"),
+        weights=load_pretrained().weights,
+        name="pretrained",
+    )
+    one = {"cells": {"cell_1": body["cells"]["cell_1"]}}
+    assert ask(one, policies={"cell_1": policy})["cell_1"].reason is None
 
-
-def sample(policy: CellPolicy):
-    n = len(policy.encoder.slices)
-    columns = dict.fromkeys(policy.encoder.required_kpis, np.full((1, n), 0.5))
-    return columns, np.zeros((1, len(policy.encoder.neighbours), n))
+    for kpis in one["cells"]["cell_1"]["slices"].values():
+        kpis |= {"throughput_mbps": 0.0, "demand_mbps": 2.0, "mean_inverse_rate": 0.05}
+    made = ask(one, policies={"cell_1": policy})["cell_1"]
+    assert (made.reason, made.method) == (Reason.POLICY_FAILED, Method.TRAFFIC_PROPORTIONAL)
+    assert made.shares == [0.25] * 4
 
 
 def test_an_unknown_cell_is_refused_or_gets_shares_by_its_traffic(ask, body):
