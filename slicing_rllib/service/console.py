@@ -43,20 +43,22 @@ def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-MAX_HOURLY_POLICIES = 5
-"""Policies that the table by hour of day shows, the best ones."""
+HOURLY_POLICIES = ("equal", "traffic_aware", "persistence", "drl", "tl", "oracle")
+"""Policies that the table by hour of day shows. `summary.json` has all of them."""
+MAX_HOURLY_POLICIES = 6
+"""Columns that fit a terminal, where none of those policies was evaluated."""
 
 
 def make_hours_table(hours: Mapping[str, Any]) -> Table:
-    """Reward and share below 0.95 of each hour of the day, a column per policy, best last.
+    """Reward and share below 0.95 of each hour of the day, a column per policy.
 
     Args:
         hours: the `hours` of a `summary.json`.
     """
     by_hour, busy = hours["by_hour"], hours["busy_hour"]
-    names = sorted(
-        by_hour[str(busy)], key=lambda name: by_hour[str(busy)][name]["reward_mean"]
-    )[-MAX_HOURLY_POLICIES:]  # fmt: skip
+    evaluated = list(by_hour[str(busy)])
+    chosen = [name for name in HOURLY_POLICIES if name in evaluated]
+    names = chosen or evaluated[:MAX_HOURLY_POLICIES]
     table = Table(title="by hour of the day: reward, and share below 0.95")
     table.add_column("hour", no_wrap=True)
     for name in names:
