@@ -1,7 +1,10 @@
 """Foreign text in messages: one line, without control characters, of bounded length."""
 
+import re
 import unicodedata
 
+LINE_BREAK = re.compile(r"\s*[^\S ]\s*")
+"""White space that is more than spaces."""
 MAX_MESSAGE_CHARACTERS = 600
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories of characters that move the cursor, reorder text or show nothing."""
@@ -14,7 +17,7 @@ def make_printable(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
     long, the beginning and the end are kept, because messages end with what was expected.
     """
     # Cut before escaping, too, so that a text of many megabytes costs no time.
-    line = " ".join(_cut(text, limit, len(text)).split())
+    line = LINE_BREAK.sub(" ", _cut(text, limit, len(text))).strip()
     return _cut("".join(map(_escape, line)), limit, len(text))
 
 

@@ -116,9 +116,10 @@ def test_bundles_of_a_library_are_candidates_except_those_of_the_target_itself(
         returns={},
         provenance={"network": "elsewhere/0/cell_1"},
     )
+    narrow = replace(bundle, slices=("one",), sla_throughput_mbps=(1.0,), sla_delay_ms=(1.0,))
     library = PolicyLibrary(str(tmp_path))
     library.add("good", bundle)
-    library.add("narrow", replace(bundle, slices=("one",)))
+    library.add("narrow", narrow)
     library.add("self", replace(bundle, provenance={"network": f"{scenario.name}/0/{TARGET}"}))
     algorithm = build(library=str(tmp_path), source="library:good")
     events = train_until(algorithm, TOOK_OVER)
