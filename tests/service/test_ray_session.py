@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from slicing_rllib.service.ray_leftovers import NOTE, _belongs_to, end_leftovers
+from slicing_rllib.service.ray_leftovers import NOTE, end_leftovers, note_session
 from slicing_rllib.service.ray_session import (
     _set_environment,
     import_in_background,
@@ -69,10 +69,8 @@ with ray_session(1, Path(sys.argv[1])):
 """
 
 
-def test_a_local_session_needs_its_token_and_its_leftovers_are_ended(
-    tmp_path: Path, ray_folder: str
-):
-    """Although this process was told to use no authentication; and although it was killed."""
+def test_a_local_session_needs_its_token(tmp_path: Path, ray_folder: str):
+    """Although this process was told to use no authentication. Killed, it leaves a note."""
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": ray_folder}
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
         environment.pop(name, None)
@@ -81,10 +79,26 @@ def test_a_local_session_needs_its_token_and_its_leftovers_are_ended(
 
     assert killed.returncode == -9, killed.stderr
     assert json.loads(killed.stdout) == [True, "token"]
-    session = (tmp_path / NOTE).read_text()
-    end_leftovers(tmp_path)
+    assert (tmp_path / NOTE).exists()
+
+
+def test_what_a_killed_driver_left_is_ended(tmp_path: Path):
+    """A process that has a log of the session open, whose driver is gone."""
+    driver = subprocess.Popen([sys.executable, "-c", ""])
+    driver.wait()
+    log = tmp_path / f"session_2026-11-25_10-00-00_000000_{driver.pid}" / "logs" / "agent.out"
+    log.parent.mkdir(parents=True)
+    with log.open("w") as file:
+        command = [sys.executable, "-c", "input()"]
+        agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)
+    note_session(tmp_path, str(log.parents[1]))
+
+    assert end_leftovers(tmp_path) == 1
+    assert not psutil.pid_exists(agent.pid)
+    agent.wait()
+    assert agent.stdin is not None
+    agent.stdin.close()
     assert not (tmp_path / NOTE).exists()
-    assert [p for p in psutil.process_iter() if _belongs_to(p, Path(session))] == []
 
 
 @pytest.mark.parametrize("note", ["", "/etc", "\0", "/tmp/session_1_{pid}", "x" * 9999])
