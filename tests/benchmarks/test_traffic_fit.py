@@ -18,6 +18,7 @@ def baseline():
     return evaluate_policy(make_scenario("paper"), "traffic_aware", SEEDS)
 
 
+@pytest.mark.slow
 def test_baseline_and_oracle_perform_as_the_targets_say():
     rows = list(traffic_fit.compare_with_targets(make_scenario("paper"), SEEDS))
     assert len(rows) == 4
@@ -30,6 +31,7 @@ def test_persistence_is_no_better_than_the_baseline(baseline):
 
 
 @pytest.mark.parametrize("policy", ["equal", "best_static"])
+@pytest.mark.slow
 def test_static_splits_are_clearly_worse(baseline, policy):
     static = evaluate_policy(make_scenario("paper"), policy, SEEDS[:4])
     assert static.satisfaction_mean < baseline.satisfaction_mean - 0.04

@@ -229,6 +229,7 @@ def training(monkeypatch, tmp_path):
 
 
 @needs_prometheus
+@pytest.mark.slow
 def test_alerts_fire_in_a_training(training, tmp_path):
     """One alert fires because of the SLA, another one after an env runner was killed.
 

@@ -127,6 +127,7 @@ def test_a_checkpoint_without_the_environments_state_says_so_once(fragile, tmp_p
     assert resumed.train()["num_env_steps_sampled_lifetime"] == 60
 
 
+@pytest.mark.slow
 def test_a_worker_without_state_can_be_checkpointed_too(fragile, tmp_path):
     algorithm = fragile.env_runners(num_env_runners=1).build_algo()
     algorithm.train()

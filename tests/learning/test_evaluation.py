@@ -69,6 +69,7 @@ def test_a_duration_in_steps(config):
     assert found["num_episodes"] == 2
 
 
+@pytest.mark.slow
 def test_evaluation_env_runners_share_the_episodes(config):
     """Processes of their own, beside training; two of them as the test machine has two CPUs."""
     config.evaluation(

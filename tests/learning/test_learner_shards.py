@@ -48,6 +48,7 @@ def test_two_learners_give_the_weights_and_losses_of_none(config, num_env_runner
     assert "critic_loss" in shared[1]["cells"]["cell_1"]
 
 
+@pytest.mark.slow
 def test_cells_with_networks_of_their_own_are_shared_out_as_well(config):
     config.training(networks={"cell_2": {"actor_hiddens": (8,), "critic_hiddens": (9, 7)}})
     alone, _ = weights_after(config)
@@ -56,6 +57,7 @@ def test_cells_with_networks_of_their_own_are_shared_out_as_well(config):
     assert same(alone, shared)
 
 
+@pytest.mark.slow
 def test_a_learner_that_is_killed_is_done_again(config):
     """With -9 in the middle of its updates; the result is the same."""
     config.training(steps_per_iteration=80, updates_per_step=150)

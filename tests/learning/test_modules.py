@@ -144,6 +144,7 @@ def test_workers_have_the_new_policy_at_once(config):
     assert all(np.array_equal(ours[name], array) for name, array in theirs.items())
 
 
+@pytest.mark.slow
 def test_a_hundred_comings_and_goings_leave_nothing_behind(config):
     """After a tenth of them, what is reserved once is reserved."""
     algorithm = trained(config.training(steps_per_iteration=STEPS_PER_CYCLE), 1)

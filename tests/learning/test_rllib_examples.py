@@ -94,6 +94,7 @@ def test_a_checkpoint_gives_back_the_algorithm_or_a_module_alone(ray_session, tm
         assert np.array_equal(array, weights[name])
 
 
+@pytest.mark.slow
 def test_tune_stops_compares_and_restores_trials(ray_session, tmp_path):
     """ASHA on the standard metric, a stop on the standard counter, a checkpoint at the end."""
     config = (

@@ -176,6 +176,7 @@ def test_resuming_with_a_worker_equals_never_having_stopped(config, tmp_path):
     assert same(resumed_weights(tmp_path), expected)
 
 
+@pytest.mark.slow
 def test_resuming_with_a_worker_that_waits_for_the_learner(config, tmp_path):
     algorithm = trained(config.env_runners(num_env_runners=1), 2)
     algorithm.save_to_path(tmp_path)

@@ -94,6 +94,7 @@ def test_a_cell_below_its_initial_policy_gets_it_back(build):
     assert all(np.array_equal(now[name], w) for name, w in initial.items())
 
 
+@pytest.mark.slow
 def test_healthy_learning_raises_no_alarm(build):
     guard = GuardSettings(every_cell=True, window_steps=100)
     algorithm = build(deployments=(), guard=guard)

@@ -96,6 +96,7 @@ def test_a_run_resumed_in_any_stage_equals_one_without_interruption(
         assert dump_cell(resumed, cell) == dump_cell(whole, cell)
 
 
+@pytest.mark.slow
 def test_env_runners_act_with_the_new_policy_in_the_next_step(build, train_until):
     algorithm = build(workers=2)
     train_until(algorithm, TOOK_OVER)
@@ -123,6 +124,7 @@ def test_a_new_warm_start_can_be_requested(build, train_until):
     assert events.find("source_chosen").evidence["target"] == "cell_2"
 
 
+@pytest.mark.slow
 def test_the_callback_works_in_a_plain_tuner(ray_session, network, tmp_path):
     """Only a config, the callback and a Tuner; none of the service layer."""
     settings = TransferSettings(vae=VaeSettings(updates=20, members=1))

@@ -90,6 +90,7 @@ def read_event_kinds(run: RunDirectory) -> list[str]:
     return [event["kind"] for event in run.events()]
 
 
+@pytest.mark.slow
 def test_a_job_whose_driver_was_killed_resumes_and_its_results_are_fetched(
     call: Call, tmp_path: Path, cluster: LocalCluster
 ):
@@ -133,6 +134,7 @@ def test_submit_exits_with_the_code_of_the_job(call: Call, tmp_path: Path):
     assert "has another config" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_stopped_job_writes_an_event(call: Call, cluster: LocalCluster, tmp_path: Path):
     arguments = make_train_arguments("learning.training_steps=1000000")
     job = ["--storage", str(tmp_path), "--id", "long", "--", *arguments]
@@ -169,6 +171,7 @@ def test_a_job_that_cannot_run_gives_one_line(call: Call):
         assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_training_continues_when_a_node_fails(cluster: LocalCluster, tmp_path: Path):
     """The node's processes are killed at once. A node that joins later gets new env runners."""
     path = tmp_path / "run"
@@ -195,6 +198,7 @@ def test_training_continues_when_a_node_fails(cluster: LocalCluster, tmp_path: P
     assert not lost & set(nodes.values())
 
 
+@pytest.mark.slow
 def test_preflight_reports_a_folder_that_nodes_do_not_share(call: Call, cluster: LocalCluster):
     """All other checks of this cluster pass."""
     result = call("cluster", "check", "--storage", str(cluster.session / "runs"), "--json")

@@ -110,6 +110,7 @@ def call(tmp_path: Path, monkeypatch, capsys) -> Callable[..., CompletedProcess[
     return here
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_branch_was_trained_continues(
     joined: RunDirectory, config: RunConfig, tmp_path: Path
 ):
@@ -141,6 +142,7 @@ def test_an_unknown_measure_is_reported_in_one_line(call: Callable, joined: RunD
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_target_learns_from_a_named_source(call: Callable, joined: RunDirectory):
     done = call(
         "transfer", str(joined.path), "--target", "cell_5", "--source", "cell_2",

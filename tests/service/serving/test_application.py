@@ -186,6 +186,7 @@ def test_the_requests_of_the_page_run_as_pasted(url: str, tmp_path: Path):
         assert '"status": 4' not in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_roll_out_and_a_roll_back_lose_no_request(url: str, send_request, served_library: Path):
     """Versions change while requests come in; each answer is of one version throughout."""
     body = json.dumps(send_request("/v1/example")[1])

@@ -94,6 +94,7 @@ def test_every_value_of_a_grid_is_tried_once(ray_session, tmp_path: Path, capsys
     assert "already is a sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_resumes_after_its_trial_and_its_driver_were_killed(tmp_path: Path, capsys):
     """Of eight trials one is killed with SIGKILL, then the driver: each has one row in the end."""
     folder = tmp_path / "out"
