@@ -37,10 +37,10 @@ def closed_loop(
 
       slicing-rllib closed-loop runs/quick-20260101-120000 --url http://127.0.0.1:8000 --steps 50
     """
+    from slicing_rllib.service.commands.progress_bar import ProgressBar
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.console import print_json
     from slicing_rllib.service.errors import RunError
-    from slicing_rllib.service.progress_bar import ProgressBar
     from slicing_rllib.service.runs.run_directory import RunDirectory
 
     try:

@@ -50,9 +50,9 @@ def evaluate(
 
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
+    from slicing_rllib.service.commands.progress_bar import ProgressBar
     from slicing_rllib.service.console import make_hours_table, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.progress_bar import ProgressBar
     from slicing_rllib.service.runs.evaluation import evaluate_run
     from slicing_rllib.service.runs.run_directory import RunDirectory
 

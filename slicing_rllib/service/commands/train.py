@@ -45,10 +45,10 @@ def train(
 
       slicing-rllib train --resume --out runs/seed7
     """
+    from slicing_rllib.service.commands.progress_bar import ProgressBar
     from slicing_rllib.service.config import load_config
     from slicing_rllib.service.console import make_hours_table, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.progress_bar import ProgressBar
     from slicing_rllib.service.ray_leftovers import end_leftovers
     from slicing_rllib.service.ray_session import import_in_background, ray_session
     from slicing_rllib.service.runs.run_directory import RunDirectory

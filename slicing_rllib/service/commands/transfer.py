@@ -64,9 +64,9 @@ def transfer(
 
       slicing-rllib transfer runs/seed7 --target cell_5 --source cell_11 --method model --steps 500
     """
+    from slicing_rllib.service.commands.progress_bar import ProgressBar
     from slicing_rllib.service.console import make_hours_table, make_policies_table, print_json
     from slicing_rllib.service.console import out as stdout
-    from slicing_rllib.service.progress_bar import ProgressBar
     from slicing_rllib.service.runs.run_directory import RunDirectory
     from slicing_rllib.service.runs.training import train
     from slicing_rllib.service.runs.transfer_run import make_transfer_config

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from slicing_rllib.service import progress_bar
-from slicing_rllib.service.progress_bar import ProgressBar
+from slicing_rllib.service.commands import progress_bar
+from slicing_rllib.service.commands.progress_bar import ProgressBar
 
 
 @pytest.fixture
