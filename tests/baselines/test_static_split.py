@@ -15,6 +15,7 @@ def test_the_search_finds_a_split_in_proportion_to_constant_needs():
     assert np.min(split / needed[0]) > 0.9
 
 
+@pytest.mark.slow
 def test_equal_generators_give_equal_splits(scenario):
     splits = [fit_static(scenario, np.random.default_rng(4), map_seed=0).split for _ in range(2)]
 

@@ -35,6 +35,7 @@ def test_the_share_of_the_oracle_gap_by_hand():
     assert rows["ceiling.share_of_oracle_gap"]["value"] == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_a_short_training_is_already_above_the_baseline():
     rows = {
         row["name"]: row

@@ -25,6 +25,7 @@ def test_baseline_and_oracle_perform_as_the_targets_say():
     assert all(is_within_tolerance(row) for row in rows), rows
 
 
+@pytest.mark.slow
 def test_persistence_is_no_better_than_the_baseline(baseline):
     persistence = evaluate_policy(make_scenario("paper"), "persistence", SEEDS)
     assert persistence.satisfaction_mean <= baseline.satisfaction_mean

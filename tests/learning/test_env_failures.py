@@ -75,6 +75,7 @@ def test_without_restarts_train_raises_what_a_worker_reports(fragile):
     assert isinstance(raised.value.__cause__, KeyError)
 
 
+@pytest.mark.slow
 def test_with_restarts_a_worker_goes_on_and_a_limit_ends_the_run(fragile):
     """Every third step fails, so every request of 30 steps does: two are tolerated."""
     fragile.environment(env_config={"fails_at": 3}).env_runners(num_env_runners=1)

@@ -158,6 +158,7 @@ def test_a_reward_that_is_no_number_names_its_cell(config):
         algorithm.train()
 
 
+@pytest.mark.slow
 def test_resuming_with_a_worker_equals_never_having_stopped(config, tmp_path):
     """Its network goes on, and so do steps that were under way."""
     config.env_runners(num_env_runners=1).training(sample_async=True)
