@@ -32,6 +32,9 @@ BASELINES = (
     "oracle_delay",
 )
 
+METRIC_ORACLES = ("oracle_throughput", "oracle_delay")
+"""Oracles of a single metric. They take long and are evaluated only where they are named."""
+
 
 def make_policy(
     name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int
@@ -66,6 +69,7 @@ def make_policy(
 
 __all__ = [
     "BASELINES",
+    "METRIC_ORACLES",
     "Equal",
     "Oracle",
     "OracleDelay",

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from slicing_rllib.baselines import BASELINES
+from slicing_rllib.baselines import BASELINES, METRIC_ORACLES
 from slicing_rllib.env import ActorForm, Deployment
 from slicing_rllib.radio import Scenario, make_scenario
 from slicing_rllib.service.config.layout_size import check_layout_size
@@ -118,7 +118,7 @@ class RunConfig(Section):
         if self.evaluation.policies is not None:
             return self.evaluation.policies
         pretrained = ("pretrained",) if self.learning.actor == "equivariant" else ()
-        others = (*pretrained, *BASELINES)
+        others = (*pretrained, *(name for name in BASELINES if name not in METRIC_ORACLES))
         if not self.has_transfer:
             return (PolicyName.DRL, *others)
         if self.transfer.targets:
