@@ -1,12 +1,14 @@
 """The benchmark of alpha tells posteriors at the limit from wide ones, and choices that agree."""
 
 import numpy as np
+import pytest
 
 from slicing_rllib.benchmarks import vae_weight
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.transfer.settings import VaeSettings
 
 
+@pytest.mark.slow
 def test_a_large_weight_reconstructs_worse_and_leaves_the_limit(monkeypatch):
     monkeypatch.setattr(vae_weight, "WEIGHTS", (1e-3, 1.0))
     monkeypatch.setattr(vae_weight, "VaeSettings", lambda: VaeSettings(updates=150))

@@ -65,6 +65,7 @@ def test_single_environments_are_made_anew_if_asked_for(fragile):
     assert event.message == "step of env runner 0: KeyError: 'a wire came loose'"
 
 
+@pytest.mark.slow
 def test_without_restarts_train_raises_what_a_worker_reports(fragile):
     fragile.environment(env_config={"fails_at": 17}).env_runners(num_env_runners=1)
     algorithm = fragile.fault_tolerance(restart_failed_env_runners=False).build_algo()

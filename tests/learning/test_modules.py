@@ -121,6 +121,7 @@ def test_a_checkpoint_knows_which_cells_had_policies(config, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_workers_have_the_new_policy_at_once(config):
     """RLlib drops weights that it takes for old: these must not be."""
     algorithm = trained(config.env_runners(num_env_runners=1), 2)
