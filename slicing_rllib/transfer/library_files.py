@@ -68,20 +68,8 @@ class LibraryFiles:
 
     def read(self, name: str, version: int, file: str) -> bytes:
         """The content of a file of a bundle, which is a regular file of bounded size."""
-        path = self.describe(name, version, file)
         limit = MAX_MANIFEST_BYTES if file == MANIFEST else MAX_TENSORS_BYTES
-        try:
-            if self._is_local:
-                self._check_inside(path)
-                return read_bounded(Path(path), limit, follow_links=False)
-            with self._fs.open_input_stream(path) as stream:
-                data = stream.read(limit + 1)
-        except (ArrowException, OSError) as error:
-            why = getattr(error, "strerror", None) or "cannot be read"
-            raise LibraryError(f"{path}: expected a file that can be read ({why})") from error
-        if len(data) > limit:
-            raise LibraryError(f"{path}: expected at most {format_size(limit)}, got more")
-        return data
+        return self._read_path(self.describe(name, version, file), limit)
 
     def read_beside(self, file: str) -> bytes | None:
         """The content of a file beside the bundles; None if there is none."""
@@ -89,17 +77,9 @@ class LibraryFiles:
         try:
             if self._fs.get_file_info(path).type == filesystems.FileType.NotFound:
                 return None
-            if self._is_local:
-                self._check_inside(path)
-                return read_bounded(Path(path), MAX_MANIFEST_BYTES, follow_links=False)
-            with self._fs.open_input_stream(path) as stream:
-                data = stream.read(MAX_MANIFEST_BYTES + 1)
         except (ArrowException, OSError) as error:
-            why = getattr(error, "strerror", None) or "cannot be read"
-            raise LibraryError(f"{path}: expected a file that can be read ({why})") from error
-        if len(data) > MAX_MANIFEST_BYTES:
-            raise LibraryError(f"{path}: expected at most {format_size(MAX_MANIFEST_BYTES)}")
-        return data
+            raise LibraryError(f"{path}: cannot be read ({error})") from error
+        return self._read_path(path, MAX_MANIFEST_BYTES)
 
     def write_beside(self, file: str, data: bytes) -> None:
         """Writes a file beside the bundles; readers see the old or the new content."""
@@ -166,6 +146,21 @@ class LibraryFiles:
                 self._fs.delete_dir(f"{self._root}/{name}")
         except (ArrowException, OSError) as error:
             raise LibraryError(f"{folder}: cannot be deleted ({error})") from error
+
+    def _read_path(self, path: str, limit: int) -> bytes:
+        """The content of a regular file inside the library, of at most `limit` bytes."""
+        try:
+            if self._is_local:
+                self._check_inside(path)
+                return read_bounded(Path(path), limit, follow_links=False)
+            with self._fs.open_input_stream(path) as stream:
+                data = stream.read(limit + 1)
+        except (ArrowException, OSError) as error:
+            why = getattr(error, "strerror", None) or "cannot be read"
+            raise LibraryError(f"{path}: expected a file that can be read ({why})") from error
+        if len(data) > limit:
+            raise LibraryError(f"{path}: expected at most {format_size(limit)}, got more")
+        return data
 
     def _add_local(
         self, name: str, first: int, files: Mapping[str, bytes], manifest: Callable[[int], bytes]
