@@ -207,6 +207,19 @@ def test_the_table_of_the_first_page_is_that_of_the_committed_results():
         assert reward == f"{found['reward_mean']:.3f}"
 
 
+def test_the_oracles_of_single_metrics_are_those_of_their_table():
+    page = (TUNE_CONFIGS / "NOT_REPRODUCED.md").read_text(encoding="utf-8")
+    table = pd.read_csv(TUNE_CONFIGS / "results" / "oracles-paper.csv")
+    metrics = ("satisfaction_mean", "fail_rate_95", "delay_max_ms", "reward_mean")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+
+    assert len(rows) == 3
+    for row in rows:
+        values = table[table["policy"] == row.split("`")[1]]
+        for metric, shown in zip(metrics, row.strip("|").split("|")[1:], strict=True):
+            assert shown.split()[0] == f"{values[metric].mean():.3f}"
+
+
 def test_there_are_results_of_every_kind():
     assert RESULTS
     assert SHOWN_BY_GAINS
