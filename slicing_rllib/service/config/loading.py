@@ -50,7 +50,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
         "evaluation": {
             "steps": 200,
             "seeds": 5,
-            "every_steps": 250,
+            "every_steps": 300,
         },
     },
 }
