@@ -3,17 +3,21 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 Measurement = Callable[[], float]
+Value = TypeVar("Value")
 
 
-def run_interleaved(measurements: Mapping[str, Measurement], turns: int) -> dict[str, list[float]]:
+def run_interleaved(
+    measurements: Mapping[str, Callable[[], Value]], turns: int
+) -> dict[str, list[Value]]:
     """Returns `turns` values of each measurement, by its name.
 
     A turn runs every measurement once. Every second turn runs them in reverse order: otherwise a
     machine that slows down steadily would favour the first measurement.
     """
-    values: dict[str, list[float]] = {name: [] for name in measurements}
+    values: dict[str, list[Value]] = {name: [] for name in measurements}
     for turn in range(turns):
         names = list(measurements)
         for name in reversed(names) if turn % 2 else names:

@@ -20,7 +20,7 @@ def serve_live_page(folder: Path) -> Iterator[int]:
 
     Raises: OSError if the page cannot be reached within TIMEOUT_S.
     """
-    port = _find_free_port()
+    port = find_free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "slicing_rllib", "monitor", str(folder), "--port", str(port)],
         stdout=subprocess.DEVNULL,
@@ -70,6 +70,7 @@ def _read_stream(stream: HTTPResponse) -> None:
             pass
 
 
-def _find_free_port() -> int:
+def find_free_port() -> int:
+    """Returns a port of this machine that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]

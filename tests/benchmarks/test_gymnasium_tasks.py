@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from slicing_rllib.benchmarks import command
+from slicing_rllib.benchmarks.commands import training
+from slicing_rllib.benchmarks.commands.printing import print_rows
 from slicing_rllib.benchmarks.gymnasium_tasks import _make_return_rows, evaluate
 from slicing_rllib.benchmarks.learning_peers.gymnasium_td3 import Task
 from slicing_rllib.service.errors import RunError
@@ -35,7 +36,7 @@ def test_the_difference_of_returns_is_paired_by_seed():
 
 def test_json_lines_have_null_instead_of_nan(capsys):
     rows = _make_return_rows("T", Task(1000, 0.1), {"own": [1.0], "sb3_td3": [2.0]})
-    command._print_rows(rows, json=True)
+    print_rows(rows, json=True)
     lines = [
         json.loads(line, parse_constant=pytest.fail)
         for line in capsys.readouterr().out.split("\n")[:-1]
@@ -46,7 +47,7 @@ def test_json_lines_have_null_instead_of_nan(capsys):
 
 
 def test_a_missing_package_is_said_in_one_line(monkeypatch):
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
 
     with pytest.raises(RunError, match="bench gymnasium: expected the package stable-baselines3"):
-        command.gymnasium_tasks()
+        training.gymnasium_tasks()

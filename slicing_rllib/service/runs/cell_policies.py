@@ -1,15 +1,20 @@
 """A run's policies from measured KPIs to shares, and the KPIs that its network measures."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from slicing_rllib.env import DecisionView, Policy, SlicingEnv
-from slicing_rllib.policies import CellEncoder, CellPolicy, KpiRange, make_encoders, select_actor
-from slicing_rllib.policies.cell_encoder import stack_columns
+from slicing_rllib.policies import (
+    REQUIRED_KPIS,
+    CellPolicy,
+    KpiRange,
+    make_encoders,
+    select_actor,
+)
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.service.config import RunConfig, dump_resolved_yaml
 from slicing_rllib.service.runs.evaluation import (
@@ -36,29 +41,35 @@ def make_cell_policies(
     Raises: PolicyError for weights that are not finite or do not fit the run's observations.
     """
     encoders = make_encoders(config.scenario, config.env.observation, config.env.message)
+    kpis = REQUIRED_KPIS[config.env.observation]
+    ranges = _find_ranges(kpis, recorded) if recorded else [{}] * len(encoders)
+    origins = _describe_origins(config)
     return {
         cell: CellPolicy(
             encoder=encoders[cell],
             form=config.actor_form,
             weights=select_actor(weights[cell]),
             name=f"{config.name}-{cell}",
-            recorded=_find_ranges(encoders[cell], recorded, row) if recorded else {},
-            provenance=make_provenance(config, cell),
+            recorded=ranges[row],
+            provenance=origins[cell],
         )
         for row, cell in enumerate(config.scenario.cells)
         if cell in weights
     }
 
 
-def make_provenance(config: RunConfig, cell: str) -> dict[str, Any]:
-    """Where the policy of a cell comes from."""
-    return {
+def _describe_origins(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Where the policy of each cell comes from."""
+    run = {
         "run": config.name,
-        "cell": cell,
-        "network": identify_cell(config.scenario.name, config.env.map_seed, cell),
         "seed": config.seed,
         "config_sha256": hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest(),
         "slicing_rllib": version("slicing-rllib"),
+    }
+    name, map_seed = config.scenario.name, config.env.map_seed
+    return {
+        cell: run | {"cell": cell, "network": identify_cell(name, map_seed, cell)}
+        for cell in config.scenario.cells
     }
 
 
@@ -82,13 +93,14 @@ def follow(env: SlicingEnv, policy: Policy, steps: int, seed: int):
 
 
 def _find_ranges(
-    encoder: CellEncoder, recorded: Sequence[StepKpis], row: int
-) -> Mapping[str, tuple[KpiRange, ...]]:
-    own = stack_columns(recorded, row, encoder.required_kpis)
-    ranges: dict[str, tuple[KpiRange, ...]] = {}
-    for name, column in own.items():
-        everywhere = np.stack([getattr(step, name) for step in recorded])
-        low, high = everywhere.min(axis=(0, 1)), everywhere.max(axis=(0, 1))
-        numbers = zip(low, high, column.mean(axis=0), column.std(axis=0), strict=True)
-        ranges[name] = tuple(KpiRange(*map(float, values)) for values in numbers)
+    names: Sequence[str], recorded: Sequence[StepKpis]
+) -> list[dict[str, tuple[KpiRange, ...]]]:
+    """For each cell, the range of each KPI."""
+    ranges: list[dict[str, tuple[KpiRange, ...]]] = [{} for _ in recorded[0].phase]
+    for name in names:
+        values = np.stack([getattr(step, name) for step in recorded])
+        low, high = values.min(axis=(0, 1)).tolist(), values.max(axis=(0, 1)).tolist()
+        means, stds = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
+        for row, (mean, std) in enumerate(zip(means, stds, strict=True)):
+            ranges[row][name] = tuple(map(KpiRange, low, high, mean, std))
     return ranges

@@ -3,11 +3,7 @@
 from slicing_rllib.policies import describe_policy
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.runs.cell_policies import (
-    make_cell_policies,
-    make_provenance,
-    record_kpis,
-)
+from slicing_rllib.service.runs.cell_policies import make_cell_policies, record_kpis
 from slicing_rllib.service.runs.evaluation import evaluate_curve_point, make_trained_policy
 from slicing_rllib.service.runs.experience import read_experience
 from slicing_rllib.service.runs.run_directory import RunDirectory
@@ -52,7 +48,7 @@ def make_bundles(
             sla_delay_ms=tuple(scenario.sla_delay_ms[row].tolist()),
             message=config.env.message,
             returns={"evaluation_reward_mean": rewards[row]},
-            provenance=make_provenance(config, cell),
+            provenance=policies[cell].provenance,
             policy=describe_policy(policies[cell]),
         )
         for row, cell in enumerate(scenario.cells)

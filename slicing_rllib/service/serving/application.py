@@ -134,11 +134,13 @@ class PolicyService:
 
     @api.get("/v1/health")
     async def health(self) -> dict[str, Any]:
-        """Which release is served, and what is wrong with it."""
+        """Which release the replica that answers serves, and what is wrong with it."""
         served, holder = self._holder.served, self._holder
         is_well = served is not None and not holder.problem and not holder.changed_files
         return {
             "status": "ok" if is_well else "degraded",
+            "replica": serve.get_replica_context().replica_id.unique_id,
+            "min_replicas": self._arguments.min_replicas,
             "source": self._arguments.run,
             "version": served and served.release.version,
             "revision": served and served.revision,

@@ -15,8 +15,8 @@ from slicing_rllib.transfer import PolicyLibrary
 
 POLL_S = 0.2
 ANSWERS = 10
-"""Answers in a row after which all replicas are taken to serve a release: requests go to replicas
-at random."""
+"""Answers in a row per replica after which all replicas are taken to serve a release: requests go
+to replicas at random, and there may be more of them than the least number that is configured."""
 
 Change = Callable[[ReleaseHistory], ReleaseHistory]
 
@@ -70,6 +70,7 @@ def wait_for_revision(url: str, revision: int, timeout_s: float) -> None:
     Raises: RunError if a replica cannot serve it, or does not within the time.
     """
     deadline, answers, last = time.monotonic() + timeout_s, 0, "no answer"
+    replicas: set[str] = set()
     while time.monotonic() < deadline:
         try:
             with urlopen(f"{_strip(url)}/v1/health", timeout=5.0) as answer:
@@ -82,8 +83,9 @@ def wait_for_revision(url: str, revision: int, timeout_s: float) -> None:
             raise RunError(f"{url}: {health['problem']}")
         is_served = health.get("revision") == revision
         answers = answers + 1 if is_served else 0
-        last = f"it serves revision {health.get('revision')}"
-        if answers >= ANSWERS:
+        last = f"a replica serves revision {health.get('revision')}"
+        replicas.add(health["replica"])
+        if len(replicas) >= health["min_replicas"] and answers >= ANSWERS * len(replicas):
             return
         time.sleep(0.0 if is_served else POLL_S)
     raise RunError(f"{url}: expected revision {revision} within {timeout_s:g} s, {last}")

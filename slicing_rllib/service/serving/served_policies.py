@@ -27,6 +27,8 @@ LOADING_ERRORS = (RunError, LibraryError, PolicyError)
 class ServedPolicies:
     """One release in memory. It never changes, so that a request meets one version throughout."""
 
+    source: PolicySource
+    """Where the policies come from."""
     release: Release
     """The release."""
     revision: int | None
@@ -51,6 +53,7 @@ def load_release(source: PolicySource, release: Release, revision: int | None) -
     # Before the files are read: a change in between is noticed later rather than never.
     states = tuple(source.read_states(chosen))
     return ServedPolicies(
+        source=source,
         release=release,
         revision=revision,
         chosen=chosen,
@@ -117,11 +120,13 @@ class PolicyHolder:
             if self.served is None:
                 return
             try:
-                self._follow(open_source(self.arguments.run, self.arguments.name), self.served)
+                self._follow(self.served)
             except LOADING_ERRORS as error:
                 self._report(str(error))
 
-    def _follow(self, source: PolicySource, served: ServedPolicies) -> None:
+    def _follow(self, served: ServedPolicies) -> None:
+        # The same source as before: opening a run or an export again would parse all its files.
+        source = served.source
         history = source.read_release() if self.arguments.follows_release else None
         if history is not None and history.revision != served.revision:
             self._replace(load_release(source, history.release, history.revision))

@@ -31,11 +31,11 @@ Answer = tuple[int, dict]
 
 
 @pytest.fixture(scope="module")
-def served_library(tmp_path_factory: pytest.TempPathFactory, add_version) -> Path:
+def served_library(tmp_path_factory: pytest.TempPathFactory, add_random_version) -> Path:
     """Two versions; a file of the release says that version 1 is served."""
     folder = tmp_path_factory.mktemp("served") / "library"
-    add_version(folder, 0)
-    add_version(folder, 1)
+    for seed in (0, 1):
+        add_random_version(folder, seed)
     release = {"revision": 1, "release": {"version": 1}}
     (folder / "release.json").write_text(json.dumps(release))
     return folder

@@ -1,0 +1,1 @@
+"""The subcommands of `bench`: options, help, and which benchmark they run."""
