@@ -26,7 +26,7 @@ from slicing_rllib.benchmarks.serving.network import (
 )
 from slicing_rllib.benchmarks.serving.service import DECISIONS, Service, start_service
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.serving.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.service.serving.versions.release import RELEASE_FILE, Release, ReleaseHistory
 
 INTERVALS = 20
 """Different requests, which are sent in turn."""

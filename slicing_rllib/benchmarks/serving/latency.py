@@ -27,8 +27,8 @@ from slicing_rllib.benchmarks.serving.service import DECISIONS, start_service
 from slicing_rllib.policies import CellPolicy
 from slicing_rllib.radio import Scenario, StepKpis
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.serving.policy_set import PolicySet, SlaRows
-from slicing_rllib.service.serving.request import KPI_NAMES
+from slicing_rllib.service.serving.decisions.policy_set import PolicySet, SlaRows
+from slicing_rllib.service.serving.decisions.request import KPI_NAMES
 
 INTERVALS = 20
 """Different requests, which are sent in turn."""

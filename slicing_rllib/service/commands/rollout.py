@@ -72,8 +72,8 @@ def rollout(
     from slicing_rllib.transfer import PolicyLibrary
 
     try:
-        from slicing_rllib.service.serving.release import make_change
-        from slicing_rllib.service.serving.rollout import roll_out
+        from slicing_rllib.service.serving.versions.release import make_change
+        from slicing_rllib.service.serving.versions.rollout import roll_out
     except ModuleNotFoundError as error:
         raise RunError(
             f'rollout: the package {error.name} is missing; pip install "slicing-rllib[serve]"'

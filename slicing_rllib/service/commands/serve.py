@@ -77,7 +77,7 @@ def serve(
     from slicing_rllib.service.runs.interruption import catch_signals
 
     with _explain_missing_packages():
-        from slicing_rllib.service.serving.served_policies import load_first
+        from slicing_rllib.service.serving.policy_holder import load_first
         from slicing_rllib.service.serving.settings import (
             ServiceArguments,
             require_token_beyond_loopback,

@@ -16,44 +16,41 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.serving.admission import Admission
-from slicing_rllib.service.serving.answer import (
+from slicing_rllib.service.serving.decisions.answer import (
     DecisionAnswer,
     PolicyDescription,
     describe_policy,
     make_answer,
 )
-from slicing_rllib.service.serving.comparison import ShadowComparison
-from slicing_rllib.service.serving.decision import (
+from slicing_rllib.service.serving.decisions.decision import (
     Decision,
     RequestError,
     decide,
     list_missing_neighbours,
     list_new_reports,
 )
-from slicing_rllib.service.serving.example import make_example
-from slicing_rllib.service.serving.interface import (
+from slicing_rllib.service.serving.decisions.reports import LoadReport, LocalReports, Reports
+from slicing_rllib.service.serving.decisions.request import DecisionRequest
+from slicing_rllib.service.serving.decisions.shared_reports import SharedReports
+from slicing_rllib.service.serving.http.admission import Admission
+from slicing_rllib.service.serving.http.example import make_example
+from slicing_rllib.service.serving.http.interface import (
     DECISION_BODY,
     DescribedApi,
     describe_problems,
 )
-from slicing_rllib.service.serving.problems import Problem, make_problem
-from slicing_rllib.service.serving.reports import LoadReport, LocalReports, Reports
-from slicing_rllib.service.serving.request import DecisionRequest
-from slicing_rllib.service.serving.request_metrics import RequestMetrics
-from slicing_rllib.service.serving.request_parsing import parse_request
-from slicing_rllib.service.serving.served_policies import (
-    PolicyHolder,
-    ServedPolicies,
-    load_first,
-)
+from slicing_rllib.service.serving.http.problems import Problem, make_problem
+from slicing_rllib.service.serving.http.request_metrics import RequestMetrics
+from slicing_rllib.service.serving.http.request_parsing import parse_request
+from slicing_rllib.service.serving.policy_holder import PolicyHolder, load_first
 from slicing_rllib.service.serving.settings import (
     RELEASE_FIELDS,
     ServiceArguments,
     parse_release,
     read_token,
 )
-from slicing_rllib.service.serving.shared_reports import SharedReports
+from slicing_rllib.service.serving.versions.comparison import ShadowComparison
+from slicing_rllib.service.serving.versions.served_policies import ServedPolicies
 
 FORMATS = ("shares", "o1")
 

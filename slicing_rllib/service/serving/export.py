@@ -19,10 +19,10 @@ from slicing_rllib.radio import StepKpis
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.cell_policies import record_kpis
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.serving.onnx_graph import make_graph
-from slicing_rllib.service.serving.parity import Samples, check_parity
-from slicing_rllib.service.serving.policy_source import index_by_cell, open_source
-from slicing_rllib.service.serving.release import Release
+from slicing_rllib.service.serving.graph.onnx_graph import make_graph
+from slicing_rllib.service.serving.graph.parity import Samples, check_parity
+from slicing_rllib.service.serving.versions.policy_source import index_by_cell, open_source
+from slicing_rllib.service.serving.versions.release import Release
 from slicing_rllib.storage import write_durably
 
 PARITY_SEED = 0

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from slicing_rllib.service.errors import ConfigError, RunError
-from slicing_rllib.service.serving.release import Canary, Release, parse_pins
+from slicing_rllib.service.serving.versions.release import Canary, Release, parse_pins
 
 TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
 LEAST_TOKEN_CHARACTERS = 16

@@ -11,10 +11,10 @@ import pytest
 from slicing_rllib.service.cli import run as run_command
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.serving.policy_source import index_by_cell, open_source
-from slicing_rllib.service.serving.release import RELEASE_FILE, Release, ReleaseHistory
-from slicing_rllib.service.serving.served_policies import PolicyHolder, load_first
+from slicing_rllib.service.serving.policy_holder import PolicyHolder, load_first
 from slicing_rllib.service.serving.settings import ServiceArguments
+from slicing_rllib.service.serving.versions.policy_source import index_by_cell, open_source
+from slicing_rllib.service.serving.versions.release import RELEASE_FILE, Release, ReleaseHistory
 from slicing_rllib.transfer import LibraryError, PolicyLibrary
 
 

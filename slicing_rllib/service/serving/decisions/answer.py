@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from slicing_rllib.policies import KPI_SPECS, CellPolicy
-from slicing_rllib.service.serving.a1_policy import A1Policy
-from slicing_rllib.service.serving.decision import Decision
-from slicing_rllib.service.serving.fallback import Method, Reason
-from slicing_rllib.service.serving.rrm_policy import make_rrm_policies
+from slicing_rllib.service.serving.decisions.a1_policy import A1Policy
+from slicing_rllib.service.serving.decisions.decision import Decision
+from slicing_rllib.service.serving.decisions.fallback import Method, Reason
+from slicing_rllib.service.serving.decisions.rrm_policy import make_rrm_policies
 
 
 class AnswerModel(BaseModel):

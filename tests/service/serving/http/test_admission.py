@@ -6,8 +6,8 @@ import pytest
 from starlette.requests import Request
 
 from slicing_rllib.service.errors import ConfigError, RunError
-from slicing_rllib.service.serving.admission import Admission, RateLimit
-from slicing_rllib.service.serving.problems import Problem, make_problem
+from slicing_rllib.service.serving.http.admission import Admission, RateLimit
+from slicing_rllib.service.serving.http.problems import Problem, make_problem
 from slicing_rllib.service.serving.settings import (
     TOKEN_VARIABLE,
     ServiceArguments,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from slicing_rllib.service.serving.a1_policy import A1Policy
+from slicing_rllib.service.serving.decisions.a1_policy import A1Policy
 
 PERCENT = 100
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.service.serving.a1_policy import A1Policy
-from slicing_rllib.service.serving.answer import RrmPolicy
-from slicing_rllib.service.serving.rrm_policy import make_rrm_policies, round_to_percent
+from slicing_rllib.service.serving.decisions.a1_policy import A1Policy
+from slicing_rllib.service.serving.decisions.answer import RrmPolicy
+from slicing_rllib.service.serving.decisions.rrm_policy import make_rrm_policies, round_to_percent
 
 POLICY = {
     "scope": {"sliceId": {"sst": 1, "sd": "00000A", "plmnId": {"mcc": "001", "mnc": "01"}}},

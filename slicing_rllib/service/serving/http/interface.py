@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from slicing_rllib.service.serving.request import DecisionRequest
+from slicing_rllib.service.serving.decisions.request import DecisionRequest
 
 REF = "#/components/schemas/{model}"
 BODY = "DecisionRequest"

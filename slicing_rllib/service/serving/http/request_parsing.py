@@ -2,8 +2,8 @@
 
 from pydantic import ValidationError
 
-from slicing_rllib.service.serving.problems import Problem
-from slicing_rllib.service.serving.request import DecisionRequest
+from slicing_rllib.service.serving.decisions.request import DecisionRequest
+from slicing_rllib.service.serving.http.problems import Problem
 
 
 def parse_request(body: bytes) -> DecisionRequest:

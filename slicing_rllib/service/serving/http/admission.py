@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from slicing_rllib.service.serving.problems import Problem
+from slicing_rllib.service.serving.http.problems import Problem
 
 SCHEME = "bearer"
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 
 from slicing_rllib.policies import CellPolicy, PolicyError
-from slicing_rllib.service.serving.onnx_graph import SHARES, make_graph, make_inputs
+from slicing_rllib.service.serving.graph.onnx_graph import SHARES, make_graph, make_inputs
 
 LARGEST_DIFFERENCE = 1e-6
 """Shares may differ by this much; they are float32."""

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from ray.util import metrics
 
 from slicing_rllib.policies import CellPolicy
-from slicing_rllib.service.serving.decision import Decision
-from slicing_rllib.service.serving.request import KPI_NAMES
+from slicing_rllib.service.serving.decisions.decision import Decision
+from slicing_rllib.service.serving.decisions.request import KPI_NAMES
 
 LATENCY_BOUNDS_MS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
 MEMORY = 0.05

@@ -9,7 +9,7 @@ from slicing_rllib.policies.policy_files import MANIFEST_FILE
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.runs.cell_policies import make_cell_policies, record_kpis
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.serving.release import (
+from slicing_rllib.service.serving.versions.release import (
     RELEASE_FILE,
     ReleaseHistory,
     parse_history,

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from slicing_rllib.policies import CellPolicy, PolicyError
-from slicing_rllib.service.serving.onnx_graph import (
+from slicing_rllib.service.serving.decisions.request import KPI_NAMES
+from slicing_rllib.service.serving.graph.onnx_graph import (
     CELL,
     NEIGHBOUR_LOAD,
     OBSERVATION,
@@ -20,8 +21,11 @@ from slicing_rllib.service.serving.onnx_graph import (
     make_inputs,
     reads_sla,
 )
-from slicing_rllib.service.serving.parity import LARGEST_DIFFERENCE, draw_samples, open_session
-from slicing_rllib.service.serving.request import KPI_NAMES
+from slicing_rllib.service.serving.graph.parity import (
+    LARGEST_DIFFERENCE,
+    draw_samples,
+    open_session,
+)
 
 RANGE_MARGIN = 1.0
 """A KPI is far outside if it is off the recorded range by more than this times its width."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from slicing_rllib.policies import KPI_SPECS
-from slicing_rllib.service.serving.a1_policy import A1Policy
+from slicing_rllib.service.serving.decisions.a1_policy import A1Policy
 
 KPI_NAMES = tuple(KPI_SPECS)
 UNITS = {

@@ -7,7 +7,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from slicing_rllib.service.serving.reports import LoadReport, Reports
+from slicing_rllib.service.serving.decisions.reports import LoadReport, Reports
 
 log = logging.getLogger(__name__)
 

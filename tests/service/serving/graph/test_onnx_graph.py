@@ -9,9 +9,9 @@ import pytest
 from slicing_rllib.env import ActorForm, SlicingEnv
 from slicing_rllib.policies import CellPolicy, PolicyError, make_encoders
 from slicing_rllib.radio import make_scenario
-from slicing_rllib.service.serving import parity
-from slicing_rllib.service.serving.onnx_graph import find_group, make_graph
-from slicing_rllib.service.serving.policy_set import PolicySet
+from slicing_rllib.service.serving.decisions.policy_set import PolicySet
+from slicing_rllib.service.serving.graph import parity
+from slicing_rllib.service.serving.graph.onnx_graph import find_group, make_graph
 
 FORMS = [
     ("paper", "mean_load", "mlp", "none"),

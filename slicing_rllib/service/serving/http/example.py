@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from slicing_rllib.service.serving.served_policies import ServedPolicies
+from slicing_rllib.service.serving.versions.served_policies import ServedPolicies
 
 
 def make_example(served: ServedPolicies) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.serving.release import (
+from slicing_rllib.service.serving.versions.release import (
     Canary,
     Release,
     ReleaseHistory,

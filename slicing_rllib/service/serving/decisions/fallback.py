@@ -10,7 +10,7 @@ from slicing_rllib.baselines.heuristics import divide_in_proportion
 from slicing_rllib.env import max_min_split
 from slicing_rllib.env.counterfactual import needed_share, offered_share
 from slicing_rllib.policies.kpi_schema import BASE_POLICY_KPIS
-from slicing_rllib.service.serving.request import KPI_NAMES
+from slicing_rllib.service.serving.decisions.request import KPI_NAMES
 
 
 class Reason(StrEnum):

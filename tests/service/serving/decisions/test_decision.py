@@ -11,20 +11,20 @@ from slicing_rllib.env import ActorForm
 from slicing_rllib.policies import CellPolicy, load_pretrained, make_encoders
 from slicing_rllib.service.runs.cell_policies import make_cell_policies, record_kpis
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.serving.decision import (
+from slicing_rllib.service.serving.decisions.decision import (
     Decision,
     RequestError,
     decide,
     list_missing_neighbours,
     list_new_reports,
 )
-from slicing_rllib.service.serving.fallback import Method, Reason
+from slicing_rllib.service.serving.decisions.fallback import Method, Reason
+from slicing_rllib.service.serving.decisions.policy_set import PolicySet
+from slicing_rllib.service.serving.decisions.request import DecisionRequest
+from slicing_rllib.service.serving.http.problems import Problem
+from slicing_rllib.service.serving.http.request_metrics import DriftMonitor
+from slicing_rllib.service.serving.http.request_parsing import parse_request
 from slicing_rllib.service.serving.http_policy import make_request
-from slicing_rllib.service.serving.policy_set import PolicySet
-from slicing_rllib.service.serving.problems import Problem
-from slicing_rllib.service.serving.request import DecisionRequest
-from slicing_rllib.service.serving.request_metrics import DriftMonitor
-from slicing_rllib.service.serving.request_parsing import parse_request
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 MAX_AGE_S = 10.0

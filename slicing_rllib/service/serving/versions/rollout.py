@@ -8,9 +8,9 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.serving.policy_source import LibrarySource
-from slicing_rllib.service.serving.release import RELEASE_FILE, Release, ReleaseHistory
-from slicing_rllib.service.serving.served_policies import load_release
+from slicing_rllib.service.serving.versions.policy_source import LibrarySource
+from slicing_rllib.service.serving.versions.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.service.serving.versions.served_policies import load_release
 from slicing_rllib.transfer import PolicyLibrary
 
 POLL_S = 0.2

@@ -8,10 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from slicing_rllib.policies import CellPolicy
-from slicing_rllib.service.serving.fallback import Method, Reason, substitute
-from slicing_rllib.service.serving.policy_set import GroupAnswer, PolicyGroup, PolicySet, SlaRows
-from slicing_rllib.service.serving.reports import LoadReport, Reports
-from slicing_rllib.service.serving.request import (
+from slicing_rllib.service.serving.decisions.fallback import Method, Reason, substitute
+from slicing_rllib.service.serving.decisions.policy_set import (
+    GroupAnswer,
+    PolicyGroup,
+    PolicySet,
+    SlaRows,
+)
+from slicing_rllib.service.serving.decisions.reports import LoadReport, Reports
+from slicing_rllib.service.serving.decisions.request import (
     KPI_NAMES,
     CellReport,
     DecisionRequest,

@@ -5,11 +5,10 @@ operation: in float64, apart from observations and shares, as NumPy does. `parit
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from slicing_rllib.env.max_min_split import EDGE, OVERLOAD
 from slicing_rllib.env.observation import THROUGHPUT_SCALE_MBPS
@@ -17,6 +16,7 @@ from slicing_rllib.env.widened_observation import SINR_SCALE_DB, SMALLEST_SPLIT
 from slicing_rllib.policies import CellPolicy
 from slicing_rllib.radio import SATURATION
 from slicing_rllib.radio.queueing import TINY
+from slicing_rllib.service.serving.graph.onnx_nodes import OnnxNodes
 
 OPSET, IR_VERSION = 17, 8
 CELL, NEIGHBOUR_LOAD = "cell", "neighbour_load"
@@ -24,43 +24,7 @@ SLA_THROUGHPUT, SLA_DELAY = "sla_throughput_mbps", "sla_delay_ms"
 SHARES, OBSERVATION = "prb_ratio", "observation"
 
 
-class _Nodes:
-    """The nodes and constants of a graph; each method adds a node and returns its output's name."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, value: object, dtype: type = np.float64) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def add(self, operation: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        output = name or f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operation, inputs, [output], **attributes))
-        return output
-
-    def scale(self, x: str, factor: float) -> str:
-        return self.add("Mul", x, self.constant(factor))
-
-    def sum(self, x: str, axis: int, keepdims: bool) -> str:
-        return self.add("ReduceSum", x, self.constant([axis], np.int64), keepdims=int(keepdims))
-
-    def where(self, condition: str, yes: str, no: str) -> str:
-        return self.add("Where", condition, yes, no)
-
-    def cast(self, x: str, kind: int, name: str | None = None) -> str:
-        return self.add("Cast", x, name=name, to=kind)
-
-    def is_positive(self, x: str) -> str:
-        return self.add("Greater", x, self.constant(0.0))
-
-    def expand(self, x: str, axis: int) -> str:
-        return self.add("Unsqueeze", x, self.constant([axis], np.int64))
-
-
-class _Graph(_Nodes):
+class _Graph(OnnxNodes):
     """The graph of policies whose encoders and actors have the same form."""
 
     def __init__(self, policies: Sequence[CellPolicy]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slicing_rllib.service.serving.decision import Decision
+from slicing_rllib.service.serving.decisions.decision import Decision
 
 
 class ShadowComparison:

@@ -1,0 +1,1 @@
+"""From the KPIs of a request to the shares of an answer: policies, messages and fallbacks."""

@@ -1,0 +1,1 @@
+"""Policies as ONNX graphs, and their comparison with NumPy."""

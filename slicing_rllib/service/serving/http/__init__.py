@@ -1,0 +1,1 @@
+"""What every HTTP request meets: token, limits, parsing, errors, description and metrics."""

@@ -1,0 +1,1 @@
+"""Which version of each policy answers: where they come from, releases, roll-out and shadow."""
