@@ -44,6 +44,12 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
     ] = None,
+    canary: Annotated[
+        int | None, typer.Option(min=1, help="Version for a share of the cells.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the cells for --canary.")
+    ] = 0.1,
     shadow: Annotated[
         int | None,
         typer.Option(min=1, help="Version that answers beside the live one, for comparison."),
@@ -82,6 +88,7 @@ def serve(
             ServiceArguments,
             require_token_beyond_loopback,
         )
+        from slicing_rllib.service.serving.versions.release import make_canary
 
     most = max_replicas or replicas
     if most < replicas:
@@ -91,6 +98,7 @@ def serve(
         name=name,
         version=version,
         pins=tuple(pin or ()),
+        canary=make_canary(canary, share),
         shadow=shadow,
         shadow_log=shadow_log and str(shadow_log.resolve()),
         token_file=token_file and str(token_file.resolve()),

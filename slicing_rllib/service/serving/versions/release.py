@@ -135,10 +135,7 @@ def make_change(
 
     Raises: RunError for a pin that cannot be read, or a share of zero.
     """
-    parsed = parse_pins(pins)
-    if canary and not share:
-        raise RunError("canary: expected a share above 0")
-    part = Canary(version=canary, share=share) if canary else None
+    parsed, part = parse_pins(pins), make_canary(canary, share)
 
     def change(history: ReleaseHistory) -> ReleaseHistory:
         if back:
@@ -150,6 +147,15 @@ def make_change(
         return history.append(Release(version=version, pins=parsed, canary=part, shadow=shadow))
 
     return change
+
+
+def make_canary(version: int | None, share: float) -> Canary | None:
+    """A version for a share of the policies; None without a version. Raises: RunError."""
+    if version is None:
+        return None
+    if not share:
+        raise RunError("canary: expected a share above 0")
+    return Canary(version=version, share=share)
 
 
 def parse_history(path: str, data: bytes) -> ReleaseHistory:
