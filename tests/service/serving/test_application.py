@@ -27,6 +27,8 @@ from slicing_rllib.service.serving.closed_loop import LARGEST_DIFFERENCE, run_cl
 
 TOKEN = secrets.token_hex(16)
 README = Path(rollout_command.__file__).parents[1] / "serving" / "README.md"
+DOTS = "…"
+"""What stands for more of the same in the answers of the page."""
 Answer = tuple[int, dict]
 
 
@@ -172,18 +174,35 @@ def test_random_requests_get_decisions_or_the_right_refusal(url: str, mode: Gene
 
 
 def test_the_requests_of_the_page_run_as_pasted(url: str, tmp_path: Path):
-    """Every block of `curl` commands, against this server; `$TOKEN` is its token."""
-    blocks = re.findall(r"```\n(curl .*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 3
-    for block in blocks:
-        script = block.replace("http://127.0.0.1:8000", url)
+    """Every block of `curl` commands, against this server, gets an answer like the one shown.
+
+    `$TOKEN` is the server's token. The cell without a policy gets exactly the shares of the page.
+    """
+    page = README.read_text(encoding="utf-8")
+    pairs = re.findall(r"```\n(curl .*?)```\n\n```json\n(.*?)```", page, re.DOTALL)
+    assert len(pairs) == page.count("```\ncurl") == 4
+    for block, shown in pairs:
         ran = subprocess.run(
-            ["bash", "-euc", script], env=os.environ | {"TOKEN": TOKEN}, cwd=tmp_path,
+            ["bash", "-euc", block.replace("http://127.0.0.1:8000", url)],
+            env=os.environ | {"TOKEN": TOKEN}, cwd=tmp_path,
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
-        assert "fallback" in ran.stdout or "status" in ran.stdout or "policy" in ran.stdout
-        assert '"status": 4' not in ran.stdout
+        answer = json.loads(ran.stdout)
+        assert_like(json.loads(shown), answer)
+        if "tower_7" in block:
+            assert answer["decisions"]["tower_7"]["shares"] == {"video": 0.75, "voice": 0.25}
+
+
+def assert_like(shown: object, answer: object) -> None:
+    """The answer has the names and types of the shown one, in which dots stand for more."""
+    if isinstance(shown, dict) and isinstance(answer, dict):
+        if DOTS not in shown.values():
+            assert shown.keys() == answer.keys()
+        for name in shown.keys() - {DOTS}:
+            assert_like(shown[name], answer[name])
+    elif shown != DOTS and shown is not None:
+        assert type(shown) is type(answer), (shown, answer)
 
 
 @pytest.mark.slow
