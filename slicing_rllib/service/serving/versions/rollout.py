@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -54,18 +54,27 @@ def roll_out(
     after = change(before)
     after = after.model_copy(update={"release": after.release.freeze(versions)})
     loaded = load_release(source, after.release, after.revision)
+    known_problem = None if url is None else _read_problem(url)
     _write(opened, after)
     if url is not None:
         try:
-            wait_for_revision(url, after.revision, timeout_s)
+            wait_for_revision(url, after.revision, timeout_s, known_problem)
         except RunError as error:
             _write(opened, after.roll_back())
             raise RunError(f"{error}; the release before is back") from error
     return RolloutResult(after.revision, after.release, dict(loaded.chosen))
 
 
-def wait_for_revision(url: str, revision: int, timeout_s: float) -> None:
+def wait_for_revision(
+    url: str, revision: int, timeout_s: float, known_problem: str | None = None
+) -> None:
     """Waits until every replica of a service serves a release.
+
+    Args:
+        url: address of the service.
+        revision: number of the release.
+        timeout_s: time that the service may take.
+        known_problem: what replicas report about an earlier release until they look for this one.
 
     Raises: RunError if a replica cannot serve it, or does not within the time.
     """
@@ -73,27 +82,38 @@ def wait_for_revision(url: str, revision: int, timeout_s: float) -> None:
     replicas: set[str] = set()
     while time.monotonic() < deadline:
         try:
-            with urlopen(f"{_strip(url)}/v1/health", timeout=5.0) as answer:
-                health = json.load(answer)
+            health = _read_health(url)
         except (HTTPError, URLError, OSError, ValueError) as error:
             answers, last = 0, str(error)
             time.sleep(POLL_S)
             continue
-        if health.get("problem"):
-            raise RunError(f"{url}: {health['problem']}")
-        is_served = health.get("revision") == revision
+        problem, least = health["problem"], health["min_replicas"]
+        if problem and problem != known_problem:
+            raise RunError(f"{url}: {problem}")
+        is_served = health["revision"] == revision
         answers = answers + 1 if is_served else 0
-        last = f"a replica serves revision {health.get('revision')}"
         replicas.add(health["replica"])
-        if len(replicas) >= health["min_replicas"] and answers >= ANSWERS * len(replicas):
+        if len(replicas) >= least and answers >= ANSWERS * len(replicas):
             return
-        time.sleep(0.0 if is_served else POLL_S)
+        last = f"{len(replicas)} of {least} replicas have answered"
+        if not is_served:
+            last = problem or f"a replica serves revision {health['revision']}"
+            time.sleep(POLL_S)
     raise RunError(f"{url}: expected revision {revision} within {timeout_s:g} s, {last}")
+
+
+def _read_problem(url: str) -> str | None:
+    """What a service reports about its present release; None if it does not answer."""
+    try:
+        return _read_health(url)["problem"]
+    except (HTTPError, URLError, OSError, ValueError):
+        return None
+
+
+def _read_health(url: str) -> dict[str, Any]:
+    with urlopen(f"{url.rstrip('/').removesuffix('/v1')}/v1/health", timeout=5.0) as answer:
+        return json.load(answer)
 
 
 def _write(library: PolicyLibrary, history: ReleaseHistory) -> None:
     library.write_file(RELEASE_FILE, history.model_dump_json(indent=1).encode())
-
-
-def _strip(url: str) -> str:
-    return url.rstrip("/").removesuffix("/v1")
