@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPConnection
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +36,7 @@ INTERVALS = 20
 QUANTILES = (0.5, 0.99)
 REFERENCE = "onnxruntime"
 WARM_UP_S = 0.2
-BARE = "bare"
+BARE, READY = "bare", "ready"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _serve(size: NetworkSize) -> Iterator[_ServedNetwork]:
 def _measure(
     network: _ServedNetwork, n_cells: int, loads: dict[str, float], turns: int, seconds: float
 ) -> dict[str, list[float]]:
-    """Latencies in ms by load, and of bare calls of ONNX Runtime."""
+    """Latencies in ms by load, of bare calls of ONNX Runtime, and of requests without work."""
     cells = network.scenario.cells
     check = AnswerCheck({1: network.policies}, network.recorded, cells, cells[:n_cells])
     bodies = network.bodies(n_cells)
@@ -110,7 +111,8 @@ def _measure(
 
     measurements = {name: partial(send, load) for name, load in loads.items()}
     bare = partial(_time_bare_calls, network, n_cells, seconds)
-    found = run_interleaved({BARE: bare, **measurements}, turns)
+    ready = partial(_time_ready_calls, network.url, seconds)
+    found = run_interleaved({BARE: bare, READY: ready, **measurements}, turns)
     return {name: list(chain.from_iterable(parts)) for name, parts in found.items()}
 
 
@@ -151,22 +153,33 @@ def _time_bare_calls(network: _ServedNetwork, n_cells: int, seconds: float) -> l
     return latencies
 
 
+def _time_ready_calls(url: str, seconds: float) -> list[float]:
+    """Latencies in ms of requests that the service answers without any work of ours."""
+    connection = HTTPConnection(url.removeprefix("http://"))
+    is_over, latencies = last(seconds), []
+    while not is_over():
+        started = time.perf_counter()
+        connection.request("GET", "/v1/ready")
+        connection.getresponse().read()
+        latencies.append(1e3 * (time.perf_counter() - started))
+    connection.close()
+    return latencies
+
+
 def _make_latency_rows(found: dict[str, list[float]], n_cells: int) -> Iterator[Row]:
-    """A row per load and quantile."""
+    """A row per load and quantile; `ready` are requests without work, one at a time."""
+    bare = found.pop(BARE)
     for load, latencies in found.items():
-        if load == BARE:
-            continue
         for quantile in QUANTILES:
-            ours, bare = (
-                float(np.quantile(values, quantile)) for values in (latencies, found[BARE])
-            )
+            ours = float(np.quantile(latencies, quantile))
+            reference = float(np.quantile(bare, quantile))
             yield make_row(
-                "serving.decision_ms",
+                "serving.ready_ms" if load == READY else "serving.decision_ms",
                 ours,
                 "ms",
                 reference=REFERENCE,
-                ratio=ours / bare,
-                reference_value=bare,
+                ratio=ours / reference,
+                reference_value=reference,
                 cells=n_cells,
                 load=load,
                 quantile=quantile,
@@ -176,16 +189,17 @@ def _make_latency_rows(found: dict[str, list[float]], n_cells: int) -> Iterator[
 
 def _make_batch_rows(found: dict[str, list[float]], n_cells: int, seconds: float) -> Iterator[Row]:
     """A row per load: cells per second."""
+    del found[READY]
     rates = {load: len(latencies) * n_cells / seconds for load, latencies in found.items()}
+    reference = rates.pop(BARE)
     for load, rate in rates.items():
-        if load != BARE:
-            yield make_row(
-                "serving.cells_per_s",
-                rate,
-                "cells/s",
-                reference=REFERENCE,
-                ratio=rate / rates[BARE],
-                reference_value=rates[BARE],
-                cells=n_cells,
-                load=load,
-            )
+        yield make_row(
+            "serving.cells_per_s",
+            rate,
+            "cells/s",
+            reference=REFERENCE,
+            ratio=rate / reference,
+            reference_value=reference,
+            cells=n_cells,
+            load=load,
+        )

@@ -16,8 +16,8 @@ from slicing_rllib.service.errors import RunError
 
 LOOPBACK = "127.0.0.1"
 DECISIONS = "/v1/decisions"
-REPLICA_TITLE = "ray::ServeReplica:slicing:PolicyService"
-"""Title that Ray Serve gives to the processes of our replicas."""
+REPLICA_TITLE = "ServeReplica:slicing:PolicyService"
+"""Part of the title that Ray Serve gives to the processes of our replicas."""
 END_S = 60.0
 
 
@@ -37,9 +37,9 @@ class Service:
         found: set[int] = set()
         for process in psutil.Process(self._process.pid).children(recursive=True):
             try:
-                if process.cmdline()[:1] == [REPLICA_TITLE]:
+                if REPLICA_TITLE in process.cmdline()[0]:
                     found.add(process.pid)
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            except (IndexError, psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
         return found
 
