@@ -4,6 +4,18 @@ import pytest
 
 from slicing_rllib.benchmarks.rows import is_within_tolerance
 from slicing_rllib.benchmarks.serving import faults
+from slicing_rllib.benchmarks.serving.load import Outcome
+
+
+def test_recovery_ends_with_the_last_lost_request_or_the_first_answer_after_the_kill():
+    """Killed at 10 s: an answer to an earlier request does not count, one at 11 s does."""
+    before = Outcome(10.5, 1000.0, None, None)
+    lost = Outcome(10.8, 400.0, "status 500", None)
+    after = Outcome(11.0, 500.0, None, None)
+
+    assert faults._find_recovery_s([before, lost, after], 10.0) == pytest.approx(1.0)
+    late = lost._replace(ended_s=12.0)
+    assert faults._find_recovery_s([before, after, late], 10.0) == pytest.approx(2.0)
 
 
 @pytest.mark.slow
