@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 import ray
+from ray._private import worker
 
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.ray_leftovers import forget_session, note_session
@@ -81,8 +82,10 @@ def import_in_background(module: str) -> Iterator[None]:
 def quieten() -> None:
     """Hides warnings of Ray that no user of ours can act on, for the rest of the process.
 
-    Among them are RLlib's deprecation warnings about its own migration to a new API.
+    Among them are RLlib's deprecation warnings about its own migration to a new API, and messages
+    of Ray's daemon, which Ray prints on stdout, where commands print their results.
     """
+    worker._worker_logs_enabled = False
     for name in ("ray", "ray.rllib", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="ray")
@@ -96,6 +99,9 @@ def make_local_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         # Workers that are started in advance and never used would cost seconds.
         "RAY_prestart_worker_first_driver": "0",
+        # Ray Serve's proxy calls replicas by gRPC, which is faster than Ray's actor calls. Replicas
+        # listen on that port in any case, and ask for the token there.
+        "RAY_SERVE_PROXY_USE_GRPC": "1",
         # With a token of our own, no other user of this machine can submit work to the node.
         "RAY_AUTH_TOKEN": _make_process_token(),
     }

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from slicing_rllib.service.ray_leftovers import NOTE, end_leftovers, note_session
 from slicing_rllib.service.ray_session import (
     _set_environment,
     import_in_background,
     make_local_environment,
+    quieten,
 )
 
 
@@ -44,6 +46,14 @@ def test_environment_variables_are_set_for_the_block_only(monkeypatch: pytest.Mo
     assert inside == ("1", "2")
     assert os.environ["SLICING_TEST_OF_THE_USER"] == "1"
     assert "SLICING_TEST_OF_OURS" not in os.environ
+
+
+def test_messages_of_rays_daemon_do_not_get_among_results(capsys):
+    """Ray prints them on stdout, also where a driver asks for no logs: at the end of `serve`."""
+    quieten()
+    message = {"lines": ["Task failed."], "pid": "raylet", "is_err": False}
+    ray._private.worker.print_to_stdstream(message, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_all_sessions_of_a_process_share_one_token():

@@ -24,7 +24,12 @@ from slicing_rllib.benchmarks.serving.network import (
     make_bodies,
     measure_network,
 )
-from slicing_rllib.benchmarks.serving.service import DECISIONS, Service, start_service
+from slicing_rllib.benchmarks.serving.service import (
+    DECISIONS,
+    REPORTS,
+    Service,
+    start_service,
+)
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.serving.versions.release import RELEASE_FILE, Release, ReleaseHistory
 
@@ -74,6 +79,9 @@ def run(*, replicas: list[int], on_message: Callable[[str], None]) -> Iterator[R
                 yield from asyncio.run(_measure_change(scene, event, change, version))
             on_message(f"replicas: {n_replicas}; kill -9 of one under load")
             yield from asyncio.run(_measure_kill(scene))
+            if n_replicas > 1:
+                on_message(f"replicas: {n_replicas}; kill -9 of the reports that they share")
+                yield from asyncio.run(_measure_kill_of_reports(scene))
 
 
 @contextmanager
@@ -137,6 +145,26 @@ async def _measure_kill(scene: _Scene) -> list[Row]:
         _expect_none("serving.wrong_answers", _count_wrong(outcomes), event, scene, outcomes),
         make_row("serving.recovery_s", recovery_s, "s", **where),
         make_row("serving.replacement_s", replaced_s, "s", **where),
+    ]
+
+
+async def _measure_kill_of_reports(scene: _Scene) -> list[Row]:
+    """Requests contain the reports of all neighbours, so that policies answer all the same."""
+
+    async def kill() -> float:
+        started = time.perf_counter()
+        os.kill(min(scene.service.list_replicas(REPORTS)), signal.SIGKILL)
+        while not scene.service.list_replicas(REPORTS):
+            await asyncio.sleep(POLL_S)
+        return time.perf_counter() - started
+
+    event = "kill -9 of reports"
+    outcomes, _ = await _change_under_load(scene, kill)
+    slowest_s = max(outcome.latency_ms for outcome in outcomes) / 1e3
+    return [
+        _expect_none("serving.lost_requests", _count_lost(outcomes), event, scene, outcomes),
+        _expect_none("serving.wrong_answers", _count_wrong(outcomes), event, scene, outcomes),
+        make_row("serving.slowest_s", slowest_s, "s", event=event, replicas=scene.n_replicas),
     ]
 
 

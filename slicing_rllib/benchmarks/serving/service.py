@@ -16,8 +16,9 @@ from slicing_rllib.service.errors import RunError
 
 LOOPBACK = "127.0.0.1"
 DECISIONS = "/v1/decisions"
-REPLICA_TITLE = "ServeReplica:slicing:PolicyService"
-"""Part of the title that Ray Serve gives to the processes of our replicas."""
+REPLICA_TITLE = "ServeReplica:slicing:"
+"""Part of the title that Ray Serve gives to replicas, before the name of the deployment."""
+POLICIES, REPORTS = "PolicyService", "NeighbourReports"
 END_S = 60.0
 
 
@@ -32,12 +33,12 @@ class Service:
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self._process, self.url = process, url
 
-    def list_replicas(self) -> set[int]:
-        """Process ids of the replicas."""
+    def list_replicas(self, deployment: str = POLICIES) -> set[int]:
+        """Process ids of the replicas of a deployment."""
         found: set[int] = set()
         for process in psutil.Process(self._process.pid).children(recursive=True):
             try:
-                if REPLICA_TITLE in process.cmdline()[0]:
+                if REPLICA_TITLE + deployment in process.cmdline()[0]:
                     found.add(process.pid)
             except (IndexError, psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue

@@ -27,7 +27,7 @@ def test_roll_outs_lose_no_request_and_no_fault_makes_an_answer_wrong(
     rows = list(faults.run(replicas=[2], on_message=print))
 
     expected = [row for row in rows if "expected" in row]
-    assert len(expected) == 5
+    assert len(expected) == 7
     assert all(map(is_within_tolerance, expected)), expected
     (replaced,) = [row for row in rows if row["name"] == "serving.replacement_s"]
     assert replaced["value"] < faults.TIMEOUT_S

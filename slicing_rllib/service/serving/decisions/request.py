@@ -80,6 +80,21 @@ class SliceKpis(Model):
 class CellReport(Model):
     """What one cell measured in the last interval."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["slices"],
+                    "properties": {"slices": {"minProperties": 1}, "off": {"const": False}},
+                },
+                {
+                    "required": ["off"],
+                    "properties": {"slices": {"maxProperties": 0}, "off": {"const": True}},
+                },
+            ]
+        }
+    )
+
     slices: dict[SliceName, SliceKpis] = Field(default={}, max_length=MAX_SLICES)
     """By name of the slice; every slice of the cell."""
     measured_at: AwareDatetime | None = None

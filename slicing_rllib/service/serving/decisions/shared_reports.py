@@ -1,5 +1,6 @@
 """Reports of load that all replicas of the service share."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -10,6 +11,9 @@ from ray.serve.handle import DeploymentHandle
 from slicing_rllib.service.serving.decisions.reports import LoadReport, Reports
 
 log = logging.getLogger(__name__)
+
+TIMEOUT_S = 0.5
+"""Without it, requests would wait until the deployment is replaced."""
 
 
 class SharedReports:
@@ -26,7 +30,8 @@ class SharedReports:
         """Keep new reports; those of the wanted cells that are there."""
         try:
             plain = {cell: tuple(report) for cell, report in new.items()}
-            found = await self._handle.exchange_plain.remote(plain, list(wanted))
+            response = self._handle.exchange_plain.remote(plain, list(wanted))
+            found = await asyncio.wait_for(response, TIMEOUT_S)
         except (RayError, RayServeException, TimeoutError) as error:
             log.warning("reports of neighbours: not available (%s)", error)
             return {}
