@@ -158,7 +158,7 @@ def format_page(
 def _format_baseline_gains(
     summary: dict[str, Any], experiment: ExperimentConfig, columns: Iterable[str]
 ) -> list[str]:
-    steps, lines = (0, *experiment.evaluation_steps), list[str]()
+    steps, lines = experiment.shown_steps, list[str]()
     for column in columns:
         table = format_baseline_gain_table(summary["baseline_gains"], experiment, column, steps)
         if table:
@@ -187,8 +187,7 @@ def _write_tables(results: Results, out: Path) -> list[Path]:
     }
     if len(experiment.rotations) > 1:
         frames = [
-            compute_pair_gains(results, step).assign(steps=step)
-            for step in (0, *experiment.evaluation_steps)
+            compute_pair_gains(results, step).assign(steps=step) for step in experiment.shown_steps
         ]
         tables["pairs.csv"] = pd.concat(frames)
     for name, table in tables.items():

@@ -155,7 +155,7 @@ def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
         _strip_presentation(saved.arms[name]) == _strip_presentation(wanted.arms[name])
         for name in shared
     )
-    others = {"seeds", "arms", "shows"}
+    others = {"seeds", "arms", "shows", "table_steps"}
     return same_arms and saved.model_dump(exclude=others) == wanted.model_dump(exclude=others)
 
 
