@@ -48,6 +48,9 @@ class Arm(Section):
     learns_from: str | None = None
     """The arm whose cells, on the same seed, are candidate sources for every cell of this arm, or
     `traffic_aware`: clones of that baseline. None: the arm learns from scratch."""
+    scratch: str | None = None
+    """The arm that learns the same from scratch on the same network, for the count of steps that
+    the transfer saves. None: the arm that it learns from."""
     map_offset: int = Field(default=0, ge=0)
     """Added to the seed that draws the radio map. Arms with different offsets are in different
     networks, so an arm that learns from one with another offset meets a new radio map."""

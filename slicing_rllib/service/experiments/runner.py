@@ -160,7 +160,7 @@ def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
 
 
 def _strip_presentation(arm: Arm) -> dict[str, Any]:
-    return arm.model_dump(exclude={"title", "kind"})
+    return arm.model_dump(exclude={"title", "kind", "scratch"})
 
 
 def _fill_source_library(
