@@ -32,8 +32,9 @@ class Results(NamedTuple):
     """Columns seed, policy and METRICS: the final evaluation."""
     curves: pd.DataFrame
     """Columns seed, arm, steps, default_steps, cell, evaluated, fail_rate_95, baseline,
-    baseline_fail_rate_95, base_policy: rewards without exploration noise, failures of all cells, both of the traffic-aware
-    baseline, and rewards of the arm's base policy, all on the same traffic."""
+    baseline_fail_rate_95, base_policy: rewards without exploration noise, failures of all
+    cells, both of the traffic-aware baseline, and rewards of the arm's base policy, all on the
+    same traffic."""
     learning: pd.DataFrame
     """Columns seed, arm, steps, default_steps, reward, fail_rate_95: means over cells during
     training itself. Steps under the default action are there too, with `steps` of 0 and less."""

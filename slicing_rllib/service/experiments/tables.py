@@ -145,11 +145,7 @@ def format_steps_saved_table(saved: Mapping[str, Any], experiment: ExperimentCon
     if not any(found["baseline"]["reached"] for found in saved.values()):
         return []
     spans = list(next(iter(saved.values()))["lost"])
-    headings = [
-        "to the baseline",
-        "to 95 % of the gain",
-        *(f"lost in the first {s}" for s in spans),
-    ]
+    lost = [f"lost in the first {span}" for span in spans]
     rows = [
         [
             experiment.titles[arm],
