@@ -1,6 +1,7 @@
 """Metrics of the service per cell: latency, fallbacks, and drift of the KPIs."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -66,6 +67,7 @@ class DriftMonitor:
     """How far the running means of KPIs are from their means in training."""
 
     def __init__(self) -> None:
+        self._trainings: dict[str, _Training | None] = {}
         self._means: dict[str, np.ndarray] = {}
 
     def update(self, policy: CellPolicy, table: Float[np.ndarray, "slice kpi"]) -> float | None:
@@ -73,15 +75,34 @@ class DriftMonitor:
 
         None for a policy without recorded KPIs.
         """
-        names = [name for name in policy.encoder.required_kpis if name in policy.recorded]
-        if not names:
+        digest = policy.digest
+        if digest not in self._trainings:
+            self._trainings[digest] = _describe_training(policy)
+        training = self._trainings[digest]
+        if training is None:
             return None
-        values = table[:, [KPI_NAMES.index(name) for name in names]]
-        before = self._means.get(policy.digest, values)
-        mean = before + MEMORY * (values - before)
-        self._means[policy.digest] = mean
-        ranges = [policy.recorded[name] for name in names]
-        expected = np.array([[kpi.mean for kpi in column] for column in ranges]).T
-        std = np.array([[kpi.std for kpi in column] for column in ranges]).T
-        scale = np.maximum(std, LEAST_STD * np.maximum(np.abs(expected), 1.0))
-        return float((np.abs(mean - expected) / scale).max())
+        values = table[:, training.columns]
+        before = self._means.get(digest, values)
+        mean = self._means[digest] = before + MEMORY * (values - before)
+        return float((np.abs(mean - training.mean) / training.scale).max())
+
+
+class _Training(NamedTuple):
+    """The KPIs that a policy has met in training."""
+
+    columns: list[int]
+    """Columns of these KPIs in a table."""
+    mean: Float[np.ndarray, "slice read"]
+    scale: Float[np.ndarray, "slice read"]
+    """Standard deviations, with a lower limit."""
+
+
+def _describe_training(policy: CellPolicy) -> _Training | None:
+    names = [name for name in policy.encoder.required_kpis if name in policy.recorded]
+    if not names:
+        return None
+    ranges = [policy.recorded[name] for name in names]
+    mean = np.array([[kpi.mean for kpi in column] for column in ranges]).T
+    std = np.array([[kpi.std for kpi in column] for column in ranges]).T
+    scale = np.maximum(std, LEAST_STD * np.maximum(np.abs(mean), 1.0))
+    return _Training([KPI_NAMES.index(name) for name in names], mean, scale)
