@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -104,6 +105,7 @@ class PolicyService:
     """
 
     def __init__(self, arguments: dict[str, Any], reports: DeploymentHandle | None = None) -> None:
+        self._name = secrets.token_hex(4)
         self._arguments = ServiceArguments(**arguments)
         token = read_token(self._arguments)
         if token is None and not self._arguments.without_token:
@@ -136,7 +138,7 @@ class PolicyService:
         is_well = served is not None and not holder.problem and not holder.changed_files
         return {
             "status": "ok" if is_well else "degraded",
-            "replica": serve.get_replica_context().replica_id.unique_id,
+            "replica": self._name,
             "min_replicas": self._arguments.min_replicas,
             "source": self._arguments.run,
             "version": served and served.release.version,

@@ -19,6 +19,13 @@ UNITS = {
     "dB": {"dB": 1.0},
 }
 """Accepted units by the unit that policies use, and what a value is multiplied by."""
+ALL_UNITS = tuple(unit for accepted in UNITS.values() for unit in accepted)
+MEASUREMENT_NAMES = {
+    name: kpi
+    for kpi in KPI_NAMES
+    for name in (kpi, kpi.removesuffix("_mbps").removesuffix("_ms"), kpi.replace("_db", ""))
+}
+"""KPI by each name that a measurement may have."""
 MAX_CELLS, MAX_SLICES = 20_000, 64
 CellName = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -39,7 +46,7 @@ class Measurement(Model):
 
     value: float
     """Number in that unit."""
-    unit: str = Field(max_length=16)
+    unit: str = Field(max_length=16, json_schema_extra={"enum": list(ALL_UNITS)})
     """Such as Mbit/s, kbit/s, ms, s, %, 1 or dB."""
 
 
@@ -64,7 +71,11 @@ class SliceKpis(Model):
     sinr_db_p10: float | None = kpi_field("sinr_db_p10")
     sinr_db_p50: float | None = kpi_field("sinr_db_p50")
     sinr_db_p90: float | None = kpi_field("sinr_db_p90")
-    measurements: dict[str, Measurement] | None = Field(default=None, max_length=len(KPI_NAMES))
+    measurements: dict[str, Measurement] | None = Field(
+        default=None,
+        max_length=len(KPI_NAMES),
+        json_schema_extra={"propertyNames": {"enum": list(MEASUREMENT_NAMES)}},
+    )
     """KPIs in another unit: by the name without its unit, such as throughput or delay."""
 
     @model_validator(mode="after")
@@ -123,7 +134,9 @@ class CellReport(Model):
 class DecisionRequest(Model):
     """KPIs of a whole network, or of one cell."""
 
-    cells: dict[CellName, CellReport] = Field(min_length=1, max_length=MAX_CELLS)
+    cells: dict[CellName, CellReport] = Field(
+        min_length=1, max_length=MAX_CELLS, json_schema_extra={"additionalProperties": False}
+    )
     """By name of the cell."""
     unknown_cells: Literal["refuse", "fallback"] = "refuse"
     """What a cell without a policy gets: the whole request is refused, or shares in proportion to
@@ -139,15 +152,14 @@ def stack_tables(tables: list[list[list[float | None]]]) -> Float[np.ndarray, "c
 
 def _convert(name: str, measurement: Measurement) -> tuple[str, float]:
     """The KPI that is meant and its value in the KPI's own unit."""
-    for kpi, spec in KPI_SPECS.items():
-        if name in (kpi, kpi.removesuffix("_mbps").removesuffix("_ms"), kpi.replace("_db", "")):
-            factors = UNITS[spec.unit]
-            if measurement.unit not in factors:
-                raise ValueError(f"{name}: expected one of the units {', '.join(factors)}")
-            value = measurement.value * factors[measurement.unit]
-            if not spec.minimum <= value <= spec.maximum:
-                raise ValueError(
-                    f"{name}: expected {spec.minimum:g} to {spec.maximum:g} {spec.unit}"
-                )
-            return kpi, value
-    raise ValueError(f"measurements: expected a KPI, got {name[:32]!r}")
+    if name not in MEASUREMENT_NAMES:
+        raise ValueError(f"measurements: expected a KPI, got {name[:32]!r}")
+    kpi = MEASUREMENT_NAMES[name]
+    spec = KPI_SPECS[kpi]
+    factors = UNITS[spec.unit]
+    if measurement.unit not in factors:
+        raise ValueError(f"{name}: expected one of the units {', '.join(factors)}")
+    value = measurement.value * factors[measurement.unit]
+    if not spec.minimum <= value <= spec.maximum:
+        raise ValueError(f"{name}: expected {spec.minimum:g} to {spec.maximum:g} {spec.unit}")
+    return kpi, value
