@@ -99,9 +99,6 @@ def make_local_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         # Workers that are started in advance and never used would cost seconds.
         "RAY_prestart_worker_first_driver": "0",
-        # Ray Serve's proxy calls replicas by gRPC, which is faster than Ray's actor calls. Replicas
-        # listen on that port in any case, and ask for the token there.
-        "RAY_SERVE_PROXY_USE_GRPC": "1",
         # With a token of our own, no other user of this machine can submit work to the node.
         "RAY_AUTH_TOKEN": _make_process_token(),
     }
