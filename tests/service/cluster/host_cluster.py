@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -75,11 +75,18 @@ class HostCluster(LocalCluster):
         folder: empty folder with a short path, for logs and sockets.
         hosts: the hosts, the head's first.
         worker_cpus: CPUs of each worker node. The head has none.
+        worker_env: environment variables that only the worker nodes have.
     """
 
-    def __init__(self, folder: Path, hosts: list[Host], worker_cpus: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hosts: list[Host],
+        worker_cpus: tuple[int, ...],
+        worker_env: Mapping[str, str],
+    ) -> None:
         self._hosts = hosts
-        super().__init__(folder, 0, worker_cpus)
+        super().__init__(folder, 0, worker_cpus, worker_env)
 
     def get_host(self, node: int) -> str:
         return self._hosts[node].address
