@@ -14,6 +14,8 @@ from urllib.request import Request, urlopen
 
 import psutil
 
+from slicing_rllib.service.drill.hosts import isolate_folder
+
 START_TIMEOUT_S = 180
 """How long a node may take to start: about 8 s alone, over 60 s beside other test runs."""
 
@@ -98,7 +100,7 @@ class LocalCluster:
         self._start(
             f"--address={self.gcs}", f"--node-ip-address={self.get_host(node)}",
             f"--num-cpus={cpus}",
-            prefix=[*self.get_host_prefix(node), *self._isolate_session_folder()],
+            prefix=[*self.get_host_prefix(node), *isolate_folder(str(self.session))],
         )  # fmt: skip
         self._wait_for_node()
 
@@ -106,11 +108,6 @@ class LocalCluster:
         """Kills all processes of a node at once, like a power failure."""
         self.nodes.remove(node)
         kill_process_tree(node)
-
-    def _isolate_session_folder(self) -> list[str]:
-        """Command prefix with which a node sees an empty session folder, as on another host."""
-        script = 'mount -t tmpfs none "$0" && exec "$@"'
-        return ["unshare", "--mount", "sh", "-c", script, str(self.session)]
 
     def _start(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         ray = Path(sys.executable).parent / "ray"
