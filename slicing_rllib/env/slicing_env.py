@@ -112,7 +112,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     @property
     def controlled(self) -> Bool[np.ndarray, " cell"]:
         """Whether a cell's own policy decides its next step: it is live and not under default."""
-        return self._live & (self.simulator.phase == Phase.CONTROLLED)
+        return self._live & self.simulator.controlled
 
     def reset_columns(self, seed: int | None = None) -> StepColumns:
         """Starts a new episode: of a new network with a seed, of the running network without."""
@@ -134,7 +134,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self._episode_step += 1
         reward = self._compute_reward(self.kpis, self._live).astype(np.float32)
         is_over = self._episode_step >= self._episode_steps
-        goes_off = self._live & (self.simulator.phase == Phase.OFF)
+        goes_off = self._live & ~self.simulator.on
         return self._make_columns(reward, self._live if is_over else goes_off)
 
     def compute_rewards(
@@ -142,7 +142,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     ) -> Float32[np.ndarray, " cell"]:
         """Rewards that the next `step_columns(action)` would return; the state does not change."""
         kpis = self.simulator.evaluate(self._apply_default_action(action))
-        return self._compute_reward(kpis, self.simulator.phase != Phase.OFF).astype(np.float32)
+        return self._compute_reward(kpis, self.simulator.on).astype(np.float32)
 
     def set_phase(self, cell: str, phase: Phase) -> None:
         """Sets the phase of a cell from the next step on.
@@ -234,7 +234,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self._step_simulator(np.full((len(self.cells), self.action_size), 1.0 / self.action_size))
 
     def _step_simulator(self, prb_ratio: Float[np.ndarray, "cell slice"]) -> None:
-        self._live = self.simulator.phase != Phase.OFF
+        self._live = self.simulator.on
         self._kpis = self.simulator.step(prb_ratio)
 
     def _apply_deployments(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from slicing_rllib.radio.interference import (
     NARROWEST_SHARE,
@@ -177,14 +177,14 @@ class Simulator:
         if share.shape != shape:
             raise ValueError(f"prb_ratio: expected shape {shape}, got {share.shape}")
         if not self._all_controlled:
-            share[self.phase != Phase.CONTROLLED] = 1.0
+            share[~self.controlled] = 1.0
         total = share.sum(axis=1, keepdims=True)
         # A NaN makes all of these comparisons false.
         if not (share.min() >= 0 and total.min() > 0 and total.max() < np.inf):
             raise ValueError(self._describe_invalid_weights(share))
         share /= total
         if not self._all_controlled:
-            share[self.phase == Phase.OFF] = 0.0
+            share[~self.on] = 0.0
         return share
 
     def _describe_invalid_weights(self, share: PerSlice) -> str:
@@ -204,7 +204,7 @@ class Simulator:
         key = attachment.serving * self.scenario.n_slices + users.slice_index
         mask = self._mask.at_step(self.step_index)
         if not self._all_controlled:
-            mask = np.where(self.phase[:, None] != Phase.OFF, mask, MASK_OF_OFF_CELL)
+            mask = np.where(self.on[:, None], mask, MASK_OF_OFF_CELL)
         active = np.flatnonzero(users.quantile <= mask.ravel().take(key))
         active = self.reception.sort_for_lookup(active, key)
         signal, snr, pair = self.reception.look_up_snr(
@@ -237,9 +237,12 @@ class Simulator:
         return np.minimum(required / np.maximum(share, NARROWEST_SHARE), 1.0)
 
     def _apply_phases(self) -> None:
-        on = self.phase != Phase.OFF
-        self._all_controlled = bool((self.phase == Phase.CONTROLLED).all())
-        self.reception.switch_cells(on)
+        self.on: Bool[np.ndarray, " cell"] = self.phase != int(Phase.OFF)
+        """Whether a cell is on the air. Replaced, never changed in place."""
+        self.controlled: Bool[np.ndarray, " cell"] = self.phase == int(Phase.CONTROLLED)
+        """Whether a cell is on the air and not under the default action. Replaced like `on`."""
+        self._all_controlled = bool(self.controlled.all())
+        self.reception.switch_cells(self.on)
         self._placement = self.reception.make_placement()
         self._active_ues = None
 

@@ -31,7 +31,8 @@ def apply_warm_start(
     else:
         algorithm.copy_optimizer(optimiser_source, cell)
     algorithm.freeze(cell, start.frozen)
-    algorithm.explore(cell, algorithm.config.exploration_steps if start.explores else 0)
+    from_scratch = algorithm.config.exploration_steps
+    algorithm.explore(cell, from_scratch if start.explores else settings.exploration_steps)
     algorithm.resume_updates(cell)
     states.actor_delay_updates[row] = settings.actor_delay_updates
     if settings.exploration_noise is not None:

@@ -161,6 +161,10 @@ class TransferSettings:
     source is a cell of the run."""
     actor_delay_updates: int = 0
     """Updates of the critics alone before the actor's first update; at least 0."""
+    exploration_steps: int = 0
+    """Random steps after the warm start, before the target acts by the policy that it took over; at
+    least 0. Updates start after them. The methods `feature` and `instance`, which take over no
+    whole policy, explore as long as a cell that learns from scratch."""
     exploration_noise: float | None = None
     """Standard deviation of the noise on the actor's logits after the warm start,
     dimensionless. None: it is not changed."""
@@ -174,7 +178,9 @@ class TransferSettings:
         _require_known("method", self.method, METHODS)
         _require_known("measure", self.measure, CHOICES)
         self._require_at_least(1, "samples", "n_sources", "frozen_layers", "generalist_updates")
-        self._require_at_least(0, "transferred_transitions", "actor_delay_updates")
+        self._require_at_least(
+            0, "transferred_transitions", "exploration_steps", "actor_delay_updates"
+        )
         share, half_life = self.source_share, self.source_share_half_life_updates
         if share is not None and not 0 <= share <= 1:
             raise ValueError(f"transfer.source_share: expected from 0 to 1, got {share}")

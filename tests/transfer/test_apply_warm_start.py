@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from slicing_rllib.transfer.settings import GuardSettings
 from slicing_rllib.transfer.strategies import compute_source_shares
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -141,3 +142,18 @@ def test_the_first_update_of_the_actor_can_be_delayed(build, train_until):
 
     assert np.array_equal(before["actor.0.weight"], after["actor.0.weight"])
     assert not np.array_equal(before["critic_1.0.weight"], after["critic_1.0.weight"])
+
+
+def test_a_random_phase_can_follow_the_warm_start(build, train_until):
+    """The clone with a random phase, a control of experiments: no update until the phase ends."""
+    algorithm = build(method="model", exploration_steps=40, guard=GuardSettings(window_steps=0))
+    train_until(algorithm, TOOK_OVER)
+    before = algorithm.policy_weights(TARGET)
+    train_until(algorithm, TOOK_OVER + 20)
+    during = algorithm.policy_weights(TARGET)
+
+    assert list_equal_parameters(before, during) == set(before)
+    assert explores(algorithm)
+    train_until(algorithm, TOOK_OVER + 60)
+    assert not explores(algorithm)
+    assert list_equal_parameters(during, algorithm.policy_weights(TARGET)) != set(during)

@@ -48,6 +48,12 @@ class Arm(Section):
     learns_from: str | None = None
     """The arm whose cells, on the same seed, are candidate sources for every cell of this arm, or
     `traffic_aware`: clones of that baseline. None: the arm learns from scratch."""
+    scratch: str | None = None
+    """The arm that learns the same from scratch on the same network, for the count of steps that
+    the transfer saves. None: the arm that it learns from."""
+    map_offset: int = Field(default=0, ge=0)
+    """Added to the seed that draws the radio map. Arms with different offsets are in different
+    networks, so an arm that learns from one with another offset meets a new radio map."""
     kind: Literal["plain", "source_rotation", "source_measure"] = "plain"
     """How the report reads the arm. `source_rotation`: every cell learns from the k-th cell after
     it, so that all such arms together try every pair of cells. `source_measure`: the arm sets a
@@ -75,6 +81,8 @@ class ExperimentConfig(RunFamily):
     """The arm that gains are computed over."""
     evaluation_steps: tuple[int, ...] = (50, 200, 1000, 4000)
     """Network steps under the own policy after which every arm is evaluated without noise."""
+    table_steps: tuple[int, ...] = ()
+    """Those of `evaluation_steps` that are columns of tables. Empty: all of them."""
     baselines: tuple[str, ...] = ("equal", "traffic_aware", "persistence", "oracle")
     """Baselines that are evaluated on the same traffic."""
     cpus_per_seed: int = Field(default=1, ge=1)
@@ -93,7 +101,7 @@ class ExperimentConfig(RunFamily):
         role = ArmRole.TARGET if arm.learns_from else ArmRole.SOURCE
         settings = [
             # A seed is a network: its radio map differs, too.
-            f"env.map_seed={seed}",
+            f"env.map_seed={seed + arm.map_offset}",
             *arm.set,
             f"name={name}",
             f"seed={derive_run_seed(seed, Stream.EXPERIMENT_ARM, role)}",
@@ -113,6 +121,11 @@ class ExperimentConfig(RunFamily):
             derived["transfer.library"] = library
         settings += [f"{key}={json.dumps(value)}" for key, value in derived.items()]
         return self.make_run_config(settings)
+
+    @property
+    def shown_steps(self) -> tuple[int, ...]:
+        """Own steps that are columns of tables; 0 is before the first update."""
+        return (0, *(self.table_steps or self.evaluation_steps))
 
     @property
     def first(self) -> str:

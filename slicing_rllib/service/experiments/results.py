@@ -24,17 +24,20 @@ Rows = list[dict[str, Any]]
 
 
 class Results(NamedTuple):
-    """Tables of an experiment. `steps` are own steps: those under a cell's own policy."""
+    """Tables of an experiment. `steps` are own steps: those under a cell's own policy, which follow
+    `default_steps` under the default action."""
 
     experiment: ExperimentConfig
     final: pd.DataFrame
     """Columns seed, policy and METRICS: the final evaluation."""
     curves: pd.DataFrame
-    """Columns seed, arm, steps, cell, evaluated, fail_rate_95, baseline, baseline_fail_rate_95,
-    base_policy: rewards without exploration noise, failures of all cells, both of the traffic-aware
-    baseline, and rewards of the arm's base policy, all on the same traffic."""
+    """Columns seed, arm, steps, default_steps, cell, evaluated, fail_rate_95, baseline,
+    baseline_fail_rate_95, base_policy: rewards without exploration noise, failures of all
+    cells, both of the traffic-aware baseline, and rewards of the arm's base policy, all on the
+    same traffic."""
     learning: pd.DataFrame
-    """Columns seed, arm, steps, reward, fail_rate_95: means over cells during training itself."""
+    """Columns seed, arm, steps, default_steps, reward, fail_rate_95: means over cells during
+    training itself. Steps under the default action are there too, with `steps` of 0 and less."""
     transfers: pd.DataFrame
     """Columns seed, arm, target, source, distance, confidence, harmful: the first decisions."""
 
@@ -114,13 +117,15 @@ def compute_learning_service(results: Results, arm: str, last: int | None) -> pd
     It is that of the own steps up to `last`, or of all of them.
     """
     rows = results.learning[results.learning["arm"] == arm]
+    rows = rows[rows["steps"] > 0]
     rows = rows if last is None else rows[rows["steps"] <= last]
     return rows.groupby("seed")[["reward", "fail_rate_95"]].mean()
 
 
 def compute_learning_gains(results: Results, arm: str, step: int) -> np.ndarray:
     """Per seed, the reward of the iteration that ends at an own step - that of the reference."""
-    rows = results.learning[results.learning["steps"] == step].set_index("seed")
+    own = results.learning[results.learning["steps"] > 0]
+    rows = own[own["steps"] == step].set_index("seed")
     ours = rows[rows["arm"] == arm]["reward"]
     theirs = rows[rows["arm"] == results.experiment.reference]["reward"]
     return (ours - theirs).dropna().to_numpy()
@@ -135,8 +140,8 @@ def _read_final(seed: int, arm: str, run: RunDirectory) -> Rows:
 
 
 def _read_curve(seed: int, arm: str, run: RunDirectory) -> Rows:
-    own = {"seed": seed, "arm": arm}
     begin = _find_first_own_step(run)
+    own = {"seed": seed, "arm": arm, "default_steps": begin}
     return [
         own
         | {
@@ -158,8 +163,8 @@ def _read_curve(seed: int, arm: str, run: RunDirectory) -> Rows:
 
 
 def _read_learning(seed: int, arm: str, run: RunDirectory) -> Rows:
-    own = {"seed": seed, "arm": arm}
     begin = _find_first_own_step(run)
+    own = {"seed": seed, "arm": arm, "default_steps": begin}
     return [
         own
         | {
@@ -168,7 +173,6 @@ def _read_learning(seed: int, arm: str, run: RunDirectory) -> Rows:
             "fail_rate_95": row.get("fail_rate_95", math.nan),
         }
         for row in run.metrics()
-        if row["env_steps"] > begin
     ]
 
 

@@ -155,12 +155,12 @@ def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
         _strip_presentation(saved.arms[name]) == _strip_presentation(wanted.arms[name])
         for name in shared
     )
-    others = {"seeds", "arms", "shows"}
+    others = {"seeds", "arms", "shows", "table_steps"}
     return same_arms and saved.model_dump(exclude=others) == wanted.model_dump(exclude=others)
 
 
 def _strip_presentation(arm: Arm) -> dict[str, Any]:
-    return arm.model_dump(exclude={"title", "kind"})
+    return arm.model_dump(exclude={"title", "kind", "scratch"})
 
 
 def _fill_source_library(

@@ -40,6 +40,7 @@ from slicing_rllib.service.experiments.source_ranking import (
     compute_pair_gains,
     rank_measures,
 )
+from slicing_rllib.service.experiments.steps_saved import summarise_steps_saved
 from slicing_rllib.service.runs.learning_service import SPANS
 
 INTERVALS = "Student's t"
@@ -65,6 +66,7 @@ def summarise(results: Results, folder: Path) -> dict[str, Any]:
     summary["while_learning"] = {
         arm: _summarise_learning_service(results, arm) for arm in experiment.arms
     }
+    summary["steps_saved"] = summarise_steps_saved(results)
     if experiment.reference is not None:
         summary["gains"] = {
             arm: _summarise_gains(results, arm)
@@ -97,7 +99,7 @@ def summarise_policies(experiment: ExperimentConfig, final: pd.DataFrame) -> dic
 
 def _hash_experiment(experiment: ExperimentConfig) -> str:
     """Identifies what was trained, whatever the number of seeds and the way it is shown."""
-    presentation = {"shows": True, "arms": {"__all__": {"kind"}}}
+    presentation = {"shows": True, "table_steps": True, "arms": {"__all__": {"kind", "scratch"}}}
     plain = experiment.model_dump(mode="json", exclude=presentation) | {"seeds": 0}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -136,7 +138,7 @@ def _compare_seeds(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
 def _summarise_gains(results: Results, arm: str) -> dict[str, Any]:
     """By own step, the gain evaluated without noise, and while learning as the paper counts it."""
     found: dict[str, Any] = {}
-    for step in (0, *results.experiment.evaluation_steps):
+    for step in results.experiment.shown_steps:
         evaluated = compute_gains(results, arm, step)
         entry: dict[str, Any] = {}
         if len(evaluated):
@@ -177,7 +179,7 @@ def _summarise_measures(results: Results, folder: Path) -> dict[str, Any]:
     """By own step and measure, how well the measure predicts gains."""
     distances = compute_pair_distances(folder)
     found: dict[str, Any] = {}
-    for step in (0, *results.experiment.evaluation_steps):
+    for step in results.experiment.shown_steps:
         pairs = compute_pair_gains(results, step)
         if not len(pairs):
             continue

@@ -140,6 +140,24 @@ def format_learning_service_table(
     return format_table(["arm", *headings], rows)
 
 
+def format_steps_saved_table(saved: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
+    """A row per arm: steps until each level, and steps lost in the first ones of a cell."""
+    if not any(found["baseline"]["reached"] for found in saved.values()):
+        return []
+    spans = list(next(iter(saved.values()))["lost"])
+    lost = [f"lost in the first {span}" for span in spans]
+    rows = [
+        [
+            experiment.titles[arm],
+            _format_steps(found["baseline"]),
+            _format_steps(found["final"]),
+            *(_format_lost_steps(found["lost"][span]) for span in spans),
+        ]
+        for arm, found in saved.items()
+    ]
+    return format_table(["arm", "to the baseline", "to 95 % of the gain", *lost], rows)
+
+
 def format_measure_tables(measures: Mapping[str, Any]) -> list[str]:
     """By own step, a table with a row per measure; the smallest regret comes first."""
     lines = []
@@ -172,6 +190,18 @@ def make_terminal_table(summary: Mapping[str, Any]) -> Table:
     ):
         table.add_row(name, *(format_mean(row[m], row["ci95"][m]) for m in metrics))
     return table
+
+
+def _format_steps(found: Mapping[str, Any]) -> str:
+    median = "not reached" if found["median"] is None else f"{found['median']:.0f}"
+    return f"{median} ({found['reached']} of {found['seeds']})"
+
+
+def _format_lost_steps(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    low, high = entry["ci95"] or (entry["mean"], entry["mean"])
+    return f"{entry['mean']:+.0f} [{low:+.0f}, {high:+.0f}]"
 
 
 def _format_entry(entry: Mapping[str, Any] | None, *, signed: bool = False) -> str:
