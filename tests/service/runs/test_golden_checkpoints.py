@@ -20,7 +20,7 @@ FIRST_FORMAT = 2
 """Format 1 was never released."""
 STEP = 16
 
-pytestmark = pytest.mark.usefixtures("unchecked")
+pytestmark = pytest.mark.usefixtures("ray_session", "unchecked")
 
 
 @pytest.mark.parametrize("number", range(FIRST_FORMAT, FORMAT + 1))
