@@ -53,6 +53,7 @@ def drill(
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.drill.report import (
         HEADINGS,
+        MARK,
         describe_checkpoints,
         describe_failures,
         format_rows,
@@ -62,6 +63,10 @@ def drill(
     from slicing_rllib.service.drill.result import DrillResult
     from slicing_rllib.service.drill.rounds import run_drill
     from slicing_rllib.service.errors import RunError
+    from slicing_rllib.service.experiments.report import split_at_marks
+
+    if page is not None:
+        split_at_marks(page, MARK)  # Refused now rather than after the drill.
 
     def on_message(text: str) -> None:
         err.print(text, highlight=False, markup=False, soft_wrap=True)

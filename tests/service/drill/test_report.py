@@ -44,3 +44,13 @@ def test_a_fault_without_recovery_is_a_row_and_the_drill_goes_on():
     result.add_injection(INJECTION)
 
     assert result.problems == ["training-1: rows of metrics are missing"]
+
+
+def test_a_page_without_the_marks_is_refused_before_the_drill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr(rounds, "run_drill", pytest.fail)
+    (tmp_path / "page.md").write_text("# Drill\n")
+
+    assert run(["drill", "--page", str(tmp_path / "page.md")]) == FAILED
+    assert "expected the marks <!-- begin drill -->" in capsys.readouterr().err
