@@ -53,8 +53,8 @@ NETWORK_FAULTS: tuple[Fault, ...] = (cluster_faults.cut_off_node,)
 STEPS = 4000
 """Of a training on the driver alone."""
 ENDLESS = 1_000_000
-STEPS_PER_FAULT = 700
-"""So many steps are left when the last fault strikes."""
+STEPS_PER_FAULT = 600
+"""So many steps are left when the last fault is chosen: some wait for checkpoints first."""
 ITERATION_STEPS, CHECKPOINT_STEPS = 20, 100
 PAUSE_S = (0.2, 3.0)
 """Bounds of the random time before each fault."""
@@ -148,6 +148,7 @@ class _Drill:
         driver = trial.driver
         try:
             for index in self.rng.permutation(len(faults)):
+                self._pause(trial)
                 if time.monotonic() > deadline or not self._inject(faults[index], trial):
                     break
         finally:
@@ -164,7 +165,7 @@ class _Drill:
         trial = self._start_trial((self.disk or self.folder) / name, self.disk, _make_config())
         driver = trial.driver
         try:
-            while time.monotonic() < deadline and driver.read_step() < STEPS - STEPS_PER_FAULT:
+            while time.monotonic() < deadline and self._pause(trial) < STEPS - STEPS_PER_FAULT:
                 if not self._inject(next(self.deck), trial):
                     return
             driver.wait_for_step(STEPS)
@@ -191,9 +192,13 @@ class _Drill:
             raise
         return Trial(driver, self.cluster, self.rng, CHECKPOINT_STEPS, ITERATION_STEPS, disk)
 
-    def _inject(self, fault: Fault, trial: Trial) -> bool:
-        """Injects a fault after a random time; whether the training recovered."""
+    def _pause(self, trial: Trial) -> int:
+        """Lets a random time pass; the step after it."""
         time.sleep(self.rng.uniform(*PAUSE_S))
+        return trial.driver.read_step()
+
+    def _inject(self, fault: Fault, trial: Trial) -> bool:
+        """Injects a fault; whether the training recovered."""
         trial.begin()
         try:
             self.result.add_injection(fault(trial))
