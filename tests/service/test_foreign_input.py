@@ -40,7 +40,7 @@ def call(folder: Path, *arguments: str) -> tuple[int, str]:
         code = cli.run(list(arguments))
     message = err.getvalue()
     assert code in (cli.DONE, cli.FAILED, cli.USAGE), message
-    assert "SLICING_RLLIB_DEBUG" not in message, f"an internal error: {message}"
+    assert "shows the traceback" not in message, f"an internal error: {message}"
     assert len(message.splitlines()) <= 1, message
     assert len(message) < 1500, message
     assert all(c.isprintable() for c in message.rstrip("\n")), repr(message)
