@@ -7,14 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 from urllib.request import Request, urlopen
 
 import psutil
-
-from slicing_rllib.service.drill.hosts import isolate_folder
 
 START_TIMEOUT_S = 180
 """How long a node may take to start: about 8 s alone, over 60 s beside other test runs."""
@@ -27,10 +26,17 @@ class LocalCluster:
         folder: empty folder with a short path, for logs and sockets.
         head_cpus: CPUs of the head.
         worker_cpus: CPUs of each worker node.
+        worker_env: environment variables that only the worker nodes have.
     """
 
-    def __init__(self, folder: Path, head_cpus: int, worker_cpus: tuple[int, ...]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        head_cpus: int,
+        worker_cpus: tuple[int, ...],
+        worker_env: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._folder, self._worker_env = folder, worker_env
         self.session = folder / "s"
         self.session.mkdir()
         self.port, self.dashboard_port, self.metrics_port = (_find_free_port() for _ in range(3))
@@ -100,7 +106,8 @@ class LocalCluster:
         self._start(
             f"--address={self.gcs}", f"--node-ip-address={self.get_host(node)}",
             f"--num-cpus={cpus}",
-            prefix=[*self.get_host_prefix(node), *isolate_folder(str(self.session))],
+            prefix=[*self.get_host_prefix(node), *self._isolate()],
+            env=self._worker_env,
         )  # fmt: skip
         self._wait_for_node()
 
@@ -109,7 +116,21 @@ class LocalCluster:
         self.nodes.remove(node)
         kill_process_tree(node)
 
-    def _start(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
+    def _isolate(self) -> list[str]:
+        """Command prefix with which a node sees, as on another host, an empty session folder and
+        no processes but its own. A driver of Ray looks for its node in the list of processes, and
+        takes the head's if it sees it: `find_node_ids`, ray/_private/services.py, Ray 2.60.
+        """
+        script = 'mount -t tmpfs none "$0" && exec "$@"'
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        return [*unshare, "sh", "-c", script, str(self.session)]
+
+    def _start(
+        self,
+        *arguments: str,
+        prefix: Sequence[str] = (),
+        env: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         ray = Path(sys.executable).parent / "ray"
         command = [*prefix, ray, "start", *arguments, "--block", "--disable-usage-stats",
                    f"--dashboard-agent-listen-port={_find_free_port()}",
@@ -117,7 +138,7 @@ class LocalCluster:
         self._logs += 1
         log = (self._folder / f"node{self._logs}.log").open("w")
         with log:
-            self.nodes.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log))
+            self.nodes.append(subprocess.Popen(command, env=self.env | env, stdout=log, stderr=log))
 
     def _wait_for_node(self) -> None:
         log = self._folder / f"node{self._logs}.log"
