@@ -47,8 +47,11 @@ def _find_problem(manifest: Mapping[str, Any]) -> str:
         numbers = manifest["sla"].get(key, [])
         if not _is_list_of(numbers, int | float) or len(numbers) != len(slices):
             return f"sla.{key}: expected a number for each of {len(slices)} slices"
-    if not isinstance(manifest.get("message"), str):
-        return "message: expected a name"
+    for key in ("name", "message"):
+        if not isinstance(manifest.get(key), str):
+            return f"{key}: expected a name"
+    if not isinstance(manifest.get("transitions"), int):
+        return "transitions: expected a number"
     if not _is_list_of(list(manifest["returns"].values()), int | float):
         return "returns: expected numbers"
     return ""

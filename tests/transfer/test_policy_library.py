@@ -159,6 +159,8 @@ def change_manifest(folder: Path, **changes) -> None:
         ({"message": None}, "message: expected a name"),
         ({"returns": {"a": "b"}}, "returns: expected numbers"),
         ({"format": 99}, "expected a manifest of format 1"),
+        ({"name": "gone"}, "name: expected a name"),
+        ({"transitions": "gone"}, "transitions: expected a number"),
     ],
 )
 def test_a_malformed_manifest_is_refused_with_the_key(tmp_path, bundle, changes, message):

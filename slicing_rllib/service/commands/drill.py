@@ -53,13 +53,20 @@ def drill(
     from slicing_rllib.service.console import out as stdout
     from slicing_rllib.service.drill.report import (
         HEADINGS,
+        MARK,
         describe_checkpoints,
+        describe_failures,
         format_rows,
         make_summary,
         write_table,
     )
+    from slicing_rllib.service.drill.result import DrillResult
     from slicing_rllib.service.drill.rounds import run_drill
     from slicing_rllib.service.errors import RunError
+    from slicing_rllib.service.experiments.report import split_at_marks
+
+    if page is not None:
+        split_at_marks(page, MARK)  # Refused now rather than after the drill.
 
     def on_message(text: str) -> None:
         err.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -70,26 +77,27 @@ def drill(
     # Also where a shell has started the drill in the background, in which SIGINT is ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    with (
-        TemporaryDirectory(prefix="drill-") as folder,
-        TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as ray_folder,
-    ):
-        result = run_drill(
-            Path(folder),
-            Path(ray_folder),
-            minutes=minutes,
-            seed=seed,
-            kills=kills,
-            on_message=on_message,
-        )
-    summary = make_summary(result, seed)
-    if json:
-        print_json(summary)
-    else:
-        stdout.print(make_drill_table(HEADINGS, format_rows(result)))
-        stdout.print(describe_checkpoints(result))
-    if page is not None:
-        write_table(page, result, seed)
-    if summary["problems"]:
-        problems = summary["problems"]
+    result = DrillResult(on_message)
+    try:
+        with (
+            TemporaryDirectory(prefix="drill-") as folder,
+            TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as ray_folder,
+        ):
+            run_drill(
+                Path(folder),
+                Path(ray_folder),
+                minutes=minutes,
+                seed=seed,
+                kills=kills,
+                result=result,
+            )
+    finally:
+        if json:
+            print_json(make_summary(result, seed))
+        else:
+            stdout.print(make_drill_table(HEADINGS, format_rows(result)))
+            stdout.print(describe_checkpoints(result), describe_failures(result))
+        if page is not None:
+            write_table(page, result, seed)
+    if problems := result.problems:
         raise RunError(f"{len(problems)} of the faults show a problem, first: {problems[0]}")

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import psutil
 
 from slicing_rllib.service.drill.errors import DrillError
+from slicing_rllib.service.drill.hosts import Host, isolate_folder
 
 N_NODES = 2
 NODE_CPUS = 4
@@ -34,7 +35,15 @@ SETTINGS = {
     "RAY_health_check_failure_threshold": "3",
 }
 
-Node = subprocess.Popen[bytes]
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A node of the cluster."""
+
+    process: subprocess.Popen[bytes]
+    """Ray's command that waits for all processes of the node."""
+    host: Host | None
+    """Where it runs; None for this machine itself."""
 
 
 class DrillCluster:
@@ -42,12 +51,14 @@ class DrillCluster:
 
     Args:
         folder: empty folder with a short path, for Ray's logs and sockets.
+        hosts: a host per worker node; without hosts, all run on this machine itself.
 
     `environment` is that of a process that is to use the cluster.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hosts: Sequence[Host] = ()) -> None:
         self._folder = folder
+        self._hosts = hosts or [None] * N_NODES
         self._port = _find_free_port()
         self._logs = 0
         self._head: Node | None = None
@@ -63,36 +74,49 @@ class DrillCluster:
         """Variables with which a process finds the cluster and is admitted to it."""
         return os.environ | self._settings | {"RAY_ADDRESS": f"{LOOPBACK}:{self._port}"}
 
-    def __enter__(self) -> Self:
-        self._head = self._start(
-            "--head", f"--port={self._port}", "--num-cpus=1", "--include-dashboard=false"
-        )
-        for _ in range(N_NODES):
-            self.add_node()
+    def __enter__(self) -> "DrillCluster":
+        # A node that does not start must not leave the others behind.
+        try:
+            self._head = self._start(
+                None, "--head", f"--port={self._port}", "--num-cpus=1", "--include-dashboard=false",
+                f"--node-ip-address={LOOPBACK}",
+            )  # fmt: skip
+            self.add_nodes()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *failure: object) -> None:
         for node in [*self.nodes, *([self._head] if self._head else [])]:
             self.kill_node(node)
 
-    def add_node(self) -> None:
-        """Starts a worker node and waits until it is there. Raises: DrillError."""
-        address = f"--address={LOOPBACK}:{self._port}"
-        self.nodes.append(self._start(address, f"--num-cpus={NODE_CPUS}"))
+    def add_nodes(self) -> None:
+        """Starts worker nodes until all are there. Raises: DrillError."""
+        for node in [node for node in self.nodes if node.process.poll() is not None]:
+            self.kill_node(node)
+        missing = list(self._hosts)
+        for node in self.nodes:
+            missing.remove(node.host)
+        for host in missing:
+            head = host.gateway if host else LOOPBACK
+            own = host.address if host else LOOPBACK
+            arguments = (f"--address={head}:{self._port}", f"--node-ip-address={own}")
+            self.nodes.append(self._start(host, *arguments, f"--num-cpus={NODE_CPUS}"))
 
     def kill_node(self, node: Node) -> None:
         """Ends all processes of a node at once, like a power failure."""
         if node in self.nodes:
             self.nodes.remove(node)
         processes = self.list_processes(node)
-        node.kill()
+        node.process.kill()
         _signal(processes, signal.SIGKILL)
-        node.wait()
+        node.process.wait()
 
     def list_processes(self, node: Node) -> list[psutil.Process]:
         """All processes of a node, except for Ray's command that waits for them."""
         try:
-            return psutil.Process(node.pid).children(recursive=True)
+            return psutil.Process(node.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
 
@@ -117,21 +141,25 @@ class DrillCluster:
         """Lets paused processes go on."""
         _signal(processes, signal.SIGCONT)
 
-    def _start(self, *arguments: str) -> Node:
+    def _start(self, host: Host | None, *arguments: str) -> Node:
         for _ in range(ATTEMPTS):
-            node, log = self._launch(arguments)
+            process, log = self._launch(host, arguments)
+            node = Node(process, host)
             deadline = time.monotonic() + START_TIMEOUT_S
-            while node.poll() is None and time.monotonic() < deadline:
+            while process.poll() is None and time.monotonic() < deadline:
                 if STARTED in log.read_bytes():
                     return node
                 time.sleep(0.2)
             self.kill_node(node)
         raise DrillError(f"Ray does not start a node in {ATTEMPTS} attempts; is the machine busy?")
 
-    def _launch(self, arguments: Sequence[str]) -> tuple[Node, Path]:
+    def _launch(
+        self, host: Host | None, arguments: Sequence[str]
+    ) -> tuple[subprocess.Popen[bytes], Path]:
         command = [
+            *([*host.prefix, *isolate_folder(str(self._folder))] if host else []),
             str(Path(sys.executable).parent / "ray"), "start", *arguments, "--block",
-            f"--node-ip-address={LOOPBACK}", "--disable-usage-stats",
+            "--disable-usage-stats",
             f"--dashboard-agent-listen-port={_find_free_port()}",
             "--object-store-memory=100000000",
         ]  # fmt: skip

@@ -1,7 +1,5 @@
 """Faults of the processes and nodes of the cluster that a training runs on."""
 
-import time
-
 import psutil
 
 from slicing_rllib.service.drill.cluster import Node
@@ -27,8 +25,10 @@ def pause_env_runner(trial: Trial) -> Injection:
     _, process = _choose_worker(trial, ENV_RUNNER)
     trial.begin()
     process.suspend()
-    time.sleep(WORKER_PAUSE_S)
-    process.resume()
+    try:
+        trial.driver.watch(WORKER_PAUSE_S)
+    finally:
+        process.resume()
     return trial.go_on(f"env runner paused for {WORKER_PAUSE_S:.0f} s", None)
 
 
@@ -46,25 +46,47 @@ def kill_node(trial: Trial) -> Injection:
     node, _ = _choose_worker(trial, ENV_RUNNER)
     trial.begin()
     trial.cluster.kill_node(node)
-    trial.cluster.add_node()
+    trial.cluster.add_nodes()
     return trial.go_on("node killed", "worker_lost")
 
 
 def silence_node(trial: Trial) -> Injection:
-    """No process of a node answers, as in a partition, until the cluster has given the node up."""
+    """All processes of a node are paused until the cluster has given it up, then go on."""
     node, _ = _choose_worker(trial, ENV_RUNNER)
     processes = trial.cluster.list_processes(node)
     trial.begin()
     trial.cluster.pause(processes)
-    time.sleep(NODE_PAUSE_S)
-    trial.cluster.resume(processes)
-    report = trial.go_on(f"node silent for {NODE_PAUSE_S:.0f} s", "worker_lost")
-    trial.cluster.kill_node(node)
-    trial.cluster.add_node()
-    return report
+    try:
+        trial.driver.watch(NODE_PAUSE_S)
+    finally:
+        trial.cluster.resume(processes)
+    return _replace_node(trial, node, f"node paused for {NODE_PAUSE_S:.0f} s")
+
+
+def cut_off_node(trial: Trial) -> Injection:
+    """The network of a node with an env runner is down until the cluster has given it up."""
+    node, _ = _choose_worker(trial, ENV_RUNNER)
+    assert node.host is not None
+    trial.begin()
+    node.host.cut_off()
+    try:
+        trial.driver.watch(NODE_PAUSE_S)
+    finally:
+        node.host.reconnect()
+    return _replace_node(trial, node, f"node cut off for {NODE_PAUSE_S:.0f} s")
+
+
+def _replace_node(trial: Trial, node: Node, fault: str) -> Injection:
+    """What happened; the cluster does not take a node back that it has given up."""
+    try:
+        return trial.go_on(fault, "worker_lost")
+    finally:
+        trial.cluster.kill_node(node)
+        trial.cluster.add_nodes()
 
 
 def _choose_worker(trial: Trial, name: str) -> tuple[Node, psutil.Process]:
-    """A random process of this name and its node, once there is one."""
+    """A random process of this name and its node, once all env runners are there."""
+    trial.wait_for_workers()
     found = wait_until(lambda: trial.cluster.find_workers(name) or None, f"no {name} was seen")
     return found[int(trial.rng.integers(len(found)))]

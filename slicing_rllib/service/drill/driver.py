@@ -33,8 +33,7 @@ class Driver:
         self.environment = environment
         self.config, self.run, self.errors = config, RunDirectory(run), errors
         self.process: subprocess.Popen[bytes] | None = None
-        self.longest_silence_s = 0.0
-        """Longest time without a new row or event while the process ran; reset by the caller."""
+        self.reset_silence()
 
     def start(self) -> None:
         """Starts or resumes the training; returns at once."""
@@ -43,6 +42,29 @@ class Driver:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=subprocess.DEVNULL, stderr=file
             )
+        self._alive_at = time.monotonic()
+
+    def reset_silence(self) -> None:
+        """Begins to measure `longest_silence_s` anew."""
+        self.longest_silence_s = 0.0
+        """Longest time without a new row or event while the process ran."""
+        self._alive_at, self._logs = time.monotonic(), self._measure_logs()
+
+    def look(self) -> float:
+        """Time since the last sign of life of the running process."""
+        now = self._measure_logs()
+        if now != self._logs or self.exit_code is not None:
+            self._alive_at, self._logs = time.monotonic(), now
+        silence = time.monotonic() - self._alive_at
+        self.longest_silence_s = max(self.longest_silence_s, silence)
+        return silence
+
+    def watch(self, seconds: float) -> None:
+        """Looks at the process for some time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.look()
+            time.sleep(POLL_S)
 
     @property
     def arguments(self) -> list[str]:
@@ -67,29 +89,25 @@ class Driver:
 
     def wait_for_exit(self, timeout_s: float = HANG_S) -> int:
         """The exit code. Raises: DrillError where the process does not end."""
-        assert self.process is not None
-        try:
-            return self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise DrillError(f"the training did not end within {timeout_s:.0f} s") from error
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.exit_code is not None:
+                return self.exit_code
+            self.look()
+            time.sleep(POLL_S)
+        raise DrillError(f"the training did not end within {timeout_s:.0f} s")
 
     def wait_for_step(self, step: int) -> int:
         """Waits for a row of metrics of this step or a later one; the step of the newest row.
 
         Raises: DrillError where the training ends before, or shows no sign of life.
         """
-        alive_at, before = time.monotonic(), self._measure_logs()
         while (found := self.read_step()) < step:
-            if self.exit_code not in (None, 0):
-                raise DrillError(f"the training ended: {self.read_last_line()}")
             if self.exit_code == 0:
                 return self.read_step()
-            now = self._measure_logs()
-            if now != before:
-                alive_at, before = time.monotonic(), now
-            silent = time.monotonic() - alive_at
-            self.longest_silence_s = max(self.longest_silence_s, silent)
-            if silent > HANG_S:
+            if self.exit_code is not None:
+                raise DrillError(f"the training ended: {self.read_last_line()}")
+            if self.look() > HANG_S:
                 raise DrillError(f"no sign of life within {HANG_S:.0f} s after step {found}")
             time.sleep(POLL_S)
         return found

@@ -1,15 +1,18 @@
 """Faults of the training's own process, of its machine and of what it reads."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from slicing_rllib.service.drill.trial import EXIT_S, Injection, Trial, wait_until
 
 PAUSE_S = 5.0
+BLOCK_BYTES = 2**20
 
 
 def kill_driver(trial: Trial) -> Injection:
@@ -52,7 +55,7 @@ def pause_driver(trial: Trial) -> Injection:
     """SIGSTOP for some seconds, as when a virtual machine is migrated."""
     trial.begin()
     trial.driver.send(signal.SIGSTOP)
-    time.sleep(PAUSE_S)
+    trial.driver.watch(PAUSE_S)
     trial.driver.send(signal.SIGCONT)
     return trial.go_on(f"driver paused for {PAUSE_S:.0f} s", None)
 
@@ -82,11 +85,11 @@ def fill_disk(trial: Trial) -> Injection:
     trial.wait_for_checkpoints(1)
     ballast = trial.disk / "ballast"
     trial.begin()
-    with ballast.open("wb") as file:
-        space = os.statvfs(trial.disk)
-        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize)
-    trial.driver.wait_for_exit()
-    ballast.unlink()
+    try:
+        _write_until_full(ballast)
+        trial.driver.wait_for_exit()
+    finally:
+        ballast.unlink()
     return trial.resume(
         "disk full", _describe_end(trial, "storage_failed"), code=1,
         allowed_loss=trial.checkpoint_steps + trial.iteration_steps,
@@ -99,8 +102,10 @@ def take_checkpoints_away(trial: Trial) -> Injection:
     folder = trial.driver.run.checkpoints
     trial.begin()
     hidden = folder.rename(folder.with_name("hidden"))
-    trial.driver.wait_for_exit()
-    hidden.rename(folder)
+    try:
+        trial.driver.wait_for_exit()
+    finally:
+        hidden.rename(folder)
     return trial.resume(
         "checkpoint folder gone", _describe_end(trial, "storage_failed"), code=1,
         allowed_loss=trial.checkpoint_steps + trial.iteration_steps,
@@ -156,6 +161,18 @@ def cut_log_short(trial: Trial) -> Injection:
         "metrics cut short", "reader: the cut row is left out", code=-signal.SIGKILL,
         allowed_loss=allowed,
     )  # fmt: skip
+
+
+def _write_until_full(path: Path) -> None:
+    """Fills up the file system, which others write to at the same time."""
+    block = bytes(BLOCK_BYTES)
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(block)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
 
 
 def _stop(trial: Trial, number: signal.Signals, fault: str) -> Injection:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slicing_rllib.service.drill.rounds import DrillResult
+from slicing_rllib.service.drill.result import DrillResult
 from slicing_rllib.service.drill.trial import Injection
 from slicing_rllib.service.experiments.report import write_between_marks
 from slicing_rllib.service.runs.markdown import format_table
@@ -48,14 +48,6 @@ def group_by_fault(injections: Sequence[Injection]) -> list[KindOfFault]:
     return rows
 
 
-def list_problems(result: DrillResult) -> list[str]:
-    """Everything that did not go as promised."""
-    problems = [f"{i.fault}: {i.problem}" for i in result.injections if i.problem]
-    differing = result.comparisons.count(False)
-    problems += ["final weights differ from the undisturbed ones"] * differing
-    return problems + (result.checkpoints.problems if result.checkpoints else [])
-
-
 def make_summary(result: DrillResult, seed: int) -> dict[str, Any]:
     """The result as plain values."""
     return {
@@ -65,7 +57,7 @@ def make_summary(result: DrillResult, seed: int) -> dict[str, Any]:
         "kinds": len({injection.fault for injection in result.injections}),
         "finished": len(result.comparisons),
         "bit_identical": sum(result.comparisons),
-        "problems": list_problems(result),
+        "problems": result.problems,
         "checkpoints": result.checkpoints._asdict() if result.checkpoints else None,
         "injections": [injection._asdict() for injection in result.injections],
     }
@@ -97,6 +89,11 @@ def describe_checkpoints(result: DrillResult) -> str:
     )
 
 
+def describe_failures(result: DrillResult) -> str:
+    """A sentence about what ended parts of the drill outside of faults; empty without."""
+    return f"Outside of faults: {'; '.join(result.failures)}." if result.failures else ""
+
+
 def write_table(page: Path, result: DrillResult, seed: int) -> None:
     """Replaces the table in a Markdown page. Raises: RunError for a page without the marks."""
     summary = make_summary(result, seed)
@@ -111,6 +108,6 @@ def write_table(page: Path, result: DrillResult, seed: int) -> None:
         "",
         *format_table(HEADINGS, format_rows(result)),
         "",
-        describe_checkpoints(result),
+        *filter(None, (describe_checkpoints(result), describe_failures(result))),
     ]
     write_between_marks(page, MARK, "\n".join(lines))

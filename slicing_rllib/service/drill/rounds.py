@@ -1,21 +1,24 @@
 """The drill: rounds of training, each with faults at random times, until the time is over."""
 
 import itertools
-import subprocess
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
 
 from slicing_rllib.service.drill import cluster_faults, driver_faults
-from slicing_rllib.service.drill.checkpoint_drill import CheckpointDrill, drill_checkpoints
-from slicing_rllib.service.drill.cluster import DrillCluster
+from slicing_rllib.service.drill.checkpoint_drill import drill_checkpoints
+from slicing_rllib.service.drill.cluster import N_NODES, DrillCluster
 from slicing_rllib.service.drill.driver import Driver
 from slicing_rllib.service.drill.errors import DrillError
+from slicing_rllib.service.drill.hosts import explain_missing_namespaces, make_hosts
+from slicing_rllib.service.drill.result import FAILURES, DrillResult
+from slicing_rllib.service.drill.small_disk import mount_small_disk
 from slicing_rllib.service.drill.trial import Injection, Trial
 from slicing_rllib.service.runs.checkpoints import find_newest_valid, list_checkpoints
 from slicing_rllib.service.runs.run_directory import RunDirectory
@@ -45,91 +48,165 @@ CLUSTER_FAULTS: tuple[Fault, ...] = (
     cluster_faults.silence_node,
     driver_faults.kill_driver,
 )
+NETWORK_FAULTS: tuple[Fault, ...] = (cluster_faults.cut_off_node,)
+"""Where network namespaces are permitted."""
 STEPS = 4000
 """Of a training on the driver alone."""
 ENDLESS = 1_000_000
-STEPS_PER_FAULT = 700
-"""So many steps are left when the last fault strikes."""
+STEPS_PER_FAULT = 600
+"""So many steps are left when the last fault is chosen: some wait for checkpoints first."""
 ITERATION_STEPS, CHECKPOINT_STEPS = 20, 100
-DISK_BYTES = 400_000_000
 PAUSE_S = (0.2, 3.0)
 """Bounds of the random time before each fault."""
-
-
-class DrillResult(NamedTuple):
-    """What a drill found."""
-
-    injections: list[Injection]
-    comparisons: list[bool]
-    """Per finished training on the driver alone: whether its weights are bit for bit those of an
-    undisturbed training."""
-    minutes: float
-    checkpoints: CheckpointDrill | None
-    """Kills and power failures while a checkpoint is written, where asked for."""
+MAX_FAILURES = 3
+"""The drill ends after so many failures outside of faults: its cluster may be unusable."""
 
 
 def run_drill(
-    folder: Path,
-    ray_folder: Path,
-    *,
-    minutes: float,
-    seed: int,
-    kills: int,
-    on_message: Callable[[str], None],
-) -> DrillResult:
-    """Injects faults for some minutes.
+    folder: Path, ray_folder: Path, *, minutes: float, seed: int, kills: int, result: DrillResult
+) -> None:
+    """Injects faults for some minutes. Whatever ends the drill, `result` has what it found before.
 
     Args:
         folder: empty folder for the trainings.
         ray_folder: empty folder with a short path, for Ray's sockets.
-        minutes: after this time no further fault is injected.
+        minutes: after this time no further fault is injected. The undisturbed training and the
+            kills before do not count.
         seed: of the order and times of the faults.
         kills: number of processes to kill while they write a checkpoint, before the rest. 0: none,
             and no power failures.
-        on_message: receives a line per fault.
-
-    Raises: DrillError where a training does not recover.
+        result: receives what happens.
     """
-    started = time.monotonic()
-    deadline = started + 60 * minutes
-    rng = np.random.default_rng(seed)
-    injections: list[Injection] = []
-    comparisons: list[bool] = []
-
-    def record(injection: Injection) -> None:
-        injections.append(injection)
-        on_message(describe(injection))
-
-    with DrillCluster(ray_folder) as cluster, _mount_disk(folder / "disk") as disk:
-        reference = _train_undisturbed(folder, cluster, on_message)
-        checkpoints = _drill_checkpoints(reference, folder, kills, rng, on_message)
-        faults = DRIVER_FAULTS + (DISK_FAULTS if disk else ())
+    with result.record_failure("drill"), ExitStack() as stack:
+        missing = explain_missing_namespaces()
+        if missing:
+            result.on_message(f"no node is cut off from the network here ({missing})")
+        hosts = [] if missing else stack.enter_context(make_hosts(N_NODES))
+        cluster = stack.enter_context(DrillCluster(ray_folder, hosts))
+        disk = stack.enter_context(mount_small_disk(folder / "disk"))
         if disk is None:
-            on_message("mounting is not permitted here: no full disks")
-        deck = _shuffle_for_ever(faults, rng)
+            result.on_message("mounting is not permitted here: no full disks")
+        drill = _Drill(folder, cluster, disk, np.random.default_rng(seed), result)
+        drill.prepare(kills)
+        drill.run_rounds(time.monotonic() + 60 * minutes)
+
+
+@dataclass
+class _Drill:
+    """The parts of a drill, and what they share."""
+
+    folder: Path
+    cluster: DrillCluster
+    disk: Path | None
+    rng: np.random.Generator
+    result: DrillResult
+    reference: RunDirectory = field(init=False)
+    """The undisturbed training."""
+    deck: Iterator[Fault] = field(init=False)
+    """Faults of the driver, without end."""
+
+    def prepare(self, kills: int) -> None:
+        """The training to compare with, and kills while its checkpoints are written."""
+        self.result.on_message(f"an undisturbed training of {STEPS} steps, to compare with")
+        config = self.folder / "undisturbed.yaml"
+        config.write_text(yaml.safe_dump(_make_config()))
+        log = self.folder / "undisturbed.log"
+        environment = self.cluster.environment
+        driver = Driver(config, self.folder / "undisturbed", log, environment)
+        driver.start()
+        try:
+            if driver.wait_for_exit(timeout_s=1800):
+                raise DrillError(f"the undisturbed training failed: {driver.read_last_line()}")
+        finally:
+            driver.stop()
+        self.reference = driver.run
+        if kills:
+            older, newer = list_checkpoints(driver.run.checkpoints)[-2:]
+            where = self.folder / "checkpoints"
+            where.mkdir()
+            self.result.checkpoints = drill_checkpoints(
+                (older, newer), where, kills, self.rng, self.result.on_message
+            )
+
+    def run_rounds(self, deadline: float) -> None:
+        """Trainings on the cluster and on the driver alone, in turn."""
+        self.deck = _shuffle_for_ever(DRIVER_FAULTS + (DISK_FAULTS if self.disk else ()), self.rng)
         for number in itertools.count(1):
-            if time.monotonic() > deadline:
-                break
-            where = (disk or folder) / f"driver-{number}"
-            trial = _make_trial(folder, where, cluster, rng, disk, _make_config())
-            if _inject_until_last_step(trial, deck, deadline, record):
-                comparisons.append(_have_same_policies(reference, trial.driver.run))
-                on_message(f"training {number} finished: {_describe_comparison(comparisons[-1])}")
-            if time.monotonic() > deadline:
-                break
-            config = _make_config(num_env_runners=2, num_learners=1)
-            trial = _make_trial(folder, folder / f"cluster-{number}", cluster, rng, None, config)
-            _inject_each_once(trial, deadline, record)
-    return DrillResult(injections, comparisons, (time.monotonic() - started) / 60, checkpoints)
+            run_round = self._run_on_cluster if number % 2 else self._run_on_driver
+            if time.monotonic() > deadline or len(self.result.failures) >= MAX_FAILURES:
+                return
+            name = f"training-{number}"
+            with self.result.record_failure(name):
+                run_round(name, deadline)
 
+    def _run_on_cluster(self, name: str, deadline: float) -> None:
+        """Every fault of the cluster once, in random order; then checks the last checkpoint."""
+        self.cluster.add_nodes()
+        faults = CLUSTER_FAULTS + (NETWORK_FAULTS if self.cluster.nodes[0].host else ())
+        config = _make_config(num_env_runners=2, num_learners=1)
+        trial = self._start_trial(self.folder / name, None, config)
+        driver = trial.driver
+        try:
+            for index in self.rng.permutation(len(faults)):
+                self._pause(trial)
+                if time.monotonic() > deadline or not self._inject(faults[index], trial):
+                    break
+        finally:
+            driver.stop()
+        checkpoint, passed_over = find_newest_valid(driver.run.checkpoints)
+        if checkpoint is None and driver.read_step() > 2 * CHECKPOINT_STEPS:
+            raise DrillError("; ".join(["no checkpoint verifies", *passed_over]))
 
-def describe(injection: Injection) -> str:
-    """A line for people."""
-    outcome = f"PROBLEM: {injection.problem}" if injection.problem else "as promised"
-    return (
-        f"{injection.fault} at step {injection.step}: noticed by {injection.noticed}; goes on "
-        f"after {injection.recovery_s:.1f} s, {injection.steps_lost} steps lost; {outcome}"
-    )
+    def _run_on_driver(self, name: str, deadline: float) -> None:
+        """Faults while there are steps and time left; then the training has to finish.
+
+        After a fault from which it did not recover, it is abandoned.
+        """
+        trial = self._start_trial((self.disk or self.folder) / name, self.disk, _make_config())
+        driver = trial.driver
+        try:
+            while time.monotonic() < deadline and self._pause(trial) < STEPS - STEPS_PER_FAULT:
+                if not self._inject(next(self.deck), trial):
+                    return
+            driver.wait_for_step(STEPS)
+            if driver.wait_for_exit():
+                raise DrillError(f"the training failed: {driver.read_last_line()}")
+        finally:
+            driver.stop()
+        steps = [row["env_steps"] for row in driver.run.metrics()]
+        if steps != sorted(set(steps)) or steps[-1] != STEPS:
+            raise DrillError("rows of metrics are missing or stand twice")
+        self.result.add_comparison(name, _have_same_policies(self.reference, driver.run))
+
+    def _start_trial(self, where: Path, disk: Path | None, config: dict[str, Any]) -> Trial:
+        """A training that has made its first steps."""
+        path = self.folder / f"{where.name}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        log = self.folder / f"{where.name}.log"
+        driver = Driver(path, where, log, self.cluster.environment)
+        driver.start()
+        try:
+            driver.wait_for_step(1)
+        except BaseException:
+            driver.stop()
+            raise
+        return Trial(driver, self.cluster, self.rng, CHECKPOINT_STEPS, ITERATION_STEPS, disk)
+
+    def _pause(self, trial: Trial) -> int:
+        """Lets a random time pass; the step after it."""
+        time.sleep(self.rng.uniform(*PAUSE_S))
+        return trial.driver.read_step()
+
+    def _inject(self, fault: Fault, trial: Trial) -> bool:
+        """Injects a fault; whether the training recovered."""
+        trial.begin()
+        try:
+            self.result.add_injection(fault(trial))
+        except FAILURES as error:
+            name = fault.__name__.replace("_", " ")
+            self.result.add_injection(trial.make_failed_injection(name, str(error)))
+            return False
+        return True
 
 
 def _make_config(**changes: Any) -> dict[str, Any]:
@@ -156,106 +233,6 @@ def _make_config(**changes: Any) -> dict[str, Any]:
     }
 
 
-def _make_trial(
-    folder: Path,
-    where: Path,
-    cluster: DrillCluster,
-    rng: np.random.Generator,
-    disk: Path | None,
-    config: dict[str, Any],
-) -> Trial:
-    """A training that has made its first steps."""
-    path = folder / f"{where.name}.yaml"
-    path.write_text(yaml.safe_dump(config))
-    driver = Driver(path, where, folder / f"{where.name}.log", cluster.environment)
-    driver.start()
-    trial = Trial(driver, cluster, rng, CHECKPOINT_STEPS, ITERATION_STEPS, disk)
-    driver.wait_for_step(1)
-    return trial
-
-
-def _train_undisturbed(
-    folder: Path, cluster: DrillCluster, on_message: Callable[[str], None]
-) -> RunDirectory:
-    on_message(f"an undisturbed training of {STEPS} steps, to compare with")
-    path = folder / "undisturbed.yaml"
-    path.write_text(yaml.safe_dump(_make_config()))
-    log = folder / "undisturbed.log"
-    driver = Driver(path, folder / "undisturbed", log, cluster.environment)
-    driver.start()
-    if driver.wait_for_exit(timeout_s=1800):
-        raise DrillError(f"the undisturbed training failed: {driver.read_last_line()}")
-    return driver.run
-
-
-def _drill_checkpoints(
-    run: RunDirectory,
-    folder: Path,
-    kills: int,
-    rng: np.random.Generator,
-    on_message: Callable[[str], None],
-) -> CheckpointDrill | None:
-    if not kills:
-        return None
-    older, newer = list_checkpoints(run.checkpoints)[-2:]
-    where = folder / "checkpoints"
-    where.mkdir()
-    return drill_checkpoints((older, newer), where, kills, rng, on_message)
-
-
-def _inject_until_last_step(
-    trial: Trial, deck: Iterator[Fault], deadline: float, record: Callable[[Injection], None]
-) -> bool:
-    """Injects faults while there are steps and time left, then lets the training finish.
-
-    Returns whether it did; after a fault from which it did not recover, it is abandoned.
-    """
-    driver = trial.driver
-    try:
-        while time.monotonic() < deadline and driver.read_step() < STEPS - STEPS_PER_FAULT:
-            if not _inject(next(deck), trial, record):
-                return False
-        driver.wait_for_step(STEPS)
-        if driver.wait_for_exit():
-            raise DrillError(f"the training failed: {driver.read_last_line()}")
-    finally:
-        driver.stop()
-    steps = [row["env_steps"] for row in driver.run.metrics()]
-    if steps != sorted(set(steps)) or steps[-1] != STEPS:
-        raise DrillError("rows of metrics are missing or stand twice")
-    return True
-
-
-def _inject(fault: Fault, trial: Trial, record: Callable[[Injection], None]) -> bool:
-    """Injects a fault after a random time; whether the training recovered."""
-    time.sleep(trial.rng.uniform(*PAUSE_S))
-    try:
-        record(fault(trial))
-    except DrillError as error:
-        name = fault.__name__.replace("_", " ")
-        took = time.monotonic() - trial.started
-        silence = trial.driver.longest_silence_s
-        record(Injection(name, trial.step, "nothing", took, 0, silence, str(error)))
-        return False
-    return True
-
-
-def _inject_each_once(trial: Trial, deadline: float, record: Callable[[Injection], None]) -> None:
-    """Injects every fault of the cluster in random order, then checks the last checkpoint."""
-    driver = trial.driver
-    try:
-        for index in trial.rng.permutation(len(CLUSTER_FAULTS)):
-            if time.monotonic() > deadline:
-                break
-            if not _inject(CLUSTER_FAULTS[index], trial, record):
-                return
-    finally:
-        driver.stop()
-    is_due = driver.read_step() > 2 * CHECKPOINT_STEPS
-    if is_due and find_newest_valid(driver.run.checkpoints)[0] is None:
-        raise DrillError("no checkpoint verifies")
-
-
 def _shuffle_for_ever(faults: Sequence[Fault], rng: np.random.Generator) -> Iterator[Fault]:
     """All faults in random order, then all in another one, and so on."""
     while True:
@@ -266,25 +243,3 @@ def _shuffle_for_ever(faults: Sequence[Fault], rng: np.random.Generator) -> Iter
 def _have_same_policies(one: RunDirectory, other: RunDirectory) -> bool:
     name = "policies.safetensors"
     return (one.path / name).read_bytes() == (other.path / name).read_bytes()
-
-
-def _describe_comparison(is_same: bool) -> str:
-    same = "bit for bit those of the undisturbed training"
-    return f"its weights are {same}" if is_same else f"PROBLEM: its weights are not {same}"
-
-
-@contextmanager
-def _mount_disk(where: Path) -> Generator[Path | None]:
-    """A small file system of its own; None where mounting is not permitted."""
-    where.mkdir()
-    size = f"size={DISK_BYTES}"
-    command = ["mount", "-t", "tmpfs", "-o", size, "slicing-rllib-drill", str(where)]
-    try:
-        is_mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        is_mounted = False
-    try:
-        yield where if is_mounted else None
-    finally:
-        if is_mounted:
-            subprocess.run(["umount", "--lazy", str(where)], check=False)

@@ -15,7 +15,7 @@ from slicing_rllib.service.runs.checkpoints import list_checkpoints
 
 EXIT_S = 120.0
 """How long a training may take to end after a fault that ends it."""
-POLL_S = 0.002
+POLL_S = 0.01
 Found = TypeVar("Found")
 STALL_S = 60.0
 """Longest time that a training may be without progress and without saying so."""
@@ -63,7 +63,7 @@ class Trial:
         """Takes the time and the state just before a fault."""
         self.events_before = len(self.driver.read_events())
         self.step = self.driver.read_step()
-        self.driver.longest_silence_s = 0.0
+        self.driver.reset_silence()
         self.started = time.monotonic()
 
     def list_new_events(self) -> list[str]:
@@ -100,6 +100,16 @@ class Trial:
             problem = f"lost {lost} steps, expected at most {allowed_loss}"
         return self._report(fault, noticed, recovery, lost, problem)
 
+    def make_failed_injection(self, fault: str, problem: str) -> Injection:
+        """What happened where the training did not recover."""
+        took = time.monotonic() - self.started
+        silence = self.driver.longest_silence_s
+        return Injection(fault, self.step, "nothing", took, 0, silence, problem)
+
+    def wait_for_workers(self) -> None:
+        """Waits until all lost env runners are back, so that the next loss can be noticed."""
+        wait_until(lambda: None if self._list_lost() else True, "env runners did not come back")
+
     def wait_for_checkpoints(self, count: int) -> list[Path]:
         """The run's checkpoints, once there are so many, of which one was written just now."""
         first = self.driver.read_step()
@@ -111,11 +121,25 @@ class Trial:
 
         return wait_until(look, "checkpoints were not written")
 
+    def _list_lost(self) -> set[int]:
+        """Env runners of the running process that are away."""
+        lost: set[int] = set()
+        for event in self.driver.read_events():
+            match event["kind"]:
+                case "started" | "resumed":
+                    lost.clear()
+                case "worker_lost":
+                    lost.add(event["evidence"]["worker"])
+                case "worker_restarted":
+                    lost.discard(event["evidence"]["worker"])
+        return lost
+
     def _wait_for_event(self, kind: str) -> str:
         deadline = time.monotonic() + EXIT_S
         while time.monotonic() < deadline and self.driver.exit_code is None:
             if kind in self.list_new_events():
                 return f"event {kind}"
+            self.driver.look()
             time.sleep(0.1)
         return f"event {kind}" if kind in self.list_new_events() else ""
 
@@ -127,6 +151,7 @@ class Trial:
             for event in self.driver.read_events()[first:]:
                 if event["kind"] in ("resumed", "started"):
                     return event["env_step"]
+            self.driver.look()
             if self.driver.exit_code not in (None, 0):
                 raise DrillError(f"cannot be resumed: {self.driver.read_last_line()}")
             time.sleep(0.1)

@@ -131,13 +131,19 @@ def write_between_marks(page: Path, name: str, text: str) -> None:
 
     Raises: RunError for a page without these marks.
     """
+    before, after = split_at_marks(page, name)
+    whole = f"{before}\n{text.strip()}\n{after}"
+    write_durably(page, whole.encode())
+
+
+def split_at_marks(page: Path, name: str) -> tuple[str, str]:
+    """A page up to its first mark and from its second one. Raises: RunError without them."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closing, after = rest.partition(end)
     if not mark or not closing:
         raise RunError(f"{page}: expected the marks {begin} and {end}")
-    whole = f"{before}{begin}\n{text.strip()}\n{end}{after}"
-    write_durably(page, whole.encode())
+    return before + mark, closing + after
 
 
 def format_page(

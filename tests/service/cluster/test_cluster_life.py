@@ -26,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "clusters"))
 
 import kuberay
-from host_cluster import HostCluster, explain_missing_namespaces, make_hosts
+from host_cluster import HostCluster
 from kuberay_operator import Operator, call_dashboard
 from manifests import find_secret_variables
 
 from slicing_rllib.service.cluster.rollout import Rollout, roll_out
+from slicing_rllib.service.drill.hosts import explain_missing_namespaces, make_hosts
 from slicing_rllib.service.errors import RunError
 from slicing_rllib.transfer import PolicyLibrary
 

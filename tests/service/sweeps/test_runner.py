@@ -145,3 +145,32 @@ def _read_command_line(process: psutil.Process) -> str:
 def _has_reported(folder: Path) -> bool:
     """Whether some trial has written its first report."""
     return any(path.stat().st_size for path in folder.glob("trials/*/result.json"))
+
+
+@pytest.mark.parametrize(("scheduler", "kept"), [("pbt", None), ("asha", 2), ("none", 2)])
+def test_a_population_keeps_all_checkpoints_until_it_ends(
+    scheduler: str, kept: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unchecked
+):
+    """A trial may copy another one's checkpoint long after that has written its next ones.
+
+    With two checkpoints per trial, Tune ended a trial with "Could not recover from checkpoint as it
+    does not exist on storage anymore".
+    """
+    monkeypatch.setattr(sweeps, "_make_trainable", lambda sweep: None)
+    monkeypatch.setattr(sweeps, "Tuner", lambda trainable, **settings: settings)
+    sweep = load_sweep(str(write_sweep(tmp_path, scheduler=scheduler)))
+
+    settings = sweeps._make_tuner(sweep, tmp_path, print)
+
+    assert settings["run_config"].checkpoint_config.num_to_keep == kept
+
+
+def test_the_newest_checkpoints_of_a_population_are_left(tmp_path: Path):
+    for number in range(4):
+        (tmp_path / "trial" / f"checkpoint_{number:06d}").mkdir(parents=True)
+    (tmp_path / "tuner.pkl").touch()
+
+    sweeps._remove_older_checkpoints(tmp_path)
+
+    left = sorted(path.name for path in (tmp_path / "trial").iterdir())
+    assert left == ["checkpoint_000002", "checkpoint_000003"]

@@ -6,6 +6,8 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
+from slicing_rllib.storage import make_printable
+
 MAX_DETAIL = 500
 
 
@@ -29,13 +31,12 @@ class Problem(Exception):
 
 def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer of type application/problem+json."""
-    line = " ".join(detail.split())
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": line if len(line) <= MAX_DETAIL else f"{line[:MAX_DETAIL]} ...",
+        "detail": make_printable(detail, MAX_DETAIL),
     }
-    # Escapes everything beyond ASCII: names in a request may be no valid Unicode.
+    # Only ASCII, also from callers whose terminal knows no more.
     content = json.dumps(body).encode("ascii")
     return Response(content, status, dict(headers or {}), "application/problem+json")
