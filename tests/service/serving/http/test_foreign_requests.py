@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ray import serve
 
 from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.serving.interface import EXAMPLE
+from slicing_rllib.service.serving.http.interface import EXAMPLE
 from slicing_rllib.service.serving.settings import RELEASE_FIELDS, ServiceArguments
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
