@@ -18,7 +18,7 @@ from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.serving.http.interface import EXAMPLE
 from slicing_rllib.service.serving.settings import RELEASE_FIELDS, ServiceArguments
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from asgi_call import Answer, call
 from foreign_input import BUDGET, NASTY, damage, watch
