@@ -77,7 +77,13 @@ def draw_gain_bands(bands: Mapping[str, Band], titles: Mapping[str, str]) -> Fig
     )
     _draw_bands(axes, bands, titles)
     axes.axhline(0.0, color=COLOURS["traffic_aware"], ls="--", lw=1, label="traffic_aware")
-    highest = max(max(band.high) for band in bands.values())
+    shown = [
+        high
+        for band in bands.values()
+        for mean, high in zip(band.mean, band.high, strict=True)
+        if mean >= LOWEST_GAIN
+    ]
+    highest = max(shown, default=0.0)
     if min(min(band.low) for band in bands.values()) < LOWEST_GAIN:
         axes.set_ylim(LOWEST_GAIN, highest - 0.1 * LOWEST_GAIN)
         axes.set_title(f"values below {LOWEST_GAIN:g} are not shown", fontsize=8, loc="left")
