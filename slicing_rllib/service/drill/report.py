@@ -97,10 +97,10 @@ def describe_failures(result: DrillResult) -> str:
 def write_table(page: Path, result: DrillResult, seed: int) -> None:
     """Replaces the table in a Markdown page. Raises: RunError for a page without the marks."""
     summary = make_summary(result, seed)
-    minutes = f"{result.minutes:.1f}".replace(".0", "")
+    minutes, n_problems = f"{result.minutes:.1f}".replace(".0", ""), len(summary["problems"])
     lines = [
         f"`slicing-rllib drill`, seed {seed}, {minutes} minutes: {summary['faults']} faults of "
-        f"{summary['kinds']} kinds, {len(summary['problems'])} problems. "
+        f"{summary['kinds']} kinds, {n_problems} problem{'' if n_problems == 1 else 's'}. "
         f"{summary['bit_identical']} of {summary['finished']} trainings that ran to their end on "
         "the driver alone have weights that are bit for bit those of an undisturbed one. Recovery, "
         "steps lost and silence are the largest of each kind; recovery includes the start of a new "

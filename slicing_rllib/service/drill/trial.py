@@ -16,6 +16,8 @@ from slicing_rllib.service.runs.checkpoints import list_checkpoints
 EXIT_S = 120.0
 """How long a training may take to end after a fault that ends it."""
 POLL_S = 0.01
+UNNOTICED = "no one, as the training went on"
+"""What noticed a fault that asks for no reaction."""
 Found = TypeVar("Found")
 STALL_S = 60.0
 """Longest time that a training may be without progress and without saying so."""
@@ -29,7 +31,7 @@ class Injection(NamedTuple):
     step: int
     """Network step at which it struck."""
     noticed: str
-    """What noticed it: an event, an exit code with its line, or that nothing had to."""
+    """What noticed it: an event, an exit code with its line, or `UNNOTICED`."""
     recovery_s: float
     """Time from the fault to the next new row of metrics, restarts by the drill included."""
     steps_lost: int
@@ -76,7 +78,7 @@ class Trial:
         recovery = time.monotonic() - self.started
         found = self._wait_for_event(expected) if expected else ""
         problem = f"expected the event {expected}" if expected and not found else ""
-        return self._report(fault, found or "nothing had to", recovery, 0, problem)
+        return self._report(fault, found or UNNOTICED, recovery, 0, problem)
 
     def resume(self, fault: str, noticed: str, *, code: int, allowed_loss: int) -> Injection:
         """What happened where the training ended: resumes it and waits for progress.
