@@ -23,13 +23,6 @@ from slicing_rllib.service.errors import RunError
 from slicing_rllib.service.ray_leftovers import forget_session, note_session
 
 AUTH_MODE = "RAY_AUTH_MODE"
-SERVE_WITHOUT_DETOURS = {
-    "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-}
-"""Ray Serve's processes call each other directly, and each answers in its main thread. The servers
-for these calls run in any case, and ask for the token."""
 
 
 @contextmanager
@@ -108,7 +101,6 @@ def make_local_environment() -> dict[str, str]:
         "RAY_prestart_worker_first_driver": "0",
         # With a token of our own, no other user of this machine can submit work to the node.
         "RAY_AUTH_TOKEN": _make_process_token(),
-        **SERVE_WITHOUT_DETOURS,
     }
 
 
