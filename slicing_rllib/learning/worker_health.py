@@ -1,13 +1,21 @@
 """Which env runners answer, and on which nodes of the cluster they run."""
 
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
 from slicing_rllib.learning.events import Event
 
 ANSWER_TIMEOUT_S = 30.0
+
+
+class _Home(NamedTuple):
+    """Where an env runner runs."""
+
+    node: str
+    process: int
 
 
 class WorkerHealth:
@@ -20,9 +28,14 @@ class WorkerHealth:
     def __init__(self, workers: Any) -> None:
         """`workers` is RLlib's EnvRunnerGroup."""
         self._workers = workers
-        self.nodes: dict[int, str] = {}
-        """Node id of each env runner, as last known."""
+        self._homes: dict[int, _Home] = {}
         self._healthy: set[int] | None = None
+        self._restarts = 0
+
+    @property
+    def nodes(self) -> dict[int, str]:
+        """Node id of each env runner, as last known."""
+        return {runner: home.node for runner, home in self._homes.items()}
 
     @property
     def lost(self) -> bool:
@@ -30,31 +43,38 @@ class WorkerHealth:
         return bool(self._healthy is not None and not self._workers.healthy_env_runner_ids())
 
     def check(self) -> Iterator[Event]:
-        """Events for all that has changed since the last check."""
-        healthy = set(self._workers.healthy_env_runner_ids())
-        before, self._healthy = self._healthy, healthy
-        for runner in sorted((before or set()) - healthy):
-            node = self.nodes.get(runner, "")
-            yield Event(
-                "worker_lost",
-                f"env runner {runner} on node {node[:8]} is lost; training continues without it",
-                evidence={"worker": runner, "node": node},
-            )
-        back = sorted(healthy - (before or set()))
-        if back:
-            self.nodes |= self._find_nodes(back)
-        for runner in back if before is not None else ():
-            node = self.nodes.get(runner, "")
-            yield Event(
-                "worker_restarted",
-                f"env runner {runner} was restarted on node {node[:8]}",
-                evidence={"worker": runner, "node": node},
-            )
+        """Events for all that has changed since the last check.
 
-    def _find_nodes(self, runners: list[int]) -> dict[int, str]:
+        An env runner can be lost and back between two checks. Its process is another one then.
+        """
+        healthy = set(self._workers.healthy_env_runner_ids())
+        is_first, before = self._healthy is None, self._healthy or set()
+        back, stayed = sorted(healthy - before), sorted(healthy & before)
+        restarts = self._workers.num_remote_worker_restarts()
+        was_hidden = restarts - self._restarts > len(back)
+        self._healthy, self._restarts = healthy, restarts
+        found = self._find_homes([*back, *stayed] if was_hidden else back)
+        replaced = [r for r in stayed if r in found and found[r] != self._homes.get(r)]
+        for runner in sorted({*(before - healthy), *replaced}):
+            yield self._report("worker_lost", runner, "is lost; training continues without it")
+        self._homes |= found
+        for runner in () if is_first else sorted({*back, *replaced}):
+            yield self._report("worker_restarted", runner, "was restarted")
+
+    def _report(self, kind: str, runner: int, what: str) -> Event:
+        node = self.nodes.get(runner, "")
+        message = f"env runner {runner} on node {node[:8]} {what}"
+        return Event(kind, message, evidence={"worker": runner, "node": node})
+
+    def _find_homes(self, runners: list[int]) -> dict[int, _Home]:
+        if not runners:
+            return {}
         return dict(
             self._workers.foreach_env_runner(
-                lambda runner: (runner.index, ray.get_runtime_context().get_node_id()),
+                lambda runner: (
+                    runner.index,
+                    _Home(ray.get_runtime_context().get_node_id(), os.getpid()),
+                ),
                 remote_worker_ids=runners,
                 local_env_runner=False,
                 timeout_seconds=ANSWER_TIMEOUT_S,
