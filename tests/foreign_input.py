@@ -34,7 +34,13 @@ NASTY = (
     "0x_", "1:30", "2001-99-99", "!!python/object:os.system", "!!int x", "&a [*a]", "[" * 60, "{",
     "<<: *a", "~", "''", "../../etc/passwd", "/dev/zero", "|", "- ", ": ", "\t", "²", "null",
 )  # fmt: skip
-CODE = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+CODE = (
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("purelib"),
+    # Where an import looks besides: the archive of the standard library, and editable installs.
+    *(path for path in sys.path if path.endswith(".zip")),
+    "__editable__",
+)
 
 opened: list[tuple[str, int]] | None = None
 """Files that are opened while a block of `watch` runs, with the flags."""
