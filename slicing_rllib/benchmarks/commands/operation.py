@@ -66,7 +66,8 @@ def serving(
 
     Prints median and 99th percentile of the latency of one decision and of
     twelve in one request, with one or four requests open and at a fixed rate,
-    and the cells per second of requests with a whole network.
+    through Ray Serve and with `serve --direct`, and the cells per second of
+    requests with a whole network.
 
     With --faults: lost requests and wrong answers while versions are rolled out
     and back and while a replica is killed, with one and with two replicas.

@@ -37,6 +37,9 @@ QUANTILES = (0.5, 0.99)
 REFERENCE = "onnxruntime"
 WARM_UP_S = 0.2
 BARE, READY = "bare", "ready"
+DIRECT = "direct"
+WAYS = ("Ray Serve", DIRECT)
+"""Through Ray Serve, and `serve --direct`."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def run(
 ) -> Iterator[Row]:
     """Yields latencies of one decision and of twelve, then cells per second in large batches.
 
+    Latencies are measured through Ray Serve and with `serve --direct`, batches through Ray Serve.
+
     Args:
         turns: Interleaved turns, whose latencies are pooled.
         seconds: Duration of each turn.
@@ -71,12 +76,13 @@ def run(
     Raises: RunError if a request is not answered, or answered wrongly.
     """
     loads = {"1 open": 1, "4 open": 4, f"{rate_per_s:g}/s": rate_per_s}
-    on_message(f"starting the service of {SIZES[0].n_cells} cells")
-    with _serve(SIZES[0]) as network:
-        for n_cells in (1, SIZES[0].n_cells):
-            on_message(f"measuring requests of {n_cells} cells: {turns} turns of {seconds:g} s")
-            found = _measure(network, n_cells, loads, turns, seconds)
-            yield from _make_latency_rows(found, n_cells)
+    for way in WAYS:
+        on_message(f"starting the service of {SIZES[0].n_cells} cells, {way}")
+        with _serve(SIZES[0], is_direct=way == DIRECT) as network:
+            for n_cells in (1, SIZES[0].n_cells):
+                on_message(f"measuring requests of {n_cells} cells: {turns} turns of {seconds:g} s")
+                found = _measure(network, n_cells, loads, turns, seconds)
+                yield from _make_latency_rows(found, n_cells, way)
     largest = list(list_sizes(max_cells))[-1]
     on_message(f"starting the service of {largest.n_cells} cells")
     with _serve(largest) as network:
@@ -86,12 +92,12 @@ def run(
 
 
 @contextmanager
-def _serve(size: NetworkSize) -> Iterator[_ServedNetwork]:
+def _serve(size: NetworkSize, *, is_direct: bool = False) -> Iterator[_ServedNetwork]:
     config = configure(size)
     recorded = measure_network(config, INTERVALS)
     with TemporaryDirectory() as folder:
         policies = add_version(Path(folder), config, recorded, 1)
-        with start_service(Path(folder)) as service:
+        with start_service(Path(folder), is_direct=is_direct) as service:
             bodies = partial(make_bodies, config, recorded)
             yield _ServedNetwork(config.scenario, recorded, policies, bodies, service.url)
 
@@ -166,7 +172,7 @@ def _time_ready_calls(url: str, seconds: float) -> list[float]:
     return latencies
 
 
-def _make_latency_rows(found: dict[str, list[float]], n_cells: int) -> Iterator[Row]:
+def _make_latency_rows(found: dict[str, list[float]], n_cells: int, way: str) -> Iterator[Row]:
     """A row per load and quantile; `ready` are requests without work, one at a time."""
     bare = found.pop(BARE)
     for load, latencies in found.items():
@@ -182,6 +188,7 @@ def _make_latency_rows(found: dict[str, list[float]], n_cells: int) -> Iterator[
                 reference_value=reference,
                 cells=n_cells,
                 load=load,
+                way=way,
                 quantile=quantile,
                 requests=len(latencies),
             )

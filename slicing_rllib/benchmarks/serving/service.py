@@ -46,12 +46,15 @@ class Service:
 
 
 @contextmanager
-def start_service(source: Path, *, replicas: int = 1) -> Iterator[Service]:
-    """Serves policies for the block. Raises: RunError if the command ends before it serves."""
+def start_service(source: Path, *, replicas: int = 1, is_direct: bool = False) -> Iterator[Service]:
+    """Serves policies for the block, with `serve --direct` if `is_direct`.
+
+    Raises: RunError if the command ends before it serves.
+    """
     port = find_free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "slicing_rllib", "serve", str(source), "--port", str(port),
-         "--replicas", str(replicas), "--json"],
+         "--replicas", str(replicas), "--json", *(["--direct"] if is_direct else [])],
         stdout=subprocess.PIPE, text=True,
         env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
     )  # fmt: skip

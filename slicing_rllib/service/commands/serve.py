@@ -61,12 +61,20 @@ def serve(
     max_replicas: Annotated[
         int | None, typer.Option(min=1, help="Processes under full load. Default: --replicas.")
     ] = None,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="Answers in this process instead of in replicas of Ray Serve: the shortest "
+            "latency, but one process, which nobody restarts.",
+        ),
+    ] = False,
     max_age_s: Annotated[
         float, typer.Option(min=0.001, help="Age above which KPIs are stale.")
     ] = 10.0,
     json: Json = False,
 ) -> None:
-    """Serves trained policies over HTTP with Ray Serve until Ctrl-C.
+    """Serves trained policies over HTTP until Ctrl-C, with Ray Serve unless --direct.
 
     Prints the URL of the service. POST /v1/decisions answers the KPIs of cells with shares of
     their carriers; /openapi.json describes all resources.
@@ -74,6 +82,8 @@ def serve(
     Examples:
 
       slicing-rllib serve runs/quick-20260101-120000 --port 8000
+
+      slicing-rllib serve policies --direct
 
       slicing-rllib serve policies --host 0.0.0.0 --token-file token --replicas 2
     """
@@ -93,6 +103,8 @@ def serve(
     most = max_replicas or replicas
     if most < replicas:
         raise ConfigError(f"--max-replicas {most}: expected at least --replicas {replicas}")
+    if direct and most > 1:
+        raise ConfigError(f"--direct: expected one replica, got --max-replicas {most}")
     arguments = ServiceArguments(
         run=_make_absolute(source),
         name=name,
@@ -110,12 +122,13 @@ def serve(
     load_first(arguments)
     with _explain_missing_packages():
         # After the checks, because Ray Serve takes seconds to import.
+        from slicing_rllib.service.serving.direct_server import serve_directly
         from slicing_rllib.service.serving.server import serve_policies
 
     with (
         ray_session(most + 1),
         catch_signals() as interruption,
-        serve_policies(arguments, host, port),
+        (serve_directly if direct else serve_policies)(arguments, host, port),
     ):
         url = f"http://{host}:{port}/v1/"
         print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")

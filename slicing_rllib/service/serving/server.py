@@ -29,7 +29,7 @@ def serve_policies(arguments: ServiceArguments, host: str, port: int) -> Iterato
 
     Raises: RunError if the port is taken.
     """
-    _check_port_is_free(host, port)
+    check_port_is_free(host, port)
     # Ray Serve would otherwise log each of its steps to the terminal.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options=HTTPOptions(host=host, port=port))
@@ -54,7 +54,7 @@ def serve_for_command(arguments: ServiceArguments) -> Iterator[str]:
         yield f"http://{LOOPBACK}:{port}"
 
 
-def _check_port_is_free(host: str, port: int) -> None:
+def check_port_is_free(host: str, port: int) -> None:
     """Raises: RunError if the port is taken: Ray Serve itself would retry without a message."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:

@@ -30,7 +30,7 @@ def test_a_failure_ends_the_drill_but_not_its_report(
 
     assert run(["drill", "--page", str(page)]) == FAILED
     text = page.read_text()
-    assert "1 faults of 1 kinds, 1 problems" in text
+    assert "1 faults of 1 kinds, 1 problem." in text
     assert "| driver killed | 1 | the drill | 8.0 | 40 | 2.0 | none |" in text
     assert f"drill: {error}" in text or type(error).__name__ in text
     assert "driver killed" in capsys.readouterr().out

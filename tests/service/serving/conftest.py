@@ -1,7 +1,10 @@
 """A run with random policies, and a library with two versions of them."""
 
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +35,15 @@ def add_random_version(served_run: RunDirectory) -> AddVersion:
         add_version(folder, config, recorded, seed)
 
     return add
+
+
+@pytest.fixture(scope="session")
+def application_module() -> Any:
+    """The service's module; the hook that checks types cannot wrap a deployment."""
+    with pytest.MonkeyPatch.context() as patched:
+        finders = [f for f in sys.meta_path if not type(f).__module__.startswith("jaxtyping")]
+        patched.setattr(sys, "meta_path", finders)
+        return importlib.import_module("slicing_rllib.service.serving.application")
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_a_problem_is_one_line_of_ascii():
     answer = make_problem(422, "cells.\ud800:\n wrong")
     assert answer.media_type == "application/problem+json"
     assert b"\n" not in answer.body
-    assert b'"detail": "cells.\\ud800: wrong"' in answer.body
+    assert b'"detail": "cells.\\\\ud800: wrong"' in answer.body
 
 
 def test_beyond_loopback_a_token_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path):

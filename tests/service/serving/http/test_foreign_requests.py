@@ -1,18 +1,15 @@
 """Whatever is asked of the service: shares or the right refusal, and nothing outside is read."""
 
 import asyncio
-import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from ray import serve
 
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.serving.http.interface import EXAMPLE
@@ -40,34 +37,23 @@ JSON = st.recursive(
 LATIN = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"))
 
 
-def import_application() -> Any:
-    """The service's module; the hook that checks types cannot wrap a deployment."""
-    with pytest.MonkeyPatch.context() as patched:
-        finders = [f for f in sys.meta_path if not type(f).__module__.startswith("jaxtyping")]
-        patched.setattr(sys, "meta_path", finders)
-        return importlib.import_module("slicing_rllib.service.serving.application")
-
-
 @pytest.fixture(scope="module")
-def app(served_run: RunDirectory) -> Iterator[Callable]:
+def app(served_run: RunDirectory, application_module: Any) -> Iterator[Callable]:
     """The service's application in this process, as a replica of Ray Serve would run it."""
     arguments = ServiceArguments(
         run=str(served_run.path), max_body_bytes=MAX_BODY, max_requests_per_s=1e9
     )
-    module = import_application()
-    # Ray's wrapper around the class adds the lifespan of the application, which has none.
-    service_class = module.PolicyService.func_or_class.__bases__[0]
+    module = application_module
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SLICING_RLLIB_SERVE_TOKEN", TOKEN)
-        service = service_class(arguments.model_dump(mode="json"))
+        service = module.PolicyService(arguments.model_dump(mode="json"))
         release = arguments.model_dump(mode="json", include={*RELEASE_FIELDS})
         asyncio.run(service.reconfigure(release))
-        context = SimpleNamespace(servable_object=service)
-        patched.setattr(serve, "get_replica_context", lambda: context)
+        patched.setitem(module.api.dependency_overrides, module.find_service, lambda: service)
         for path in PATHS:
             call(module.api, path, headers=HEADERS)
         yield module.api
-    service._holder.stop()
+    service.stop()
 
 
 def ask(app: Callable, target: str, run: RunDirectory, **request: Any) -> Answer:
