@@ -129,6 +129,19 @@ CLAIMS = [
     ("wrong by 30 %, by 0.022", "robustness", gains("needed_30", 4000), (0.006, 1)),
     ("at 60 % the lead is gone", "robustness", gains("needed_60", 4000), (-0.03, 0.01)),
     ("leave a lead of 0.021", "robustness", gains("fifo", 4000), (0, 1)),
+    ("ends 0.007 of reward above DRL", "controls", less("drl_long", "drl"), (0, 0.015)),
+    ("alone ends 0.003 below DRL", "controls", less("zero_shot", "drl"), (-0.01, 0)),
+    ("stays behind, even after 4,000", "controls", gains("generalist", 4000), (-1, 0)),
+    ("starts 0.016 below the baseline", "controls", gains("cloned", 0), (-0.03, 0)),
+    ("0.448 below the baseline after 50", "controls", gains("cloned", 50), (-1, -0.3)),
+    ("only delays that", "controls", gains("cloned_warm_critics", 4000), (-1, -0.1)),
+    (
+        "0.198 below the\n  baseline after 4,000",
+        "controls",
+        gains("cloned_random", 4000),
+        (-1, -0.1),
+    ),
+    ("and ends 0.005 below DRL", "controls", less("cloned_random", "drl"), (-0.015, 0)),
     ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
 
@@ -139,6 +152,23 @@ def test_a_sentence_of_the_page_is_what_its_row_says(sentence, folder, row, limi
 
     assert sentence in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
     assert limits[0] < low <= high < limits[1]
+
+
+@pytest.mark.parametrize(
+    ("arm", "shown"), [("tl", "225 steps"), ("drl", "7,500"), ("cloned_random", "6,200")]
+)
+def test_the_steps_until_the_baseline_are_those_of_the_curves(arm: str, shown: str):
+    """The first evaluated step at which an arm reaches the baseline, default action included."""
+    folder = TUNE_CONFIGS / "results" / "controls"
+    curves = pd.read_csv(folder / "curves.csv")
+    reached = curves[(curves["arm"] == arm) & (curves["evaluated"] >= curves["baseline"])]
+    steps = (reached["steps"] + reached["default_steps"]).groupby(reached["seed"]).min()
+    found = read_summary(folder)["steps_saved"][arm]["baseline"]
+
+    assert len(steps) == found["reached"]
+    per_seed = [*steps, *[np.inf] * (found["seeds"] - len(steps))]
+    assert found["median"] == np.median(per_seed) == float(shown.split()[0].replace(",", ""))
+    assert shown in (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
