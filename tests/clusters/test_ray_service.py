@@ -66,7 +66,7 @@ def test_the_service_has_several_replicas_and_health_checks():
     (deployment,) = served["deployments"]
     (group,) = kuberay.find_cluster_spec(load("rayservice")[0])["workerGroupSpecs"]
 
-    assert f"class {deployment['name']}:" in APPLICATION
+    assert f'name="{deployment["name"]}"' in APPLICATION
     assert deployment["autoscaling_config"]["min_replicas"] >= 2
     assert deployment["autoscaling_config"]["max_replicas"] <= 4 * group["maxReplicas"]
     assert group["minReplicas"] >= 2
