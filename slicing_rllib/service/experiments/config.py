@@ -206,5 +206,11 @@ def _check_names(experiment: ExperimentConfig, where: str) -> None:
         if baseline not in BASELINES + PACKAGE_POLICIES:
             known = ", ".join(BASELINES + PACKAGE_POLICIES)
             raise ConfigError(f"{where}: baselines: expected some of {known}, got {baseline!r}")
+    for name, arm in experiment.arms.items():
+        if arm.scratch is not None and arm.scratch not in experiment.arms:
+            raise ConfigError(f"{where}: arms.{name}.scratch: expected an arm, got {arm.scratch!r}")
+    for step in experiment.table_steps:
+        if step not in experiment.evaluation_steps:
+            raise ConfigError(f"{where}: table_steps: {step} is none of the evaluation_steps")
     if experiment.reference is not None and experiment.reference not in experiment.arms:
         raise ConfigError(f"{where}: reference: expected an arm, got {experiment.reference!r}")

@@ -1,9 +1,13 @@
 """Steps saved by a transfer, by hand."""
 
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from slicing_rllib.service.experiments.config import ExperimentConfig
+from slicing_rllib.service.errors import ConfigError
+from slicing_rllib.service.experiments.config import ExperimentConfig, load_experiment
 from slicing_rllib.service.experiments.results import Results
 from slicing_rllib.service.experiments.steps_saved import find_scratch_arm, summarise_steps_saved
 from slicing_rllib.service.experiments.tables import format_steps_saved_table
@@ -91,3 +95,18 @@ def test_a_level_that_most_seeds_miss_has_no_median():
     }
     table = "\n".join(format_steps_saved_table(saved, results.experiment))
     assert "| TL | not reached (1 of 3) | not reached (1 of 3) |" in table
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("arms: {drl: {scratch: dlr}}", "arms.drl.scratch: expected an arm, got 'dlr'"),
+        ("{table_steps: [60], arms: {drl: {}}}", "table_steps: 60 is none of the evaluation_steps"),
+    ],
+)
+def test_names_and_steps_that_do_not_exist_are_refused(line: str, message: str, tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(line)
+
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_experiment(str(path))
