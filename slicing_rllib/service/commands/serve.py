@@ -104,7 +104,7 @@ def serve(
     if most < replicas:
         raise ConfigError(f"--max-replicas {most}: expected at least --replicas {replicas}")
     if direct and most > 1:
-        raise ConfigError(f"--direct: expected one replica, got --max-replicas {most}")
+        raise ConfigError(f"--direct: expected one replica, got {most}")
     arguments = ServiceArguments(
         run=_make_absolute(source),
         name=name,
