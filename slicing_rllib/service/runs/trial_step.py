@@ -65,4 +65,6 @@ def _make_coarse_network(config: RunConfig) -> SlicingEnv:
     excess = estimate_bytes(config)["scenario.radio.map_resolution_m"] / MAX_MAP_BYTES
     resolution_m = scenario.radio.map_resolution_m * sqrt(max(1.0, excess))
     radio = replace(scenario.radio, map_resolution_m=resolution_m)
-    return SlicingEnv(**config.env_arguments | {"scenario": replace(scenario, radio=radio)})
+    arguments = config.env_arguments
+    arguments["scenario"] = replace(scenario, radio=radio)
+    return SlicingEnv(**arguments)
