@@ -1,5 +1,6 @@
 """Kills and power failures at the file operations that write a checkpoint."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,8 @@ class CheckpointDrill(NamedTuple):
     """How often the older checkpoint was the newest that verifies."""
     found_newer: int
     """How often the one that was being written was."""
+    continued: int
+    """States after a power failure from which the training was continued to its end."""
     problems: list[str]
 
 
@@ -47,11 +50,13 @@ def drill_checkpoints(
     kills: int,
     rng: np.random.Generator,
     on_message: Callable[[str], None],
+    continue_from: Callable[[Path], str],
 ) -> CheckpointDrill:
     """Writes the second checkpoint over the first, again and again, and kills or cuts the power.
 
-    Every time, one of them has to verify with the bytes of its template, so that a training that
-    resumes from it continues bit for bit.
+    Every time, one of them has to verify with the bytes of its template. From one state of each
+    kind the training is continued to its end: a kind is which checkpoint was found, and whether
+    unfinished files lie beside it.
 
     Args:
         templates: two checkpoints of one training, the older one first.
@@ -59,16 +64,19 @@ def drill_checkpoints(
         kills: number of processes that are killed, at points spread evenly.
         rng: decides what unsynced data survives a power failure.
         on_message: receives lines of progress.
+        continue_from: continues the training from a folder of checkpoints, and returns what is
+            wrong with the outcome, or nothing.
     """
     found = {path.name: 0 for path in templates}
     problems: list[str] = []
 
-    def check(where: Path, what: str) -> None:
+    def check(where: Path, what: str) -> str:
         problem, name = _find_problem(where, templates)
         if problem:
             problems.append(f"{what}: {problem}")
         else:
             found[name] += 1
+        return name
 
     points = _count_points(templates, folder / "whole")
     for number, point in enumerate(np.linspace(0, points - 1, kills).round().astype(int)):
@@ -81,14 +89,20 @@ def drill_checkpoints(
             on_message(f"{number + 1} of {kills} kills")
     disk = _lose_power(templates, folder / "power", rng)
     on_message(f"{len(disk.states)} states of the disk after a power failure")
+    kinds: set[tuple[str, bool]] = set()
     for number, state in enumerate(disk.states.values()):
         where = folder / f"state-{number}"
         write_tree(state, where)
-        check(where, f"state {number} after a power failure")
+        kind = (check(where, f"state {number} after a power failure"), len(os.listdir(where)) > 1)
+        if kind[0] and kind not in kinds:
+            kinds.add(kind)
+            if problem := continue_from(where):
+                problems.append(f"state {number} after a power failure: {problem}")
         shutil.rmtree(where)
+    on_message(f"continued to the end from {len(kinds)} of them")
     older, newer = (found[path.name] for path in templates)
     return CheckpointDrill(
-        kills, points, disk.moments, len(disk.states), older, newer, problems
+        kills, points, disk.moments, len(disk.states), older, newer, len(kinds), problems
     )  # fmt: skip
 
 

@@ -85,7 +85,10 @@ def describe_checkpoints(result: DrillResult) -> str:
         f"and power failed at {drill.power_moments} moments, which left {drill.power_states} "
         f"different states of the disk: {drill.found_older} times the older and "
         f"{drill.found_newer} times the newer checkpoint was found, verified and had the bytes "
-        f"that were written; {len(drill.problems)} times not."
+        f"that were written. From {drill.continued} of these states, one of each kind (which "
+        "checkpoint was found, with and without unfinished files beside it), the training was "
+        f"continued to its end and compared with the undisturbed one. {len(drill.problems)} "
+        "problems."
     )
 
 

@@ -1,6 +1,7 @@
 """The drill: rounds of training, each with faults at random times, until the time is over."""
 
 import itertools
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -108,25 +109,42 @@ class _Drill:
     def prepare(self, kills: int) -> None:
         """The training to compare with, and kills while its checkpoints are written."""
         self.result.on_message(f"an undisturbed training of {STEPS} steps, to compare with")
-        config = self.folder / "undisturbed.yaml"
-        config.write_text(yaml.safe_dump(_make_config()))
-        log = self.folder / "undisturbed.log"
-        environment = self.cluster.environment
-        driver = Driver(config, self.folder / "undisturbed", log, environment)
-        driver.start()
-        try:
-            if driver.wait_for_exit(timeout_s=1800):
-                raise DrillError(f"the undisturbed training failed: {driver.read_last_line()}")
-        finally:
-            driver.stop()
-        self.reference = driver.run
+        self.reference = self._train_undisturbed("undisturbed")
         if kills:
-            older, newer = list_checkpoints(driver.run.checkpoints)[-2:]
+            # The newest checkpoint is that of the end, from which there is nothing to continue.
+            older, newer, _ = list_checkpoints(self.reference.checkpoints)
             where = self.folder / "checkpoints"
             where.mkdir()
             self.result.checkpoints = drill_checkpoints(
-                (older, newer), where, kills, self.rng, self.result.on_message
+                (older, newer), where, kills, self.rng, self.result.on_message, self._continue_from
             )
+
+    def _train_undisturbed(self, name: str) -> RunDirectory:
+        """A training on the driver alone to its end, or what is left of one."""
+        config = self.folder / f"{name}.yaml"
+        config.write_text(yaml.safe_dump(_make_config()))
+        log = self.folder / f"{name}.log"
+        driver = Driver(config, self.folder / name, log, self.cluster.environment)
+        driver.start()
+        try:
+            if driver.wait_for_exit(timeout_s=1800):
+                raise DrillError(f"the training {name} failed: {driver.read_last_line()}")
+        finally:
+            driver.stop()
+        return driver.run
+
+    def _continue_from(self, checkpoints: Path) -> str:
+        """Continues the undisturbed training from these checkpoints; what is wrong with its end."""
+        where = self.folder / f"continued-{checkpoints.name}"
+        of_the_end = shutil.ignore_patterns("checkpoints", "policies.safetensors", "summary.json")
+        shutil.copytree(self.reference.path, where, ignore=of_the_end)
+        shutil.copytree(checkpoints, where / "checkpoints")
+        continued = self._train_undisturbed(where.name)
+        resumed = [event["kind"] for event in continued.events()].count("resumed") == 1
+        if not resumed:
+            return "the training started again instead of being resumed"
+        same = _have_same_policies(self.reference, continued)
+        return "" if same else "the training that was continued ends with other weights"
 
     def run_rounds(self, deadline: float) -> None:
         """Trainings on the cluster and on the driver alone, in turn."""

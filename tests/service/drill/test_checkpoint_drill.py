@@ -24,10 +24,21 @@ def test_a_checkpoint_is_found_after_kills_and_power_failures(tmp_path: Path):
     newer = save_checkpoint(templates, 2, write(b"newer"), keep=2)
     (tmp_path / "work").mkdir()
 
-    rng = np.random.default_rng(0)
-    drill = drill_checkpoints((older, newer), tmp_path / "work", 3, rng, lambda text: None)
+    continued: list[set[str]] = []
 
-    assert drill.problems == []
+    def continue_from(state: Path) -> str:
+        continued.append({path.name for path in state.iterdir()})
+        return "other weights" if len(continued) == 1 else ""
+
+    rng = np.random.default_rng(0)
+    drill = drill_checkpoints(
+        (older, newer), tmp_path / "work", 3, rng, lambda text: None, continue_from
+    )
+
+    assert [problem.partition(": ")[2] for problem in drill.problems] == ["other weights"]
+    assert drill.continued == len(continued) >= 3
+    assert any(newer.name not in names for names in continued)
+    assert {newer.name} in continued
     assert drill.kills == 3
     assert drill.found_older >= 2
     assert drill.found_newer >= 2
