@@ -134,10 +134,13 @@ class TD3(PolicyOperations):
     def training_step(self) -> None:
         """One iteration: network steps and updates, then what RLlib and callbacks read of it."""
         stats = IterationStats(self.policies)
-        if self.config.num_env_runners:
-            self._train_with_workers(stats)
-        else:
-            self._train_in_one_process(stats)
+        has_workers = bool(self.config.num_env_runners)
+        try:
+            (self._train_with_workers if has_workers else self._train_in_one_process)(stats)
+        except Exception:
+            # An action on observations that are not finite fails, but is not the cause.
+            stats.check_finite(self.env_steps)
+            raise
         self._publish(stats)
 
     def _train_in_one_process(self, stats: IterationStats) -> None:
@@ -261,8 +264,7 @@ class TD3(PolicyOperations):
 
     def take_events(self) -> list[Event]:
         """Events since the last call, the oldest first."""
-        taken = list(self._events)
-        self._events.clear()
+        taken, self._events = list(self._events), deque(maxlen=MAX_EVENTS)
         return taken
 
     def _before_evaluate(self) -> None:

@@ -125,8 +125,7 @@ class TrainingLoop:
             save_branch_point(self.run, self.config, self.algorithm)
         self._train()
         self._check_progress(before)
-        for event in self.algorithm.take_events():
-            self.write_event(*event)
+        self._write_reported_events()
         self._record_iteration(self._evaluate_if_due(before))
         if _crosses_multiple(before, self.algorithm.env_steps, self.config.checkpoint.every_steps):
             self.write_checkpoint()
@@ -141,7 +140,13 @@ class TrainingLoop:
                 f"{error}; the last good checkpoint is at step {self._saved_at}"
             ) from error
         except EnvironmentFailed as error:
+            self._write_reported_events()
             raise RunError(f"{self.run.path}: {error}") from error
+
+    def _write_reported_events(self) -> None:
+        """Writes what the algorithm and its callbacks have reported since the last call."""
+        for event in self.algorithm.take_events():
+            self.write_event(*event)
 
     def _report_silence(self, seconds: float) -> None:
         """Called from another thread, while the algorithm trains."""

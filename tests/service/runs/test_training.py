@@ -8,12 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from slicing_rllib.evaluation.statistics import METRICS
-from slicing_rllib.learning import TD3
+from slicing_rllib.learning import TD3, EnvironmentFailed
+from slicing_rllib.learning.events import Event
 from slicing_rllib.learning.worker_health import WorkerHealth
+from slicing_rllib.radio import Simulator, StepKpis
 from slicing_rllib.service.config import RunConfig
 from slicing_rllib.service.errors import Interrupted, RunError
 from slicing_rllib.service.runs import stall_watch
@@ -184,6 +187,47 @@ def test_a_run_ends_when_env_runners_answer_but_make_no_step(
 
     with pytest.raises(RunError, match="6 iterations without a step"):
         train(small, run, ProgressListener())
+
+
+@pytest.mark.parametrize("exploration_steps", [50, 0])
+def test_kpis_that_are_not_finite_end_a_run_with_an_event(
+    small: RunConfig, tmp_path: Path, monkeypatch, exploration_steps: int
+):
+    """Also where the own policy, which sees them, chooses an action that the simulator refuses."""
+    whole, step = iter(range(40)), Simulator.step
+
+    def break_later(self: Simulator, *arguments) -> StepKpis:
+        kpis = step(self, *arguments)
+        nan = {name: np.full(np.shape(column), np.nan) for name, column in kpis._asdict().items()}
+        return kpis if next(whole, None) is not None else kpis._replace(**nan)
+
+    monkeypatch.setattr(Simulator, "step", break_later)
+    learning = small.learning.model_copy(update={"exploration_steps": exploration_steps})
+    config = small.model_copy(update={"learning": learning})
+    run = RunDirectory.create(tmp_path / "run", config)
+
+    with pytest.raises(RunError) as raised:
+        train(config, run, ProgressListener())
+
+    last = run.events()[-1]
+    assert last["kind"] == "not_finite"
+    assert last["message"] in str(raised.value)
+
+
+def test_what_is_reported_before_an_environment_ends_the_run_is_in_its_log(
+    small: RunConfig, tmp_path: Path, monkeypatch
+):
+    def fail(self: TD3):
+        self.report(Event("environment_failed", "a wire came loose"))
+        raise EnvironmentFailed("a wire came loose")
+
+    monkeypatch.setattr(TD3, "train", fail)
+    run = RunDirectory.create(tmp_path / "run", small)
+
+    with pytest.raises(RunError, match="a wire came loose"):
+        train(small, run, ProgressListener())
+
+    assert run.events()[-1]["kind"] == "environment_failed"
 
 
 def test_a_second_ctrl_c_interrupts_at_once():
