@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-RUNNERS = pytest.mark.parametrize("num_env_runners", [0, 1])
+RUNNERS = pytest.mark.parametrize("num_env_runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 
 
 def weights_after(config, iterations=3, prepare=lambda algorithm: None):

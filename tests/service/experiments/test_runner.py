@@ -1,6 +1,8 @@
 """Experiments: every arm is trained once per seed, and the report compares them."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from slicing_rllib.service.experiments.config import (
     load_experiment,
 )
 from slicing_rllib.service.experiments.report import format_headline, write_experiment_report
-from slicing_rllib.service.experiments.runner import get_arm_folder, run_experiment
+from slicing_rllib.service.experiments.runner import get_arm_folder, run_arm, run_experiment
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -49,6 +51,33 @@ def done(ray_session: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
+@pytest.fixture(scope="module")
+def reported(done: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the report of the finished experiment."""
+    folder = tmp_path_factory.mktemp("report")
+    write_experiment_report(done, folder)
+    return folder
+
+
+@pytest.fixture
+def summary(reported: Path) -> dict:
+    return json.loads((reported / "summary.json").read_text())
+
+
+@pytest.fixture
+def changed(reported: Path, tmp_path: Path) -> Callable[[dict, str], Path]:
+    """A report with another summary, and another value of `shows`."""
+
+    def change(summary: dict, shows: str) -> Path:
+        shutil.copytree(reported, tmp_path, dirs_exist_ok=True)
+        kept = yaml.safe_load((reported / "experiment.yaml").read_text()) | {"shows": shows}
+        (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(kept))
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+        return tmp_path
+
+    return change
+
+
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_experiments_of_the_checkout_are_valid(path: Path):
     assert load_experiment(path.stem).arms
@@ -61,9 +90,10 @@ def test_every_arm_has_a_finished_run(done: Path):
 
 def test_a_finished_arm_is_not_trained_again(done: Path, tiny: Path):
     before = (get_arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns
-    run_experiment(load_experiment(str(tiny)), done, lambda text: None)
+    summary = run_arm(load_experiment(str(tiny)), done, 0, "drl")
 
     assert (get_arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns == before
+    assert summary["env_steps"] == 75
 
 
 def test_a_rotation_learns_from_the_kth_cell_after_the_target(done: Path):
@@ -73,30 +103,23 @@ def test_a_rotation_learns_from_the_kth_cell_after_the_target(done: Path):
     assert summary["transfers"]["cell_12"]["source"] == "library:cell_2"
 
 
-def test_the_report_has_tables_gains_measures_and_figures(done: Path, tmp_path: Path):
-    report = write_experiment_report(done, tmp_path)
-    summary = report.summary
-
+def test_the_report_has_tables_gains_measures_and_figures(reported: Path, summary: dict):
     assert set(summary["policies"]) == {"drl", "from_1", "from_2", "equal", "oracle"}
     assert {"0", "25", "50"} == set(summary["gains"]["from_1"])
     assert {"kl_paper", "sla", "raw", "random", "worst", "best"} <= set(summary["measures"]["25"])
     best = summary["measures"]["25"]["best"]["regret"]["mean"]
     assert best == 0
     assert {"reward.png", "satisfaction.svg", "delay.png", "gain_over_distance.png"} <= {
-        path.name for path in report.files
+        path.name for path in (reported / "figures").iterdir()
     }
-    text = (tmp_path / "report.md").read_text()
+    text = (reported / "report.md").read_text()
     assert "slicing-rllib experiment tiny --seeds 1" in text
 
 
-def test_the_headline_shows_gains_where_the_experiment_says_so(done: Path, tmp_path: Path):
-    summary = write_experiment_report(done, tmp_path).summary
+def test_the_headline_shows_gains_where_the_experiment_says_so(summary: dict, changed):
     del summary["measures"]
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    kept = tmp_path / "experiment.yaml"
-    kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"shows": "gains"}))
 
-    text = format_headline(tmp_path)
+    text = format_headline(changed(summary, "gains"))
 
     gain = summary["gains"]["from_1"]["50"]["evaluated"]["mean"]
     assert "| arm | 0 steps | 25 steps | 50 steps |" in text
@@ -105,17 +128,13 @@ def test_the_headline_shows_gains_where_the_experiment_says_so(done: Path, tmp_p
 
 
 def test_the_headline_shows_gains_over_the_baseline_where_the_experiment_says_so(
-    done: Path, tmp_path: Path
+    summary: dict, changed
 ):
-    summary = write_experiment_report(done, tmp_path).summary
     del summary["measures"]
     gain = {"mean": 0.0123, "ci95": None}
     summary["baseline_gains"]["drl"]["50"] |= {"reward": gain, "over_base_policy": gain}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    kept = tmp_path / "experiment.yaml"
-    kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"shows": "baseline_gains"}))
 
-    text = format_headline(tmp_path)
+    text = format_headline(changed(summary, "baseline_gains"))
 
     assert "Reward − that of the traffic-aware baseline, after own steps" in text
     assert "+0.012" in text

@@ -74,8 +74,7 @@ def test_rows_have_every_cell_and_the_references(finished: RunDirectory):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [25, 75])
+@pytest.mark.parametrize(("step", "number"), [(25, signal.SIGINT), (75, signal.SIGTERM)])
 def test_a_stopped_and_resumed_run_equals_one_that_was_never_stopped(
     finished: RunDirectory, small: RunConfig, tmp_path: Path, step: int, number: signal.Signals
 ):
@@ -189,9 +188,8 @@ def test_a_run_ends_when_env_runners_answer_but_make_no_step(
         train(small, run, ProgressListener())
 
 
-@pytest.mark.parametrize("exploration_steps", [50, 0])
 def test_kpis_that_are_not_finite_end_a_run_with_an_event(
-    small: RunConfig, tmp_path: Path, monkeypatch, exploration_steps: int
+    small: RunConfig, tmp_path: Path, monkeypatch
 ):
     """Also where the own policy, which sees them, chooses an action that the simulator refuses."""
     whole, step = iter(range(40)), Simulator.step
@@ -202,7 +200,7 @@ def test_kpis_that_are_not_finite_end_a_run_with_an_event(
         return kpis if next(whole, None) is not None else kpis._replace(**nan)
 
     monkeypatch.setattr(Simulator, "step", break_later)
-    learning = small.learning.model_copy(update={"exploration_steps": exploration_steps})
+    learning = small.learning.model_copy(update={"exploration_steps": 0})
     config = small.model_copy(update={"learning": learning})
     run = RunDirectory.create(tmp_path / "run", config)
 
