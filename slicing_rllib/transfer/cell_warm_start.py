@@ -1,6 +1,7 @@
 """Advances one cell from collecting samples to its settled policy."""
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from typing import Any, assert_never
 from zlib import crc32
@@ -36,7 +37,6 @@ from slicing_rllib.transfer.stages import (
     Guarded,
     Probing,
     Settled,
-    StageRecords,
     WarmStartPlan,
 )
 from slicing_rllib.transfer.strategies import STRATEGIES, Source, Target, WarmStart
@@ -52,16 +52,20 @@ class CellWarmStart:
         algorithm: the running algorithm; `advance` changes the state of `cell` only.
         cell: the target.
         settings: from whom it learns, what it takes over, and how it is guarded.
-        records: stages of all cells; cells that are not settled are not used as sources.
+        unsettled: cells that are being warm-started, which are not used as sources.
     """
 
     def __init__(
-        self, algorithm: TD3, cell: str, settings: TransferSettings, records: StageRecords
+        self,
+        algorithm: TD3,
+        cell: str,
+        settings: TransferSettings,
+        unsettled: Collection[str],
     ) -> None:
         self._algorithm = algorithm
         self._cell = cell
         self._settings = settings
-        self._records = records
+        self._unsettled = unsettled
 
     def advance(self, stage: CellStage) -> CellStage:
         """Act on the iteration that has ended and return the stage of the next one."""
@@ -236,8 +240,7 @@ class CellWarmStart:
         return strategy(target, sources, settings, np.random.default_rng(self._make_seed()))
 
     def _find_candidates(self) -> Candidates:
-        unsettled = self._records.list_unsettled()
-        return find_candidates(self._algorithm, self._cell, self._settings, unsettled)
+        return find_candidates(self._algorithm, self._cell, self._settings, self._unsettled)
 
     def _pose_problem(self, found: Candidates) -> SelectionProblem:
         source = parse_source(self._settings.source)

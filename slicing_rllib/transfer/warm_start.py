@@ -54,8 +54,10 @@ class WarmStartCallback(RLlibCallback):
         for cell in algorithm.callback_state.pop(REQUESTS_KEY, []):
             self.begin(algorithm, cell, "requested")
         self._begin_deployed_cells(algorithm, records)
-        for cell in records.list_unsettled():
-            warm_start = CellWarmStart(algorithm, cell, self.settings, records)
+        # Listed once: a cell that is warm-started now has learned nothing to teach the next one.
+        unsettled = records.list_unsettled()
+        for cell in unsettled:
+            warm_start = CellWarmStart(algorithm, cell, self.settings, unsettled)
             records.write(cell, warm_start.advance(records.read(cell)))
         self._begin_changed_cells(algorithm, records)
         self._start_guard.test_cells(algorithm, records)

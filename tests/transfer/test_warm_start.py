@@ -7,7 +7,7 @@ from ray import tune
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.settings import VaeSettings
+from slicing_rllib.transfer.settings import GuardSettings, VaeSettings
 from slicing_rllib.transfer.stages import Settled, StageRecords
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -63,6 +63,19 @@ def test_other_cells_are_not_affected(build, train_until):
     for cell in set(transferred.cells) - {TARGET}:
         assert dump_cell(transferred, cell) == dump_cell(alone, cell)
     assert dump_cell(transferred, TARGET) != dump_cell(alone, TARGET)
+
+
+def test_cells_that_decide_at_once_do_not_learn_from_each_other(build, train_until):
+    """Also without a guard, where a cell is settled as soon as it has copied a policy."""
+    algorithm = build(measure="raw", guard=GuardSettings(window_steps=0))
+    train_until(algorithm, TOOK_OVER)
+    for cell in ("cell_1", "cell_2"):
+        WarmStartCallback.request(algorithm, cell)
+    events = train_until(algorithm, TOOK_OVER + 240)
+
+    distances = {e.cell: e.evidence["distances"] for e in events if e.kind == "source_chosen"}
+    assert set(distances) == {"cell_1", "cell_2"}
+    assert not {"cell_1", "cell_2"} & (set(distances["cell_1"]) | set(distances["cell_2"]))
 
 
 def test_a_cell_without_a_policy_is_given_one_before_it_takes_over(build, train_until):
