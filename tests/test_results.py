@@ -160,6 +160,10 @@ def test_a_sentence_of_the_page_is_what_its_row_says(sentence, folder, row, limi
         ("controls", "tl", "225 steps"),
         ("controls", "drl", "7,500"),
         ("controls", "cloned_random", "6,200"),
+        ("transfer-hard", "far_random", "400 steps"),
+        ("transfer-hard", "near", "200 steps"),
+        ("transfer-hard", "drl", "7,500"),
+        ("transfer-hard", "cf", "150 steps"),
     ],
 )
 def test_the_steps_until_the_baseline_are_those_of_the_curves(experiment, arm, shown):
@@ -196,6 +200,30 @@ DIFFERENCES = [
     ("counterfactual-transfer", ("nearest", 0), ("random", 0), "0.008 [−0.003, 0.019]", False),
     ("counterfactual-transfer", ("nearest", 200), ("random", 200), "0.005 [0.002, 0.009]", True),
     ("counterfactual-transfer", ("nearest", 1000), ("random", 1000), "0.003 [0.001, 0.004]", True),
+    ("transfer-hard", ("far_sla_first", 1000), ("drl", 8500), "−0.003 [−0.005, 0.000]", False),
+    ("transfer-hard", ("near", 1000), ("drl", 8500), "from either kind of source", False),
+    ("transfer-hard", ("near", 50), ("far_sla_first", 50), "0.021 [0.012, 0.031]", True),
+    ("transfer-hard", ("near", 1000), ("far_sla_first", 1000), "0.003 [0.001, 0.006]", True),
+    ("transfer-hard", ("far_random", 50), ("far_kl_paper", 50), "0.041 [0.021, 0.060]", True),
+    ("transfer-hard", ("far_random", 50), ("far_mean_shift", 50), "0.009 [0.004, 0.015]", True),
+    ("transfer-hard", ("far_sla_first", 50), ("far_random", 50), "−0.006 [−0.014, 0.002]", False),
+    ("transfer-hard", ("far_kl_paper", 1000), ("far_random", 1000), "no difference is left", False),
+    ("transfer-hard", ("far_mean_shift", 1000), ("far_random", 1000), "difference is left", False),
+    (
+        "transfer-hard",
+        ("far_mean_shift_25", 50),
+        ("far_mean_shift", 50),
+        "0.008 [−0.005, 0.020]",
+        False,
+    ),
+    ("transfer-hard", ("far_mean_shift_500", 50), ("far_mean_shift", 50), "so it is", False),
+    ("transfer-hard", ("near_cf", 50), ("cf", 50), "0.041 [0.033, 0.048]", True),
+    ("transfer-hard", ("near_cf", 200), ("cf", 200), "0.006 [0.005, 0.007]", True),
+    ("transfer-hard", ("near_cf", 1000), ("cf", 1000), "nothing after 1,000", False),
+    ("transfer-hard", ("far_cf_random", 50), ("cf", 50), "0.036 [0.029, 0.042]", True),
+    ("transfer-hard", ("far_cf_random", 200), ("cf", 200), "nothing after 200", False),
+    ("transfer-hard", ("cf", 1000), ("far_cf_random", 1000), "0.004 [0.002, 0.006]", True),
+    ("transfer-hard", ("cf", 200), ("near", 200), "0.014 [0.012, 0.016]", True),
 ]
 
 
@@ -213,6 +241,15 @@ def test_what_the_page_says_about_two_arms(folder, ours, theirs, sentence, is_ce
     if "[" in sentence:
         shown = [float(n.replace("−", "-")) for n in re.findall(r"[−\d.]+", sentence)]
         assert shown == pytest.approx([mean, *interval], abs=6e-4)
+
+
+def test_the_guard_ended_only_transfers_that_eq_7_had_chosen():
+    transfers = pd.read_csv(TUNE_CONFIGS / "results" / "transfer-hard" / "transfers.csv")
+    ended = transfers.groupby("arm")["harmful"].sum()
+
+    assert ended["far_kl_paper"] == 6
+    assert ended.sum() == 6
+    assert (transfers["arm"] == "far_kl_paper").sum() == 120
 
 
 def test_no_wrong_model_makes_a_policy_worse_than_its_base_policy():
