@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from slicing_rllib.env import StepColumns
 from slicing_rllib.learning import TD3Config
@@ -60,6 +61,12 @@ class KnownOptimum:
 
 # Workers cannot import this file: a class of __main__ travels by value.
 KnownOptimum.__module__ = "__main__"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """As TD3 does for networks of this size; with more, products of batches differ in last bits."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

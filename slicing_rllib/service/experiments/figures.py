@@ -91,7 +91,7 @@ def _draw_gain_over_distance(results: Results, folder: Path) -> Figure:
     measured = distances[distances["measure"] == DISTANCE_MEASURE]
     gain_by_step, correlation = {}, {}
     distance = np.empty(0)
-    for step in (0, *results.experiment.evaluation_steps):
+    for step in results.experiment.shown_steps:
         pairs = measured.merge(compute_pair_gains(results, step), on=["seed", "target", "source"])
         if not len(pairs):
             continue
