@@ -1,6 +1,10 @@
 """What all tests share: array shapes and types are checked at every call; one Ray session."""
 
 import os
+
+# Test workers share the cores; torch and NumPy read this when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import secrets
 import sys
 from tempfile import TemporaryDirectory
