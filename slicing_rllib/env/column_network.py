@@ -18,17 +18,7 @@ from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
 
 
 class ColumnNetwork:
-    """What `SlicingEnv` does, without PettingZoo's dicts; its docstring has the rules.
-
-    Args:
-        scenario: the network.
-        message: what cells learn about the load of other cells, one of `MESSAGES`.
-        observation: what else a cell observes, one of `OBSERVATIONS`.
-        measurement_error: errors of what cells measure; None for exact measurements.
-        episode_steps: length of an episode, at least 1.
-        map_seed: seed of shadowing and line of sight.
-        default_seed: seed of a first reset without a seed; None draws one from system entropy.
-        deployments: cells that come up while the network runs.
+    """What `SlicingEnv` does, without PettingZoo's dicts; its docstring has rules and arguments.
 
     Raises: ValueError for an unknown message or cell, or fewer than 1 episode steps.
     """
