@@ -10,7 +10,13 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from slicing_rllib.evaluation.figure_style import COLOURS, OTHER_COLOUR, STYLE, make_axes
+from slicing_rllib.evaluation.figure_style import (
+    COLOURS,
+    ORACLES_OF_ONE_METRIC,
+    OTHER_COLOUR,
+    STYLE,
+    make_axes,
+)
 from slicing_rllib.evaluation.paper_numbers import PAPER, PAPER_TITLES
 
 ARM_COLOURS = ("#009E73", "#CC79A7", "#F0E442", "#66A61E", "#7570B3", "#A6761D", "#E7298A")
@@ -58,7 +64,8 @@ def draw_reward_bands(
     )
     _draw_bands(axes, bands, titles)
     for name, level in levels.items():
-        axes.axhline(level, color=COLOURS.get(name, OTHER_COLOUR), ls="--", lw=1, label=name)
+        line = ORACLES_OF_ONE_METRIC.get(name, "--")
+        axes.axhline(level, color=COLOURS.get(name, OTHER_COLOUR), ls=line, lw=1, label=name)
     figure.legend(fontsize=7, loc="outside right upper")
     return figure
 
@@ -126,7 +133,9 @@ def draw_satisfaction_ccdfs(
     for name, satisfied in values.items():
         ordered = np.quantile(satisfied, QUANTILES)
         label = titles.get(name, name)
-        axes.step(ordered, 1.0 - QUANTILES, where="pre", color=colours[name], lw=1.3, label=label)
+        line = ORACLES_OF_ONE_METRIC.get(name, "-")
+        style = {"color": colours[name], "ls": line, "lw": 1.3, "label": label}
+        axes.step(ordered, 1.0 - QUANTILES, where="pre", **style)
     for name, row in PAPER.items() if with_paper else ():
         share, text = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
         axes.plot(0.95, share, "x", color=OTHER_COLOUR, ms=6)
@@ -155,7 +164,9 @@ def draw_delay_cdfs(
     for name, delays in values.items():
         ordered = np.quantile(delays, QUANTILES)
         label = f"{titles.get(name, name)}, mean {delays.mean():.2f} ms"
-        axes.step(ordered, QUANTILES, where="post", color=colours[name], lw=1.3, label=label)
+        line = ORACLES_OF_ONE_METRIC.get(name, "-")
+        style = {"color": colours[name], "ls": line, "lw": 1.3, "label": label}
+        axes.step(ordered, QUANTILES, where="post", **style)
     if with_paper:
         averages = {PAPER_TITLES[name]: row["delay_max_ms"] for name, row in PAPER.items()}
         axes.vlines(list(averages.values()), 0.97, 1.0, color=OTHER_COLOUR, lw=1)

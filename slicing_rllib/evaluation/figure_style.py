@@ -30,6 +30,8 @@ DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence"
 """Policies whose lines are dashed: those that do not learn and are no upper bound."""
 DOTTED = ("best_split",)
 """Bounds that only hindsight knows."""
+ORACLES_OF_ONE_METRIC = {"oracle_throughput": "-.", "oracle_delay": ":"}
+"""Line styles of the oracles that share the colour of `oracle` and serve a single metric."""
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.grid": True,
@@ -56,4 +58,5 @@ def make_axes(
 def choose_line_style(policy: str) -> dict[str, Any]:
     """Keyword arguments of a policy's line in a plot."""
     style = "--" if policy in DASHED else ":" if policy in DOTTED else "-"
+    style = ORACLES_OF_ONE_METRIC.get(policy, style)
     return {"color": COLOURS.get(policy, OTHER_COLOUR), "ls": style, "label": policy}

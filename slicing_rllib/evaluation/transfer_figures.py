@@ -48,7 +48,8 @@ def draw_heat_map(
         for (row, column), value in np.ndenumerate(shown):
             is_light = not value > 0 or float(norm(value)) > 0.5
             colour = "black" if is_light else "white"
-            axes.text(column, row, f"{value:.2g}", ha="center", va="center", size=6, color=colour)
+            axes.text(column, row, _format_distance(value), ha="center", va="center", size=6,
+                      color=colour)  # fmt: skip
     positions = {cells[i]: position for position, i in enumerate(order)}
     for target, source in chosen.items():
         if source in positions and target in positions:
@@ -58,6 +59,11 @@ def draw_heat_map(
         axes.set_title("frame: source that the run chose for the target", fontsize=8)
     figure.colorbar(image, ax=axes, label=f"{measure} distance, logarithmic", shrink=0.85)
     return figure
+
+
+def _format_distance(distance: float) -> str:
+    """Two digits, or a whole number where that is as short."""
+    return f"{distance:.0f}" if 10 <= distance < 10_000 else f"{distance:.2g}"
 
 
 def _make_log_norm(distances: Float[np.ndarray, "source target"]) -> LogNorm:

@@ -13,6 +13,7 @@ from slicing_rllib.evaluation.experiment_figures import (
     draw_reward_bands,
     draw_satisfaction_ccdfs,
 )
+from slicing_rllib.evaluation.figure_style import COLOURS
 
 
 def make_band(*steps: float) -> Band:
@@ -65,6 +66,23 @@ def test_no_two_of_eighteen_arms_share_colour_marker_and_line():
     assert (
         len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 18
     )
+
+
+def test_the_oracles_share_a_colour_and_have_lines_of_their_own():
+    oracles = ("oracle", "oracle_throughput", "oracle_delay")
+    values = {name: np.linspace(0.1, 1.0, 50) for name in oracles}
+    figures = [
+        draw_delay_cdfs(values, {}, with_paper=False),
+        draw_satisfaction_ccdfs(values, {}, with_paper=False),
+        draw_reward_bands({"drl": make_band(0.0)}, dict.fromkeys(oracles, 0.9), {"drl": "DRL"}),
+    ]
+
+    for figure in figures:
+        lines = [
+            line for line in figure.axes[0].lines if str(line.get_label()).startswith("oracle")
+        ]
+        assert {line.get_color() for line in lines} == {COLOURS["oracle"]}
+        assert len({line.get_linestyle() for line in lines}) == 3
 
 
 def test_the_papers_shares_are_marked_and_the_curve_falls():

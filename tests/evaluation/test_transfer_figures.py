@@ -22,6 +22,14 @@ def test_the_heat_map_orders_cells_by_sla_group():
     assert figure.axes[1].get_ylabel() == "kl_paper distance, logarithmic"
 
 
+def test_distances_in_the_hundreds_are_whole_numbers():
+    distances = np.array([[0.0, 0.0123, 9.87], [96.4, 0.0, 330.0], [9_999.0, 12_345.0, 0.0]])
+    figure = draw_heat_map(CELLS, distances, ("a", "a", "a"), {}, "kl_paper")
+
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == ["0", "0.012", "9.9", "96", "0", "330", "9999", "1.2e+04", "0"]
+
+
 def test_the_colours_of_distances_are_logarithmic_and_a_cell_has_none_for_itself():
     """Of .01, 1 and 100, the middle one has the middle of the colours."""
     distances = np.array([[0.0, 0.01, 1.0], [1.0, 0.0, 1.0], [1.0, 100.0, 0.0]])
