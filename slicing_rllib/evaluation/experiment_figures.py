@@ -139,7 +139,8 @@ def draw_satisfaction_ccdfs(
     for name, row in PAPER.items() if with_paper else ():
         share, text = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
         axes.plot(0.95, share, "x", color=OTHER_COLOUR, ms=6)
-        axes.annotate(text, (0.945, share), fontsize=6, ha="right", va="center")
+        axes.annotate(text, (0.94, share), fontsize=6, ha="right", va="center",
+                      bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
     axes.axvline(0.95, color=OTHER_COLOUR, lw=0.8, ls=":", label="SLA, 0.95")
     axes.set_xlim(0.3, 1.005)
     axes.set_ylim(0.3, 1.01)
