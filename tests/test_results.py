@@ -21,7 +21,7 @@ def read_summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
-SHOWN_BY_GAINS = [folder for folder in RESULTS if read_saved_experiment(folder).shows == "gains"]
+WITH_GAINS = [folder for folder in RESULTS if read_summary(folder).get("gains")]
 WITH_BASELINE = [folder for folder in RESULTS if "baseline_gains" in read_summary(folder)]
 WITH_PAIRS = [folder for folder in RESULTS if (folder / "pairs.csv").is_file()]
 MAX_TABLE_BYTES = 300_000
@@ -47,7 +47,7 @@ def test_committed_tables_are_small(folder: Path):
     assert sum(path.stat().st_size for path in folder.glob("*.csv")) < MAX_TABLE_BYTES
 
 
-@pytest.mark.parametrize("folder", SHOWN_BY_GAINS, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", WITH_GAINS, ids=lambda path: path.name)
 def test_gains_are_those_of_the_curves(folder: Path):
     curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "steps", "seed"]).sort_index()
     reference = curves["evaluated"].loc[read_saved_experiment(folder).reference]
@@ -142,6 +142,7 @@ CLAIMS = [
         (-1, -0.1),
     ),
     ("and ends 0.005 below DRL", "controls", less("cloned_random", "drl"), (-0.015, 0)),
+    ("0.014 [0.004, 0.023] ahead", "ablation-transfer", gains("integrated", 1000), (0, 0.03)),
     ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
 
@@ -229,6 +230,22 @@ DIFFERENCES = [
     ("transfer-hard", ("far_cf_random", 200), ("cf", 200), "nothing after 200", False),
     ("transfer-hard", ("cf", 1000), ("far_cf_random", 1000), "0.004 [0.002, 0.006]", True),
     ("transfer-hard", ("cf", 200), ("near", 200), "0.014 [0.012, 0.016]", True),
+    ("ablation-transfer", ("model", 0), ("model", 50), "0.028 [0.010, 0.046]", True),
+    ("ablation-transfer", ("integrated", 50), ("model", 50), "0.025 [0.006, 0.044]", True),
+    ("ablation-transfer", ("integrated", 1000), ("model", 1000), "0.006 [0.003, 0.009]", True),
+    ("ablation-transfer", ("drl", 1000), ("instance", 1000), "0.167 [0.021, 0.314]", True),
+    ("ablation-transfer", ("drl", 200), ("instance", 200), "0.248 [0.182, 0.314]", True),
+    ("ablation-transfer", ("integrated", 1000), ("feature", 1000), "0.026 [0.020, 0.032]", True),
+    *(
+        ("ablation-transfer", (arm, 1000), ("integrated", 1000), "No difference", False)
+        for arm in (
+            "multi_source",
+            "integrated_half_foreign",
+            "integrated_warm_critics",
+            "integrated_not_relabelled",
+            "integrated_less_noise",
+        )
+    ),
 ]
 
 
@@ -316,5 +333,5 @@ def test_the_oracles_of_single_metrics_are_those_of_their_table():
 
 def test_there_are_results_of_every_kind():
     assert RESULTS
-    assert SHOWN_BY_GAINS
+    assert WITH_GAINS
     assert WITH_PAIRS
