@@ -236,6 +236,20 @@ DIFFERENCES = [
     ("ablation-transfer", ("drl", 1000), ("instance", 1000), "0.167 [0.021, 0.314]", True),
     ("ablation-transfer", ("drl", 200), ("instance", 200), "0.248 [0.182, 0.314]", True),
     ("ablation-transfer", ("integrated", 1000), ("feature", 1000), "0.026 [0.020, 0.032]", True),
+    (
+        "ablation-samples",
+        ("samples_25", 0),
+        ("samples_200", 0),
+        "0.002 [−0.002, 0.006]",
+        False,
+    ),
+    (
+        "ablation-samples",
+        ("samples_500", 0),
+        ("samples_200", 0),
+        "0.001 [−0.001, 0.003]",
+        False,
+    ),
     *(
         ("ablation-transfer", (arm, 1000), ("integrated", 1000), "No difference", False)
         for arm in (
@@ -263,6 +277,24 @@ def test_what_the_page_says_about_two_arms(folder, ours, theirs, sentence, is_ce
     if "[" in sentence:
         shown = [float(n.replace("−", "-")) for n in re.findall(r"[−\d.]+", sentence)]
         assert shown == pytest.approx([mean, *interval], abs=6e-4)
+
+
+def test_two_of_twelve_differences_to_200_samples_are_certain():
+    curves = pd.read_csv(TUNE_CONFIGS / "results" / "ablation-samples" / "curves.csv")
+    by_seed = curves.pivot_table(index="seed", columns=["arm", "steps"], values="evaluated")
+    certain = {}
+    for number in (25, 50, 100, 500):
+        for step in (0, 50, 200):
+            mean, interval = paired_difference(
+                by_seed[f"samples_{number}", step].to_numpy(),
+                by_seed["samples_200", step].to_numpy(),
+            )
+            assert interval is not None
+            if interval[0] > 0 or interval[1] < 0:
+                certain[number, step] = mean
+
+    assert sorted(certain) == [(25, 50), (50, 200)]
+    assert 0 < min(certain.values()) <= max(certain.values()) < 0.0071
 
 
 def test_the_guard_ended_only_transfers_that_eq_7_had_chosen():
