@@ -1,10 +1,6 @@
 """The order of the steps in kuberay/README.md, and the files and gates that it names."""
 
 import re
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import kuberay
 from manifests import KUBERAY, find_secret_variables, load

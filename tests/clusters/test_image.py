@@ -1,17 +1,12 @@
 """What the Dockerfile installs."""
 
 import re
-import sys
 import tomllib
-from pathlib import Path
 
 import torch
+from manifests import ROOT
 from packaging.requirements import Requirement
 from packaging.version import Version
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from manifests import ROOT
 
 DOCKERFILE = (ROOT / "clusters" / "Dockerfile").read_text()
 

@@ -4,16 +4,12 @@ import os
 import re
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from ray.autoscaler._private.util import prepare_config
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from manifests import ROOT
+from ray.autoscaler._private.util import prepare_config
 
 CLUSTERS = ROOT / "clusters"
 

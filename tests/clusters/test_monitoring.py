@@ -21,9 +21,6 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "service" / "cluster"))
-
 from local_cluster import LocalCluster
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"

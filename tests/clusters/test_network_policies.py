@@ -1,13 +1,7 @@
 """Who may connect to which port of which pod."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import kuberay
+import pytest
 from manifests import JOBS, STANDING, load, load_job, load_one, match_labels
 
 

@@ -1,13 +1,7 @@
 """What KubeRay 1.7.0 makes of the manifests: gates, names, state, jobs and their drivers."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import kuberay
+import pytest
 from manifests import JOBS, STANDING, load, load_job, load_one, match_labels
 
 

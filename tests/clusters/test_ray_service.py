@@ -1,10 +1,5 @@
 """The service of rayservice.yaml, and the roll-out of what the nightly job has trained."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import kuberay
 from manifests import (
     ROOT,

@@ -1,7 +1,8 @@
-"""A run directory that a test writes step by step, and a monitor that serves it."""
+"""A run directory that a test writes step by step, a monitor that serves it, and a browser."""
 
 import http.client
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from browser_steps import open_page
+from selenium import webdriver
 
 from slicing_rllib.monitor import MonitorServer, make_monitor_app
 
@@ -189,3 +192,26 @@ def serve() -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1400,900")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(str(shutil.which("chromedriver")))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, run: RunWriter, serve: Callable) -> webdriver.Chrome:
+    """The page of a run of 12 cells in which cell_12 was warm-started."""
+    run.add_iterations(12)
+    run.add_transfer()
+    open_page(browser, serve(run.folder).url)
+    return browser

@@ -2,22 +2,18 @@
 
 import json
 import mimetypes
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import pytest
+from asgi_call import Answer, call
+from foreign_input import BUDGET, NASTY, damage, watch, write
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slicing_rllib.monitor import make_monitor_app
 from slicing_rllib.monitor.server import PAGE
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from asgi_call import Answer, call
-from foreign_input import BUDGET, NASTY, damage, watch, write
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("unchecked")]
 

@@ -7,7 +7,6 @@ import functools
 import io
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import typer
 import yaml
+from foreign_input import BUDGET, NASTY, damage, watch, write
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -24,11 +24,6 @@ from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.service import cli
 from slicing_rllib.service.config import dump_resolved_yaml, load_config
 from slicing_rllib.transfer import Bundle, LibraryError, PolicyLibrary
-
-# Beside this file's folder, because this test run imports no packages.
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from foreign_input import BUDGET, NASTY, damage, watch, write
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("unchecked")]
 

@@ -14,11 +14,8 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 import yaml
-from ray.job_submission import JobDetails, JobStatus
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from local_cluster import LocalCluster
+from ray.job_submission import JobDetails, JobStatus
 
 from slicing_rllib.service.cluster import archive, client
 from slicing_rllib.service.cluster.job_details import compute_exit_code

@@ -9,7 +9,6 @@ import logging
 import secrets
 import shlex
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +18,9 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+import kuberay
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "clusters"))
-
-import kuberay
 from host_cluster import HostCluster
 from kuberay_operator import Operator, call_dashboard
 from manifests import find_secret_variables

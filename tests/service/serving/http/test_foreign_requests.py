@@ -2,23 +2,18 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from asgi_call import Answer, call
+from foreign_input import BUDGET, NASTY, damage, watch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slicing_rllib.service.runs.run_directory import RunDirectory
 from slicing_rllib.service.serving.http.interface import EXAMPLE
 from slicing_rllib.service.serving.settings import RELEASE_FIELDS, ServiceArguments
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
-from asgi_call import Answer, call
-from foreign_input import BUDGET, NASTY, damage, watch
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("unchecked")]
 
