@@ -104,6 +104,10 @@ def gains(arm: str, step: int, column: str = "reward") -> tuple[str, ...]:
     return "baseline_gains", arm, str(step), column
 
 
+def over_random(measure: str, step: int) -> tuple[str, ...]:
+    return "measures", str(step), measure, "over_random"
+
+
 def less(arm: str, other: str, metric: str = "reward_mean") -> tuple[str, ...]:
     return "policies", arm, "less", other, metric
 
@@ -142,6 +146,15 @@ CLAIMS = [
         (-1, -0.1),
     ),
     ("and ends 0.005 below DRL", "controls", less("cloned_random", "drl"), (-0.015, 0)),
+    (
+        "0.032 [0.019, 0.046] better",
+        "ablation-sources",
+        over_random("sla_first", 0),
+        (0.018, 0.047),
+    ),
+    ("0.022 [0.013, 0.030]; the", "ablation-sources", over_random("sla", 0), (0.012, 0.031)),
+    ("−0.001 [−0.014, 0.012]", "ablation-sources", over_random("kl_paper", 0), (-0.015, 0.013)),
+    ("0.005 [0.001, 0.009] ahead", "ablation-sources", over_random("sla_first", 200), (0, 0.01)),
     ("0.014 [0.004, 0.023] ahead", "ablation-transfer", gains("integrated", 1000), (0, 0.03)),
     ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
@@ -295,6 +308,19 @@ def test_two_of_twelve_differences_to_200_samples_are_certain():
 
     assert sorted(certain) == [(25, 50), (50, 200)]
     assert 0 < min(certain.values()) <= max(certain.values()) < 0.0071
+
+
+def test_no_measure_of_experience_is_certainly_better_than_a_random_source_at_first():
+    page = (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
+    measures = read_summary(TUNE_CONFIGS / "results" / "ablation-sources")["measures"]
+    others = set(measures["0"]) - {"best", "worst", "random", "sla", "sla_first"}
+    low, high = measures["1000"]["sla_first"]["over_random"]["ci95"]
+
+    assert len(others) == 9
+    for measure in others:
+        assert measures["0"][measure]["over_random"]["ci95"][0] < 0
+    assert f"0.002 [{low:.3f}, {high:.3f}]".replace("-", "−") in page
+    assert low < 0 < high
 
 
 def test_the_guard_ended_only_transfers_that_eq_7_had_chosen():

@@ -92,8 +92,10 @@ def compute_group_aucs(results: Results, folder: Path) -> pd.DataFrame:
 
 
 def rank_measures(pairs: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
-    """Columns seed, measure, spearman, regret, gain, negative: how well a measure chooses.
+    """Columns seed, measure, spearman, regret, gain, over_random, negative: how well it chooses.
 
+    `regret` is what the best source would have gained more than the chosen one, `over_random` what
+    a random source gains less on average, `negative` the share of targets with a gain below 0.
     Three controls stand beside the measures: `random` takes any source, `worst` the farthest by
     mean_shift, and `best` the one with the largest gain.
     """
@@ -124,6 +126,7 @@ def _rate_choices(targets: Sequence[DistancesAndGains]) -> dict[str, float]:
         "spearman": float(known.mean()) if len(known) else float("nan"),
         "regret": float(np.mean([selection_regret(d, g) for d, g in targets])),
         "gain": float(chosen.mean()),
+        "over_random": float(chosen.mean() - np.mean([g.mean() for _, g in targets])),
         "negative": negative_transfer_rate(chosen),
     }
 

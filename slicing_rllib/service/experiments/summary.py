@@ -187,7 +187,7 @@ def _summarise_measures(results: Results, folder: Path) -> dict[str, Any]:
         found[str(step)] = {
             str(measure): {
                 column: _summarise_values(group[column].to_numpy())
-                for column in ("spearman", "regret", "gain", "negative")
+                for column in ("spearman", "regret", "gain", "over_random", "negative")
             }
             for measure, group in table.groupby("measure")
         }

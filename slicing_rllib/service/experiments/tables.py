@@ -22,8 +22,8 @@ DIFFERENCE_METRICS = {
 MEASURE_COLUMNS = {
     "Spearman": "spearman",
     "regret of its choice": "regret",
-    "gain of its choice": "gain",
-    "negative": "negative",
+    "its choice − a random source": "over_random",
+    "share worse than from scratch": "negative",
 }
 GAINS = (
     ("evaluated", "evaluated without noise"),

@@ -67,7 +67,7 @@ def test_a_difference_names_what_is_subtracted():
 def test_the_measure_with_the_smallest_regret_comes_first():
     def row(regret: float) -> dict:
         entry = {"mean": regret, "ci95": None}
-        return {name: entry for name in ("spearman", "regret", "gain", "negative")}
+        return {name: entry for name in ("spearman", "regret", "over_random", "negative")}
 
     lines = format_measure_tables({"0": {"sla": row(0.2), "mmd": row(0.1)}})
 
