@@ -155,6 +155,32 @@ CLAIMS = [
     ("0.022 [0.013, 0.030]; the", "ablation-sources", over_random("sla", 0), (0.012, 0.031)),
     ("−0.001 [−0.014, 0.012]", "ablation-sources", over_random("kl_paper", 0), (-0.015, 0.013)),
     ("0.005 [0.001, 0.009] ahead", "ablation-sources", over_random("sla_first", 200), (0, 0.01)),
+    ("−0.003 [−0.006, −0.000]", "ablation-messages", less("mean_load", "none"), (-0.0065, 0)),
+    (
+        "0.026 [0.020, 0.032] and",
+        "ablation-messages",
+        less("per_neighbour", "none"),
+        (-0.033, -0.019),
+    ),
+    (
+        "0.041 [0.027, 0.056] behind",
+        "ablation-messages",
+        less("all_cells", "none"),
+        (-0.057, -0.026),
+    ),
+    ("0.008 [0.005, 0.012] of", "ablation-prb", less("random", "contiguous"), (0.004, 0.013)),
+    (
+        "0.009 [0.006, 0.012] without",
+        "ablation-prb",
+        less("random_no_messages", "contiguous"),
+        (0.005, 0.013),
+    ),
+    (
+        "0.001 [−0.001, 0.002]",
+        "ablation-prb",
+        less("contiguous_no_messages", "contiguous"),
+        (-0.0015, 0.0025),
+    ),
     ("0.014 [0.004, 0.023] ahead", "ablation-transfer", gains("integrated", 1000), (0, 0.03)),
     ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
@@ -321,6 +347,17 @@ def test_no_measure_of_experience_is_certainly_better_than_a_random_source_at_fi
         assert measures["0"][measure]["over_random"]["ci95"][0] < 0
     assert f"0.002 [{low:.3f}, {high:.3f}]".replace("-", "−") in page
     assert low < 0 < high
+
+
+def test_with_random_prbs_no_difference_by_messages_is_certain():
+    rows = pd.read_csv(TUNE_CONFIGS / "results" / "ablation-prb" / "results.csv")
+    reward = rows.pivot_table(index="seed", columns="policy", values="reward_mean")
+    _, interval = paired_difference(
+        reward["random_no_messages"].to_numpy(), reward["random"].to_numpy()
+    )
+
+    assert interval is not None
+    assert interval[0] < 0 < interval[1]
 
 
 def test_the_guard_ended_only_transfers_that_eq_7_had_chosen():
