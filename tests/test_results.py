@@ -181,6 +181,7 @@ CLAIMS = [
         less("contiguous_no_messages", "contiguous"),
         (-0.0015, 0.0025),
     ),
+    ("0.017 [0.003, 0.031] worse", "ablation-sources", over_random("worst", 50), (-0.032, -0.002)),
     ("0.014 [0.004, 0.023] ahead", "ablation-transfer", gains("integrated", 1000), (0, 0.03)),
     ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
