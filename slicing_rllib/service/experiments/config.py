@@ -100,8 +100,9 @@ class ExperimentConfig(RunFamily):
         arm = self.arms[name]
         role = ArmRole.TARGET if arm.learns_from else ArmRole.SOURCE
         settings = [
-            # A seed is a network: its radio map differs, too.
+            # A seed is a network: its radio map and the errors of its measurements differ, too.
             f"env.map_seed={seed + arm.map_offset}",
+            f"env.measurement_error.seed={seed}",
             *arm.set,
             f"name={name}",
             f"seed={derive_run_seed(seed, Stream.EXPERIMENT_ARM, role)}",

@@ -96,6 +96,12 @@ def test_a_finished_arm_is_not_trained_again(done: Path, tiny: Path):
     assert summary["env_steps"] == 75
 
 
+def test_a_seed_is_a_network_with_a_map_and_errors_of_its_own(tiny: Path):
+    env = load_experiment(str(tiny)).make_arm_config("drl", 3, None).env
+
+    assert (env.map_seed, env.measurement_error.seed) == (3, 3)
+
+
 def test_a_rotation_learns_from_the_kth_cell_after_the_target(done: Path):
     summary = json.loads((get_arm_folder(done, 0, "from_2") / "summary.json").read_text())
 
