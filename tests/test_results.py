@@ -130,9 +130,9 @@ CLAIMS = [
     ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 4000), (0, 1)),
     ("and the paper's own observation 4,000", "paper", gains("cf_paper_obs", 500), (-1, 0)),
     ("0.029 ahead of the baseline at its first", "paper", gains("cf_transfer", 0), (0.015, 1)),
-    ("wrong by 30 %, by 0.022", "robustness", gains("needed_30", 4000), (0.006, 1)),
-    ("at 60 % the lead is gone", "robustness", gains("needed_60", 4000), (-0.03, 0.01)),
-    ("leave a lead of 0.021", "robustness", gains("fifo", 4000), (0, 1)),
+    ("wrong by 30 %, by 0.020", "robustness", gains("needed_30", 4000), (0.006, 1)),
+    ("(−0.002 [−0.010, 0.006])", "robustness", gains("needed_60", 4000), (-0.011, 0.007)),
+    ("leave a lead of 0.020", "robustness", gains("fifo", 4000), (0, 1)),
     ("ends 0.007 of reward above DRL", "controls", less("drl_long", "drl"), (0, 0.015)),
     ("alone ends 0.003 below DRL", "controls", less("zero_shot", "drl"), (-0.01, 0)),
     ("stays behind, even after 4,000", "controls", gains("generalist", 4000), (-1, 0)),
@@ -196,7 +196,7 @@ CLAIMS = [
     ),
     ("0.017 [0.003, 0.031] worse", "ablation-sources", over_random("worst", 50), (-0.032, -0.002)),
     ("0.014 [0.004, 0.023] ahead", "ablation-transfer", gains("integrated", 1000), (0, 0.03)),
-    ("leaves 0.026", "robustness", gains("noise_20", 4000), (0, 1)),
+    ("leaves 0.023 of 0.029", "robustness", gains("noise_20", 4000), (0, 1)),
 ]
 
 
@@ -348,6 +348,9 @@ DIFFERENCES = [
     ("transfer-hard", ("far_cf_random", 200), ("cf", 200), "nothing after 200", False),
     ("transfer-hard", ("cf", 1000), ("far_cf_random", 1000), "0.004 [0.002, 0.006]", True),
     ("transfer-hard", ("cf", 200), ("near", 200), "0.014 [0.012, 0.016]", True),
+    ("robustness", ("needed_60", 4000), ("needed_60_guarded", 4000), "0.004 [0.002, 0.006]", True),
+    ("robustness", ("needed_60_blend", 4000), ("needed_60", 4000), "0.005 [0.000, 0.009]", True),
+    ("robustness", ("needed_30_blend", 4000), ("needed_30", 4000), "0.001 [0.000, 0.001] at", True),
     ("ablation-transfer", ("model", 0), ("model", 50), "0.028 [0.010, 0.046]", True),
     ("ablation-transfer", ("integrated", 50), ("model", 50), "0.025 [0.006, 0.044]", True),
     ("ablation-transfer", ("integrated", 1000), ("model", 1000), "0.006 [0.003, 0.009]", True),
