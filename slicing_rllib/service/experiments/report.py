@@ -5,11 +5,13 @@
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from rich.table import Table
 
 from slicing_rllib.service.errors import RunError
@@ -77,9 +79,10 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
     results = read_results(folder)
     out = out or folder
     out.mkdir(parents=True, exist_ok=True)
-    summary = summarise(results, folder)
-    tables = _write_tables(results, out)
-    drawn = draw_experiment(results, folder, out / "figures")
+    with _one_thread():
+        summary = summarise(results, folder)
+        tables = _write_tables(results, out)
+        drawn = draw_experiment(results, folder, out / "figures")
     images = [path.relative_to(out) for path in drawn if path.suffix == ".png"]
     page = format_page(summary, results.experiment, images)
     write_durably(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
@@ -88,6 +91,20 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
         write_durably(out / "experiment.yaml", (folder / "experiment.yaml").read_bytes())
     files = [out / "report.md", out / "summary.json", *tables, *drawn]
     return ExperimentReport(summary, make_terminal_table(summary), files)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps PyTorch on one thread: the VAEs of the measures are too small for a second one.
+
+    It saves no time, and beside other work it waits for a core in every operation.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def format_headline(report: Path) -> str:
