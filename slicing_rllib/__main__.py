@@ -1,17 +1,8 @@
-"""The command `slicing-rllib`, also callable as `python -m slicing_rllib`, with all its commands.
-
-`bench` is added here and not in `service.cli`: it runs other commands, so its package stands above
-the service layer.
-"""
+"""The command `slicing-rllib`, also callable as `python -m slicing_rllib`."""
 
 import sys
 
-from slicing_rllib.benchmarks import command as bench
-from slicing_rllib.service import cli
-
-cli.app.add_typer(bench.app, name="bench")
-
-run = cli.run
+from slicing_rllib.cli.main import run
 
 
 def main() -> None:

@@ -25,16 +25,18 @@ install_import_hook("slicing_rllib", f"{checker.__name__}.check")
 # Ray's nodes read this variable when they start: no test needs workers that start in advance.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
+pytest_plugins = ["run_fixtures"]
+
 LONGEST_FILES = (
     "tests/test_checks.py",
-    "tests/service/experiments/test_runner.py",
-    "tests/service/serving/test_application.py",
-    "tests/service/sweeps/test_runner.py",
-    "tests/service/test_cli.py",
-    "tests/service/runs/test_training.py",
-    "tests/service/cluster/test_client.py",
+    "tests/studies/test_experiment.py",
+    "tests/serving/test_application.py",
+    "tests/studies/test_sweep.py",
+    "tests/cli/test_cli.py",
+    "tests/runs/test_training.py",
+    "tests/cluster/test_client.py",
     "tests/learning/test_learner_shards.py",
-    "tests/service/runs/test_transfer_run.py",
+    "tests/runs/test_transfer_run.py",
 )
 """They are begun first, so that no worker is left alone with one of them at the end."""
 

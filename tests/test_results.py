@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from committed_results import RESULTS, TUNE_CONFIGS, read_summary
 
-from slicing_rllib.service.experiments.config import read_saved_experiment
-from slicing_rllib.service.experiments.report import format_headline
+from slicing_rllib.studies.experiment_config import read_saved_experiment
+from slicing_rllib.studies.experiment_report import format_headline
 
 WITH_GAINS = [folder for folder in RESULTS if read_summary(folder).get("gains")]
 WITH_BASELINE = [folder for folder in RESULTS if "baseline_gains" in read_summary(folder)]

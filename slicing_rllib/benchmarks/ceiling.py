@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Float32
 
-from slicing_rllib.baselines import Oracle, TrafficAware
 from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.env import ActorForm, Policy, SlicingEnv, StepColumns
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.evaluation.statistics import METRICS, gap_interval, mean_interval, seed_metrics
-from slicing_rllib.learning.pretraining import PretrainingSettings, pretrain
 from slicing_rllib.policies import TrainedPolicy
+from slicing_rllib.policies.baselines import TrafficAware
+from slicing_rllib.policies.oracles import Oracle
 from slicing_rllib.radio import Scenario
+from slicing_rllib.runs.pretraining import PretrainingSettings, pretrain
 
 HISTORY_STEPS = 8
 EVALUATION_SEED = 80_000

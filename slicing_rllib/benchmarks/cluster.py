@@ -9,10 +9,9 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from slicing_rllib.benchmarks.interleaving import measure_medians
 from slicing_rllib.benchmarks.learning_peers.own_td3 import OwnTD3, configure_td3
 from slicing_rllib.benchmarks.learning_peers.peer import WARM_UP_STEPS
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import Row, make_row, measure_medians
 from slicing_rllib.radio import make_scenario
 
 N_NODES = (1, 2)

@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 
-from slicing_rllib.benchmarks.interleaving import measure_medians
 from slicing_rllib.benchmarks.learning_peers.bare_loop import make_bare_loop
 from slicing_rllib.benchmarks.learning_peers.own_td3 import (
     OwnTD3,
@@ -17,8 +16,7 @@ from slicing_rllib.benchmarks.learning_peers.peer import Peer
 from slicing_rllib.benchmarks.learning_peers.rllib_sac import StockSAC
 from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
 from slicing_rllib.benchmarks.learning_peers.separate_updates import make_separate_updates
-from slicing_rllib.benchmarks.networks import NetworkSize, list_sizes
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import NetworkSize, Row, list_sizes, make_row, measure_medians
 from slicing_rllib.benchmarks.update_widths import measure_widths
 from slicing_rllib.radio import Scenario, make_scenario
 

@@ -1,7 +1,21 @@
-"""The rows that benchmarks yield: one measured value each, with what it is compared to."""
+"""The rows that benchmarks yield: one measured value each, with what it is compared to.
 
-from collections.abc import Mapping
-from typing import Any
+The terminal table of a benchmark's rows.
+
+Measurements in interleaved turns, so that a change of the machine's load affects all alike.
+
+The networks of the growth curves, and the period of their traffic.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from rich.table import Table
+
+from slicing_rllib.cli.console import format_number, format_value
+from slicing_rllib.radio import Scenario, SyntheticMask, make_hexagonal_scenario, make_scenario
 
 Row = dict[str, float | str | int]
 """Keys of every row: `name`, `value`, `unit`, `reference`, `ratio`. Some rows have more."""
@@ -52,3 +66,103 @@ def compare_with_expected(
 def is_within_tolerance(row: Mapping[str, Any]) -> bool:
     """Whether the value of a row with an expected value is close enough to it."""
     return abs(float(row["value"]) - float(row["expected"])) <= float(row["tolerance"])
+
+
+STANDARD_COLUMNS = {"name", "value", "unit", "reference", "ratio", "expected", "tolerance"}
+
+
+def make_benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a table with one line per row.
+
+    It has a column for each key that any row has. Expected values, and whether the measured ones
+    are within tolerance of them, are shown if at least one row has an expected value.
+    """
+    table = Table()
+    has_expected = any("expected" in row for row in rows)
+    extra_columns = sorted({key for row in rows for key in row} - STANDARD_COLUMNS)
+    for heading in ("name", *extra_columns, "value", "unit", "reference", "ratio"):
+        table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
+    if has_expected:
+        table.add_column("expected", justify="right")
+        table.add_column("within", justify="right")
+    for row in rows:
+        line = [
+            str(row["name"]),
+            *(format_value(row.get(key, "")) for key in extra_columns),
+            format_number(row["value"]),
+            str(row["unit"]),
+            str(row.get("reference") or ""),
+            format_number(row.get("ratio")),
+        ]
+        if has_expected:
+            line += [format_number(row.get("expected")), _format_verdict(row)]
+        table.add_row(*line)
+    return table
+
+
+def _format_verdict(row: Mapping[str, Any]) -> str:
+    if "expected" not in row:
+        return ""
+    return "yes" if is_within_tolerance(row) else "NO"
+
+
+Measurement = Callable[[], float]
+Value = TypeVar("Value")
+
+
+def run_interleaved(
+    measurements: Mapping[str, Callable[[], Value]], turns: int
+) -> dict[str, list[Value]]:
+    """Returns `turns` values of each measurement, by its name.
+
+    A turn runs every measurement once. Every second turn runs them in reverse order: otherwise a
+    machine that slows down steadily would favour the first measurement.
+    """
+    values: dict[str, list[Value]] = {name: [] for name in measurements}
+    for turn in range(turns):
+        names = list(measurements)
+        for name in reversed(names) if turn % 2 else names:
+            values[name].append(measurements[name]())
+    return values
+
+
+def measure_medians(measurements: Mapping[str, Measurement], turns: int) -> dict[str, float]:
+    """Returns the median over `turns` interleaved turns of each measurement, by its name."""
+    values = run_interleaved(measurements, turns)
+    return {name: statistics.median(found) for name, found in values.items()}
+
+
+def time_call(function: Callable[..., object], *arguments: object) -> float:
+    """Returns the seconds by the clock that one call takes."""
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
+SECTORS_PER_SITE = 3
+PERIOD_STEPS = round(SyntheticMask().period_steps)
+"""Steps of one period of the traffic mask."""
+
+
+class NetworkSize(NamedTuple):
+    """A grid of sites with three cells each."""
+
+    n_rows: int
+    n_columns: int
+
+    @property
+    def n_cells(self) -> int:
+        return SECTORS_PER_SITE * self.n_rows * self.n_columns
+
+    def make_scenario(self) -> Scenario:
+        """Returns a network of this size with the traffic and radio settings of `paper`."""
+        return make_hexagonal_scenario(self.n_rows, self.n_columns, like=make_scenario("paper"))
+
+
+SIZES = tuple(NetworkSize(n, n) for n in (2, 4, 8, 16, 32))
+"""12, 48, 192, 768 and 3,072 cells."""
+
+
+def list_sizes(max_cells: int) -> Iterator[NetworkSize]:
+    """Yields the sizes up to `max_cells` cells, the smallest first."""
+    return (size for size in SIZES if size.n_cells <= max_cells)

@@ -18,9 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slicing_rllib.benchmarks.interleaving import measure_medians
-from slicing_rllib.benchmarks.networks import PERIOD_STEPS, NetworkSize, list_sizes
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import (
+    PERIOD_STEPS,
+    NetworkSize,
+    Row,
+    list_sizes,
+    make_row,
+    measure_medians,
+)
 from slicing_rllib.radio import Simulator
 
 WARM_UP_STEPS = 5

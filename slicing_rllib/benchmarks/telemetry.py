@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from slicing_rllib.benchmarks.interleaving import run_interleaved
 from slicing_rllib.benchmarks.live_page import read_live_page, serve_live_page
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import Row, make_row, run_interleaved
 from slicing_rllib.learning import TD3
-from slicing_rllib.service.config import RunConfig, load_config
-from slicing_rllib.service.runs.algorithm import build, read_network_state
-from slicing_rllib.service.runs.metrics_row import make_metrics_row
-from slicing_rllib.service.runs.run_directory import RunDirectory
-from slicing_rllib.service.telemetry.metrics import Telemetry
+from slicing_rllib.runs.algorithm import build, read_network_state
+from slicing_rllib.runs.config_loading import load_config
+from slicing_rllib.runs.metrics_row import make_metrics_row
+from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.runs.telemetry import Telemetry
 
 WARM_UP_STEPS = 200
 RUN_NAME = "run"

@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slicing_rllib.baselines import make_policy
-from slicing_rllib.benchmarks.networks import PERIOD_STEPS
-from slicing_rllib.benchmarks.rows import Row, compare_with_expected, make_row
+from slicing_rllib.benchmarks.rows import PERIOD_STEPS, Row, compare_with_expected, make_row
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
+from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.radio import Scenario, SyntheticMask, make_scenario
 
 FIT_SEEDS = tuple(range(1000, 1006))

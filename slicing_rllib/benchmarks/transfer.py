@@ -8,15 +8,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from slicing_rllib.benchmarks.interleaving import measure_medians, time_call
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import Row, make_row, measure_medians, time_call
 from slicing_rllib.benchmarks.warm_start_records import start_collecting
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback, decision
-from slicing_rllib.transfer.settings import VaeSettings
-from slicing_rllib.transfer.similarity import MEASURES, Population
+from slicing_rllib.transfer.distances import MEASURES, Population
+from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import train_vae
 
 N_CELLS, N_SAMPLES, N_FEATURES, N_LATENT = 12, 500, 17, 4

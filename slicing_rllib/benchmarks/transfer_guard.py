@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slicing_rllib.baselines import make_policy
 from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.benchmarks.warm_start_records import start_guarding
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.radio import Phase, make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.settings import GuardSettings
-from slicing_rllib.transfer.strategies import Target, train_offline
+from slicing_rllib.transfer.methods import Target, train_offline
+from slicing_rllib.transfer.transfer_settings import GuardSettings
 
 Weights = Mapping[str, np.ndarray]
 """A policy's parameters by name."""

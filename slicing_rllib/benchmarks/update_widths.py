@@ -8,12 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from slicing_rllib.benchmarks.interleaving import measure_medians
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import Row, make_row, measure_medians
 from slicing_rllib.env import ActorForm, SlicingEnv
-from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
+from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
-from slicing_rllib.learning.update_cost import count_update_flops
+from slicing_rllib.learning.workers import count_update_flops
 from slicing_rllib.radio import make_scenario
 
 WIDTHS = (

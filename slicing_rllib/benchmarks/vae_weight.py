@@ -18,7 +18,7 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation.statistics import group_auc, mean_interval
 from slicing_rllib.radio import Scenario
 from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
-from slicing_rllib.transfer.settings import VaeSettings
+from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import LOG_VARIANCE_LIMITS, train_vae
 
 WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from slicing_rllib.env.counterfactual import needed_share, offered_share
-from slicing_rllib.env.max_min_split import max_min_split
-from slicing_rllib.env.observed_network import Network
+from slicing_rllib.env.protocols import Network
+from slicing_rllib.env.rewards import max_min_split, needed_share, offered_share
 from slicing_rllib.radio import StepKpis
 
 PerSlice = Float[np.ndarray, "cell slice"]

@@ -1,4 +1,9 @@
-"""Figures of a run and of benchmarks, as PNG and SVG."""
+"""Figures of a run and of benchmarks, as PNG and SVG.
+
+Colours and style of all figures.
+
+Figures of transfer: similarity of cells, and rewards after a warm start.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,16 +13,67 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from slicing_rllib.evaluation.figure_style import (
-    COLOURS,
-    OTHER_COLOUR,
-    STYLE,
-    choose_line_style,
-    make_axes,
-)
 from slicing_rllib.evaluation.statistics import SATISFIED
+
+COLOURS = {
+    "equal": "#999999",
+    "traffic_aware": "#E69F00",
+    "sla_weighted": "#CC79A7",
+    "best_static": "#8C6D31",
+    "persistence": "#56B4E9",
+    "oracle_o1": "#66A61E",
+    "oracle": "#000000",
+    "best_split": "#000000",
+    "base_policy": "#8DA0CB",
+    "oracle_throughput": "#000000",
+    "oracle_delay": "#000000",
+    "drl": "#0072B2",
+    "tl": "#D55E00",
+}
+"""By policy: the colour-blind-safe palette of Okabe and Ito, and two more colours for policies that
+are seldom shown together."""
+OTHER_COLOUR = "#444444"
+"""For policies without a colour of their own, and for marks."""
+DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1",
+          "base_policy")  # fmt: skip
+"""Policies whose lines are dashed: those that do not learn and are no upper bound."""
+DOTTED = ("best_split",)
+"""Bounds that only hindsight knows."""
+ORACLES_OF_ONE_METRIC = {"oracle_throughput": "-.", "oracle_delay": ":"}
+"""Line styles of the oracles that share the colour of `oracle` and serve a single metric."""
+STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "slicing-rllib",
+}
+"""Settings of matplotlib. The salt makes SVG files reproducible."""
+
+
+def make_axes(
+    width_in: float, height_in: float, *, x_label: str, y_label: str
+) -> tuple[Figure, Axes]:
+    """A figure of that size, in inches, with one set of axes."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def choose_line_style(policy: str) -> dict[str, Any]:
+    """Keyword arguments of a policy's line in a plot."""
+    style = "--" if policy in DASHED else ":" if policy in DOTTED else "-"
+    style = ORACLES_OF_ONE_METRIC.get(policy, style)
+    return {"color": COLOURS.get(policy, OTHER_COLOUR), "ls": style, "label": policy}
+
 
 RUN_SIZE_IN = (6.0, 3.8)
 """Width and height of a run's figures, in inches."""
@@ -214,3 +270,108 @@ def _draw_bars(
                  error_kw={"lw": 0.8})  # fmt: skip
     axes.set_xticks(range(len(networks)), [network.replace(".", "\n") for network in networks])
     axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+MAX_NUMBERED_CELLS = 16
+"""Larger networks have no number in each square."""
+NOTED_DIP = 0.01
+"""A transferred policy that loses so much reward in fine-tuning gets a note."""
+
+
+def draw_heat_map(
+    cells: Sequence[str],
+    distances: Float[np.ndarray, "source target"],
+    groups: Sequence[str],
+    chosen: Mapping[str, str],
+    measure: str,
+) -> Figure:
+    """Distance of every source from every target, with cells ordered by SLA group.
+
+    Colours are logarithmic, since distances span decades. `groups` is the SLA group of each cell;
+    `chosen` maps a target to its source, which gets a frame. Source: the paper, Fig. 7.
+    """
+    order = sorted(range(len(cells)), key=lambda i: groups[i])
+    names = [f"{cells[i].removeprefix('cell_')} {groups[i]}" for i in order]
+    shown = distances[np.ix_(order, order)]
+    size = max(3.6, 0.36 * len(cells) + 1.6)
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+        axes = figure.add_subplot()
+    norm = _make_log_norm(shown)
+    image = axes.imshow(np.ma.masked_less_equal(shown, 0.0), cmap="cividis", norm=norm)
+    axes.set_facecolor("#FFFFFF")
+    axes.set_xlabel("target cell, SLA group")
+    axes.set_ylabel("source cell, SLA group")
+    if len(cells) <= MAX_NUMBERED_CELLS:
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), value in np.ndenumerate(shown):
+            is_light = not value > 0 or float(norm(value)) > 0.5
+            colour = "black" if is_light else "white"
+            axes.text(column, row, _format_distance(value), ha="center", va="center", size=6,
+                      color=colour)  # fmt: skip
+    positions = {cells[i]: position for position, i in enumerate(order)}
+    for target, source in chosen.items():
+        if source in positions and target in positions:
+            corner = (positions[target] - 0.5, positions[source] - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=2))
+    if axes.patches:
+        axes.set_title("frame: source that the run chose for the target", fontsize=8)
+    figure.colorbar(image, ax=axes, label=f"{measure} distance, logarithmic", shrink=0.85)
+    return figure
+
+
+def _format_distance(distance: float) -> str:
+    """Two digits, or a whole number where that is as short."""
+    return f"{distance:.0f}" if 10 <= distance < 10_000 else f"{distance:.2g}"
+
+
+def _make_log_norm(distances: Float[np.ndarray, "source target"]) -> LogNorm:
+    """Of the positive distances; a cell's distance from itself is zero and has no colour."""
+    positive = distances[distances > 0]
+    if not positive.size:
+        return LogNorm(0.5, 1.0)
+    low, high = float(positive.min()), float(positive.max())
+    return LogNorm(low, high if high > low else 2.0 * low)
+
+
+def draw_warm_start_curves(
+    cell: str,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    joined_at: int,
+    controlled_from: int,
+) -> Figure:
+    """A cell's reward without exploration noise, transferred and from scratch.
+
+    `curves` are steps and rewards by policy (`drl`, `tl`). The cell is under the default action
+    from network step `joined_at` and under its own policy from `controlled_from`.
+    """
+    figure, axes = make_axes(
+        6.0, 3.8, x_label="network step", y_label=f"evaluated reward of {cell}"
+    )
+    labels = {"tl": "transferred", "drl": "from scratch"}
+    for name, (steps, rewards) in curves.items():
+        axes.plot(steps, rewards, color=COLOURS[name], marker="o", ms=3, lw=1.4, label=labels[name])
+    axes.axvspan(joined_at, controlled_from, color="#000000", alpha=0.06, lw=0)
+    axes.text((joined_at + controlled_from) / 2, 0.02, "default action", ha="center", fontsize=8,
+              transform=axes.get_xaxis_transform())  # fmt: skip
+    lowest = min((float(np.min(rewards)) for _, rewards in curves.values() if len(rewards)),
+                 default=0.0)  # fmt: skip
+    axes.set_ylim(max(0.0, np.floor(10 * (lowest - 0.02)) / 10), 1.01)
+    _note_dip(axes, *curves.get("tl", ((), ())))
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _note_dip(axes: Axes, steps: Sequence[float], rewards: Sequence[float]) -> None:
+    """Marks where fine-tuning has made the transferred policy worst, if it was better at first."""
+    if len(rewards) < 2 or rewards[0] - min(rewards) < NOTED_DIP:
+        return
+    at = int(np.argmin(rewards))
+    axes.annotate(
+        f"dip of {rewards[0] - rewards[at]:.2f}: the policy itself, changed by\n"
+        "fine-tuning; the evaluation has no exploration noise",
+        (steps[at], rewards[at]), xytext=(20, -18), textcoords="offset points", fontsize=7,
+        va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
+        arrowprops={"arrowstyle": "->", "lw": 0.8},
+    )  # fmt: skip

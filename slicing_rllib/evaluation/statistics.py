@@ -1,15 +1,20 @@
 """Summary statistics of rollouts, with intervals over seeds.
 
 Cells and steps of one seed are correlated, so a whole seed is the unit of every interval.
+
+Whether distances between cells predict which source helps a target.
+
+Results by hour of the day, for traffic that has a clock.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from scipy.stats import mannwhitneyu, trim_mean
+from jaxtyping import Bool, Float
+from scipy.stats import mannwhitneyu, spearmanr, trim_mean
 from scipy.stats import t as student_t
 
 from slicing_rllib.evaluation.rollout import Rollout
@@ -155,3 +160,71 @@ def group_auc(distances: Float[np.ndarray, "source target"], groups: Sequence[st
     apart = ~np.eye(len(groups), dtype=bool)
     within, across = distances[same & apart], distances[~same]
     return float(mannwhitneyu(across, within).statistic / (len(across) * len(within)))
+
+
+PerSource = Float[np.ndarray, " source"]
+
+
+def rank_correlation(distance: PerSource, gain: PerSource) -> float:
+    """Spearman correlation of nearness with gain: 1 where a nearer source always gains more.
+
+    NaN where all distances, or all gains, are equal.
+    """
+    if np.ptp(distance) == 0 or np.ptp(gain) == 0:
+        return float("nan")
+    found: Any = spearmanr(-distance, gain)
+    return float(found.statistic)
+
+
+def chosen_gain(distance: PerSource, gain: PerSource) -> float:
+    """Gain of the nearest source; the mean of all nearest sources where several tie."""
+    return float(gain[np.isclose(distance, distance.min(), rtol=1e-9, atol=0.0)].mean())
+
+
+def selection_regret(distance: PerSource, gain: PerSource) -> float:
+    """Largest gain - `chosen_gain`: what choosing the nearest source loses."""
+    return float(gain.max() - chosen_gain(distance, gain))
+
+
+def negative_transfer_rate(gain: Float[np.ndarray, " case"]) -> float:
+    """Share of cases in which transfer does harm: P(gain < 0)."""
+    return float(np.mean(gain < 0))
+
+
+class HourlyResults(NamedTuple):
+    """Summaries of the policies in each hour of the day that was evaluated."""
+
+    busy_hour: int
+    """The hour with the most UEs that have traffic, 0 to 23."""
+    by_hour: dict[int, dict[str, PolicySummary]]
+    """By hour and policy, in the order of hours."""
+
+
+def summarise_hours(rollouts: Mapping[str, Sequence[Rollout]]) -> HourlyResults | None:
+    """Every policy's summary by hour of the day; None for traffic without a clock.
+
+    `rollouts[name][i]` must be of the same seed for all policies, so that hours are the same.
+    """
+    runs = next(iter(rollouts.values()), ())
+    if not runs or any((run.hour < 0).any() for run in runs):
+        return None
+    by_hour = {}
+    for hour in sorted({int(hour) for run in runs for hour in run.hour}):
+        chosen = {
+            name: [select_steps(run, run.hour == hour) for run in each]
+            for name, each in rollouts.items()
+        }
+        if all(run.live.any() for each in chosen.values() for run in each):
+            by_hour[hour] = summarise(chosen)
+    if not by_hour:
+        return None
+    load = {
+        hour: float(np.mean(np.concatenate([run.active_ues[run.hour == hour] for run in runs])))
+        for hour in by_hour
+    }
+    return HourlyResults(max(load, key=lambda hour: load[hour]), by_hour)
+
+
+def select_steps(run: Rollout, chosen: Bool[np.ndarray, " step"]) -> Rollout:
+    """The rollout's chosen steps."""
+    return Rollout(*(column[chosen] for column in run))

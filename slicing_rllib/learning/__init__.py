@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from slicing_rllib.learning.td3 import TD3, EnvironmentFailed, NonFiniteUpdate
     from slicing_rllib.learning.td3_config import TD3Config
 
+
 _MODULES = {
     "TD3": "td3",
     "EnvironmentFailed": "td3",

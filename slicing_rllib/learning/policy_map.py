@@ -1,4 +1,7 @@
-"""Which policy each agent follows. By default every agent has a policy of its own."""
+"""Which policy each agent follows. By default every agent has a policy of its own.
+
+Stores network steps in the replay buffers of the policies that the agents follow.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,10 +11,10 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module import validate_module_id
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
-from slicing_rllib.learning.agent_spaces import AgentSpaces, SpaceError
-from slicing_rllib.learning.cell_state import SamplingSettings
-from slicing_rllib.learning.gymnasium_adapter import SINGLE_AGENT
-from slicing_rllib.learning.rl_module import natural_key
+from slicing_rllib.learning.adapters import SINGLE_AGENT
+from slicing_rllib.learning.replay import Replay, Transitions
+from slicing_rllib.learning.rl_module import AgentSpaces, SpaceError, natural_key
+from slicing_rllib.learning.sampled_env import SamplingSettings, Step
 
 
 class AgentGroup(NamedTuple):
@@ -161,3 +164,29 @@ def _require_module_id(agent: str, policy: str) -> None:
             f"agent {agent}: policy {policy!r} cannot be the name of a folder; "
             "multi_agent(policy_mapping_fn=...) can give it another name"
         ) from error
+
+
+class Experience:
+    """Each transition goes to its policy; agents that share a policy share its buffer."""
+
+    def __init__(self, policies: PolicyMap, replay: Replay, default_action_replay: Replay) -> None:
+        """The buffers have a row per policy; the second keeps what happened under the default."""
+        self._groups = policies.group_agents()
+        self._is_one_to_one = policies.is_one_to_one
+        self._replay, self._default_action_replay = replay, default_action_replay
+
+    def store(self, step: Step) -> None:
+        """Add one network step."""
+        under_default_action = step.present & ~step.decided
+        if self._is_one_to_one:
+            self._add(step.transitions, step.present, under_default_action)
+            return
+        for agents, exists in self._groups:
+            transitions = Transitions(*(column[agents] for column in step.transitions))
+            present, by_default = step.present[agents], under_default_action[agents]
+            self._add(transitions, present & exists, by_default & exists)
+
+    def _add(self, transitions: Transitions, present: np.ndarray, by_default: np.ndarray) -> None:
+        self._replay.add(transitions, present)
+        if by_default.any():
+            self._default_action_replay.add(transitions, by_default)

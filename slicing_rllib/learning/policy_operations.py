@@ -1,29 +1,109 @@
-"""What can be done with single policies while the others learn."""
+"""What can be done with single policies while the others learn.
+
+The policies that cells start from, as a reference for what they have learned since.
+
+A cell with a base policy starts from that policy's split, or from a pretrained actor. A step's KPIs
+tell what the initial policy would have earned in the same step, so that a cell can be compared with
+it at every step without a simulator.
+
+Relative paths for the checkpoints of an RLlib algorithm.
+"""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
-from slicing_rllib.learning.cell_state import CellStates
-from slicing_rllib.learning.checkpoint_paths import CheckpointPaths
-from slicing_rllib.learning.initial_policies import InitialPolicies
+from slicing_rllib.env import ActorForm, CounterfactualReward
 from slicing_rllib.learning.learner import TD3Learner
-from slicing_rllib.learning.parameter_bank import NetworkSizes
 from slicing_rllib.learning.policy_map import PolicyMap
-from slicing_rllib.learning.random_streams import Purpose, cell_key
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import TD3Module, compute_sizes
+from slicing_rllib.learning.sampled_env import CellStates, Step
+from slicing_rllib.learning.stacked_networks import (
+    Layers,
+    NetworkSizes,
+    compute_logits,
+    list_layer_shapes,
+)
 from slicing_rllib.learning.stacked_td3 import Hyperparameters
 from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.radio import Phase
+from slicing_rllib.random_streams import Purpose, cell_key
+
+
+class InitialPolicies:
+    """Rewards that the initial policies of cells would have earned in measured steps."""
+
+    def __init__(
+        self, counterfactual: CounterfactualReward, make_weights: Callable[[str], Mapping]
+    ) -> None:
+        """`make_weights` gives a cell's initial weights by parameter name."""
+        self._counterfactual, self._make_weights = counterfactual, make_weights
+        self._layers: dict[str, Layers] = {}
+
+    def compute_advantages(
+        self, steps: Sequence[Step], cell: str, row: int, form: ActorForm, widths: Sequence[int]
+    ) -> list[float]:
+        """Per step, the cell's reward − that of its initial policy; NaN where it did not decide.
+
+        `row` is the cell's index in `steps`; `form` and `widths` are those of its actor.
+        """
+        obs = torch.from_numpy(np.stack([step.transitions.obs[row] for step in steps]))
+        feedback = np.stack([step.transitions.feedback[row] for step in steps])
+        logits, _ = compute_logits(form, self._find_layers(cell, widths), obs[None])
+        split = torch.softmax(logits[0], dim=-1).numpy()
+        reference = self._counterfactual.reward(feedback, split)
+        rewards = np.array([step.transitions.reward[row] for step in steps])
+        decided = np.array([step.decided[row] for step in steps])
+        return np.where(decided, rewards - reference, np.nan).tolist()
+
+    def _find_layers(self, cell: str, widths: Sequence[int]) -> Layers:
+        if cell not in self._layers:
+            weights = self._make_weights(cell)
+            names = list(list_layer_shapes(widths))
+            arrays = [torch.from_numpy(np.array(weights[f"actor.{name}"])) for name in names]
+            pairs = zip(arrays[::2], arrays[1::2], strict=True)
+            self._layers[cell] = [(weight[None], bias[None]) for weight, bias in pairs]
+        return self._layers[cell]
+
+
+Own = TypeVar("Own", bound=Algorithm)
+
+
+class CheckpointPaths(Algorithm):
+    """An algorithm whose checkpoints may have relative paths, which RLlib takes for URIs."""
+
+    def save_to_path(self, path: Any = None, **rllib: Any) -> str:
+        """RLlib's; a path without a scheme may be relative."""
+        return super().save_to_path(_make_absolute(path, rllib), **rllib)
+
+    def restore_from_path(self, path: Any, *arguments: Any, **rllib: Any) -> None:
+        """RLlib's; a path without a scheme may be relative."""
+        super().restore_from_path(_make_absolute(path, rllib), *arguments, **rllib)
+
+    @classmethod
+    def from_checkpoint(cls: type[Own], path: Any, filesystem: Any = None, **rllib: Any) -> Own:
+        """RLlib's; a path without a scheme may be relative."""
+        absolute = _make_absolute(path, {"filesystem": filesystem})
+        algorithm = super().from_checkpoint(absolute, filesystem, **rllib)
+        assert isinstance(algorithm, cls)
+        return algorithm
+
+
+def _make_absolute(path: Any, rllib: Mapping[str, Any]) -> Any:
+    """Paths of a file system that is given with them, and Ray's own types, stay as they are."""
+    is_local = isinstance(path, str | Path) and "://" not in str(path)
+    return str(Path(path).resolve()) if is_local and not rllib.get("filesystem") else path
 
 
 class PolicyOperations(CheckpointPaths):

@@ -1,23 +1,139 @@
-"""One environment of an env runner: its last step, its random numbers, and its transitions."""
+"""One environment of an env runner: its last step, its random numbers, and its transitions.
 
-from collections.abc import Mapping
+How each cell acts and learns at the moment: exploring, paused, guarded, on which experience.
+
+What an episode's metrics are computed from: sums of rewards and numbers of steps.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from slicing_rllib.env import ColumnarEnv, LookaheadEnv, StepColumns
-from slicing_rllib.learning.adapted_env import find_squash, get_infos, offers_state
-from slicing_rllib.learning.cell_state import SamplingSettings
-from slicing_rllib.learning.episode_returns import EpisodeReturns
-from slicing_rllib.learning.random_streams import (
+from slicing_rllib.learning.adapters import find_squash, get_infos, offers_state
+from slicing_rllib.learning.replay import Transitions, make_transitions
+from slicing_rllib.random_streams import (
     CellStreams,
     Purpose,
     draw_bounded,
     draw_normal,
     draw_simplex,
 )
-from slicing_rllib.learning.replay import Transitions, make_transitions
+
+
+class SamplingSettings(NamedTuple):
+    """How env runners let each cell act in the coming steps."""
+
+    explores: Bool[np.ndarray, " cell"]
+    """Cells that act at random."""
+    noise_sigma: Float32[np.ndarray, " cell"]
+    """Standard deviation of the noise on the other cells' logits."""
+    guarded_rows: tuple[int, ...] = ()
+    """Rows of cells whose policy is compared with the default action at every step."""
+
+
+class CellStates:
+    """One number per cell for each thing that can be set for a single cell."""
+
+    def __init__(self, cells: Sequence[str], exploration_steps: int, noise_sigma: float) -> None:
+        """Every cell explores for `exploration_steps`, then acts with noise of `noise_sigma`."""
+        self._row = {cell: row for row, cell in enumerate(cells)}
+        n_cells = len(self._row)
+        self.exploration_left = np.full(n_cells, exploration_steps)
+        """Steps that a cell still decides at random."""
+        self.noise_sigma = np.full(n_cells, noise_sigma, np.float32)
+        """Standard deviation of the exploration noise on a cell's logits."""
+        self.paused = np.zeros(n_cells, bool)
+        """Cells that are not updated."""
+        self.actor_delay_updates = np.zeros(n_cells, np.int64)
+        """Updates for which a cell's actor still stays as it is while its critics learn."""
+        self.source_share = np.zeros(n_cells)
+        """Share of each batch that comes from other cells' experience in `TD3.source_replay`."""
+        self.source_share_decay = np.ones(n_cells)
+        """Factor by which that share is multiplied at each update."""
+        self.frozen_parameters: dict[str, tuple[str, ...]] = {}
+        """By cell, prefixes of the names of parameters that no update changes."""
+        self._guarded = np.zeros(n_cells, bool)
+
+    def row(self, cell: str) -> int:
+        """A cell's index. Raises: KeyError for an unknown cell."""
+        if cell not in self._row:
+            raise KeyError(f"no cell {cell!r}, expected one of {', '.join(self._row)}")
+        return self._row[cell]
+
+    def sampling_settings(self) -> SamplingSettings:
+        """What env runners need to know for the next step."""
+        return SamplingSettings(
+            self.exploration_left > 0,
+            self.noise_sigma.copy(),
+            tuple(np.flatnonzero(self._guarded).tolist()),
+        )
+
+    def count_exploration(self, decided: Bool[np.ndarray, " cell"]) -> None:
+        """Count one step of exploration for the cells whose action it was."""
+        self.exploration_left = np.maximum(self.exploration_left - decided, 0)
+
+    def count_update(self) -> None:
+        """Count one update: delays shorten and shares of source experience decay."""
+        self.actor_delay_updates = np.maximum(self.actor_delay_updates - 1, 0)
+        self.source_share *= self.source_share_decay
+
+    def set_guarded(self, cell: str, is_guarded: bool = True) -> None:
+        """Start or end the step-by-step comparison of a cell's policy with the default action."""
+        self._guarded[self.row(cell)] = is_guarded
+
+    def state(self) -> dict[str, Any]:
+        """Copies of all numbers, for a checkpoint."""
+        return {name: _copy(value) for name, value in vars(self).items() if name != "_row"}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back."""
+        for name, value in state.items():
+            setattr(self, name, _copy(value))
+
+
+def _copy(value: Any) -> Any:
+    return np.array(value) if isinstance(value, np.ndarray) else dict(value)
+
+
+class EpisodeReturns:
+    """Sums over the steps of one episode, an entry per agent."""
+
+    def __init__(self, n_agents: int) -> None:
+        """Zeros; the episode's duration counts from now on."""
+        self.reward = np.zeros(n_agents)
+        self.agent_steps = np.zeros(n_agents, np.int64)
+        self.length = 0
+        self._started = time.perf_counter()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds since the episode began, or since it was restored."""
+        return time.perf_counter() - self._started
+
+    def add(self, columns: StepColumns) -> None:
+        """Add one step."""
+        self.reward += columns.reward
+        self.agent_steps += columns.live
+        self.length += 1
+
+    def state(self) -> dict[str, Any]:
+        """Copies of the sums, for a checkpoint."""
+        return {
+            "reward": self.reward.copy(),
+            "agent_steps": self.agent_steps.copy(),
+            "length": self.length,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put a `state` back."""
+        self.reward = np.array(state["reward"])
+        self.agent_steps = np.array(state["agent_steps"])
+        self.length = int(state["length"])
+
 
 RESTART_KEY = 2
 """Part of the key of seeds with which an environment is reset after a restart without its state."""

@@ -1,26 +1,140 @@
-"""One TD3 update of many cells at once: every network kind is one batched matrix product."""
+"""One TD3 update of many cells at once: every network kind is one batched matrix product.
 
-from collections.abc import Mapping
+The value that TD3's critics regress on.
+
+Source: Fujimoto, van Hoof and Meger, "Addressing Function Approximation Error in Actor-Critic
+Methods", 2018, Algorithm 1.
+
+Where an actor climbs to: along its critic, along the counterfactual reward, or along both.
+
+Adam on the rows of a parameter bank, each row with its own step count.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from slicing_rllib.env import CounterfactualReward
-from slicing_rllib.learning.action_squash import add_smoothing, backpropagate_squash, squash_logits
-from slicing_rllib.learning.actor_gradient import (
-    ActionGradient,
-    Gradient,
-    blend_gradients,
-    counterfactual_gradient,
+from slicing_rllib.learning.stacked_networks import (
+    KINDS,
+    ParameterBank,
+    add_smoothing,
+    backpropagate_logits,
+    backpropagate_squash,
+    backward,
+    compute_logits,
+    forward,
+    input_gradient,
+    squash_logits,
 )
-from slicing_rllib.learning.defaults import TD3_DEFAULTS, ActorGradientName
-from slicing_rllib.learning.losses import smoothing_noise, td_target
-from slicing_rllib.learning.parameter_bank import KINDS, ParameterBank
-from slicing_rllib.learning.stacked_actor import backpropagate_logits, compute_logits
-from slicing_rllib.learning.stacked_adam import Adam
-from slicing_rllib.learning.stacked_mlp import backward, forward, input_gradient
+from slicing_rllib.learning.td3_settings import TD3_DEFAULTS, ActorGradientName
+
+
+def smoothing_noise(standard: Tensor, sigma: float, clip: float) -> Tensor:
+    """Clipped Gaussian noise for the target policy, here on its logits.
+
+    `standard` is standard normal; `sigma` its standard deviation and `clip` its bound afterwards.
+    """
+    return (sigma * standard).clamp(-clip, clip)
+
+
+def td_target(
+    reward: Tensor, terminated: Tensor, q1_next: Tensor, q2_next: Tensor, *, gamma: float
+) -> Tensor:
+    """Clipped double-Q target; truncation bootstraps, termination (1) does not."""
+    return reward + gamma * (1.0 - terminated) * torch.minimum(q1_next, q2_next)
+
+
+class ActionGradient(NamedTuple):
+    """The objective per cell, and its derivative with respect to the actions."""
+
+    objective: Tensor
+    """Mean over the batch, (cell,)."""
+    gradient: Tensor
+    """(cell, batch, action), of the mean over the batch."""
+
+
+Gradient = Callable[[Tensor, Tensor, Tensor], ActionGradient]
+"""Called with obs, action and feedback, (cell, batch, ...) each."""
+
+
+def counterfactual_gradient(reward: CounterfactualReward) -> Gradient:
+    """The gradient of the reward that an action would have earned in the measured step."""
+
+    def compute(obs: Tensor, action: Tensor, feedback: Tensor) -> ActionGradient:
+        measured, applied = feedback.cpu().numpy(), np.ascontiguousarray(action.cpu().numpy())
+        rewards, slopes = reward.reward_and_gradient(measured, applied)
+        objective = torch.from_numpy(rewards.mean(axis=-1)).to(action.device)
+        gradient = torch.from_numpy(slopes).to(action.device)
+        return ActionGradient(objective, gradient / action.shape[1])
+
+    return compute
+
+
+def blend_gradients(first: Gradient, second: Gradient, second_weight: float) -> Gradient:
+    """(1 - w) times one gradient plus w times the other; `second_weight` is w, from 0 to 1."""
+
+    def compute(obs: Tensor, action: Tensor, feedback: Tensor) -> ActionGradient:
+        ours, theirs = first(obs, action, feedback), second(obs, action, feedback)
+        return ActionGradient(
+            torch.lerp(ours.objective, theirs.objective, second_weight),
+            torch.lerp(ours.gradient, theirs.gradient, second_weight),
+        )
+
+    return compute
+
+
+# Private to torch: tests/learning/test_private_apis.py pins its signature.
+fused_adam = torch.ops.aten._fused_adam_.default
+
+
+class Adam:
+    """torch's fused Adam on (row, network, parameter) tensors. Source: Kingma & Ba 2015."""
+
+    BETAS = (0.9, 0.999)
+    EPSILON = 1e-8
+
+    def __init__(self, parameters: Tensor) -> None:
+        """Moments start at zero, shaped like `parameters`."""
+        self.mean = torch.zeros_like(parameters)
+        self.square = torch.zeros_like(parameters)
+        # float32 counts exactly up to 16 million.
+        self.steps = torch.zeros((len(parameters), 1, 1), device=parameters.device)
+
+    def bind(self, rows: slice, parameters: Tensor, grad: Tensor) -> Callable[[float], None]:
+        """A function that makes one step of these rows at a learning rate.
+
+        `parameters` and `grad` are the rows' own tensors; the step reads the gradients that are in
+        `grad` when it is called.
+        """
+        steps = self.steps[rows]
+        parts = (parameters, grad, self.mean[rows], self.square[rows], steps.flatten())
+        *tensors, counts = [list(part.unbind()) for part in parts]
+        (first, second), epsilon = self.BETAS, self.EPSILON
+        options = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
+
+        def step(lr: float) -> None:
+            steps.add_(1)
+            fused_adam(
+                *tensors, [], counts, lr=lr, beta1=first, beta2=second, eps=epsilon, **options
+            )
+
+        return step
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """First moments, second moments and step counts, a row each."""
+        return self.mean, self.square, self.steps
+
+    def reset(self, row: int) -> None:
+        """Set a row's moments and step count to zero."""
+        for tensor in self.tensors:
+            tensor[row] = 0
+
 
 CELLS_PER_BLOCK = 48
 """Cells whose networks, moments and activations fit together into the caches of a core."""

@@ -8,8 +8,7 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from slicing_rllib.monitor.json_lines import read_small
-from slicing_rllib.monitor.untrusted import to_mapping, to_number
+from slicing_rllib.monitor.untrusted_rows import read_small, to_mapping, to_number
 from slicing_rllib.radio import Scenario, make_scenario
 
 MAX_CONFIG_BYTES = 2**18

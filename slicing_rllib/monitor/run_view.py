@@ -1,18 +1,92 @@
-"""A run as the page shows it: snapshots, and changes while the run is written."""
+"""A run as the page shows it: snapshots, and changes while the run is written.
+
+Finds the run directories in a folder, and nothing outside of it.
+"""
 
 import json
+import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slicing_rllib.monitor.history import PER_SLICE, SCALARS, History, Point
-from slicing_rllib.monitor.json_lines import JsonLinesTail, read_small
+from slicing_rllib.monitor.history import (
+    NEWEST,
+    PER_SLICE,
+    SCALARS,
+    History,
+    Point,
+    Window,
+    compute_window,
+)
 from slicing_rllib.monitor.network import read_network
-from slicing_rllib.monitor.run_files import read_change_time_s, read_modification_time_s
-from slicing_rllib.monitor.untrusted import to_mapping, to_number, to_plain, to_text
-from slicing_rllib.monitor.window import NEWEST, Window, compute_window
+from slicing_rllib.monitor.untrusted_rows import (
+    JsonLinesTail,
+    read_small,
+    to_mapping,
+    to_number,
+    to_plain,
+    to_text,
+)
+
+RUN_FILES = ("metrics.jsonl", "events.jsonl", "summary.json")
+MAX_DEPTH = 3
+MAX_RUNS = 500
+MAX_FOLDERS = 5_000
+
+
+def find_runs(root: Path) -> dict[str, Path]:
+    """Run directories by their ID, the path relative to the root; "." is the root itself."""
+    runs: dict[str, Path] = {}
+    for number, folder in enumerate(_iterate_folders(root, MAX_DEPTH)):
+        if len(runs) >= MAX_RUNS or number >= MAX_FOLDERS:
+            break
+        if any((folder / name).is_file() for name in RUN_FILES):
+            runs[folder.relative_to(root).as_posix()] = folder
+    return runs
+
+
+def list_newest_first(runs: dict[str, Path]) -> list[dict[str, Any]]:
+    """ID, name and time of the last change of each run, for the page's list of runs."""
+    rows = [
+        {"id": run_id, "name": folder.name or run_id, "changed_s": read_change_time_s(folder)}
+        for run_id, folder in runs.items()
+    ]
+    return sorted(rows, key=lambda run: -run["changed_s"])
+
+
+def read_change_time_s(folder: Path) -> float:
+    """When a run last wrote, in seconds since the epoch; 0 if it has not written yet."""
+    return max(read_modification_time_s(folder / name) for name in RUN_FILES)
+
+
+def read_modification_time_s(path: Path) -> float:
+    """When a file was last written, in seconds since the epoch; 0 if it does not exist."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _iterate_folders(folder: Path, depth: int) -> Iterator[Path]:
+    """The folder and its subfolders up to a depth. Links are not followed."""
+    yield folder
+    if depth == 0:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if _may_hold_runs(entry))
+    except OSError:
+        return
+    for name in names[:MAX_FOLDERS]:
+        yield from _iterate_folders(folder / name, depth - 1)
+
+
+def _may_hold_runs(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and entry.name not in ("checkpoints", "figures")
+
 
 MAX_EVENTS = 2_000
 MAX_SUMMARY_BYTES = 4 * 2**20

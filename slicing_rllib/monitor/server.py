@@ -1,4 +1,7 @@
-"""The monitor's HTTP server: the page's files, snapshots of runs, and streams of their changes."""
+"""The monitor's HTTP server: the page's files, snapshots of runs, and streams of their changes.
+
+Response headers that forbid browsers to load anything from another host.
+"""
 
 import asyncio
 import json
@@ -13,6 +16,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -20,11 +24,42 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from slicing_rllib.monitor.run_files import find_runs, list_newest_first
-from slicing_rllib.monitor.run_view import RunView
-from slicing_rllib.monitor.security_headers import SecurityHeadersMiddleware
-from slicing_rllib.monitor.window import DEFAULT_STEPS, MAX_STEPS, NEWEST, Window
+from slicing_rllib.monitor.history import DEFAULT_STEPS, MAX_STEPS, NEWEST, Window
+from slicing_rllib.monitor.run_view import RunView, find_runs, list_newest_first
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class SecurityHeadersMiddleware:
+    """Adds `HEADERS` to each response, and `Cache-Control: no-cache` unless the response has one.
+
+    Without `no-cache`, a browser could combine scripts of two versions of the page.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", "no-cache")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
 
 PAGE = Path(__file__).parent / "page"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")

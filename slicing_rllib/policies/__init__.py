@@ -5,18 +5,32 @@ package, and `CellPolicy` one cell's policy from measured KPIs to shares; `list_
 network from saved weights.
 """
 
-from slicing_rllib.policies.cell_encoder import CellEncoder, make_encoders
-from slicing_rllib.policies.cell_policy import CellPolicy, KpiRange, PolicyError, select_actor
-from slicing_rllib.policies.kpi_schema import KPI_SPECS, REQUIRED_KPIS, KpiSpec
-from slicing_rllib.policies.layers import Layer, list_layers
-from slicing_rllib.policies.policy_files import describe_policy, load_policy, make_policy
-from slicing_rllib.policies.pretrained import (
+from slicing_rllib.policies.cell_policy import (
+    CellPolicy,
+    KpiRange,
+    PolicyError,
+    describe_policy,
+    load_policy,
+    make_policy,
+    select_actor,
+)
+from slicing_rllib.policies.encoder import (
+    KPI_SPECS,
+    REQUIRED_KPIS,
+    CellEncoder,
+    KpiSpec,
+    make_encoders,
+)
+from slicing_rllib.policies.trained_policy import (
+    BasePolicySplit,
+    Layer,
     PretrainedActor,
     PretrainedPolicy,
+    TrainedPolicy,
+    list_layers,
     load_pretrained,
     save_pretrained,
 )
-from slicing_rllib.policies.trained_policy import BasePolicySplit, TrainedPolicy
 
 __all__ = [
     "KPI_SPECS",

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from slicing_rllib.radio.environment import ENVIRONMENTS, Environment
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sites import SiteSpec
-from slicing_rllib.radio.ue_spec import IndoorSpec
+from slicing_rllib.radio.specs import IndoorSpec
 
 PerUe = Float[np.ndarray, " ue"]
 TALL_UE_HEIGHT_M = 13.0

@@ -7,13 +7,16 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from slicing_rllib.radio.propagation import (
+    UMA_36873,
+    UMA_38901,
+    UMI_36873,
+    UMI_38901,
     WINNER_B1,
     WINNER_C2,
     Metres,
     breakpoint_distance_m,
     los_probability,
 )
-from slicing_rllib.radio.tr38901 import UMA_36873, UMA_38901, UMI_36873, UMI_38901
 
 Distances = Float[np.ndarray, "*points"]
 

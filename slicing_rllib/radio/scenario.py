@@ -7,15 +7,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.radio.area import Area
 from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_distinct, require_positive
-from slicing_rllib.radio.neighbours import list_all_neighbours, select_neighbours
-from slicing_rllib.radio.radio_spec import RadioSpec
-from slicing_rllib.radio.sites import HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
-from slicing_rllib.radio.slice_spec import SliceSpec
-from slicing_rllib.radio.traces import TraceMask
+from slicing_rllib.radio.interference import list_all_neighbours, select_neighbours
+from slicing_rllib.radio.sites import Area, HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
+from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec
+from slicing_rllib.radio.trace_mask import TraceMask
 from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask
-from slicing_rllib.radio.ue_spec import IndoorSpec, MobilitySpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,10 @@ from slicing_rllib.radio.interference import (
     LoadFixedPoint,
     solve_load_fixed_point,
 )
-from slicing_rllib.radio.kpis import Phase, StepKpis
+from slicing_rllib.radio.kpis import Phase, StepKpis, compute_kpis
 from slicing_rllib.radio.link import LINKS
-from slicing_rllib.radio.measurement import compute_kpis
-from slicing_rllib.radio.reception import Reception, make_reception
 from slicing_rllib.radio.scenario import Scenario
-from slicing_rllib.radio.users import Users
+from slicing_rllib.radio.users import Reception, Users, make_reception
 
 PerSlice = Float[np.ndarray, "cell slice"]
 

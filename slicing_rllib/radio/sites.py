@@ -1,18 +1,125 @@
-"""Positions of the sites: a hexagonal grid or cluster on a torus, or a list of coordinates."""
+"""The simulated area: a torus, or a rectangle with reflecting walls.
+
+A point is stored in fractional coordinates of the area's parallelogram, in [0, 1). Dropping the
+integer part wraps a point around the torus; multiplying by the map's size gives its map position.
+
+Hexagonal layouts: the positions of sites, and the torus on which a layout has no border.
+
+Positions of the sites: a hexagonal grid or cluster on a torus, or a list of coordinates.
+"""
 
 import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from slicing_rllib.radio.area import Area, Vector
+import numpy as np
+from jaxtyping import Float
+
 from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_finite, require_positive
-from slicing_rllib.radio.layout import (
-    cluster_torus,
-    hexagonal_cluster_m,
-    hexagonal_sites_m,
-    hexagonal_torus,
-)
+
+Vector = tuple[float, float]
+Points = Float[np.ndarray, "*points 2"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """A parallelogram: `origin_m` is one corner and `edges_m` are the two edges from it.
+
+    If `wraps`, opposite edges are joined, which makes a torus; otherwise the edges are walls.
+    """
+
+    origin_m: Vector
+    edges_m: tuple[Vector, Vector]
+    wraps: bool
+
+    def metres(self, fractions: Points) -> Points:
+        """Points in metres from their fractional coordinates."""
+        return fractions @ np.array(self.edges_m) + np.array(self.origin_m)
+
+    def fractions(self, points_m: Points) -> Points:
+        """Fractional coordinates of points in metres; on a torus they are wrapped into [0, 1)."""
+        fractions = (points_m - np.array(self.origin_m)) @ np.linalg.inv(np.array(self.edges_m))
+        return fractions - np.floor(fractions) if self.wraps else fractions
+
+    def displacements_m(
+        self, from_m: Float[np.ndarray, "*#points 2"], to_m: Float[np.ndarray, "*#points 2"]
+    ) -> Points:
+        """Vectors from points to points; on a torus, the shortest of all wrapped vectors."""
+        direct = to_m - from_m
+        if not self.wraps:
+            return direct
+        edges = np.array(self.edges_m)
+        turns = direct @ np.linalg.inv(edges)
+        nearest = (turns - np.round(turns)) @ edges
+        best, best_length = nearest, _lengths(nearest)
+        # In a slanted parallelogram rounding may miss the nearest image: try the eight around it.
+        for shift in [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]:
+            image = nearest + np.array(shift) @ edges
+            length = _lengths(image)
+            closer = length < best_length
+            best = np.where(closer[..., None], image, best)
+            best_length = np.where(closer, length, best_length)
+        return best
+
+    def grid_shape(self, resolution_m: float) -> tuple[int, int]:
+        """Number of map positions along each edge, at most `resolution_m` apart."""
+        first, second = (max(1, math.ceil(math.hypot(*e) / resolution_m)) for e in self.edges_m)
+        return first, second
+
+    def grid_m(self, shape: tuple[int, int]) -> Float[np.ndarray, "row column 2"]:
+        """Centres of the map positions in metres."""
+        rows, columns = ((np.arange(n) + 0.5) / n for n in shape)
+        fractions = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
+        return self.metres(fractions)
+
+    @property
+    def size_m2(self) -> float:
+        """Surface of the parallelogram."""
+        return abs(float(np.linalg.det(np.array(self.edges_m))))
+
+
+def _lengths(vectors_m: Points) -> Float[np.ndarray, "*points"]:
+    return np.asarray(np.linalg.norm(vectors_m, axis=-1))
+
+
+def hexagonal_sites_m(rows: int, columns: int, site_distance_m: float) -> list[Vector]:
+    """Sites of a hexagonal grid, row by row; each row is shifted right by half a site distance."""
+    height = site_distance_m * math.sqrt(3) / 2
+    return [
+        (site_distance_m * (column + row / 2), height * row)
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def hexagonal_torus(rows: int, columns: int, site_distance_m: float) -> tuple[Vector, Vector]:
+    """Edges of the torus on which a hexagonal grid of `rows` x `columns` sites has no border."""
+    height = site_distance_m * math.sqrt(3) / 2
+    return (site_distance_m * rows / 2, height * rows), (site_distance_m * columns, 0.0)
+
+
+def hexagonal_cluster_m(rings: int, site_distance_m: float) -> list[Vector]:
+    """A central site and `rings` rings of sites around it: 1, 7, 19, 37 ... sites, centre first."""
+    height = site_distance_m * math.sqrt(3) / 2
+    sites_m = [
+        (site_distance_m * (i + j / 2), height * j)
+        for i in range(-rings, rings + 1)
+        for j in range(-rings, rings + 1)
+        if abs(i + j) <= rings
+    ]
+    return sorted(sites_m, key=lambda site: (round(math.hypot(*site), 6), math.atan2(*site)))
+
+
+def cluster_torus(rings: int, site_distance_m: float) -> tuple[Vector, Vector]:
+    """Edges of the torus whose copies of a cluster with `rings` rings tile the plane."""
+    i, j = rings + 1, rings
+    height = site_distance_m * math.sqrt(3) / 2
+    first = (site_distance_m * (i + j / 2), height * j)
+    # The first vector rotated by 60 degrees: (i, j) becomes (-j, i + j).
+    second = (site_distance_m * (-j + (i + j) / 2), height * (i + j))
+    return first, second
+
 
 SECTOR_AZIMUTHS_DEG = (30.0, 150.0, 270.0)
 """Anticlockwise from the x axis. In a hexagonal grid they point between two neighbouring sites."""

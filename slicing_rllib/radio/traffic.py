@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from slicing_rllib.radio.checks import FORBID_UNKNOWN
-from slicing_rllib.radio.random_streams import Stream, make_generator
-from slicing_rllib.radio.slice_spec import SliceSpec
+from slicing_rllib.radio.specs import SliceSpec
+from slicing_rllib.random_streams import RadioStream as Stream
+from slicing_rllib.random_streams import make_generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
 

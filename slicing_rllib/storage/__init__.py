@@ -12,8 +12,8 @@ from slicing_rllib.storage.durable import (
     sync_tree,
     write_durably,
 )
+from slicing_rllib.storage.errors import make_printable
 from slicing_rllib.storage.folder_lock import FolderLocked, lock_folder
-from slicing_rllib.storage.printable import make_printable
 from slicing_rllib.storage.regular_file import open_regular, read_bounded, require_regular
 
 __all__ = [

@@ -15,7 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from slicing_rllib.storage.printable import make_printable
+from slicing_rllib.storage.errors import make_printable
 
 logger = logging.getLogger(__name__)
 

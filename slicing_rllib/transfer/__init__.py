@@ -7,17 +7,24 @@ read the settings.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from slicing_rllib.transfer.errors import LibraryError
-from slicing_rllib.transfer.events import EventKind
-from slicing_rllib.transfer.settings import CHOICES, METHODS, TransferSettings
-from slicing_rllib.transfer.similarity import MEASURES
-from slicing_rllib.transfer.source_setting import SourceName, SourceRotation, parse_source
+from slicing_rllib.learning.events import EventKind
+from slicing_rllib.transfer.distances import MEASURES
+from slicing_rllib.transfer.library_files import LibraryError
+from slicing_rllib.transfer.transfer_settings import (
+    CHOICES,
+    METHODS,
+    SourceName,
+    SourceRotation,
+    TransferSettings,
+    parse_source,
+)
 
 if TYPE_CHECKING:
     from slicing_rllib.transfer.decision import TransferDecision
+    from slicing_rllib.transfer.methods import PolicyWeights, TransitionBatch
     from slicing_rllib.transfer.policy_library import Bundle, PolicyLibrary
-    from slicing_rllib.transfer.strategies import PolicyWeights, TransitionBatch
     from slicing_rllib.transfer.warm_start import WarmStartCallback
+
 
 _MODULES = {
     "Bundle": "policy_library",

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.transfer.settings import VaeSettings
-from slicing_rllib.transfer.similarity import BLOCK_STEPS, MEASURES, WITHOUT_VAE, Population
-from slicing_rllib.transfer.spawn_keys import SpawnKey, make_rng
+from slicing_rllib.random_streams import SpawnKey, make_rng
+from slicing_rllib.transfer.distances import BLOCK_STEPS, MEASURES, WITHOUT_VAE, Population
+from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import train_vae
 
 RESAMPLES = 8

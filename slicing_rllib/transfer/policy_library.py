@@ -17,15 +17,16 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.transfer.bundle_manifest import (
+from slicing_rllib.transfer.library_files import (
     EXPERIENCE,
     FORMAT,
     MANIFEST,
+    NAME,
     WEIGHTS,
+    LibraryError,
+    LibraryFiles,
     parse_manifest,
 )
-from slicing_rllib.transfer.errors import LibraryError
-from slicing_rllib.transfer.library_files import NAME, LibraryFiles
 
 OWN, DEFAULT_ACTION = "experience", "default_experience"
 """Prefixes of the tensors' names in the experience file."""

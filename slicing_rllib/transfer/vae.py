@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from slicing_rllib.transfer.settings import VaeSettings
+from slicing_rllib.transfer.transfer_settings import VaeSettings
 
 Samples = Float[np.ndarray, "sample feature"]
 SMALLEST_SCALE = 1e-6

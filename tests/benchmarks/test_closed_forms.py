@@ -2,8 +2,7 @@
 
 import pytest
 
-from slicing_rllib.benchmarks.closed_forms import compare_closed_forms
-from slicing_rllib.benchmarks.path_loss import compare_path_loss
+from slicing_rllib.benchmarks.calibration import compare_closed_forms, compare_path_loss
 from slicing_rllib.benchmarks.rows import is_within_tolerance
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slicing_rllib.benchmarks import drop_cdfs
+from slicing_rllib.benchmarks import calibration as drop_cdfs
 from slicing_rllib.radio import make_scenario
-from slicing_rllib.service.config import load_config
+from slicing_rllib.runs.config_loading import load_config
 
 
 def make_reference_text() -> str:

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from slicing_rllib.benchmarks.commands import training
-from slicing_rllib.benchmarks.commands.printing import print_rows
 from slicing_rllib.benchmarks.gymnasium_tasks import _make_return_rows, evaluate
 from slicing_rllib.benchmarks.learning_peers.gymnasium_td3 import Task
-from slicing_rllib.service.errors import RunError
+from slicing_rllib.cli import bench_commands as training
+from slicing_rllib.cli.bench_commands import print_rows
+from slicing_rllib.storage.errors import RunError
 
 
 def test_every_policy_is_evaluated_in_the_same_episodes():

@@ -1,6 +1,6 @@
 """Turns are interleaved, and medians are taken over turns."""
 
-from slicing_rllib.benchmarks.interleaving import measure_medians, run_interleaved
+from slicing_rllib.benchmarks.rows import measure_medians, run_interleaved
 
 
 def test_every_second_turn_runs_in_reverse_order():

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.benchmarks.rows import compare_with_expected, is_within_tolerance, make_row
-from slicing_rllib.benchmarks.table import make_benchmark_table
+from slicing_rllib.benchmarks.rows import (
+    compare_with_expected,
+    is_within_tolerance,
+    make_benchmark_table,
+    make_row,
+)
 
 
 def test_a_value_outside_the_tolerance_is_recognised():

@@ -2,12 +2,12 @@
 
 import pytest
 
-from slicing_rllib.benchmarks.torus_geometry import compare_torus_geometry
+from slicing_rllib.benchmarks.calibration import compare_torus_geometry
 from slicing_rllib.radio import make_scenario
 
 
 def test_the_small_torus_has_a_higher_geometry(monkeypatch):
-    monkeypatch.setattr("slicing_rllib.benchmarks.torus_geometry.N_UES", 4000)
+    monkeypatch.setattr("slicing_rllib.benchmarks.calibration.N_UES", 4000)
 
     rows = {row["name"][-3:]: row for row in compare_torus_geometry(make_scenario("paper"))}
 

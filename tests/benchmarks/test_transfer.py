@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.benchmarks.transfer import _draw_population, compute_kl_by_double_loop
-from slicing_rllib.transfer.similarity import MEASURES
+from slicing_rllib.transfer.distances import MEASURES
 
 
 def test_both_ways_to_compute_eq_7_agree():

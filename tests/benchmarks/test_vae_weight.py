@@ -5,7 +5,7 @@ import pytest
 
 from slicing_rllib.benchmarks import vae_weight
 from slicing_rllib.radio import make_scenario
-from slicing_rllib.transfer.settings import VaeSettings
+from slicing_rllib.transfer.transfer_settings import VaeSettings
 
 
 @pytest.mark.slow

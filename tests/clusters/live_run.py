@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import ray
 
-from slicing_rllib.service.telemetry.metrics import Telemetry
+from slicing_rllib.runs.telemetry import Telemetry
 
 SLICES = ("embb", "urllc")
 EVENTS = ("cell_joined", "source_chosen", "warm_started", "worker_lost", "checkpoint_written")

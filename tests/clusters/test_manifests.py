@@ -188,7 +188,7 @@ def test_a_job_that_is_retried_resumes(name):
 
 
 def test_the_service_names_an_existing_application():
-    """`tests/service/serving/test_application.py` starts the application."""
+    """`tests/serving/test_application.py` starts the application."""
     config = yaml.safe_load(load_document("rayservice")["spec"]["serveConfigV2"])
     (named,) = config["applications"]
     module, name = named["import_path"].split(":")

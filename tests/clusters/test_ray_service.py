@@ -10,9 +10,9 @@ from manifests import (
     load_serve_config,
 )
 
-from slicing_rllib.service.serving.settings import TOKEN_VARIABLE, ServiceArguments
+from slicing_rllib.serving.service_settings import TOKEN_VARIABLE, ServiceArguments
 
-APPLICATION = (ROOT / "slicing_rllib/service/serving/application.py").read_text()
+APPLICATION = (ROOT / "slicing_rllib/serving/application.py").read_text()
 
 
 def test_the_result_of_a_night_is_what_the_service_serves_and_the_roll_out_changes():
@@ -56,7 +56,7 @@ def test_the_secret_of_the_service_is_the_token_that_each_replica_reads():
 
 
 def test_the_service_has_several_replicas_and_health_checks():
-    """`tests/service/cluster/test_cluster_life.py` deploys this configuration."""
+    """`tests/cluster/test_cluster_life.py` deploys this configuration."""
     (served,) = load_serve_config()["applications"]
     (deployment,) = served["deployments"]
     (group,) = kuberay.find_cluster_spec(load("rayservice")[0])["workerGroupSpecs"]

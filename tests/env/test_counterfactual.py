@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.baselines.closed_form import needed_service
 from slicing_rllib.env import (
     Measurement,
     NumericalGradient,
@@ -14,6 +13,7 @@ from slicing_rllib.env import (
     needed_share,
     offered_share,
 )
+from slicing_rllib.policies.oracles import needed_service
 from slicing_rllib.radio import make_scenario
 
 REWARD = SplitReward()

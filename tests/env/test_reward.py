@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.env.reward import satisfaction, slice_reward
+from slicing_rllib.env.rewards import satisfaction, slice_reward
 
 
 @pytest.mark.equation(2)

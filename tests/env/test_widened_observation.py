@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
 
-from slicing_rllib.baselines import Persistence
 from slicing_rllib.env import OBSERVATIONS, DecisionView, SlicingEnv
+from slicing_rllib.policies.baselines import Persistence
 from slicing_rllib.radio import make_scenario
 
 

@@ -13,7 +13,7 @@ from slicing_rllib.evaluation.experiment_figures import (
     draw_reward_bands,
     draw_satisfaction_ccdfs,
 )
-from slicing_rllib.evaluation.figure_style import COLOURS
+from slicing_rllib.evaluation.figures import COLOURS
 
 
 def make_band(*steps: float) -> Band:

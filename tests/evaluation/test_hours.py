@@ -7,7 +7,7 @@ import pytest
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout
-from slicing_rllib.evaluation.hours import summarise_hours
+from slicing_rllib.evaluation.statistics import summarise_hours
 from slicing_rllib.radio import TraceMask, make_scenario
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.baselines import Equal, TrafficAware
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
+from slicing_rllib.policies.baselines import Equal, TrafficAware
 from slicing_rllib.radio import make_scenario
 
 

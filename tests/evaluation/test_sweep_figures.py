@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from slicing_rllib.evaluation.sweep_figures import draw_parallel_coordinates
+from slicing_rllib.evaluation.experiment_figures import draw_parallel_coordinates
 
 
 def read_trials(axes) -> list:

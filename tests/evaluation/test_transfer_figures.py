@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.evaluation.transfer_figures import draw_heat_map, draw_warm_start_curves
+from slicing_rllib.evaluation.figures import draw_heat_map, draw_warm_start_curves
 
 CELLS = ("cell_1", "cell_2", "cell_3")
 DISTANCES = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 4.0], [5.0, 6.0, 0.0]])

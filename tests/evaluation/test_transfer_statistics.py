@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.evaluation.transfer_statistics import (
+from slicing_rllib.evaluation.statistics import (
     chosen_gain,
     negative_transfer_rate,
     rank_correlation,

@@ -6,18 +6,16 @@ import torch
 
 from slicing_rllib.env import ActorForm, SlicingEnv, SplitReward
 from slicing_rllib.learning import TD3, TD3Config
-from slicing_rllib.learning.actor_gradient import (
-    ActionGradient,
-    blend_gradients,
-    counterfactual_gradient,
-)
-from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
+from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import (
+    ActionGradient,
     Batch,
     Hyperparameters,
     StackedTD3,
     UpdateParts,
     add_counterfactual_splits,
+    blend_gradients,
+    counterfactual_gradient,
 )
 from slicing_rllib.radio import make_scenario
 

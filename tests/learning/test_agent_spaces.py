@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 from ray.rllib.utils.spaces.simplex import Simplex
 
-from slicing_rllib.learning.agent_spaces import AgentSpaces, SpaceError
+from slicing_rllib.learning.rl_module import AgentSpaces, SpaceError
 
 OBS = spaces.Box(-1, 1, (3,), np.float32)
 UNIT = spaces.Box(0, 1, (4,), np.float32)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from slicing_rllib.env import ActorForm
-from slicing_rllib.learning.cell_update import CellUpdate, UpdateRequest
-from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
+from slicing_rllib.learning.learner import CellUpdate, UpdateRequest
+from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters
 
 CELLS = ("cell_1", "cell_2", "cell_3")

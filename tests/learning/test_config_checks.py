@@ -11,8 +11,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from slicing_rllib.learning import TD3Config
-from slicing_rllib.learning.rllib_settings import EFFECTIVE, OUR_NAMES, RLLIB_NAMES, WITHOUT_EFFECT
-from slicing_rllib.learning.setting_ranges import RANGES
+from slicing_rllib.learning.td3_config import EFFECTIVE, OUR_NAMES, RLLIB_NAMES, WITHOUT_EFFECT
+from slicing_rllib.learning.td3_settings import RANGES
 
 
 def make_config():

@@ -12,7 +12,7 @@ from ray.tune.registry import register_env
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3Config
-from slicing_rllib.learning.env_creation import create_env, make_columnar
+from slicing_rllib.learning.adapters import create_env, make_columnar
 from slicing_rllib.radio import make_scenario
 
 

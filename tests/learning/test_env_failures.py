@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from slicing_rllib.learning import TD3, TD3Config
-from slicing_rllib.learning.env_failure import EnvFailure, EnvironmentFailed, FailureCount
+from slicing_rllib.learning.runner_envs import EnvFailure, EnvironmentFailed, FailureCount
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

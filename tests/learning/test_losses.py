@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from slicing_rllib.learning.losses import smoothing_noise, td_target
+from slicing_rllib.learning.stacked_td3 import smoothing_noise, td_target
 
 
 def test_the_target_is_the_smaller_critic_discounted():

@@ -4,11 +4,7 @@ import torch
 from torch import nn
 
 from slicing_rllib.env import ActorForm
-from slicing_rllib.learning.parameter_bank import (
-    ALIGNMENT,
-    NetworkSizes,
-    ParameterBank,
-)
+from slicing_rllib.learning.stacked_networks import ALIGNMENT, NetworkSizes, ParameterBank
 
 SIZES = NetworkSizes((3, 4, 2), (5, 1), ActorForm(2))
 

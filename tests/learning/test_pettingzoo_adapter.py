@@ -7,8 +7,8 @@ from pettingzoo import ParallelEnv
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.learning.agent_spaces import SpaceError
-from slicing_rllib.learning.env_creation import make_columnar
+from slicing_rllib.learning.adapters import make_columnar
+from slicing_rllib.learning.rl_module import SpaceError
 from slicing_rllib.learning.sampled_env import SampledEnv
 from slicing_rllib.radio import make_scenario
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.learning.cell_state import SamplingSettings
 from slicing_rllib.learning.policy_map import PolicyMap, map_policies
+from slicing_rllib.learning.sampled_env import SamplingSettings
 
 AGENTS = {"cell_1": "cell_1", "cell_2": "cell_2", "cell_10": "cell_10"}
 

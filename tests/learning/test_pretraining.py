@@ -5,9 +5,9 @@ import pytest
 
 from slicing_rllib.env import ActorForm, SlicingEnv
 from slicing_rllib.evaluation import rollout
-from slicing_rllib.learning.pretraining import PretrainingSettings, pretrain
 from slicing_rllib.policies import BasePolicySplit, TrainedPolicy
 from slicing_rllib.radio import draw_scenario
+from slicing_rllib.runs.pretraining import PretrainingSettings, pretrain
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.learning.random_streams import (
+from slicing_rllib.random_streams import (
     BLOCK_STEPS,
     CellStreams,
     Purpose,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slicing_rllib.env import ActorForm
-from slicing_rllib.learning.stacked_actor import (
+from slicing_rllib.learning.stacked_networks import (
     backpropagate_logits,
     compute_logits,
     pool_features,

@@ -9,10 +9,15 @@ from torch import nn
 
 from slicing_rllib.env import ActorForm
 from slicing_rllib.learning import stacked_td3 as update
-from slicing_rllib.learning.losses import smoothing_noise, td_target
-from slicing_rllib.learning.parameter_bank import NetworkSizes, ParameterBank
 from slicing_rllib.learning.rl_module import NETWORKS
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
+from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
+from slicing_rllib.learning.stacked_td3 import (
+    Batch,
+    Hyperparameters,
+    StackedTD3,
+    smoothing_noise,
+    td_target,
+)
 
 SIZES = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3))
 BOUNDED = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3, squash="tanh"))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from slicing_rllib.learning.worker_health import WorkerHealth
+from slicing_rllib.learning.workers import WorkerHealth
 
 
 class Group:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from slicing_rllib.monitor import json_lines
-from slicing_rllib.monitor.json_lines import JsonLinesTail
+from slicing_rllib.monitor import untrusted_rows as json_lines
+from slicing_rllib.monitor.untrusted_rows import JsonLinesTail
 
 
 @pytest.fixture

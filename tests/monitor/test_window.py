@@ -2,8 +2,7 @@
 
 import pytest
 
-from slicing_rllib.monitor.history import History
-from slicing_rllib.monitor.window import Window, compute_window
+from slicing_rllib.monitor.history import History, Window, compute_window
 
 
 def _make_history(*rows: tuple[int, dict[str, dict]]) -> History:

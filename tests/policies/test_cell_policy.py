@@ -21,7 +21,7 @@ from slicing_rllib.policies import (
     make_policy,
     select_actor,
 )
-from slicing_rllib.policies.policy_files import MANIFEST_FILE, WEIGHTS_FILE, make_manifest
+from slicing_rllib.policies.cell_policy import MANIFEST_FILE, WEIGHTS_FILE, make_manifest
 from slicing_rllib.radio import Scenario, make_scenario
 
 FORMS = [

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from slicing_rllib.baselines import Persistence, TrafficAware
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.policies import PretrainedActor, PretrainedPolicy, load_pretrained
-from slicing_rllib.policies.pretrained import PretrainedError, save_pretrained
+from slicing_rllib.policies.baselines import Persistence, TrafficAware
+from slicing_rllib.policies.trained_policy import PretrainedError, save_pretrained
 from slicing_rllib.radio import draw_scenario, make_scenario
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slicing_rllib.env import ActorForm
-from slicing_rllib.learning import stacked_actor
+from slicing_rllib.learning import stacked_networks as stacked_actor
 from slicing_rllib.policies import TrainedPolicy
 
 

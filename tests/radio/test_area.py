@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.radio.area import Area
-from slicing_rllib.radio.layout import hexagonal_torus
+from slicing_rllib.radio.sites import Area, hexagonal_torus
 
 TORUS = Area(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(2, 2, 500.0), wraps=True)
 BOX = Area(origin_m=(-10.0, 0.0), edges_m=((100.0, 0.0), (0.0, 50.0)), wraps=False)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.radio.area import Area
-from slicing_rllib.radio.fields import FieldSampler
+from slicing_rllib.radio.gain_map import FieldSampler
+from slicing_rllib.radio.sites import Area
 
 TORUS = Area(origin_m=(0.0, 0.0), edges_m=((1000.0, 0.0), (500.0, 866.0)), wraps=True)
 BOX = Area(origin_m=(0.0, 0.0), edges_m=((1000.0, 0.0), (0.0, 800.0)), wraps=False)

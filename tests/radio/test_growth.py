@@ -17,10 +17,8 @@ from slicing_rllib.radio import (
     make_hexagonal_scenario,
 )
 from slicing_rllib.radio.gain_map import build_gain_map
-from slicing_rllib.radio.interference import PLACEMENTS, ActiveUes
-from slicing_rllib.radio.sparse_interference import SPARSE_PLACEMENTS
-from slicing_rllib.radio.sparse_map import CellPairs
-from slicing_rllib.radio.strongest_cells import find_strongest_cells
+from slicing_rllib.radio.interference import PLACEMENTS, SPARSE_PLACEMENTS, ActiveUes
+from slicing_rllib.radio.sparse_map import CellPairs, find_strongest_cells
 
 COARSE = RadioSpec(map_resolution_m=50.0)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.radio.area import Area
-from slicing_rllib.radio.layout import (
+from slicing_rllib.radio.sites import (
+    Area,
     cluster_torus,
     hexagonal_cluster_m,
     hexagonal_sites_m,

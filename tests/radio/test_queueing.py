@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.radio.queueing import SATURATION, packet_delay_ms, served_share
+from slicing_rllib.radio.kpis import SATURATION, packet_delay_ms, served_share
 
 fractions = st.floats(0.0, 1.0)
 

@@ -19,10 +19,10 @@ from slicing_rllib.radio import (
     make_scenario,
 )
 from slicing_rllib.radio.gain_map import LinkGeometry, build_gain_map
+from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import CQI_TABLE, LINKS
 from slicing_rllib.radio.propagation import WINNER_C2
-from slicing_rllib.radio.queueing import packet_delay_ms, served_share
-from slicing_rllib.radio.strongest_cells import find_strongest_cells
+from slicing_rllib.radio.sparse_map import find_strongest_cells
 
 ALL_ACTIVE = SyntheticMask(low=1.0, high=1.0)
 NO_MOVEMENT = MobilitySpec(min_speed_kmh=0.0, max_speed_kmh=0.0)

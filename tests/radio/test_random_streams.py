@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.radio.random_streams import (
-    Stream,
+from slicing_rllib.random_streams import (
+    RadioStream as Stream,
+)
+from slicing_rllib.random_streams import (
     derive_cell_keys,
     derive_ue_keys,
     draw_uniforms,

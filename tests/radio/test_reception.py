@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from slicing_rllib.radio import RadioSpec, make_hexagonal_scenario
-from slicing_rllib.radio.reception import (
-    UNATTACHED,
-    DenseReception,
-    SparseReception,
-    make_reception,
-)
-from slicing_rllib.radio.sparse_map import index_pairs
-from slicing_rllib.radio.strongest_cells import StrongestCells
+from slicing_rllib.radio.sparse_map import StrongestCells, index_pairs
+from slicing_rllib.radio.users import UNATTACHED, DenseReception, SparseReception, make_reception
 
 SNR = np.array([[10.0, 1.0, 4.0], [1.0, 1.5, 0.1]])
 

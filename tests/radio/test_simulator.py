@@ -16,7 +16,7 @@ from slicing_rllib.radio import (
     SyntheticMask,
     make_scenario,
 )
-from slicing_rllib.radio.queueing import served_share
+from slicing_rllib.radio.kpis import served_share
 
 PAPER = make_scenario("paper")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.radio.environment import ENVIRONMENTS
-from slicing_rllib.radio.tr38901 import UMA_36873, UMA_38901, UMI_36873, UMI_38901
+from slicing_rllib.radio.propagation import UMA_36873, UMA_38901, UMI_36873, UMI_38901
 
 HORIZONTAL_M = np.array([10.0, 100.0, 1000.0, 5000.0])
 UMA = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 5e9}

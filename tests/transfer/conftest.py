@@ -9,7 +9,7 @@ from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.learning.td3 import Event
 from slicing_rllib.radio import make_hexagonal_scenario, make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.settings import GuardSettings, VaeSettings
+from slicing_rllib.transfer.transfer_settings import GuardSettings, VaeSettings
 
 TARGET = "cell_6"
 COLLECTED, JOINED, TOOK_OVER = 60, 100, 160

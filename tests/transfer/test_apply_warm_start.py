@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.transfer.settings import GuardSettings
-from slicing_rllib.transfer.strategies import compute_source_shares
+from slicing_rllib.transfer.methods import compute_source_shares
+from slicing_rllib.transfer.transfer_settings import GuardSettings
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.transfer import Bundle, PolicyLibrary, TransferSettings
-from slicing_rllib.transfer.candidates import find_candidates
+from slicing_rllib.transfer.sources import find_candidates
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

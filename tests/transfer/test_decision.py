@@ -9,7 +9,7 @@ from slicing_rllib.transfer.decision import (
     compute_distances,
     decide_from_distances,
 )
-from slicing_rllib.transfer.settings import VaeSettings
+from slicing_rllib.transfer.transfer_settings import VaeSettings
 
 VAE = VaeSettings(updates=100, members=2)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.transfer.drift import DriftDetector
-from slicing_rllib.transfer.settings import DriftSettings
+from slicing_rllib.transfer.guard import DriftDetector
+from slicing_rllib.transfer.transfer_settings import DriftSettings
 
 WINDOW = 200
 DETECTOR = DriftDetector(DriftSettings(window_steps=WINDOW, alpha=0.05))

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.transfer.candidates import Candidate
 from slicing_rllib.transfer.decision import CellSamples
-from slicing_rllib.transfer.selection import SelectionProblem, select_by_return, select_source
-from slicing_rllib.transfer.settings import TransferSettings, VaeSettings
+from slicing_rllib.transfer.sources import (
+    Candidate,
+    SelectionProblem,
+    select_by_return,
+    select_source,
+)
+from slicing_rllib.transfer.transfer_settings import TransferSettings, VaeSettings
 
 SHIFTS = {"near": 0.2, "middle": 2.0, "far": 4.0}
 NO_EXPERIENCE = Transitions(*np.zeros((7, 0), np.float32))

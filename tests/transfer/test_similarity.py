@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.transfer.similarity import (
+from slicing_rllib.transfer.distances import (
     MEASURES,
     Population,
     frechet_distances,

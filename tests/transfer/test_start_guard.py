@@ -7,7 +7,7 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3Config
 from slicing_rllib.radio import make_hexagonal_scenario, make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.settings import GuardSettings
+from slicing_rllib.transfer.transfer_settings import GuardSettings
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from slicing_rllib.env import ActorForm, slice_reward
-from slicing_rllib.learning.parameter_bank import NetworkSizes
 from slicing_rllib.learning.replay import Transitions
+from slicing_rllib.learning.stacked_networks import NetworkSizes
 from slicing_rllib.learning.stacked_td3 import Hyperparameters
-from slicing_rllib.transfer.settings import METHODS, TransferSettings
-from slicing_rllib.transfer.strategies import (
+from slicing_rllib.transfer.methods import (
     STRATEGIES,
     Sla,
     Source,
@@ -16,6 +15,7 @@ from slicing_rllib.transfer.strategies import (
     compute_source_shares,
     relabel_rewards,
 )
+from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
 
 SLA = Sla(np.array([2.0, 1.0]), np.array([1.0, 1.0]))
 SHAPES = {"0.weight": (5, 3), "0.bias": (5,), "2.weight": (2, 5), "2.bias": (2,)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from slicing_rllib.transfer.settings import VaeSettings
+from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import train_vae, vae_loss
 
 QUICK = VaeSettings(updates=150, members=2)

@@ -7,8 +7,8 @@ from ray import tune
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
-from slicing_rllib.transfer.settings import GuardSettings, VaeSettings
 from slicing_rllib.transfer.stages import Settled, StageRecords
+from slicing_rllib.transfer.transfer_settings import GuardSettings, VaeSettings
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 

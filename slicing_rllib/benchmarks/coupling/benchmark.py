@@ -16,8 +16,7 @@ from slicing_rllib.benchmarks.coupling.message_value import (
     TRAINING_SEEDS,
     measure_message_value,
 )
-from slicing_rllib.benchmarks.networks import PERIOD_STEPS
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import PERIOD_STEPS, Row, make_row
 from slicing_rllib.evaluation.statistics import Interval, mean_interval
 from slicing_rllib.radio import Scenario, make_scenario
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.baselines.heuristics import divide_in_proportion
-from slicing_rllib.benchmarks.networks import PERIOD_STEPS
+from slicing_rllib.benchmarks.rows import PERIOD_STEPS
 from slicing_rllib.env import slice_reward
+from slicing_rllib.policies.baselines import divide_in_proportion
 from slicing_rllib.radio import Scenario, Simulator, StepKpis
 
 PerSlice = Float[np.ndarray, "cell slice"]

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.baselines.closed_form import needed_service
 from slicing_rllib.benchmarks.coupling.disturbances import compute_reward
-from slicing_rllib.benchmarks.networks import PERIOD_STEPS
+from slicing_rllib.benchmarks.rows import PERIOD_STEPS
 from slicing_rllib.env import max_min_split
 from slicing_rllib.env.observation import Message, make_message
+from slicing_rllib.policies.oracles import needed_service
 from slicing_rllib.radio import Scenario, Simulator, StepKpis
 
 PerSlice = Float[np.ndarray, "cell slice"]

@@ -15,9 +15,8 @@ from slicing_rllib.benchmarks.learning_peers.peer import (
     get_network_sizes,
 )
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.learning.parameter_bank import ParameterBank
 from slicing_rllib.learning.replay import Replay, make_transitions
-from slicing_rllib.learning.stacked_mlp import forward
+from slicing_rllib.learning.stacked_networks import ParameterBank, forward
 from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
 from slicing_rllib.radio import Scenario
 

@@ -4,7 +4,7 @@ import time
 from typing import Protocol, runtime_checkable
 
 from slicing_rllib.env import ActorForm, SlicingEnv
-from slicing_rllib.learning.parameter_bank import NetworkSizes
+from slicing_rllib.learning.stacked_networks import NetworkSizes
 
 BATCH_SIZE = 32
 """Transitions per cell and update."""

@@ -8,10 +8,9 @@ from torch import nn
 from slicing_rllib.benchmarks.learning_peers.bare_loop import BareLoop
 from slicing_rllib.benchmarks.learning_peers.peer import get_network_sizes
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.learning.losses import smoothing_noise, td_target
-from slicing_rllib.learning.parameter_bank import NetworkSizes
 from slicing_rllib.learning.rl_module import NETWORKS, build_mlp
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters
+from slicing_rllib.learning.stacked_networks import NetworkSizes
+from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, smoothing_noise, td_target
 from slicing_rllib.radio import Scenario
 
 HYPER = Hyperparameters()

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from slicing_rllib.policies import CellPolicy
-from slicing_rllib.policies.cell_encoder import stack_columns
+from slicing_rllib.policies.encoder import stack_columns
 from slicing_rllib.radio import StepKpis
 
 LARGEST_DIFFERENCE = 1e-6

@@ -13,8 +13,7 @@ from tempfile import TemporaryDirectory
 
 import aiohttp
 
-from slicing_rllib.benchmarks.networks import SIZES
-from slicing_rllib.benchmarks.rows import Row, compare_with_expected, make_row
+from slicing_rllib.benchmarks.rows import SIZES, Row, compare_with_expected, make_row
 from slicing_rllib.benchmarks.serving.answers import AnswerCheck
 from slicing_rllib.benchmarks.serving.load import LoadGenerator, Outcome
 from slicing_rllib.benchmarks.serving.network import (
@@ -24,14 +23,9 @@ from slicing_rllib.benchmarks.serving.network import (
     make_bodies,
     measure_network,
 )
-from slicing_rllib.benchmarks.serving.service import (
-    DECISIONS,
-    REPORTS,
-    Service,
-    start_service,
-)
-from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.serving.versions.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.benchmarks.serving.service import DECISIONS, REPORTS, Service, start_service
+from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.storage.errors import RunError
 
 INTERVALS = 20
 """Different requests, which are sent in turn."""

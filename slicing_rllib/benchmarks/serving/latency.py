@@ -13,9 +13,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from slicing_rllib.benchmarks.interleaving import run_interleaved
-from slicing_rllib.benchmarks.networks import SIZES, NetworkSize, list_sizes
-from slicing_rllib.benchmarks.rows import Row, make_row
+from slicing_rllib.benchmarks.rows import (
+    SIZES,
+    NetworkSize,
+    Row,
+    list_sizes,
+    make_row,
+    run_interleaved,
+)
 from slicing_rllib.benchmarks.serving.answers import AnswerCheck
 from slicing_rllib.benchmarks.serving.load import LoadGenerator, Outcome, last
 from slicing_rllib.benchmarks.serving.network import (
@@ -27,9 +32,9 @@ from slicing_rllib.benchmarks.serving.network import (
 from slicing_rllib.benchmarks.serving.service import DECISIONS, start_service
 from slicing_rllib.policies import CellPolicy
 from slicing_rllib.radio import Scenario, StepKpis
-from slicing_rllib.service.errors import RunError
-from slicing_rllib.service.serving.decisions.policy_set import PolicySet, SlaRows
-from slicing_rllib.service.serving.decisions.request import KPI_NAMES
+from slicing_rllib.serving.policy_set import PolicySet, SlaRows
+from slicing_rllib.serving.requests import KPI_NAMES
+from slicing_rllib.storage.errors import RunError
 
 INTERVALS = 20
 """Different requests, which are sent in turn."""

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from slicing_rllib.benchmarks.networks import NetworkSize
+from slicing_rllib.benchmarks.rows import NetworkSize
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.policies import CellPolicy, describe_policy
 from slicing_rllib.radio import StepKpis
-from slicing_rllib.service.config import RunConfig, load_config
-from slicing_rllib.service.runs.cell_policies import make_cell_policies, record_kpis
-from slicing_rllib.service.runs.evaluation import Weights, make_network
-from slicing_rllib.service.serving.http_policy import make_request
+from slicing_rllib.runs.config_loading import load_config
+from slicing_rllib.runs.policy_evaluation import (
+    Weights,
+    make_cell_policies,
+    make_network,
+    record_kpis,
+)
+from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.serving.closed_loop import make_request
 from slicing_rllib.transfer import Bundle, PolicyLibrary
 
 WITH_MESSAGES = [

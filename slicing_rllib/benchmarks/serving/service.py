@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from slicing_rllib.benchmarks.live_page import find_free_port
-from slicing_rllib.service.errors import RunError
+from slicing_rllib.storage.errors import RunError
 
 LOOPBACK = "127.0.0.1"
 DECISIONS = "/v1/decisions"

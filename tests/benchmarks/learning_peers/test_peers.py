@@ -7,10 +7,7 @@ import torch
 from slicing_rllib.benchmarks.learning_peers.bare_loop import make_bare_loop
 from slicing_rllib.benchmarks.learning_peers.peer import Peer, get_network_sizes
 from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
-from slicing_rllib.benchmarks.learning_peers.separate_updates import (
-    _OneCell,
-    make_separate_updates,
-)
+from slicing_rllib.benchmarks.learning_peers.separate_updates import _OneCell, make_separate_updates
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.stacked_td3 import Batch
 from slicing_rllib.radio import make_scenario

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from slicing_rllib.benchmarks.networks import SIZES
+from slicing_rllib.benchmarks.rows import SIZES
 from slicing_rllib.benchmarks.serving.answers import AnswerCheck
 from slicing_rllib.benchmarks.serving.network import (
     WITH_MESSAGES,
@@ -13,7 +13,7 @@ from slicing_rllib.benchmarks.serving.network import (
     draw_weights,
     measure_network,
 )
-from slicing_rllib.service.runs.cell_policies import make_cell_policies
+from slicing_rllib.runs.policy_evaluation import make_cell_policies
 
 
 @pytest.fixture(scope="module")

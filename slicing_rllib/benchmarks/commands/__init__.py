@@ -1,1 +1,0 @@
-"""The subcommands of `bench`: options, help, and which benchmark they run."""

@@ -1,0 +1,1 @@
+"""The command line: commands, grouped as the folders are."""

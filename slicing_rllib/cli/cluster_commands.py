@@ -1,0 +1,285 @@
+"""`slicing-rllib cluster`
+
+`slicing-rllib submit`
+
+`slicing-rllib monitor`
+"""
+
+import socket
+from json import loads
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slicing_rllib.cli.console import Json
+
+if TYPE_CHECKING:
+    from slicing_rllib.cluster.client import Cluster
+
+
+cluster_app = typer.Typer(no_args_is_help=True, help="Checks Ray clusters, and rolls policies out.")
+
+
+@cluster_app.callback()
+def _root() -> None:
+    """Checks Ray clusters, and rolls policies out."""
+
+
+@cluster_app.command()
+def check(
+    address: Annotated[
+        str,
+        typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard."),
+    ] = "http://127.0.0.1:8265",
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SLICING_RLLIB_STORAGE",
+            help="Folder that all nodes share. Default: the same as for submit.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Checks whether a cluster can run jobs.
+
+    Prints one row per check: dashboard, versions of Ray, Python, PyTorch and our code, the code in
+    the image, token, resources, Redis, shared storage, clocks and metrics ports. In a pod with the
+    role of clusters/kuberay/preflight.yaml, it also checks KubeRay's version and feature gates, the
+    volume claims and the service of Redis. The exit code is 1 if a check fails.
+
+    Example: slicing-rllib cluster check --address http://127.0.0.1:8265 --storage /results
+    """
+    from slicing_rllib.cli.console import err, make_checks_table, out, print_json
+    from slicing_rllib.cluster.preflight import run_checks
+    from slicing_rllib.runs.ray_session import quieten
+
+    quieten()
+    checks = list(run_checks(address, storage, on_message=err.print))
+    if json:
+        print_json([check._asdict() for check in checks])
+    else:
+        out.print(make_checks_table(checks))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@cluster_app.command("roll-out")
+def roll_out(
+    service: Annotated[str, typer.Argument(metavar="RAYSERVICE", help="Name of the RayService.")],
+    version: Annotated[
+        int | None,
+        typer.Option("--version", min=1, help="Default: the newest that every bundle has."),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="URL of the service. Default: http://RAYSERVICE-serve-svc:8000."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Serves another version of the policy library that a RayService serves.
+
+    Runs in a pod with the role of clusters/kuberay/rollout.yaml. Changes the version in the
+    arguments of the application, and waits until all replicas serve it. If the version does not
+    run, restores the previous one, and the exit code is 1.
+
+    Examples:
+
+      slicing-rllib cluster roll-out slicing-serve
+
+      slicing-rllib cluster roll-out slicing-serve --version 3
+    """
+    from slicing_rllib.cli.console import err, print_json
+    from slicing_rllib.cluster.kubernetes import find_kubernetes_api
+    from slicing_rllib.cluster.kubernetes import roll_out as roll_out_version
+    from slicing_rllib.storage.errors import RunError
+
+    api = find_kubernetes_api()
+    if api is None:
+        raise RunError("cluster roll-out: expected to run in a pod with a service account")
+    url = url or f"http://{service}-serve-svc:8000"
+    result = roll_out_version(api, service, version, url, on_message=err.print)
+    if json:
+        print_json(result._asdict())
+
+
+QUESTIONS = ("status", "logs", "stop")
+
+
+def submit(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="-- train|sweep ... | status|logs|stop ID",
+            help="The command to run as a job, after --; or a question about the job ID.",
+        ),
+    ],
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_API_SERVER_ADDRESS",
+            help="URL of the cluster's dashboard. Default: http://127.0.0.1:8265.",
+        ),
+    ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow/--detach",
+            help="With --follow, shows the job's log until it ends and fetches its results. With "
+            "--detach, prints the job's ID and ends.",
+        ),
+    ] = True,
+    submission_id: Annotated[
+        str | None,
+        typer.Option("--id", help="ID of the job. Default: built from the config and the time."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Local folder for the results. Default: runs/ID.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SLICING_RLLIB_STORAGE",
+            help="Folder that the cluster's nodes share and in which they keep runs. Default: the "
+            "folder that SLICING_RLLIB_STORAGE names on the cluster, else "
+            "/tmp/slicing-rllib-run on one node.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Runs train or sweep as a job on a Ray cluster.
+
+    Shows what the command says, without Ray's own messages, and prints the result table when the
+    job has ended; submit logs ID shows the whole log. The exit code is the job's own exit code; 130
+    means that the job was stopped.
+
+    If a job with the same ID, command and config exists, submit follows it instead. If that job
+    failed or was stopped, it resumes from its last checkpoint in the storage.
+
+    status prints the state of a job as JSON, logs prints its log, and stop asks it to write a
+    checkpoint and end.
+
+    The cluster's token is read from RAY_AUTH_TOKEN or ~/.ray/auth_token, with RAY_AUTH_MODE=token.
+
+    Examples:
+
+      slicing-rllib submit --address http://127.0.0.1:8265 -- train paper --set num_env_runners=4
+
+      slicing-rllib submit --detach --id night --storage /results -- train paper
+
+      slicing-rllib submit -- sweep learning_rates
+
+      slicing-rllib submit status night
+    """
+    from slicing_rllib.cli.console import err, print_json
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cluster.client import DEFAULT_ADDRESS, Cluster, fetch_results
+    from slicing_rllib.cluster.jobs import make_job_spec
+    from slicing_rllib.runs.ray_session import quieten
+    from slicing_rllib.storage.errors import ConfigError
+
+    def show_message(text: str) -> None:
+        err.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    quieten()
+    dashboard = address or DEFAULT_ADDRESS
+    if arguments[0] in QUESTIONS:
+        if len(arguments) != 2:
+            raise ConfigError(f"submit {arguments[0]}: expected one ID")
+        _answer(Cluster(dashboard), arguments[0], arguments[1])
+        return
+    job_spec = make_job_spec(arguments, submission_id)
+    cluster = Cluster(dashboard)
+    if not cluster.submit(job_spec, storage, on_message=show_message):
+        show_message(f"{job_spec.submission_id} exists already: following it")
+    if not follow:
+        job_id = job_spec.submission_id
+        print_json({"submission_id": job_id}) if json else stdout.print(job_id)
+        return
+    code = cluster.follow(job_spec.submission_id, on_message=show_message)
+    if code:
+        show_message(f"all of the job's log: slicing-rllib submit logs {job_spec.submission_id}")
+        raise typer.Exit(code)
+    folder = fetch_results(cluster, job_spec, out or Path("runs") / job_spec.submission_id)
+    _show_result(job_spec.command, folder, json)
+
+
+def _answer(cluster: "Cluster", question: str, submission_id: str) -> None:
+    from slicing_rllib.cluster.jobs import format_details
+
+    if question == "logs":
+        typer.echo(cluster.read_log(submission_id), nl=False)
+        return
+    if question == "stop":
+        cluster.stop(submission_id)
+    typer.echo(format_details(cluster.read_details(submission_id)))
+
+
+def _show_result(command: str, folder: Path, json: bool) -> None:
+    from slicing_rllib.cli.console import (
+        make_hours_table,
+        make_policies_table,
+        make_sweep_table,
+        print_json,
+    )
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.run_directory import RunDirectory
+
+    result: Any
+    if command == "train":
+        result = RunDirectory.open(folder).summary()
+        table = make_policies_table(result["policies"])
+    else:
+        result = loads((folder / "results.json").read_text(encoding="utf-8"))
+        table = make_sweep_table(result)
+    if json:
+        print_json(result)
+        return
+    stdout.print(table)
+    if command == "train" and "hours" in result:
+        stdout.print(make_hours_table(result["hours"]))
+    stdout.print(f"results: {folder}", soft_wrap=True)
+
+
+def monitor(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="RUN_OR_DIR", help="A run directory, or a folder of them."),
+    ],
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 means any free port.")
+    ] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host name, besides localhost, under which browsers may open the page. May be "
+            "repeated."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Serves a live web page of one or more runs until Ctrl-C.
+
+    Prints the URL of the page. The page is read-only, needs no Ray, and shows runs that are in
+    progress and runs that have ended.
+
+    Example: slicing-rllib monitor runs --port 8080
+    """
+    from slicing_rllib.cli.console import out, print_json_line
+    from slicing_rllib.monitor import MonitorServer, make_monitor_app
+    from slicing_rllib.storage.errors import ConfigError, RunError
+
+    if not directory.is_dir():
+        raise RunError(f"{directory}: expected a run directory or a folder of them")
+    for name in allow_host or ():
+        if "*" in name:
+            raise ConfigError(f"--allow-host: expected a host name without '*', got {name!r}")
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
+    with listener:
+        url = f"http://{host}:{listener.getsockname()[1]}/"
+        print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
+        MonitorServer(make_monitor_app(directory, allowed_hosts=allow_host or ())).run([listener])

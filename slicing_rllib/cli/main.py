@@ -1,0 +1,139 @@
+"""The command line: runs a command and turns errors into one line and a code."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from slicing_rllib.cli import (
+    bench_commands,
+    cluster_commands,
+    drill_command,
+    input_commands,
+    run_commands,
+    serving_commands,
+    study_commands,
+    transfer_commands,
+)
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+PROGRAM = "slicing-rllib"
+
+app = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Trains one TD3 policy per cell for network slicing, on Ray RLlib, with transfer between "
+    "cells. Exit codes: 0 done, 1 failed, 2 wrong usage or config, 130 interrupted. "
+    "Example: slicing-rllib train quick",
+)
+app.command()(run_commands.train)
+app.command()(run_commands.evaluate)
+app.command()(transfer_commands.similarity)
+app.command()(transfer_commands.transfer)
+app.command()(study_commands.experiment)
+app.command()(transfer_commands.pretrain)
+app.command()(run_commands.report)
+app.command()(run_commands.export_kpis)
+app.command()(study_commands.sweep)
+app.command()(cluster_commands.submit)
+app.command()(drill_command.drill)
+app.command()(cluster_commands.monitor)
+app.command()(serving_commands.export)
+app.command()(serving_commands.serve)
+app.command()(serving_commands.rollout)
+app.command("closed-loop")(serving_commands.closed_loop)
+app.add_typer(transfer_commands.library_app, name="library")
+app.add_typer(run_commands.checkpoint_app, name="checkpoint")
+app.add_typer(run_commands.config_app, name="config")
+app.add_typer(input_commands.traffic_app, name="traffic")
+app.add_typer(input_commands.scenario_app, name="scenario")
+app.add_typer(cluster_commands.cluster_app, name="cluster")
+app.add_typer(bench_commands.app, name="bench")
+
+
+def _print_version(is_requested: bool) -> bool:
+    if is_requested:
+        from importlib.metadata import version
+
+        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+    return is_requested
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Prints the version and exits.",
+        ),
+    ] = False,
+) -> None:
+    """Declares the options that stand before the name of a command."""
+
+
+def run(arguments: list[str]) -> int:
+    """Runs a command and returns its exit code.
+
+    0 done, 1 failed, 2 wrong usage or config, 130 interrupted. An error is one line on stderr.
+
+    Args:
+        arguments: the command line without the program's name.
+    """
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        return _report_usage_error(error)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes stdout at exit, which would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        # The outermost caller: whatever went wrong, the user gets one line and not a traceback.
+        return _fail(*_describe_error(error))
+    return code if isinstance(code, int) else DONE
+
+
+def _report_usage_error(error: typer.TyperException) -> int:
+    # Usage errors know the command that they belong to, but Typer exports no name of their class.
+    context: typer.Context | None = getattr(error, "ctx", None)
+    message = error.format_message()
+    if not message:  # A group without a command has printed its help.
+        return error.exit_code
+    hint = f" ({context.command_path} --help explains the usage)" if context else ""
+    return _fail(f"{message}{hint}", error.exit_code)
+
+
+def _describe_error(error: Exception) -> tuple[str, int]:
+    """The line for the user and the exit code. Raises: the error itself when debugging."""
+    from slicing_rllib.policies import PolicyError
+    from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
+    from slicing_rllib.transfer import LibraryError
+
+    if isinstance(error, ConfigError):
+        return str(error), USAGE
+    if isinstance(error, LibraryError | PolicyError):
+        return str(error), FAILED
+    if isinstance(error, RunError):
+        return str(error), INTERRUPTED if isinstance(error, Interrupted) else FAILED
+    if os.environ.get("SLICING_RLLIB_DEBUG"):
+        raise error
+    kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+    return f"{kind}{error} (SLICING_RLLIB_DEBUG=1 shows the traceback)", FAILED
+
+
+def _fail(message: str, code: int) -> int:
+    from slicing_rllib.storage import make_printable
+
+    typer.echo(f"{PROGRAM}: {make_printable(message)}", err=True)
+    return code

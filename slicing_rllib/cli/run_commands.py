@@ -1,0 +1,467 @@
+"""`slicing-rllib train`
+
+`slicing-rllib evaluate`
+
+`slicing-rllib report`
+
+`slicing-rllib checkpoint list|verify|prune`
+
+`slicing-rllib config show|check|schema`
+
+`slicing-rllib export-kpis`
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slicing_rllib.cli.console import Config, Json, Run, Settings
+
+RUNS = Path("runs")
+
+
+def train(
+    config: Annotated[
+        str | None,
+        typer.Argument(
+            help="A YAML file, or a built-in name: paper or quick.", show_default="quick"
+        ),
+    ] = None,
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory to write. Default: runs/NAME-DATE-TIME.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continues from the run's newest valid checkpoint, or starts the run if there is "
+            "none. Without --out, continues the newest run of this name.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Trains one policy per cell and evaluates them against the baselines and the oracle.
+
+    Prints the result table and writes the run directory with its figures. The exit code is 130 if
+    the run was interrupted; its checkpoint has then been written.
+
+    Examples:
+
+      slicing-rllib train
+
+      slicing-rllib train paper --set seed=7 --out runs/seed7
+
+      slicing-rllib train --resume --out runs/seed7
+    """
+    from slicing_rllib.cli.console import (
+        ProgressBar,
+        make_hours_table,
+        make_policies_table,
+        print_json,
+    )
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.algorithm import check_memory
+    from slicing_rllib.runs.config_loading import load_config
+    from slicing_rllib.runs.ray_session import end_leftovers, import_in_background, ray_session
+    from slicing_rllib.runs.run_directory import RunDirectory
+
+    loaded = load_config(config or "quick", settings or [])
+    check_memory(loaded, config or "quick")
+    path = out or (_find_newest_run(loaded.name) if resume else _name_new_run(loaded.name))
+    resumes = resume and (path / "config.yaml").exists()
+    if resumes:
+        run = RunDirectory.open(path)
+        loaded = run.load_same_config(config, settings or [])
+    else:
+        run = RunDirectory.create(path, loaded)
+    with ProgressBar() as bar:
+        bar.on_message(f"run: {path}")
+        with run.lock("slicing-rllib train"):
+            if left := end_leftovers(path):
+                bar.on_message(f"ended {left} processes of Ray that a killed training has left")
+        with (
+            run.lock("slicing-rllib train"),
+            import_in_background("slicing_rllib.runs.training"),
+            ray_session(loaded.cpus, path),
+        ):
+            from slicing_rllib.runs.training import train as run_training
+
+            summary = run_training(loaded, run, bar, resume=resumes)
+    if json:
+        print_json(summary)
+    else:
+        stdout.print(make_policies_table(summary["policies"]))
+    if "hours" in summary:
+        stdout.print(make_hours_table(summary["hours"]))
+        stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)
+
+
+def _name_new_run(name: str) -> Path:
+    return RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _find_newest_run(name: str) -> Path:
+    """The newest run directory of this name. Raises: RunError if there is none."""
+    from slicing_rllib.storage.errors import RunError
+
+    configs = sorted(RUNS.glob(f"{name}-*/config.yaml"))
+    if not configs:
+        raise RunError(f"{RUNS}: expected a run named {name}-* to resume, or its folder in --out")
+    return configs[-1].parent
+
+
+def evaluate(
+    run: Run,
+    policies: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of policies, separated by commas. Default: as in the run's config."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Network steps per seed. Default: as in the run's config."),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of seeds of traffic and movement. Default: as in the run's config.",
+        ),
+    ] = None,
+    traffic: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or Parquet file of measured traffic, read like the run's own traffic file if "
+            "it has one; or a YAML file with the settings that `traffic check` prints. Default: "
+            "the traffic of the run's scenario."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Evaluates the policies of a run and the baselines on traffic that no policy was trained on.
+
+    All policies meet the same traffic, seed by seed. Prints the result table; intervals are
+    Student t intervals over seeds. Where the traffic has a clock, a second table has each hour of
+    the day, with the busy hour marked. A file is played from its first row on, so that --steps
+    decides which hours are evaluated.
+
+    Examples:
+
+      slicing-rllib evaluate runs/seed7 --policies drl,traffic_aware,oracle --seeds 10
+
+      slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
+    """
+    from slicing_rllib.cli.console import (
+        ProgressBar,
+        make_hours_table,
+        make_policies_table,
+        print_json,
+    )
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.policy_evaluation import evaluate_run
+    from slicing_rllib.runs.run_directory import RunDirectory
+
+    names = None if policies is None else [name.strip() for name in policies.split(",")]
+    with ProgressBar() as bar:
+        result = evaluate_run(
+            RunDirectory.open(run),
+            policies=names,
+            steps=steps,
+            seeds=seeds,
+            traffic=traffic,
+            on_rollout=bar.on_rollout,
+        )
+    if json:
+        print_json(result)
+        return
+    stdout.print(make_policies_table(result["policies"]))
+    if "hours" in result:
+        stdout.print(make_hours_table(result["hours"]))
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, or the folder of one experiment."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to. Default: the folder of the run or experiment."),
+    ] = None,
+    readme: Annotated[
+        Path | None,
+        typer.Option(
+            help="Markdown file in which the block between the experiment's marks is replaced by "
+            "its main results."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Writes tables (Markdown, CSV) and figures (PNG, SVG) of runs or of an experiment.
+
+    Prints the result table and the names of the files. Each of several runs counts as one seed. An
+    experiment is reported on the seeds that are complete.
+
+    Examples:
+
+      slicing-rllib report runs/seed7
+
+      slicing-rllib report runs/seed1 runs/seed2 runs/seed3 --out report
+
+      slicing-rllib report experiments/paper --readme tune_configs/README.md
+    """
+    from slicing_rllib.cli.console import make_policies_table, print_json
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
+    from slicing_rllib.runs.run_report import write_report
+
+    if len(runs) == 1 and (runs[0] / "experiment.yaml").is_file():
+        _report_experiment(runs[0], out, readme, json)
+        return
+    with explain_foreign_run(" ".join(map(str, runs))):
+        written = write_report([RunDirectory.open(path) for path in runs], out)
+        table = make_policies_table(written.policies)
+    if json:
+        print_json({"policies": written.policies, "files": [str(path) for path in written.files]})
+        return
+    stdout.print(table)
+    for path in written.files:
+        stdout.print(str(path), soft_wrap=True)
+
+
+def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.studies.experiment_report import (
+        format_headline,
+        write_between_marks,
+        write_experiment_report,
+    )
+
+    written = write_experiment_report(folder, out)
+    if readme is not None:
+        write_between_marks(readme, written.summary["experiment"], format_headline(out or folder))
+    if json:
+        print_json(written.summary)
+        return
+    stdout.print(written.table)
+    for path in written.files:
+        stdout.print(str(path), soft_wrap=True)
+
+
+checkpoint_app = typer.Typer(
+    no_args_is_help=True,
+    help="Lists, verifies and deletes the checkpoints of a run. None of their content is executed.",
+)
+
+
+@checkpoint_app.command("list")
+def list_checkpoints(run: Run, json: Json = False) -> None:
+    """Prints a table of the run's checkpoints: step, size, format, and what is wrong with them.
+
+    Example: slicing-rllib checkpoint list runs/seed7
+    """
+    from slicing_rllib.cli.console import make_checkpoints_table, print_json
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.checkpoints import report_checkpoints
+    from slicing_rllib.runs.run_directory import RunDirectory
+
+    reports = list(report_checkpoints(RunDirectory.open(run).checkpoints))
+    if json:
+        print_json({"checkpoints": [r._asdict() | {"path": str(r.path)} for r in reports]})
+    else:
+        stdout.print(make_checkpoints_table(reports))
+
+
+@checkpoint_app.command()
+def verify(run: Run, json: Json = False) -> None:
+    """Says for each checkpoint whether its files are those that were written.
+
+    The exit code is 1 if the newest checkpoint cannot be used, and 0 otherwise; a resumed run takes
+    the newest that verifies.
+
+    Example: slicing-rllib checkpoint verify runs/seed7
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.runs.checkpoints import report_checkpoints
+    from slicing_rllib.runs.run_directory import RunDirectory
+    from slicing_rllib.storage.errors import CheckpointError
+
+    reports = list(report_checkpoints(RunDirectory.open(run).checkpoints))
+    if not reports:
+        raise CheckpointError(f"{run}: has no checkpoint")
+    usable = [report for report in reports if not report.problem]
+    resumes_at = usable[-1].env_steps if usable else None
+    if json:
+        checks = [{"name": r.path.name, "valid": not r.problem, "why": r.problem} for r in reports]
+        print_json({"checkpoints": checks, "resumes_at": resumes_at})
+    else:
+        for report in reports:
+            typer.echo(report.problem or f"{report.path}: valid, step {report.env_steps}")
+    if reports[-1].problem:
+        found = f"step {resumes_at}" if usable else "step 0: none verifies"
+        raise CheckpointError(
+            f"{run}: the newest checkpoint cannot be used; a resume is at {found}"
+        )
+
+
+@checkpoint_app.command()
+def prune(
+    run: Run,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Number of newest checkpoints that verify and are kept.")
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """Deletes damaged checkpoints and all but the newest ones that verify; prints which.
+
+    Checkpoints that another version wrote are kept, and damaged ones if none verifies. The run must
+    not be in use.
+
+    Example: slicing-rllib checkpoint prune runs/seed7 --keep 1
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.runs.checkpoints import prune_checkpoints
+    from slicing_rllib.runs.run_directory import RunDirectory
+
+    opened = RunDirectory.open(run)
+    with opened.lock("slicing-rllib checkpoint prune"):
+        removed = prune_checkpoints(opened.checkpoints, keep=keep)
+    if json:
+        print_json({"removed": [path.name for path in removed]})
+    else:
+        typer.echo(f"{run}: removed {', '.join(path.name for path in removed) or 'nothing'}")
+
+
+config_app = typer.Typer(
+    no_args_is_help=True, help="Shows or checks a config, or prints the JSON Schema of configs."
+)
+
+
+@config_app.command()
+def show(config: Config = "quick", settings: Settings = None, json: Json = False) -> None:
+    """Prints the whole config as YAML, including all defaults.
+
+    The exit code is 2 if the config is not valid.
+
+    Example: slicing-rllib config show paper --set learning.gamma=0.2 > mine.yaml
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
+
+    loaded = load_config(config, settings or [])
+    if json:
+        print_json(loaded.model_dump(mode="json"))
+    else:
+        typer.echo(dump_resolved_yaml(loaded), nl=False)
+
+
+@config_app.command()
+def check(config: Config, settings: Settings = None, json: Json = False) -> None:
+    """Checks a config and prints its number of cells and steps.
+
+    Steps its network twice to see that it can be simulated. If the config is not valid, prints one
+    line that says where and why; the exit code is then 2.
+
+    Example: slicing-rllib config check mine.yaml
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.runs.algorithm import check_memory, check_network
+    from slicing_rllib.runs.config_loading import load_config
+
+    loaded = load_config(config, settings or [])
+    check_memory(loaded, config)
+    check_network(loaded, config)
+    facts = {"cells": len(loaded.scenario.cells), "steps": loaded.total_steps}
+    if json:
+        print_json({"config": config, "valid": True, **facts})
+    else:
+        typer.echo(f"{config}: valid, {facts['cells']} cells, {facts['steps']} steps")
+
+
+@config_app.command()
+def schema(json: Json = False) -> None:
+    """Prints the JSON Schema of configs, with which editors complete and check YAML files.
+
+    Example: slicing-rllib config schema > slicing-rllib.schema.json
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.runs.config_loading import make_json_schema
+
+    print_json(make_json_schema())
+
+
+def export_kpis(
+    run: Run,
+    out: Annotated[
+        Path, typer.Option(help="File to write: its name ends in .parquet, .csv or .csv.gz.")
+    ],
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="Policy whose final evaluation is played again and exported step by step, such as "
+            "drl or traffic_aware. Default: KPIs while the run learned, a mean per iteration."
+        ),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="FIRST:LAST", help="Steps to export, both included. Default: all."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Evaluation seed, counted from 0; used with --policy.")
+    ] = 0,
+    kpis: Annotated[
+        str | None, typer.Option(help="Names of KPIs, separated by commas. Default: all.")
+    ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(help="Cells, separated by commas, by our or the operator's name."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Writes KPIs of a run as a tidy table: step, cell, cell_id, slice, kpi, value, unit.
+
+    Examples:
+
+      slicing-rllib export-kpis runs/seed7 --out kpis.parquet
+
+      slicing-rllib export-kpis runs/seed7 --policy drl --window 100:400 --out steps.csv
+
+      slicing-rllib export-kpis runs/seed7 --kpis delay_ms --cells cell_3,MUC001_1 --out c.csv
+    """
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.runs import kpi_export as export
+    from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
+
+    export.check_suffix(out)
+    opened, steps = RunDirectory.open(run), export.parse_window(window)
+    if policy is None:
+        with explain_foreign_run(str(run)):
+            table = export.export_training(opened, steps)
+    else:
+        table = export.export_replay(opened, policy, seed, steps)
+    table = export.select(table, _split(kpis), _split(cells))
+    export.write_table(table, out)
+    found = {
+        "file": str(out),
+        "rows": len(table),
+        "steps": len(set(table["step"])),
+        "cells": len(set(table["cell"])),
+        "kpis": sorted(set(table["kpi"])),
+    }
+    if json:
+        print_json(found)
+    else:
+        stdout.print(
+            f"{out}: {len(table):,} rows, {found['steps']:,} steps, {found['cells']} cells",
+            soft_wrap=True,
+        )
+
+
+def _split(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",")]

@@ -1,0 +1,368 @@
+"""`slicing-rllib export`
+
+`slicing-rllib serve`
+
+`slicing-rllib rollout`
+
+`slicing-rllib closed-loop`
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slicing_rllib.cli.console import Json, Run
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_LIBRARY",
+            help="A run directory, or a policy library: a folder or a URI.",
+        ),
+    ],
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="Cell whose policy is exported. May be repeated."),
+    ] = None,
+    all_cells: Annotated[
+        bool, typer.Option("--all", help="Exports the policies of all cells.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
+    version: Annotated[
+        int | None,
+        typer.Option("--version", min=1, help="Version of a library's bundles. Default: newest."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Exports policies from measured KPIs to shares: safetensors, ONNX and a manifest per cell.
+
+    The ONNX graph takes KPIs in physical units and contains encoder, base policy and actor. It is
+    compared with NumPy on recorded and random KPIs before it is written. Equal policies give equal
+    bytes. Without --cell, --all is required.
+
+    Examples:
+
+      slicing-rllib export runs/quick-20260101-120000 --cell cell_1
+
+      slicing-rllib export policies --all --version 3 --out /srv/policies
+    """
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.storage.errors import ConfigError, RunError
+
+    try:
+        from slicing_rllib.serving.export import export_policies
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'export: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
+        ) from error
+
+    if bool(cell) == all_cells:
+        raise ConfigError("export: expected either --cell or --all")
+    exported = export_policies(source, out, cell, version)
+    if json:
+        print_json({"exported": [row._asdict() for row in exported]})
+        return
+    for row in exported:
+        largest = max(value for key, value in row.parity.items() if key.endswith("difference"))
+        stdout.print(f"{row.folder}  {row.policy}  ONNX − NumPy at most {largest:.1e}")
+
+
+def serve(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A run directory, a policy library (a folder or a URI), or an export.",
+        ),
+    ],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Beyond loopback, a token is required.")
+    ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the bearer token that callers must present. Default: the environment "
+            "variable SLICING_RLLIB_SERVE_TOKEN."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Serves the bundles whose names begin with this.")] = "",
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--version",
+            min=1,
+            help="Version of every bundle. Default: the release that rollout has made, or else the "
+            "newest version of each bundle.",
+        ),
+    ] = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
+    ] = None,
+    canary: Annotated[
+        int | None, typer.Option(min=1, help="Version for a share of the cells.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the cells for --canary.")
+    ] = 0.1,
+    shadow: Annotated[
+        int | None,
+        typer.Option(min=1, help="Version that answers beside the live one, for comparison."),
+    ] = None,
+    shadow_log: Annotated[
+        Path | None, typer.Option(help="File for the shares of both versions, as JSON lines.")
+    ] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="Processes under full load. Default: --replicas.")
+    ] = None,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="Answers in this process instead of in replicas of Ray Serve: the shortest "
+            "latency, but one process, which nobody restarts.",
+        ),
+    ] = False,
+    max_age_s: Annotated[
+        float, typer.Option(min=0.001, help="Age above which KPIs are stale.")
+    ] = 10.0,
+    json: Json = False,
+) -> None:
+    """Serves trained policies over HTTP until Ctrl-C, with Ray Serve unless --direct.
+
+    Prints the URL of the service. POST /v1/decisions answers the KPIs of cells with shares of
+    their carriers; /openapi.json describes all resources.
+
+    Examples:
+
+      slicing-rllib serve runs/quick-20260101-120000 --port 8000
+
+      slicing-rllib serve policies --direct
+
+      slicing-rllib serve policies --host 0.0.0.0 --token-file token --replicas 2
+    """
+    from slicing_rllib.cli.console import out, print_json_line
+    from slicing_rllib.runs.ray_session import ray_session
+    from slicing_rllib.runs.watches import catch_signals
+    from slicing_rllib.storage.errors import ConfigError
+
+    with _explain_missing_packages():
+        from slicing_rllib.serving.policy_service import load_first
+        from slicing_rllib.serving.release import make_canary
+        from slicing_rllib.serving.service_settings import (
+            ServiceArguments,
+            require_token_beyond_loopback,
+        )
+
+    most = max_replicas or replicas
+    if most < replicas:
+        raise ConfigError(f"--max-replicas {most}: expected at least --replicas {replicas}")
+    if direct and most > 1:
+        raise ConfigError(f"--direct: expected one replica, got {most}")
+    arguments = ServiceArguments(
+        run=_make_absolute(source),
+        name=name,
+        version=version,
+        pins=tuple(pin or ()),
+        canary=make_canary(canary, share),
+        shadow=shadow,
+        shadow_log=shadow_log and str(shadow_log.resolve()),
+        token_file=token_file and str(token_file.resolve()),
+        min_replicas=replicas,
+        max_replicas=most,
+        max_age_s=max_age_s,
+    )
+    arguments = require_token_beyond_loopback(arguments, host)
+    load_first(arguments)
+    with _explain_missing_packages():
+        # After the checks, because Ray Serve takes seconds to import.
+        from slicing_rllib.serving.application import serve_directly, serve_policies
+
+    with (
+        ray_session(most + 1),
+        catch_signals() as interruption,
+        (serve_directly if direct else serve_policies)(arguments, host, port),
+    ):
+        url = f"http://{host}:{port}/v1/"
+        print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
+        while not interruption.is_requested:
+            time.sleep(0.1)
+
+
+@contextmanager
+def _explain_missing_packages() -> Iterator[None]:
+    from slicing_rllib.storage.errors import RunError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'serve: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
+        ) from error
+
+
+def _make_absolute(source: str) -> str:
+    return str(Path(source).resolve()) if Path(source).exists() else source
+
+
+def rollout(
+    library: Annotated[
+        str,
+        typer.Argument(metavar="LIBRARY", help="The policy library: a folder or a URI."),
+    ],
+    version: Annotated[
+        int | None,
+        typer.Option("--version", min=1, help="Version of every bundle. Default: the newest."),
+    ] = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
+    ] = None,
+    canary: Annotated[
+        int | None,
+        typer.Option(min=1, help="Version for a share of the bundles; others stay."),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the bundles for --canary.")
+    ] = 0.1,
+    shadow: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Version that answers for comparison only; the live versions stay as they are.",
+        ),
+    ] = None,
+    back: Annotated[bool, typer.Option(help="Goes back to the release before.")] = False,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Run whose policies are added to the library first, as a new version."),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(help="First part of the bundles' names, NAME-CELL. Default: all bundles."),
+    ] = "",
+    url: Annotated[
+        str | None,
+        typer.Option(help="Service that follows the library: waits until it serves the release."),
+    ] = None,
+    timeout_s: Annotated[float, typer.Option(min=0.0, help="Longest time to wait.")] = 120.0,
+    json: Json = False,
+) -> None:
+    """Changes which versions of a library's policies are served, without a restart.
+
+    Services that were started as `slicing-rllib serve LIBRARY` follow within a second or two. All
+    policies of the release are loaded and checked before anything changes. With --url, waits until
+    all replicas serve the release, and restores the one before if they do not (exit code 1).
+
+    Examples:
+
+      slicing-rllib rollout policies --run runs/nightly --name city --url http://127.0.0.1:8000
+
+      slicing-rllib rollout policies --canary 4 --share 0.25
+
+      slicing-rllib rollout policies --back
+    """
+    from slicing_rllib.cli.console import out, print_json
+    from slicing_rllib.runs.experience import add_run
+    from slicing_rllib.runs.run_directory import RunDirectory
+    from slicing_rllib.storage.errors import ConfigError, RunError
+    from slicing_rllib.transfer import PolicyLibrary
+
+    try:
+        from slicing_rllib.serving.release import make_change
+        from slicing_rllib.serving.release_change import roll_out
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'rollout: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
+        ) from error
+
+    if back and (version or pin or canary or shadow or run):
+        raise ConfigError("rollout: --back goes with no other change")
+    if run is not None:
+        add_run(PolicyLibrary(library), RunDirectory.open(run), None, name or None)
+    change = make_change(
+        version=version, pins=pin or (), canary=canary, share=share, shadow=shadow, back=back
+    )
+    result = roll_out(library, change, url, timeout_s, name)
+    if json:
+        release = result.release.model_dump()
+        print_json({"revision": result.revision, "release": release, "policies": result.policies})
+        return
+    out.print(f"revision {result.revision}")
+    for policy, number in result.policies.items():
+        out.print(f"{policy}@{number}")
+
+
+def closed_loop(
+    run: Run,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Service of the run's policies. Default: one is started."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Network steps.")] = 250,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the service's bearer token. Default: the environment variable "
+            "SLICING_RLLIB_SERVE_TOKEN."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Controls the simulated network over HTTP, and compares with evaluation in process.
+
+    The simulator is the network: after every step, the KPIs of all cells go to the service, and
+    its shares are applied. The same steps run in process with the same policies. The exit code is
+    1 if a KPI differs by more than 1e-6, or if a fallback answered.
+
+    Examples:
+
+      slicing-rllib closed-loop runs/quick-20260101-120000
+
+      slicing-rllib closed-loop runs/quick-20260101-120000 --url http://127.0.0.1:8000 --steps 50
+    """
+    from slicing_rllib.cli.console import ProgressBar, print_json
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.run_directory import RunDirectory
+    from slicing_rllib.storage.errors import RunError
+
+    try:
+        from slicing_rllib.serving.application import serve_for_command
+        from slicing_rllib.serving.closed_loop import run_closed_loop
+        from slicing_rllib.serving.service_settings import ServiceArguments, read_token
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'closed-loop: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
+        ) from error
+
+    opened = RunDirectory.open(run)
+    arguments = ServiceArguments(
+        run=str(run.resolve()), token_file=token_file and str(token_file.resolve())
+    )
+    service = serve_for_command(arguments) if url is None else nullcontext(url)
+    with service as address, ProgressBar() as bar:
+        result = run_closed_loop(opened, address, steps, read_token(arguments), bar.on_rollout)
+    if json:
+        print_json({**result._asdict(), "equal": result.is_equal})
+    else:
+        worst = max(result.largest_difference, key=result.largest_difference.__getitem__)
+        stdout.print(
+            f"{result.steps} steps over HTTP: reward {result.reward_mean:.4f} "
+            f"(in process {result.in_process_reward_mean:.4f}), "
+            f"satisfaction {result.satisfaction_mean:.4f}"
+        )
+        stdout.print(
+            f"largest difference of a KPI: {result.largest_difference[worst]:.1e} ({worst})"
+        )
+        stdout.print(f"fallbacks: {result.fallbacks or 'none'}")
+    if not result.is_equal:
+        raise typer.Exit(1)

@@ -1,0 +1,338 @@
+"""`slicing-rllib similarity`
+
+`slicing-rllib transfer`
+
+`slicing-rllib library list|show|add|remove`
+
+`slicing-rllib pretrain`
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slicing_rllib.cli.console import Json, Run
+
+
+def similarity(
+    run: Run,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a similarity measure, or all. Default: the measure of the run's config.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the VAE's training.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the heat map. Default: the run's figures.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Computes the distance between every two cells of a run, as a table and a heat map.
+
+    Cells are compared by their states and rewards under the default action. Prints the distances
+    and their AUC: the probability that two cells of the same SLA group are closer to each other
+    than two cells of different groups.
+
+    Examples:
+
+      slicing-rllib similarity runs/seed7
+
+      slicing-rllib similarity runs/seed7 --measure kl_paper --json
+
+      slicing-rllib similarity runs/seed7 --measure all
+    """
+    from slicing_rllib.cli.console import make_distances_table, print_json
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
+    from slicing_rllib.runs.run_report import compare_cells, draw_comparison
+
+    opened = RunDirectory.open(run)
+    results = []
+    for name in _select_measures(measure, opened.config().transfer.measure):
+        with explain_foreign_run(str(run)):
+            compared = compare_cells(opened, name, seed)
+            files = draw_comparison(opened, compared, out)
+        results.append(
+            {
+                "measure": name,
+                "cells": list(compared.distances.names),
+                "sla_groups": list(compared.groups),
+                "distances": compared.distances.mean.tolist(),
+                "nearest": {c: compared.nearest(c).source for c in compared.distances.names},
+                "auc": compared.auc,
+                "figures": [str(path) for path in files],
+            }
+        )
+        if not json:
+            stdout.print(make_distances_table(results[-1]))
+            for path in files:
+                stdout.print(str(path), soft_wrap=True)
+    if json:
+        print_json(results[0] if len(results) == 1 else {"measures": results})
+
+
+def _select_measures(option: str | None, run_measure: str) -> tuple[str, ...]:
+    """Names of the measures to compute. Raises: ConfigError for an unknown name."""
+    from slicing_rllib.storage.errors import ConfigError
+    from slicing_rllib.transfer import MEASURES
+
+    # A run may choose its sources by other rules, such as `random`, which define no distance.
+    name = option or (run_measure if run_measure in MEASURES else "mean_shift")
+    if name == "all":
+        return tuple(MEASURES)
+    if name not in MEASURES:
+        known = ", ".join((*MEASURES, "all"))
+        raise ConfigError(f"--measure: expected one of {known}, got {name!r}")
+    return (name,)
+
+
+def transfer(
+    run: Run,
+    target: Annotated[str, typer.Option(help="Cell that is warm-started.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Cell or bundle whose policy is transferred. Default: the one that the measure "
+            "finds most similar."
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="What is transferred: none, model, feature, instance, integrated, generalist or "
+            "multi_source."
+        ),
+    ] = "integrated",
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            help="Similarity measure. Default: the measure of the run's config.",
+            show_default=False,
+        ),
+    ] = None,
+    library: Annotated[
+        str | None,
+        typer.Option(help="Policy library whose bundles are further candidates for the source."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Network steps under the target's own policy.")
+    ] = 4000,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Seed of traffic and movement. Default: one that the run has not used."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run directory of the transfer. Default: runs/NAME-DATE-TIME."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Warm-starts one cell of a finished run from a source and fine-tunes it on new traffic.
+
+    The target is first served under the default action and compared with the candidates; its own
+    earlier policy is not one of them. The other cells keep acting with the run's policies, which
+    are not changed. Prints the result table and the chosen source.
+
+    Examples:
+
+      slicing-rllib transfer runs/seed7 --target cell_5
+
+      slicing-rllib transfer runs/seed7 --target cell_5 --source cell_11 --method model --steps 500
+    """
+    from slicing_rllib.cli.console import (
+        ProgressBar,
+        make_hours_table,
+        make_policies_table,
+        print_json,
+    )
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.runs.experience import make_transfer_config
+    from slicing_rllib.runs.run_directory import RunDirectory
+    from slicing_rllib.runs.training import train
+
+    config = make_transfer_config(
+        RunDirectory.open(run),
+        target,
+        source=source,
+        method=method,
+        measure=measure,
+        library=library,
+        steps=steps,
+        seed=seed,
+    )
+    path = out or Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    new = RunDirectory.create(path, config)
+    with ProgressBar() as bar:
+        bar.on_message(f"run: {path}")
+        summary = train(config, new, bar)
+    if json:
+        print_json(summary)
+        return
+    stdout.print(make_policies_table(summary["policies"]))
+    if "hours" in summary:
+        stdout.print(make_hours_table(summary["hours"]))
+    for cell, decision in summary["transfers"].items():
+        stdout.print(f"{cell}: {decision['message']}", soft_wrap=True)
+    stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)
+
+
+library_app = typer.Typer(
+    no_args_is_help=True,
+    help="Manages a policy library: bundles of trained policies for other runs and networks.",
+)
+Library = Annotated[
+    str,
+    typer.Argument(
+        metavar="LIBRARY", help="The library: a folder, or a URI such as s3://bucket/path."
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a bundle.")]
+
+
+@library_app.command("list")
+def list_bundles(library: Library, json: Json = False) -> None:
+    """Prints a table of the bundles: versions, reward in their own network, slices and origin.
+
+    Example: slicing-rllib library list policies
+    """
+    from slicing_rllib.cli.console import make_library_table, print_json
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.transfer import PolicyLibrary
+
+    opened = PolicyLibrary(library)
+    rows = [
+        opened.read_manifest(name, versions[-1]) | {"versions": versions}
+        for name, versions in opened.list_versions().items()
+    ]
+    if json:
+        print_json({"bundles": rows})
+    else:
+        stdout.print(make_library_table(rows))
+
+
+@library_app.command()
+def show(
+    library: Library,
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Default: the newest version.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Prints the manifest of a bundle, always as JSON.
+
+    Example: slicing-rllib library show policies city-cell_3
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.transfer import PolicyLibrary
+
+    print_json(PolicyLibrary(library).read_manifest(name, version))
+
+
+@library_app.command()
+def add(
+    library: Library,
+    run: Run,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="Cell whose policy is added. May be repeated. Default: all cells."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="First part of the bundles' names, NAME-CELL. Default: the run's name."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Adds the policies of a finished run to a library, each as a new version of its bundle.
+
+    A bundle also holds the cell's transitions, for replay buffers and for similarity measures.
+    Prints the name and version of each bundle.
+
+    Example: slicing-rllib library add policies runs/seed7 --cell cell_3 --name city
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.runs.experience import add_run
+    from slicing_rllib.runs.run_directory import RunDirectory
+    from slicing_rllib.transfer import PolicyLibrary
+
+    added = add_run(PolicyLibrary(library), RunDirectory.open(run), cell, name)
+    if json:
+        print_json({"added": [{"name": bundle, "version": number} for bundle, number in added]})
+        return
+    for bundle, number in added:
+        typer.echo(f"{bundle} version {number}")
+
+
+@library_app.command()
+def remove(
+    library: Library,
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Default: all versions.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Deletes one version of a bundle, or all of them, and prints which.
+
+    Example: slicing-rllib library remove policies city-cell_3 --version 1
+    """
+    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.transfer import PolicyLibrary
+
+    removed = PolicyLibrary(library).remove(name, version)
+    if json:
+        print_json({"name": name, "removed": removed})
+    else:
+        typer.echo(f"{name}: removed {', '.join(f'version {number}' for number in removed)}")
+
+
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Folder for the actor: weights and manifest.")] = Path(
+        "pretrained"
+    ),
+    random: Annotated[
+        int, typer.Option(min=0, help="Random networks to train in: other SLAs, slices, traffic.")
+    ] = 16,
+    paper: Annotated[int, typer.Option(min=0, help="Radio maps of `paper` to train on.")] = 4,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds of 25 steps in every network and 100 updates.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of networks, weights and batches.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per seed of the evaluation.")] = 250,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the evaluation per network.")] = 4,
+    json: Json = False,
+) -> None:
+    """Trains one policy for cells of networks that it has never seen, and evaluates it on such.
+
+    It takes a few minutes. The policy that comes with the package was made so.
+    `--set learning.initial_actor=FOLDER` starts the cells of a run from it.
+
+    Example: slicing-rllib pretrain --out my_actor --random 12 --rounds 40
+    """
+    from slicing_rllib.cli.console import err, pretraining_table, print_json
+    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.policies import PretrainedActor, save_pretrained
+    from slicing_rllib.runs.pretraining import PretrainingSettings, evaluate_actor, train_actor
+    from slicing_rllib.storage.errors import ConfigError, RunError
+
+    if random + paper < 1:
+        raise ConfigError("pretrain: expected at least one network, got --random 0 --paper 0")
+    settings = PretrainingSettings(rounds=rounds, seed=seed)
+    actor = train_actor(random, paper, settings, err.print)
+    rows = evaluate_actor(actor, steps, seeds, err.print)
+    actor = PretrainedActor(actor.weights, {**actor.provenance, "unseen_networks": rows})
+    try:
+        save_pretrained(out, actor)
+    except OSError as error:
+        raise RunError(f"{out}: cannot write the actor here ({error.strerror})") from error
+    if json:
+        print_json({"folder": str(out), "unseen_networks": rows})
+    else:
+        stdout.print(pretraining_table(rows))
+        stdout.print(f"actor: {out}", soft_wrap=True)

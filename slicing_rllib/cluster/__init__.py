@@ -1,0 +1,1 @@
+"""Jobs on Ray clusters, and checks of clusters."""

@@ -1,0 +1,188 @@
+"""What a job runs on the cluster: a training or sweep, or a helper job whose log is its answer.
+
+Files packed into one line of text, so that they fit into a job's metadata or its log.
+
+The slicing-rllib that a node's image contains, apart from code that a job has brought along.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import sys
+import tarfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import slicing_rllib
+from slicing_rllib.storage import write_durably
+from slicing_rllib.storage.errors import RunError
+
+EXCLUDED_PREFIX = "checkpoint"
+"""Files and folders with this prefix are not packed: checkpoints are large, and a job resumes only
+from the storage that it wrote them to."""
+
+
+def pack_files(files: Mapping[str, bytes]) -> str:
+    """One line of text that holds the files and their SHA-256 digest.
+
+    Args:
+        files: content by file name.
+    """
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:xz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return _encode(data.getvalue())
+
+
+def pack_folder(folder: Path) -> str:
+    """One line of text that holds a folder without its checkpoints, and the SHA-256 digest."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:xz") as archive:
+        archive.add(folder, ".", filter=_exclude_checkpoints)
+    return _encode(data.getvalue())
+
+
+def unpack(line: str, folder: Path) -> None:
+    """Writes the files of a packed line into a folder, which is created if necessary.
+
+    Raises: RunError if the content does not match its digest.
+    """
+    digest, _, encoded = line.partition(":")
+    content = base64.b64decode(encoded)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise RunError("packed files: expected content with the digest that was sent with it")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:xz") as archive:
+        archive.extractall(folder, filter="data")
+
+
+def compute_code_digest(root: Path | None = None) -> str:
+    """Hash of the package's source: two machines with equal digests run equal code.
+
+    Args:
+        root: folder of the package; None means the one that this process has imported.
+    """
+    root = root or Path(slicing_rllib.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _encode(content: bytes) -> str:
+    return f"{hashlib.sha256(content).hexdigest()}:{base64.b64encode(content).decode()}"
+
+
+def _exclude_checkpoints(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if Path(entry.name).name.startswith(EXCLUDED_PREFIX) else entry
+
+
+RESULTS_MARK = "slicing-rllib results: "
+NODES_MARK = "slicing-rllib nodes: "
+CODE_MARK = "slicing-rllib code: "
+FILES_KEY = "job_files"
+"""Key of the job's metadata that holds its packed files. Absent if they are in the working
+directory because they are too large for the metadata."""
+FILES_FOLDER = "job_files"
+"""Folder of the run directory in which the job's files are written."""
+
+
+def main(task: str, *arguments: str) -> None:
+    """Runs one task of a job. `train` and `sweep` do not return: the command replaces the process.
+
+    Args:
+        task: `train` or `sweep` with the run directory as argument; `results` with a run directory,
+            `nodes` with the storage or nothing, or `code`, which print one marked line.
+    """
+    match task, arguments:
+        case "code", ():
+            _print_marked(CODE_MARK, compute_code_digest())
+        case "results", (folder,):
+            _print_marked(RESULTS_MARK, pack_folder(Path(folder)))
+        case "nodes", storage:
+            from slicing_rllib.cluster.jobs import resolve_storage
+            from slicing_rllib.cluster.preflight import probe_nodes
+
+            rows = probe_nodes(resolve_storage(storage[0] if storage else None))
+            _print_marked(NODES_MARK, json.dumps(rows))
+        case (("train" | "sweep"), (folder,)):
+            run_command(task, Path(folder).absolute())
+        case _:
+            sys.exit(f"job_entrypoint: expected a task and its arguments, got {task} {arguments}")
+
+
+def run_command(command: str, folder: Path) -> None:
+    """Replaces this process by `slicing-rllib COMMAND`, which resumes the run in `folder`, if any.
+
+    Ray's signals therefore reach the command, and Ray sees the command's exit code.
+    """
+    files = folder / FILES_FOLDER
+    _write_job_files(files)
+    arguments = [command, str(files / f"{command}.yaml"), "--out", str(folder), "--resume"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "slicing_rllib", *arguments])
+
+
+def _write_job_files(folder: Path) -> None:
+    packed = _read_packed_files()
+    if packed is not None:
+        unpack(packed, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in Path.cwd().iterdir():
+        write_durably(folder / path.name, path.read_bytes())
+
+
+def _read_packed_files() -> str | None:
+    """The files in this job's metadata, which Ray passes to a job in an environment variable."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return job.get("metadata", {}).get(FILES_KEY)
+
+
+def _print_marked(mark: str, content: str) -> None:
+    sys.stdout.write(f"{mark}{content}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+
+
+PACKAGE, DISTRIBUTION = "slicing_rllib", "slicing-rllib"
+JOB_CODE = "runtime_resources"
+"""Part of the path under which Ray unpacks the code of a job."""
+NONE = "no slicing-rllib"
+
+
+def describe_installed_code() -> str:
+    """Version and digest of the installed package, or `NONE`."""
+    folder = find_installed_code()
+    if folder is None:
+        return NONE
+    try:
+        version = distribution(DISTRIBUTION).version
+    except PackageNotFoundError:
+        version = "unknown"
+    return f"{version} ({compute_code_digest(folder)})"
+
+
+def find_installed_code() -> Path | None:
+    """Folder of the installed package, or None."""
+    for entry in sys.path:
+        folder = Path(entry) / PACKAGE
+        if JOB_CODE not in entry and (folder / "__init__.py").is_file():
+            return folder
+    try:
+        installed = distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        return None
+    # An editable installation is not on the path: it is recorded by its URL.
+    origin = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
+    folder = Path(unquote(urlsplit(origin).path)) / PACKAGE
+    return folder if (folder / "__init__.py").is_file() else None

@@ -1,0 +1,1 @@
+"""Files of operators: traffic and sites."""

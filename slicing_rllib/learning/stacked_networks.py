@@ -1,0 +1,245 @@
+"""Forward and backward passes of many equal MLPs at once, one matrix product per layer.
+
+The backward pass is written out instead of taken from autograd: for networks this small, building
+the autograd graph costs more than the products themselves.
+
+Forward and backward passes of many cells' actors at once, for each form of an actor.
+
+From logits to actions: shares by a softmax, or bounded actions by tanh as in the TD3 paper.
+
+Noise is added to the logits of shares, and to bounded actions themselves, which are then clipped.
+Source of the latter: Fujimoto et al. 2018, Algorithm 1.
+
+The parameters of all cells, one tensor per network kind; a cell's module is a view of a row.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slicing_rllib.env import ActorForm, Squash
+
+Layers = list[tuple[Tensor, Tensor]]
+"""Weight (network, out, in) and bias (network, out) of each layer."""
+
+# The gradient of ReLU in one pass, instead of a comparison, a conversion and a product.
+relu_gradient = torch.ops.aten.threshold_backward
+
+
+def forward(layers: Layers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Output (network, batch, out) of ReLU MLPs, and the input of each layer.
+
+    `layers` are weights (network, out, in) and biases (network, out); `x` is (network, batch, in).
+    """
+    inputs = []
+    for weight, bias in layers[:-1]:
+        inputs.append(x)
+        x = _apply_layer(x, weight, bias).relu_()
+    inputs.append(x)
+    return _apply_layer(x, *layers[-1]), inputs
+
+
+def _apply_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W^T + b of each network.
+
+    A single matrix product is summed in another order than a batch of them. A single network is
+    therefore computed as a batch of two, so that its results do not depend on its company.
+    """
+    if len(x) == 1:
+        pair = (tensor.expand(2, *tensor.shape[1:]) for tensor in (x, weight, bias))
+        return _apply_layer(*pair)[:1]
+    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+
+
+def backward(layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers) -> Tensor:
+    """Write the gradients of all layers into `into`; return the gradient of the input.
+
+    `inputs` are those that `forward` returned; `grad` is the gradient of its output.
+    """
+    for (weight, _), x, (weight_grad, bias_grad) in zip(
+        reversed(layers), reversed(inputs), reversed(into), strict=True
+    ):
+        weight_grad.copy_(torch.bmm(grad.transpose(1, 2), x))
+        torch.sum(grad, dim=1, out=bias_grad)
+        grad = torch.bmm(grad, weight)
+        if x is not inputs[0]:
+            grad = relu_gradient(grad, x, 0.0)
+    return grad
+
+
+def input_gradient(layers: Layers, inputs: list[Tensor], grad: Tensor) -> Tensor:
+    """The gradient of the input alone, without those of weights and biases."""
+    for (weight, _), x in zip(reversed(layers), reversed(inputs), strict=True):
+        grad = torch.bmm(grad, weight)
+        if x is not inputs[0]:
+            grad = relu_gradient(grad, x, 0.0)
+    return grad
+
+
+def softmax_shares(logits: Tensor) -> Tensor:
+    """Softmax over the last axis, the shares of each slice.
+
+    The last axis is short; torch computes a softmax faster over an axis that is not the last.
+    """
+    return torch.softmax(logits.transpose(1, 2).contiguous(), dim=1).transpose(1, 2)
+
+
+def softmax_gradient(shares: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of the logits, from the shares and the gradient of the shares."""
+    return shares * (grad - (grad * shares).sum(dim=-1, keepdim=True))
+
+
+def compute_logits(form: ActorForm, layers: Layers, obs: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Logits (cell, batch, action), and the input of each layer for `backpropagate_logits`."""
+    if form.kind == "mlp":
+        logits, inputs = forward(layers, obs)
+    else:
+        output, inputs = forward(layers, pool_features(obs, form.n_actions).flatten(1, 2))
+        logits = output.view(*obs.shape[:2], form.n_actions)
+    if form.base_policy != "none":
+        logits = logits + obs[..., -form.n_actions :]
+    return logits, inputs
+
+
+def backpropagate_logits(
+    form: ActorForm, layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers
+) -> None:
+    """Write the gradients of all layers into `into`; `grad` is the gradient of the logits."""
+    if form.kind == "equivariant":
+        grad = grad.reshape(len(grad), -1, 1)
+    backward(layers, inputs, grad, into)
+
+
+def pool_features(obs: Tensor, n_slices: int) -> Tensor:
+    """(cell, batch, slice, feature): each feature, its mean and its maximum over slices."""
+    features = obs.unflatten(-1, (-1, n_slices)).transpose(-1, -2)
+    mean = features.mean(dim=-2, keepdim=True).expand_as(features)
+    largest = features.amax(dim=-2, keepdim=True).expand_as(features)
+    return torch.cat([features, mean, largest], dim=-1)
+
+
+def squash_logits(squash: Squash, logits: Tensor) -> Tensor:
+    """Actions (cell, batch, action) of these logits."""
+    return torch.tanh(logits) if squash == "tanh" else softmax_shares(logits)
+
+
+def add_smoothing(squash: Squash, logits: Tensor, noise: Tensor) -> Tensor:
+    """Actions of these logits, with noise; both are (cell, batch, action)."""
+    if squash == "tanh":
+        return (torch.tanh(logits) + noise).clamp(-1.0, 1.0)
+    return softmax_shares(logits + noise)
+
+
+def backpropagate_squash(squash: Squash, action: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of the logits, from the actions and the gradient of the actions."""
+    if squash == "tanh":
+        return grad * (1.0 - action.square())
+    return softmax_gradient(action, grad)
+
+
+def decide(squash: Squash, logits: Tensor, noise: Tensor | None) -> Tensor:
+    """Actions of acting policies, in any shape, with exploration noise unless it is None."""
+    if squash == "tanh":
+        action = torch.tanh(logits)
+        return action if noise is None else (action + noise).clamp(-1.0, 1.0)
+    return torch.softmax(logits if noise is None else logits + noise, dim=-1)
+
+
+TRAINED = ("actor", "critic_1", "critic_2")
+KINDS = {
+    "actor": ("actor",),
+    "critics": ("critic_1", "critic_2"),
+    "target_actor": ("target_actor",),
+    "target_critics": ("target_critic_1", "target_critic_2"),
+}
+"""Kinds of networks, and the networks of each. Twins share a tensor, and so a matrix product."""
+
+ALIGNMENT = 16
+"""float32 numbers in a cache line."""
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """Widths of a cell's networks, input and output included, and the form of its actor."""
+
+    actor: tuple[int, ...]
+    critic: tuple[int, ...]
+    form: ActorForm
+
+    def find_widths(self, network: str) -> tuple[int, ...]:
+        """Widths of the network of that name, such as `target_critic_1`."""
+        return self.actor if network.endswith("actor") else self.critic
+
+
+def list_layer_shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a network's parameters, by the names in an nn.Sequential (`0.weight`)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+        # In the Sequential a ReLU stands after each linear layer, so their numbers go up by two.
+        shapes[f"{2 * layer}.weight"] = (fan_out, fan_in)
+        shapes[f"{2 * layer}.bias"] = (fan_out,)
+    return shapes
+
+
+class ParameterBank:
+    """`flat[kind]` is (cell, twin, parameter); `layers` gives views of it, layer by layer."""
+
+    def __init__(
+        self,
+        n_cells: int,
+        sizes: NetworkSizes,
+        kinds: Sequence[str] = tuple(KINDS),
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Zeros. `sizes` are the widths of every cell's networks; `kinds` are those to hold."""
+        self.sizes = sizes
+        self.device = torch.device(device)
+        self.n_cells = n_cells
+        self._spans = {kind: _lay_out(sizes.find_widths(KINDS[kind][0])) for kind in kinds}
+        self.flat = {
+            kind: torch.zeros((n_cells, len(KINDS[kind]), _align(spans[-1][2])), device=self.device)
+            for kind, spans in self._spans.items()
+        }
+
+    def layers(self, kind: str, like: Tensor | None = None) -> Layers:
+        """Weight (cell x twin, out, in) and bias (cell x twin, out) of each layer, as views."""
+        rows = (self.flat[kind] if like is None else like).flatten(0, 1)
+        views = [rows[:, a:b].unflatten(1, shape) for _, a, b, shape in self._spans[kind]]
+        return list(zip(views[::2], views[1::2], strict=True))
+
+    def iterate_row(self, row: int) -> Iterator[tuple[str, Tensor]]:
+        """Names and views of a cell's parameters, named as its module names them."""
+        for kind, spans in self._spans.items():
+            for twin, network in enumerate(KINDS[kind]):
+                for name, start, end, shape in spans:
+                    yield f"{network}.{name}", self.flat[kind][row, twin, start:end].view(shape)
+
+    def adopt(self, row: int, module: nn.Module) -> None:
+        """Copy a module's parameters into a row, and make them views of that row."""
+        parameters = dict(module.named_parameters())
+        for name, view in self.iterate_row(row):
+            view.copy_(parameters[name].data)
+            parameters[name].data = view
+
+
+def _lay_out(widths: Sequence[int]) -> list[tuple[str, int, int, tuple[int, ...]]]:
+    """Name, start, end and shape of each parameter in a row; each starts at a cache line."""
+    spans, start = [], 0
+    for name, shape in list_layer_shapes(widths).items():
+        end = start + int(np.prod(shape))
+        spans.append((name, start, end, shape))
+        start = _align(end)
+    return spans
+
+
+def _align(offset: int) -> int:
+    """The next offset that starts a cache line.
+
+    Matrix products whose operands have equal alignment sum in equal order, whichever row they are
+    in, so that a cell's results do not depend on its row.
+    """
+    return -(-offset // ALIGNMENT) * ALIGNMENT

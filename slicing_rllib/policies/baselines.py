@@ -1,0 +1,199 @@
+"""Baseline policies: heuristics, persistence (a model-based policy) and oracles.
+
+`traffic_aware`, `sla_weighted` and all oracles know the step that they decide and cannot run on a
+real network; `equal`, `best_static` and `persistence` can. `oracle` maximises the reward,
+`oracle_throughput` the throughput satisfaction of the worst slice; `oracle_delay` minimises the
+largest delay.
+
+Baselines without search: equal shares, shares by demand, a constant split, and persistence.
+
+The best constant split, fitted on separate traffic.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from slicing_rllib.env import DecisionView, Policy, max_min_split
+from slicing_rllib.policies.oracles import (
+    Oracle,
+    OracleDelay,
+    OracleO1,
+    OracleThroughput,
+    best_response,
+    needed_service,
+)
+from slicing_rllib.radio import Scenario, Simulator
+from slicing_rllib.radio.kpis import served_share
+
+PerSlice = Float[np.ndarray, "cell slice"]
+
+
+class Equal:
+    """Equal shares."""
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        shape = view.kpis.prb_ratio.shape
+        return np.full(shape, 1.0 / shape[1])
+
+
+class TrafficAware:
+    """Shares in proportion to the true demand of the step to be decided: the paper's baseline."""
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        return divide_in_proportion(view.simulator.demand_mbps)
+
+
+@dataclass(frozen=True)
+class SlaWeighted:
+    """Shares in proportion to true demand * required throughput (phi*) of the SLA."""
+
+    scenario: Scenario
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        return divide_in_proportion(view.simulator.demand_mbps * self.scenario.sla_throughput_mbps)
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """The closed-form optimum for the demand and rates of the last step."""
+
+    scenario: Scenario
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        needed = needed_service(view.kpis, self.scenario)
+        return max_min_split(view.kpis.required_share, needed)
+
+
+@dataclass(frozen=True)
+class Static:
+    """A constant split per cell."""
+
+    split: PerSlice
+    """Shares of each cell's carrier, with a sum of 1 per cell."""
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        return self.split
+
+
+def divide_in_proportion(weights: PerSlice) -> PerSlice:
+    """Rows scaled to a sum of 1; equal shares where a row is all zero."""
+    total = weights.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        scaled: PerSlice = weights / total
+    return np.where(total > 0.0, scaled, 1.0 / weights.shape[1])
+
+
+FIT_STEPS = 250
+"""Number of steps of the traffic on which splits are fitted."""
+CANDIDATES = 512
+"""Number of random splits per cell and round of the search."""
+CONCENTRATIONS = (0.0, 30.0, 300.0)
+"""Dirichlet concentration around the best split so far, per round of the search."""
+
+
+def fit_static(scenario: Scenario, rng: np.random.Generator, *, map_seed: int) -> Static:
+    """The constant split of each cell with the highest mean reward over `FIT_STEPS` steps.
+
+    `rng` draws the seed of the traffic and the candidates. The interference is that of a network in
+    which `best_response` decides. The search draws random splits, keeps the best, and draws again
+    around it.
+    """
+    required, needed = _record_needs(scenario, int(rng.integers(2**31)), map_seed)
+    best = np.stack(
+        [_search_split(required[:, k], needed[:, k], rng) for k in range(len(scenario.cells))]
+    )
+    return Static(best)
+
+
+def _record_needs(
+    scenario: Scenario, seed: int, map_seed: int
+) -> tuple[Float[np.ndarray, "step cell slice"], Float[np.ndarray, "step cell slice"]]:
+    """Required and needed share of each slice in each step of a network run by `best_response`."""
+    simulator = Simulator(scenario, seed, map_seed=map_seed)
+    split = np.full((len(scenario.cells), scenario.n_slices), 1.0 / scenario.n_slices)
+    required: list[PerSlice] = []
+    needed: list[PerSlice] = []
+    for _ in range(FIT_STEPS):
+        split = best_response(simulator.evaluate(split), scenario)
+        kpis = simulator.step(split)
+        required.append(kpis.required_share)
+        needed.append(needed_service(kpis, scenario))
+    return np.stack(required), np.stack(needed)
+
+
+def _search_split(
+    required: Float[np.ndarray, "step slice"],
+    needed: Float[np.ndarray, "step slice"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, " slice"]:
+    n_slices = required.shape[1]
+    best = np.full(n_slices, 1.0 / n_slices)
+    for concentration in CONCENTRATIONS:
+        drawn = rng.dirichlet(1.0 + concentration * best, CANDIDATES)
+        candidates = np.concatenate([best[None], drawn])
+        best = candidates[_compute_mean_level(candidates, required, needed).argmax()]
+    return best
+
+
+def _compute_mean_level(
+    candidates: Float[np.ndarray, "candidate slice"],
+    required: Float[np.ndarray, "step slice"],
+    needed: Float[np.ndarray, "step slice"],
+) -> Float[np.ndarray, " candidate"]:
+    """Mean over steps of min over slices of min(served share / needed share, 1): the reward."""
+    total = np.zeros(len(candidates))
+    for required_now, needed_now in zip(required, needed, strict=True):
+        served = served_share(candidates, np.broadcast_to(required_now, candidates.shape))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            level = np.where(needed_now > 0.0, served / needed_now, 1.0)
+        total += np.minimum(level.min(axis=1), 1.0)
+    return total / len(required)
+
+
+BASELINES = (
+    "equal",
+    "traffic_aware",
+    "sla_weighted",
+    "best_static",
+    "persistence",
+    "oracle_o1",
+    "oracle",
+    "oracle_throughput",
+    "oracle_delay",
+)
+
+METRIC_ORACLES = ("oracle_throughput", "oracle_delay")
+"""Oracles of a single metric. They take long and are evaluated only where they are named."""
+
+
+def make_policy(
+    name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int
+) -> Policy:
+    """The baseline with that name.
+
+    Only `best_static` uses `rng` and `map_seed`, for the traffic on which it is fitted.
+    Raises: ValueError for a name that is not in BASELINES.
+    """
+    match name:
+        case "equal":
+            return Equal()
+        case "traffic_aware":
+            return TrafficAware()
+        case "sla_weighted":
+            return SlaWeighted(scenario)
+        case "best_static":
+            return fit_static(scenario, rng, map_seed=map_seed)
+        case "persistence":
+            return Persistence(scenario)
+        case "oracle_o1":
+            return OracleO1(scenario)
+        case "oracle":
+            return Oracle(scenario)
+        case "oracle_throughput":
+            return OracleThroughput(scenario)
+        case "oracle_delay":
+            return OracleDelay()
+        case _:
+            raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")

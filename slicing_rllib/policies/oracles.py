@@ -1,0 +1,128 @@
+"""The served share that a slice needs, from what only the simulator knows of its UEs.
+
+Oracles: policies that know the users and rates of the step that they decide.
+
+No policy can be best in every metric at once, so each metric has an oracle of its own: `Oracle`
+maximises the reward, `OracleThroughput` the throughput satisfaction of each cell's worst slice, and
+with it the share of (cell, step) above any limit; `OracleDelay` minimises the largest delay.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from slicing_rllib.env import DecisionView, max_min_split
+from slicing_rllib.radio import Scenario, StepKpis
+
+PerSlice = Float[np.ndarray, "cell slice"]
+OUT_OF_REACH = 1e3
+"""A served share that no split of one carrier can give."""
+
+
+def needed_service(kpis: StepKpis, scenario: Scenario) -> PerSlice:
+    """Served share of the carrier at which a slice just meets its throughput and its delay SLA.
+
+    With F the served share, C the mean rate, H the mean inverse rate and L the packet size,
+    phi = C F and d = L H / F. Thus phi >= phi* and d <= d* if F >= max(phi* / C, L H / d*).
+    It is 0 for a slice without UEs.
+    """
+    for_delay = _service_for_one_ms(kpis) / scenario.sla_delay_ms
+    return np.maximum(needed_service_for_throughput(kpis, scenario), for_delay)
+
+
+def needed_service_for_throughput(kpis: StepKpis, scenario: Scenario) -> PerSlice:
+    """As `needed_service`, for the throughput SLA alone."""
+    needed = scenario.sla_throughput_mbps / kpis.mean_rate_mbps
+    return np.where(kpis.users > 0, needed, 0.0)
+
+
+def needed_service_for_equal_delay(kpis: StepKpis) -> PerSlice:
+    """Served shares, up to a common factor, at which all slices of a cell have the same delay.
+
+    The largest is `OUT_OF_REACH`, so that no cell can serve all its slices like this and
+    `max_min_split` never stops at a level that is good enough.
+    """
+    needed = _service_for_one_ms(kpis)
+    largest = needed.max(axis=1, keepdims=True)
+    return OUT_OF_REACH * needed / np.where(largest > 0.0, largest, 1.0)
+
+
+def _service_for_one_ms(kpis: StepKpis) -> PerSlice:
+    return np.where(kpis.users > 0, kpis.packet_kbit * kpis.mean_inverse_rate, 0.0)
+
+
+TOLERANCE = 1e-3
+"""Change of any share between two rounds at which the splits count as an equilibrium."""
+MAX_ROUNDS = 20
+"""Number of rounds after which the oracle stops without an equilibrium."""
+
+
+def best_response(kpis: StepKpis, scenario: Scenario) -> PerSlice:
+    """Each cell's best split at the interference under which `kpis` were measured."""
+    return max_min_split(kpis.required_share, needed_service(kpis, scenario))
+
+
+@dataclass(frozen=True)
+class OracleO1:
+    """The best response to the interference that the last step's splits cause in this step."""
+
+    scenario: Scenario
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        return best_response(view.simulator.evaluate(view.kpis.prb_ratio), self.scenario)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Best responses in reward of all cells, repeated until a Nash equilibrium (O1-BR)."""
+
+    scenario: Scenario
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        return find_equilibrium(view, lambda kpis: best_response(kpis, self.scenario))
+
+
+@dataclass(frozen=True)
+class OracleThroughput:
+    """As `Oracle`, where each cell maximises the throughput satisfaction of its worst slice."""
+
+    scenario: Scenario
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        def respond(kpis: StepKpis) -> PerSlice:
+            needed = needed_service_for_throughput(kpis, self.scenario)
+            return max_min_split(kpis.required_share, needed)
+
+        return find_equilibrium(view, respond)
+
+
+@dataclass(frozen=True)
+class OracleDelay:
+    """As `Oracle`, where each cell minimises the largest delay of its slices."""
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        def respond(kpis: StepKpis) -> PerSlice:
+            return max_min_split(kpis.required_share, needed_service_for_equal_delay(kpis))
+
+        return find_equilibrium(view, respond)
+
+
+def find_equilibrium(view: DecisionView, respond: Callable[[StepKpis], PerSlice]) -> PerSlice:
+    """Splits at which no cell gains by another split, or those after `MAX_ROUNDS` rounds.
+
+    From the second round on, the new split is averaged with the last one, because the best
+    responses of neighbours may otherwise cycle.
+
+    Args:
+        view: what the oracles know of the step to be decided.
+        respond: every cell's best split at the interference under which the KPIs were measured.
+    """
+    split = respond(view.simulator.evaluate(view.kpis.prb_ratio))
+    for _ in range(MAX_ROUNDS):
+        response = respond(view.simulator.evaluate(split))
+        if np.abs(response - split).max() < TOLERANCE:
+            return response
+        split = 0.5 * (split + response)
+    return split

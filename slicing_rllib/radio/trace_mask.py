@@ -1,0 +1,144 @@
+"""A traffic mask from a CSV file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from slicing_rllib.inputs.times import parse_zone
+from slicing_rllib.inputs.traffic_files import Trace, TraceFormat, Unit, read_trace
+from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_positive
+from slicing_rllib.radio.traffic import MaskTarget, PerSlice
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceMask:
+    """A mask from a CSV file with a header.
+
+    The file has a column per slice (`voice`: the same for all cells), a column per cell and slice
+    (`cell_1.voice`), or a row per value (columns `time`, `cell`, `slice` and `value`). Without a
+    column of times, a row is a step. The first row follows the last.
+
+    Raises: ValueError for a setting out of range.
+    """
+
+    __pydantic_config__ = FORBID_UNKNOWN
+
+    kind: Literal["csv"] = "csv"
+    """Distinguishes the two kinds of mask in YAML."""
+    path: str
+    """Path of the file. A relative path starts at the folder of the config that names it."""
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the file calls our slices, cells and the columns time, cell, slice and value, such as
+    `{slice_1: voice, time: ts}`. Where it names slices or cells, the file's others are left out."""
+    unit: Unit = "share"
+    """What values count: the share of a slice's UEs that is active (0 to 1), its percentage, the
+    number of active UEs (`users`), the slice's traffic in Mbit/s (`mbps`), or anything that grows
+    with traffic (`relative`: divided by the largest value in the file)."""
+    scale: float = 1.0
+    """Factor on all values."""
+    timezone: str = "UTC"
+    """Time zone of times without an offset, and of hours of the day, such as Europe/Berlin."""
+    time_format: str | None = None
+    """How times are written, as for `strptime`. Default: recognised."""
+    separator: str | None = None
+    """Character between two values of a line. Default: recognised."""
+    decimal: Literal[".", ","] | None = None
+    """Sign before the decimals of a number. Default: recognised."""
+    gaps: Literal["refuse", "hold", "linear", "zero"] = "refuse"
+    """Missing rows and values: an error; the last value before them; a straight line between their
+    neighbours; or no traffic."""
+    duplicates: Literal["refuse", "sum"] = "refuse"
+    """Several rows of one time, cell and slice in a file with a row per value."""
+    resample: Literal["hold", "linear"] = "hold"
+    """What steps between two rows get: the earlier row, or a straight line between both."""
+    speed: float = 1.0
+    """How many times faster than in reality the file is played: 600 turns 10 minutes into 1 s."""
+    row_s: float | None = None
+    """Seconds between two rows of a file without times. Default: a step of the scenario."""
+
+    def __post_init__(self) -> None:
+        require_positive("mask", scale=self.scale, speed=self.speed)
+        if self.row_s is not None:
+            require_positive("mask", row_s=self.row_s)
+        if self.separator is not None and len(self.separator) != 1:
+            raise ValueError(f"mask: separator must be one character, got {self.separator!r}")
+        parse_zone(self.timezone)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def bind(self, target: MaskTarget, seed: int) -> "PlayedTrace":
+        """The mask of that network; `seed` has no effect.
+
+        Raises: ValueError with file, line and column of an invalid value.
+        """
+        return PlayedTrace(self.read(target), target.step_s, self.speed, self.resample)
+
+    def read(self, target: MaskTarget) -> Trace:
+        """What the file says about the slices of that network.
+
+        Raises: ValueError with file, line and column of an invalid value.
+        """
+        return _read_cached(self, target, _read_signature(Path(self.path)))
+
+    @property
+    def format(self) -> TraceFormat:
+        """How the file is to be read."""
+        return TraceFormat(
+            columns=self.columns,
+            unit=self.unit,
+            scale=self.scale,
+            zone=parse_zone(self.timezone),
+            time_format=self.time_format,
+            separator=self.separator,
+            decimal=self.decimal,
+            gaps=self.gaps,
+            duplicates=self.duplicates,
+            row_s=self.row_s,
+        )
+
+
+class PlayedTrace:
+    """A trace at the steps of a scenario."""
+
+    def __init__(self, trace: Trace, step_s: float, speed: float, resample: str) -> None:
+        """Plays `trace` in steps of `step_s` seconds, `speed` times faster than in reality.
+
+        `resample` is `hold` or `linear`.
+        """
+        self.trace = trace
+        self._is_linear = resample == "linear"
+        # Exact, so that the step at which a row begins does not depend on rounding.
+        played_s = Fraction(str(step_s)) * Fraction(str(speed))
+        self.rows_per_step = played_s / Fraction(str(trace.row_s or step_s))
+
+    def at_step(self, step: int) -> PerSlice:
+        """Share of UEs that are active in a step, in [0, 1]."""
+        rows = self.trace.shares
+        row, rest = divmod(step * self.rows_per_step, 1)
+        before = rows[row % len(rows)]
+        if not self._is_linear or rest == 0:
+            return before
+        return before + float(rest) * (rows[(row + 1) % len(rows)] - before)
+
+    def hour_at_step(self, step: int) -> int | None:
+        """Local hour of the day, 0 to 23; None for a file without times."""
+        return self.trace.find_hour(float(step * self.rows_per_step))
+
+
+def _read_signature(path: Path) -> tuple[int, int]:
+    """Changes when the file does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_cached(mask: TraceMask, target: MaskTarget, signature: tuple[int, int]) -> Trace:
+    """Evaluations bind the same mask once per policy and seed: they read the file once."""
+    return read_trace(Path(mask.path), mask.format, target)

@@ -1,0 +1,160 @@
+"""From a run's config to RLlib's algorithm, and back from a checkpoint.
+
+Whether a run fits this machine, and a few steps of its network: what only a trial shows.
+"""
+
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import torch
+
+from slicing_rllib.env import SlicingEnv
+from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.policies.trained_policy import PretrainedError, load_pretrained
+from slicing_rllib.radio import StepKpis
+from slicing_rllib.runs.config_checks import describe_excess, estimate_bytes
+from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.storage.errors import ConfigError
+from slicing_rllib.storage.regular_file import MIB
+from slicing_rllib.transfer import WarmStartCallback
+
+SAMPLE_TIMEOUT_S = 120.0
+"""How long an iteration waits for an env runner before it goes on without it."""
+HEALTH_PROBE_TIMEOUT_S = 0.5
+"""How long an iteration waits for lost env runners to say whether they are back."""
+
+
+def make_algorithm_config(config: RunConfig) -> TD3Config:
+    """RLlib's config of a run, which plain RLlib and Tune programs can use as it is."""
+    env = config.env_arguments | {"deployments": config.deployments}
+    return (
+        TD3Config()
+        .environment(SlicingEnv, env_config=env)
+        .training(**_make_learning_arguments(config))
+        .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=SAMPLE_TIMEOUT_S)
+        .learners(
+            num_learners=config.num_learners, num_gpus_per_learner=config.num_gpus_per_learner
+        )
+        .debugging(seed=config.seed)
+        .callbacks(WarmStartCallback.bind(config.transfer))
+        .fault_tolerance(
+            restart_failed_env_runners=True,
+            delay_between_env_runner_restarts_s=0.0,
+            env_runner_health_probe_timeout_s=HEALTH_PROBE_TIMEOUT_S,
+            env_runner_restore_timeout_s=SAMPLE_TIMEOUT_S,
+        )
+    )
+
+
+def _make_learning_arguments(config: RunConfig) -> dict[str, Any]:
+    """Arguments of `TD3Config.training`. Raises: ConfigError for an unusable pretrained actor."""
+    arguments = config.learning.model_dump(exclude={"training_steps", "initial_actor"})
+    source = config.learning.initial_actor
+    if source == "random":
+        return arguments
+    try:
+        actor = load_pretrained(*(() if source == "builtin" else (Path(source),)))
+    except PretrainedError as error:
+        raise ConfigError(f"learning.initial_actor: {error}") from error
+    return arguments | {"initial_actor": actor.weights, "actor_hiddens": actor.hiddens}
+
+
+def build(config: RunConfig) -> TD3:
+    """A new algorithm. Raises: ConfigError where it is to run on a GPU and there is none."""
+    if config.num_gpus_per_learner and not torch.cuda.is_available():
+        raise ConfigError("num_gpus_per_learner=1: expected a GPU with CUDA, this machine has none")
+    algorithm = make_algorithm_config(config).build_algo()
+    assert isinstance(algorithm, TD3)
+    return algorithm
+
+
+def restore(config: RunConfig, checkpoint: Path) -> TD3:
+    """The algorithm as it was when the checkpoint was written."""
+    algorithm = build(config)
+    algorithm.restore_from_path(str(checkpoint.resolve()))
+    return algorithm
+
+
+class NetworkState(NamedTuple):
+    """The last step of a network in training."""
+
+    kpis: StepKpis
+    phase: np.ndarray
+    """Per cell, a `radio.Phase`."""
+
+
+def read_network_state(algorithm: TD3) -> NetworkState | None:
+    """Of the driver's network or the first env runner's; None where no env runner answers."""
+    if not algorithm.config.num_env_runners:
+        return _read_network(algorithm.env)
+    workers: Any = algorithm.env_runner_group
+    views = workers.foreach_env_runner(
+        lambda runner: _read_network(runner.env), local_env_runner=False
+    )
+    return views[0] if views else None
+
+
+def _read_network(env: SlicingEnv) -> NetworkState:
+    return NetworkState(env.kpis, env.simulator.phase)
+
+
+MAX_CELLS = 500
+"""Building a larger network takes too long for a check."""
+MAX_MAP_BYTES = 32 * MIB
+"""Size of the radio map in a check, which takes half a second. A finer map is checked at a coarser
+resolution: a run at 1 m would take seven seconds to build it."""
+STEPS = 2
+
+
+def check_memory(config: RunConfig, where: str) -> None:
+    """Compares the estimated size of a run with the memory of this machine.
+
+    `where` is what the message calls the config. Raises: ConfigError naming the largest part.
+    """
+    estimates = estimate_bytes(config)
+    available = psutil.virtual_memory().total
+    if sum(estimates.values()) > available:
+        largest = max(estimates, key=lambda path: estimates[path])
+        raise ConfigError(
+            f"{where}: {largest}: {describe_excess(available, sum(estimates.values()))} for the "
+            "run; this machine has no more"
+        )
+
+
+def check_network(config: RunConfig, where: str) -> None:
+    """Builds the network and steps it with equal shares.
+
+    `where` is what the message calls the config. Raises: ConfigError where that fails, or where
+    observations or rewards are not finite.
+    """
+    if len(config.scenario.cells) > MAX_CELLS:
+        return
+    with np.errstate(all="ignore"):
+        try:
+            env = _make_coarse_network(config)
+            env.reset_columns(config.seed)
+            equal = np.full((len(env.cells), env.action_size), 1 / env.action_size, np.float32)
+            steps = [env.step_columns(equal) for _ in range(STEPS)]
+        except (ArithmeticError, ValueError, LookupError, MemoryError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(f"{where}: scenario: cannot be simulated: {why}") from error
+    if not all(np.isfinite(step.reward).all() and np.isfinite(step.obs).all() for step in steps):
+        raise ConfigError(
+            f"{where}: scenario: expected finite observations and rewards, got others in the first "
+            "steps of its network"
+        )
+
+
+def _make_coarse_network(config: RunConfig) -> SlicingEnv:
+    """The run's network; a radio map above `MAX_MAP_BYTES` has a coarser resolution."""
+    scenario = config.scenario
+    excess = estimate_bytes(config)["scenario.radio.map_resolution_m"] / MAX_MAP_BYTES
+    resolution_m = scenario.radio.map_resolution_m * sqrt(max(1.0, excess))
+    radio = replace(scenario.radio, map_resolution_m=resolution_m)
+    arguments = config.env_arguments
+    arguments["scenario"] = replace(scenario, radio=radio)
+    return SlicingEnv(**arguments)

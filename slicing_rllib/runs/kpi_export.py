@@ -1,0 +1,200 @@
+"""Writes the KPIs of a run to a Parquet or CSV file.
+
+The tidy table of KPIs: its columns, its units, and how runs become rows of it.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from slicing_rllib.env import SlicingEnv, slice_reward
+from slicing_rllib.env import satisfaction as compute_satisfaction
+from slicing_rllib.env.protocols import DecisionView, Policy
+from slicing_rllib.radio import Scenario, StepKpis
+from slicing_rllib.runs.policy_evaluation import (
+    Trained,
+    derive_evaluation_seeds,
+    make_named_policy,
+    make_network,
+    read_trained_policies,
+)
+from slicing_rllib.runs.run_config import PACKAGE_POLICIES, TRAINED_POLICIES, RunConfig
+from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.storage.errors import ConfigError, RunError
+
+COLUMNS = ("step", "cell", "cell_id", "slice", "kpi", "value", "unit")
+"""`cell_id` is the operator's name of the cell; `slice` is empty for KPIs of a whole cell."""
+SLICE_UNITS = {
+    "throughput_mbps": "Mbit/s",
+    "delay_ms": "ms",
+    "prb_ratio": "1",
+    "load": "1",
+    "users": "UEs",
+    "demand_mbps": "Mbit/s",
+}
+"""KPIs per slice, and their units. `throughput_mbps` is that of a user while it is served."""
+CELL_UNITS = {"reward": "1", "satisfaction": "1", "fail_rate_95": "1"}
+"""KPIs of a whole cell."""
+KPIS = (*SLICE_UNITS, *CELL_UNITS)
+
+
+def select_training_rows(
+    rows: Sequence[Mapping[str, Any]], scenario: Scenario, first: int, last: int | None
+) -> pd.DataFrame:
+    """Means over the iterations that end at a step from `first` to `last`, from `metrics.jsonl`."""
+    inside = [
+        row for row in rows if first <= row["env_steps"] <= (last if last is not None else np.inf)
+    ]
+    return _make_table(entry for row in inside for entry in _iterate_row(row, scenario))
+
+
+def replay_steps(env: SlicingEnv, policy: Policy, seed: int, first: int, last: int) -> pd.DataFrame:
+    """KPIs of every step from `first` to `last` under a policy, on the traffic of `seed`."""
+    columns = env.reset_columns(seed)
+    tables: list[pd.DataFrame] = []
+    for step in range(last + 1):
+        view = DecisionView(columns.obs, env.kpis, env.simulator)
+        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        if step >= first:
+            tables.append(_make_table(_iterate_step(step, env.kpis, columns.live, env.scenario)))
+        if columns.truncated.all():
+            columns = env.reset_columns()
+    return pd.concat(tables, ignore_index=True)
+
+
+def _make_table(entries: Iterator[tuple[Any, ...]]) -> pd.DataFrame:
+    table = pd.DataFrame(list(entries), columns=pd.Index(COLUMNS))
+    table["step"] = table["step"].astype("int64")
+    table["value"] = table["value"].astype("float64")
+    return table
+
+
+def _iterate_row(row: Mapping[str, Any], scenario: Scenario) -> Iterator[tuple[Any, ...]]:
+    for cell, cell_id in zip(scenario.cells, scenario.cell_ids, strict=True):
+        numbers = row["cells"].get(cell, {})
+        for kpi, unit in CELL_UNITS.items():
+            if numbers.get(kpi) is not None:
+                yield row["env_steps"], cell, cell_id, "", kpi, numbers[kpi], unit
+        for kpi, unit in SLICE_UNITS.items():
+            for spec, value in zip(scenario.slices, numbers.get(kpi, ()), strict=False):
+                yield row["env_steps"], cell, cell_id, spec.name, kpi, value, unit
+
+
+def _iterate_step(
+    step: int, kpis: StepKpis, live: Bool[np.ndarray, " cell"], scenario: Scenario
+) -> Iterator[tuple[Any, ...]]:
+    slas = (scenario.sla_throughput_mbps, scenario.sla_delay_ms)
+    per_cell: dict[str, Float[np.ndarray, " cell"]] = {
+        "reward": slice_reward(kpis.throughput_mbps, kpis.delay_ms, *slas),
+        "satisfaction": compute_satisfaction(kpis.throughput_mbps, slas[0]),
+    }
+    for index in np.flatnonzero(live).tolist():
+        names = scenario.cells[index], scenario.cell_ids[index]
+        for kpi, values in per_cell.items():
+            yield step, *names, "", kpi, values[index], CELL_UNITS[kpi]
+        for kpi, unit in SLICE_UNITS.items():
+            for spec, value in zip(scenario.slices, getattr(kpis, kpi)[index], strict=True):
+                yield step, *names, spec.name, kpi, value, unit
+
+
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+
+
+class Window(NamedTuple):
+    """Steps from `first` to `last`, both included; up to the end where `last` is None."""
+
+    first: int
+    last: int | None
+
+
+def parse_window(text: str | None) -> Window:
+    """From `FIRST:LAST`, either of which may be missing. Raises: ConfigError."""
+    if text is None:
+        return Window(0, None)
+    first, colon, last = text.partition(":")
+    try:
+        window = Window(int(first or 0), int(last) if last else None)
+    except ValueError:
+        colon = ""
+        window = Window(0, None)
+    if not colon or window.first < 0 or (window.last is not None and window.last < window.first):
+        raise ConfigError(f"--window {text}: expected FIRST:LAST, two steps such as 100:400")
+    return window
+
+
+def export_training(run: RunDirectory, window: Window) -> pd.DataFrame:
+    """KPIs while the run learned, a mean per iteration. Raises: RunError without any."""
+    table = select_training_rows(run.metrics(), run.config().scenario, *window)
+    if table.empty:
+        raise RunError(f"{run.path}: expected rows of metrics.jsonl in this window, found none")
+    return table
+
+
+def export_replay(run: RunDirectory, policy: str, seed_index: int, window: Window) -> pd.DataFrame:
+    """KPIs of every step of a policy's final evaluation, which is played again.
+
+    `seed_index` counts the evaluation seeds from 0. Raises: ConfigError for a policy, seed or
+    window that the evaluation does not have.
+    """
+    config = run.config()
+    seeds = derive_evaluation_seeds(config)
+    if not 0 <= seed_index < len(seeds):
+        raise ConfigError(f"--seed {seed_index}: expected 0 to {len(seeds) - 1}")
+    known = config.evaluated_policies
+    if policy not in known:
+        raise ConfigError(f"--policy {policy}: expected one of {', '.join(known)}")
+    last = config.evaluation.steps - 1 if window.last is None else window.last
+    if window.first > last:
+        raise ConfigError(f"--window: expected a first step below {last + 1}, the evaluation's end")
+    network = make_network(config)
+    made = make_named_policy(policy, config, _read_trained(config, run, policy))
+    return replay_steps(network, made, seeds[seed_index], window.first, last)
+
+
+def select(
+    table: pd.DataFrame, kpis: Sequence[str] | None, cells: Sequence[str] | None
+) -> pd.DataFrame:
+    """The rows of some KPIs and cells; cells by our name or the operator's. Raises: ConfigError."""
+    for name in kpis or ():
+        if name not in KPIS:
+            raise ConfigError(f"--kpis: expected some of {', '.join(KPIS)}, got {name!r}")
+    if kpis:
+        table = table.loc[table["kpi"].isin(kpis)]
+    if cells:
+        known = set(table["cell"]) | set(table["cell_id"])
+        for name in cells:
+            if name not in known:
+                raise ConfigError(f"--cells: expected cells of the run, got {name!r}")
+        table = table.loc[table["cell"].isin(cells) | table["cell_id"].isin(cells)]
+    return table.reset_index(drop=True)
+
+
+def check_suffix(path: Path) -> None:
+    """Raises: ConfigError for a file that is neither Parquet nor CSV."""
+    if not path.name.lower().endswith(SUFFIXES):
+        raise ConfigError(f"--out {path}: expected a name that ends in {', '.join(SUFFIXES)}")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes the table; an existing file is replaced. Raises: RunError where that fails."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".parquet":
+            table.to_parquet(partial, index=False)
+        else:
+            compression = "gzip" if path.suffix.lower() == ".gz" else None
+            table.to_csv(partial, index=False, compression=compression)
+        os.replace(partial, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot write the table ({error.strerror})") from error
+
+
+def _read_trained(config: RunConfig, run: RunDirectory, policy: str) -> Trained:
+    is_trained = policy in TRAINED_POLICIES and policy not in PACKAGE_POLICIES
+    return read_trained_policies(config, run) if is_trained else {}

@@ -1,0 +1,303 @@
+"""Evaluates a run's policies and baselines on the same unseen traffic.
+
+A run's policies from measured KPIs to shares, and the KPIs that its network measures.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from slicing_rllib.env import DecisionView, Policy, SlicingEnv
+from slicing_rllib.evaluation import Rollout, rollout, summarise
+from slicing_rllib.evaluation.statistics import SATISFIED, PolicySummary, summarise_hours
+from slicing_rllib.policies import (
+    REQUIRED_KPIS,
+    BasePolicySplit,
+    CellPolicy,
+    KpiRange,
+    PretrainedPolicy,
+    TrainedPolicy,
+    make_encoders,
+    select_actor,
+)
+from slicing_rllib.policies.baselines import make_policy
+from slicing_rllib.radio import StepKpis
+from slicing_rllib.random_streams import (
+    RunStream as Stream,
+)
+from slicing_rllib.random_streams import (
+    derive_seed,
+)
+from slicing_rllib.random_streams import (
+    make_run_generator as make_generator,
+)
+from slicing_rllib.runs.checkpoints import get_branch
+from slicing_rllib.runs.config_checks import has_branch
+from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config, make_mask_settings
+from slicing_rllib.runs.run_config import TRAINED_POLICIES, PolicyName, RunConfig
+from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.storage import replace_durably, require_regular
+from slicing_rllib.storage.regular_file import GIB
+from slicing_rllib.transfer.policy_library import identify_cell
+
+MAX_ROLLOUTS_BYTES = GIB
+SAVED_COLUMNS = ("reward", "satisfaction", "delay_max_ms", "delay_to_sla_max", "live")
+"""Columns of a rollout that figures are drawn from."""
+
+Rollouts = dict[str, list[Rollout]]
+"""By policy, a rollout per evaluation seed."""
+Weights = Mapping[str, Mapping[str, np.ndarray]]
+"""By cell and parameter name."""
+Trained = Mapping[str, Weights]
+"""By the name of the policy."""
+OnRollout = Callable[[str, int, int], None]
+"""Called after each rollout with its policy, the rollouts done, and all rollouts."""
+
+
+def ignore_rollout(policy: str, done: int, total: int) -> None:
+    """A callback that does nothing."""
+
+
+def derive_evaluation_seeds(config: RunConfig) -> list[int]:
+    """Seeds of traffic that no training of this config sees."""
+    seed = config.seed if config.evaluation.seed is None else config.evaluation.seed
+    return [derive_seed(seed, Stream.EVALUATION_TRAFFIC, i) for i in range(config.evaluation.seeds)]
+
+
+def make_network(config: RunConfig) -> SlicingEnv:
+    """The run's network, with all cells live from the start."""
+    return SlicingEnv(**config.env_arguments)
+
+
+def make_trained_policy(config: RunConfig, weights: Weights) -> TrainedPolicy:
+    """The policy of all cells with these weights."""
+    return TrainedPolicy(config.scenario.cells, weights, config.actor_form)
+
+
+def make_named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
+    """A baseline, a policy of the package, or a trained one.
+
+    Raises: ValueError for a trained one that is not there.
+    """
+    if name in TRAINED_POLICIES:
+        if name not in trained:
+            raise ValueError(f"policy {name}: expected a run that has it")
+        return make_trained_policy(config, trained[name])
+    if name == "pretrained":
+        return PretrainedPolicy(config.scenario)
+    if name == "base_policy":
+        return BasePolicySplit(len(config.scenario.slices))
+    rng = make_generator(config.seed, Stream.BASELINE_FITTING)
+    return make_policy(name, config.scenario, rng, map_seed=config.env.map_seed)
+
+
+def read_trained_policies(config: RunConfig, run: RunDirectory) -> dict[str, Weights]:
+    """The run's own policies, and those of its branch without transfer.
+
+    Raises: RunError where there are none yet.
+    """
+    found: dict[str, Weights] = {config.own_policy: run.policies()}
+    if has_branch(config):
+        found[PolicyName.DRL] = get_branch(run).policies()
+    return found
+
+
+class CurvePoint(NamedTuple):
+    """What a policy gets on the traffic of the learning curve."""
+
+    rewards: Float[np.ndarray, " cell"]
+    """Mean reward of each cell."""
+    fail_rate_95: float
+    """Share of (cell, step) with a satisfaction below 0.95."""
+
+
+def evaluate_curve_point(config: RunConfig, policy: Policy, seeds: int | None = None) -> CurvePoint:
+    """Evaluates on the first `seeds` evaluation seeds, or on all of them."""
+    env = make_network(config)
+    runs = [
+        rollout(env, policy, config.evaluation.steps, seed)
+        for seed in derive_evaluation_seeds(config)[:seeds]
+    ]
+    rewards = np.mean([run.reward.mean(axis=0) for run in runs], axis=0)
+    return CurvePoint(rewards, float(np.mean([run.satisfaction < SATISFIED for run in runs])))
+
+
+def evaluate_policies(
+    config: RunConfig,
+    trained: Trained,
+    names: Sequence[str],
+    on_rollout: OnRollout = ignore_rollout,
+) -> Rollouts:
+    """Every policy on every evaluation seed."""
+    seeds = derive_evaluation_seeds(config)
+    total, counter = len(names) * len(seeds), itertools.count(1)
+    rollouts: Rollouts = {}
+    for name in names:
+        policy, env = make_named_policy(name, config, trained), make_network(config)
+        rollouts[name] = []
+        for seed in seeds:
+            rollouts[name].append(rollout(env, policy, config.evaluation.steps, seed))
+            on_rollout(name, next(counter), total)
+    return rollouts
+
+
+def evaluate_run(
+    run: RunDirectory,
+    *,
+    policies: Sequence[str] | None,
+    steps: int | None,
+    seeds: int | None,
+    traffic: Path | None,
+    on_rollout: OnRollout,
+) -> dict[str, Any]:
+    """Evaluates a finished run again, with what is not None instead of its own settings.
+
+    `policies` are names, `steps` network steps per seed, `seeds` their number, and `traffic` a
+    traffic file, or a YAML file with the settings of one. Returns `policies` and, for traffic with
+    a clock, `hours`, as in `summary.json`. Raises: ConfigError for a policy or traffic that cannot
+    be used; RunError for a run without trained policies.
+    """
+    settings = [
+        f"evaluation.{key}={json.dumps(value)}"
+        for key, value in (("policies", policies), ("steps", steps), ("seeds", seeds))
+        if value is not None
+    ]
+    if traffic is not None:
+        mask = make_mask_settings(traffic, run.config().scenario.mask)
+        settings.append(f"scenario.mask={json.dumps(mask)}")
+    config = load_config(str(run.path / "config.yaml"), settings)
+    names = config.evaluated_policies
+    needs_training = bool(set(names) & set(TRAINED_POLICIES))
+    trained = read_trained_policies(config, run) if needs_training else {}
+    return summarise_rollouts(evaluate_policies(config, trained, names, on_rollout))
+
+
+def summarise_rollouts(rollouts: Rollouts) -> dict[str, Any]:
+    """`policies` of `summary.json`, and `hours` where the traffic has a clock.
+
+    `hours` are the busy hour (`busy_hour`) and each hour's policies (`by_hour`).
+    """
+    summary: dict[str, Any] = {"policies": _make_plain(summarise(rollouts))}
+    hours = summarise_hours(rollouts)
+    if hours is not None:
+        by_hour = {str(hour): _make_plain(rows) for hour, rows in hours.by_hour.items()}
+        summary["hours"] = {"busy_hour": hours.busy_hour, "by_hour": by_hour}
+    return summary
+
+
+def _make_plain(rows: Mapping[str, PolicySummary]) -> dict[str, dict[str, Any]]:
+    return {str(name): asdict(row) for name, row in rows.items()}
+
+
+def save_rollouts(path: Path, rollouts: Rollouts) -> None:
+    """Writes what figures need: (seed, step, cell) per policy and quantity, float32."""
+    columns = {
+        f"{name}.{kept}": np.stack([getattr(run, kept) for run in runs]).astype(np.float32)
+        for name, runs in rollouts.items()
+        for kept in SAVED_COLUMNS
+    }
+    with replace_durably(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **columns)
+
+
+def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """What `save_rollouts` wrote, by policy and quantity.
+
+    Raises: OSError or ValueError for a file that cannot be read.
+    """
+    table: dict[str, dict[str, np.ndarray]] = {}
+    require_regular(path, MAX_ROLLOUTS_BYTES)
+    with np.load(path, allow_pickle=False) as columns:
+        for key in columns.files:
+            name, _, kept = key.rpartition(".")
+            table.setdefault(name, {})[kept] = columns[key]
+    return table
+
+
+RECORDED_STEPS = 250
+
+
+def make_cell_policies(
+    config: RunConfig, weights: Weights, recorded: Sequence[StepKpis]
+) -> dict[str, CellPolicy]:
+    """The policy of each cell that has weights.
+
+    Args:
+        config: the run.
+        weights: by cell and parameter name.
+        recorded: KPIs of the run's network, for the ranges in which policies have been tried.
+
+    Raises: PolicyError for weights that are not finite or do not fit the run's observations.
+    """
+    encoders = make_encoders(config.scenario, config.env.observation, config.env.message)
+    kpis = REQUIRED_KPIS[config.env.observation]
+    ranges = _find_ranges(kpis, recorded) if recorded else [{}] * len(encoders)
+    origins = _describe_origins(config)
+    return {
+        cell: CellPolicy(
+            encoder=encoders[cell],
+            form=config.actor_form,
+            weights=select_actor(weights[cell]),
+            name=f"{config.name}-{cell}",
+            recorded=ranges[row],
+            provenance=origins[cell],
+        )
+        for row, cell in enumerate(config.scenario.cells)
+        if cell in weights
+    }
+
+
+def _describe_origins(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Where the policy of each cell comes from."""
+    run = {
+        "run": config.name,
+        "seed": config.seed,
+        "config_sha256": hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest(),
+        "slicing_rllib": version("slicing-rllib"),
+    }
+    name, map_seed = config.scenario.name, config.env.map_seed
+    return {
+        cell: run | {"cell": cell, "network": identify_cell(name, map_seed, cell)}
+        for cell in config.scenario.cells
+    }
+
+
+def record_kpis(config: RunConfig, weights: Weights, steps: int = RECORDED_STEPS) -> list[StepKpis]:
+    """KPIs of the run's network under its own policies, on its first evaluation seed."""
+    env = make_network(config)
+    policy = make_trained_policy(config, weights)
+    return [env.kpis for _ in follow(env, policy, steps, derive_evaluation_seeds(config)[0])]
+
+
+def follow(env: SlicingEnv, policy: Policy, steps: int, seed: int):
+    """Yields after the reset and after each of `steps` network steps with a policy."""
+    columns = env.reset_columns(seed)
+    yield
+    for _ in range(steps):
+        view = DecisionView(columns.obs, env.kpis, env.simulator)
+        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        yield
+        if columns.truncated.all():
+            columns = env.reset_columns()
+
+
+def _find_ranges(
+    names: Sequence[str], recorded: Sequence[StepKpis]
+) -> list[dict[str, tuple[KpiRange, ...]]]:
+    """For each cell, the range of each KPI."""
+    ranges: list[dict[str, tuple[KpiRange, ...]]] = [{} for _ in recorded[0].phase]
+    for name in names:
+        values = np.stack([getattr(step, name) for step in recorded])
+        low, high = values.min(axis=(0, 1)).tolist(), values.max(axis=(0, 1)).tolist()
+        means, stds = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
+        for row, (mean, std) in enumerate(zip(means, stds, strict=True)):
+            ranges[row][name] = tuple(map(KpiRange, low, high, mean, std))
+    return ranges

@@ -1,0 +1,238 @@
+"""Makes a pretrained actor: networks to train in, training, and a table of unseen networks.
+
+Trains one equivariant actor on many networks, to be used in networks that it has never seen.
+
+The networks are stepped under the actor itself. Each step's KPIs give the reward of every split, so
+that every step of every cell is a training example with a known gradient.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slicing_rllib.env import ActorForm, Policy, SlicingEnv, SplitReward
+from slicing_rllib.evaluation import rollout
+from slicing_rllib.evaluation.statistics import METRICS, seed_metrics
+from slicing_rllib.learning.replay import Replay, make_transitions
+from slicing_rllib.learning.rl_module import build_mlp
+from slicing_rllib.learning.stacked_networks import Layers, compute_logits, softmax_gradient
+from slicing_rllib.policies import PretrainedActor, PretrainedPolicy
+from slicing_rllib.policies.baselines import Persistence, TrafficAware
+from slicing_rllib.radio import Scenario, draw_scenario, make_scenario
+
+REWARD = SplitReward()
+OnMessage = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingSettings:
+    """How the actor is trained. Raises: ValueError for a number below 1, or a rate not above 0."""
+
+    hiddens: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers."""
+    rounds: int = 60
+    """Alternations of steps in all networks and updates."""
+    steps_per_round: int = 25
+    """Steps of each network per round."""
+    updates_per_round: int = 100
+    """Updates per round."""
+    batch_size: int = 1024
+    """Steps of cells per update, all from networks with the same number of slices."""
+    lr: float = 1e-3
+    """Adam's learning rate at the start; it falls to zero along a cosine."""
+    seed: int = 0
+    """What initial weights, batches and traffic are drawn from."""
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps_per_round", "updates_per_round", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.lr <= 0:
+            raise ValueError(f"lr: expected more than 0, got {self.lr}")
+
+
+def pretrain(
+    networks: Sequence[SlicingEnv], settings: PretrainingSettings, on_message: OnMessage
+) -> dict[str, np.ndarray]:
+    """Weights of the actor's layers by parameter name (`actor.0.weight`).
+
+    Args:
+        networks: environments with `observation="per_slice"`; they may differ in anything.
+        settings: how to train.
+        on_message: called with a line of text after every tenth of the rounds.
+
+    Raises: ValueError for a network with another observation.
+    """
+    for network in networks:
+        if network.observation != "per_slice":
+            raise ValueError(f"pretraining: expected per_slice, got {network.observation}")
+    seeds = np.random.SeedSequence(settings.seed).spawn(len(networks) + 1)
+    actor = _build_actor(networks[0], settings)
+    adam = torch.optim.Adam(actor.parameters(), settings.lr)
+    total = settings.rounds * settings.updates_per_round
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, total)
+    sampled = [
+        _SampledNetwork(network, int(seed.generate_state(1)[0]), settings)
+        for network, seed in zip(networks, seeds, strict=False)
+    ]
+    rng = np.random.default_rng(seeds[-1])
+    for number in range(settings.rounds):
+        rewards = [network.run(actor, settings.steps_per_round) for network in sampled]
+        for _ in range(settings.updates_per_round):
+            _update(actor, adam, sampled[rng.integers(len(sampled))], settings.batch_size, rng)
+            schedule.step()
+        if (number + 1) % max(settings.rounds // 10, 1) == 0:
+            on_message(
+                f"round {number + 1} of {settings.rounds}: mean reward {np.mean(rewards):.4f} in "
+                f"{len(networks)} networks"
+            )
+    return {f"actor.{name}": p.detach().numpy().copy() for name, p in actor.named_parameters()}
+
+
+class _SampledNetwork:
+    """A network, where it stands, and the steps that it has contributed."""
+
+    def __init__(self, env: SlicingEnv, seed: int, settings: PretrainingSettings) -> None:
+        self._env = env
+        self.form = ActorForm(env.action_size, "equivariant", "persistence")
+        steps = settings.rounds * settings.steps_per_round
+        self._replay = Replay(
+            env.cells, env.obs_size, env.action_size, steps, feedback_size=env.feedback_size
+        )
+        self._columns = env.reset_columns(seed)
+
+    def run(self, actor: nn.Sequential, steps: int) -> float:
+        """Step the network under the actor; returns the mean reward of all cells."""
+        rewards = []
+        for _ in range(steps):
+            before = self._columns
+            with torch.no_grad():
+                action = _compute_shares(self.form, actor, torch.from_numpy(before.obs)).numpy()
+            after = self._env.step_columns(action)
+            empty = np.empty((len(before.obs), 0), np.float32)
+            transitions = make_transitions(before, after)._replace(outcome=empty)
+            self._replay.add(transitions, before.live & after.live)
+            rewards.append(float(after.reward.mean()))
+            self._columns = self._env.reset_columns() if after.truncated.all() else after
+        return float(np.mean(rewards))
+
+    def sample(self, size: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+        """About `size` random steps of cells: observations, and the feedback of the next step."""
+        n_cells = len(self._env.cells)
+        picks = rng.random((n_cells, max(size // n_cells, 1)), np.float32)
+        batch = self._replay.sample(picks)
+        obs = batch.obs.reshape(-1, batch.obs.shape[-1])
+        return torch.from_numpy(obs), batch.feedback.reshape(len(obs), -1)
+
+
+def _build_actor(network: SlicingEnv, settings: PretrainingSettings) -> nn.Sequential:
+    form = ActorForm(network.action_size, "equivariant", "persistence")
+    generator = torch.Generator().manual_seed(settings.seed)
+    actor = build_mlp(form.compute_widths(network.obs_size, settings.hiddens), generator)
+    for parameter in actor[-1].parameters():
+        nn.init.zeros_(parameter)
+    return actor
+
+
+def _update(
+    actor: nn.Sequential,
+    adam: torch.optim.Adam,
+    network: _SampledNetwork,
+    size: int,
+    rng: np.random.Generator,
+) -> None:
+    obs, feedback = network.sample(size, rng)
+    logits, _ = compute_logits(network.form, _list_layers(actor), obs[None])
+    shares = torch.softmax(logits.detach(), dim=-1)
+    gradient = torch.from_numpy(REWARD.reward_and_gradient(feedback, shares[0].numpy())[1])
+    adam.zero_grad()
+    logits.backward(softmax_gradient(shares, -gradient[None]) / len(obs))
+    adam.step()
+
+
+def _compute_shares(form: ActorForm, actor: nn.Sequential, obs: Tensor) -> Tensor:
+    logits, _ = compute_logits(form, _list_layers(actor), obs[None])
+    return torch.softmax(logits[0], dim=-1)
+
+
+def _list_layers(actor: nn.Sequential) -> Layers:
+    linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
+    return [(layer.weight[None], layer.bias[None]) for layer in linear]
+
+
+UNSEEN_SLICE_COUNT = 5
+"""No training network has as many slices."""
+PAPER_MAPS, MIXED_MAPS = (0, 1, 2, 3, 9), (0, 1, 2)
+"""Radio maps of the built-in scenarios for the evaluation; the actor trains on none of them."""
+FIRST_TRAINING_MAP = 1000
+EVALUATION_SEED = 90_000
+
+
+def train_actor(
+    n_random: int, n_paper: int, settings: PretrainingSettings, on_message: OnMessage
+) -> PretrainedActor:
+    """Train an actor in `n_random` random networks and on `n_paper` maps of `paper`."""
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,)))
+    scenarios = [draw_scenario(rng, f"random_{number}") for number in range(n_random)]
+    scenarios += [make_scenario("paper")] * n_paper
+    networks = [
+        SlicingEnv(scenario, observation="per_slice", map_seed=FIRST_TRAINING_MAP + number)
+        for number, scenario in enumerate(scenarios)
+    ]
+    weights = pretrain(networks, settings, on_message)
+    provenance = {
+        "command": f"slicing-rllib pretrain --random {n_random} --paper {n_paper} "
+        f"--rounds {settings.rounds} --seed {settings.seed}",
+        "settings": asdict(settings) | {"hiddens": list(settings.hiddens)},
+        "version": version("slicing-rllib"),
+        "training_networks": [
+            f"{scenario.name}: {scenario.n_slices} slices" for scenario in scenarios
+        ],
+    }
+    return PretrainedActor(weights, provenance)
+
+
+def list_unseen_networks() -> Iterator[tuple[str, Scenario, int]]:
+    """Name, scenario and map seed of networks that no training has seen."""
+    for map_seed in PAPER_MAPS:
+        yield f"paper, map {map_seed}", make_scenario("paper"), map_seed
+    for map_seed in MIXED_MAPS:
+        yield f"mixed, map {map_seed}", make_scenario("mixed"), map_seed
+    rng = np.random.default_rng(np.random.SeedSequence(EVALUATION_SEED))
+    for number in range(3):
+        scenario = draw_scenario(rng, f"five_{number}", (UNSEEN_SLICE_COUNT,))
+        yield f"5 slices, network {number}", scenario, EVALUATION_SEED + number
+    for number in range(3):
+        scenario = draw_scenario(rng, f"unseen_{number}")
+        yield f"other SLAs, network {number}", scenario, EVALUATION_SEED + 10 + number
+
+
+def evaluate_actor(
+    actor: PretrainedActor, steps: int, seeds: int, on_message: OnMessage
+) -> list[dict[str, Any]]:
+    """Per unseen network, the metrics of the actor and of baselines on the same traffic."""
+    rows: list[dict[str, Any]] = []
+    for name, scenario, map_seed in list_unseen_networks():
+        policies: dict[str, Policy] = {
+            "traffic_aware": TrafficAware(),
+            "persistence": Persistence(scenario),
+            "pretrained": PretrainedPolicy(scenario, actor),
+        }
+        env = SlicingEnv(scenario, map_seed=map_seed)
+        row: dict[str, Any] = {"network": name, "seeds": seeds, "steps": steps}
+        for policy_name, policy in policies.items():
+            found = [
+                seed_metrics(rollout(env, policy, steps, EVALUATION_SEED + seed))
+                for seed in range(seeds)
+            ]
+            means = np.mean(found, axis=0).tolist()
+            row[policy_name] = dict(zip(METRICS, means, strict=True))
+        rows.append(row)
+        gain = row["pretrained"]["reward_mean"] - row["traffic_aware"]["reward_mean"]
+        on_message(f"{name}: reward {gain:+.4f} over traffic_aware")
+    return rows

@@ -1,0 +1,237 @@
+"""The files of a run, written so that a crash leaves each complete or absent.
+
+What to say about a run directory whose files are not those that `train` writes.
+
+The lock of a run, sweep or experiment, with errors for the user.
+"""
+
+import json
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
+from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.storage import (
+    FolderLocked,
+    append_line,
+    lock_folder,
+    open_regular,
+    read_bounded,
+    replace_durably,
+    require_regular,
+    sync_file,
+    write_durably,
+)
+from slicing_rllib.storage.errors import ConfigError, RunError
+from slicing_rllib.storage.regular_file import GIB, MIB
+from slicing_rllib.transfer import LibraryError
+
+MISFITS = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
+"""What code that trusts its inputs raises where they have another form."""
+
+
+@contextmanager
+def explain_foreign_run(name: str) -> Generator[None]:
+    """Turns what the block trips over into one line about the files of the run called `name`.
+
+    Raises: RunError; the error itself with SLICING_RLLIB_DEBUG=1.
+    """
+    try:
+        yield
+    except (ConfigError, LibraryError):
+        raise
+    except MISFITS as error:
+        if os.environ.get("SLICING_RLLIB_DEBUG"):
+            raise
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RunError(f"{name}: expected files as train writes them ({why})") from error
+
+
+@contextmanager
+def lock_for_writing(folder: Path, purpose: str, timeout_s: float = 0.0) -> Iterator[None]:
+    """Keeps other processes from writing into an existing folder during the block.
+
+    `purpose` is what they are told this process does; `timeout_s` is how long to wait for one that
+    holds the lock. Blocks of one folder may be nested.
+    Raises: RunError while another process holds the lock, or where nothing can be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock_folder(folder, purpose, timeout_s))
+        except FolderLocked as error:
+            raise RunError(str(error)) from error
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
+        yield
+
+
+MAX_WEIGHTS_BYTES = 4 * GIB
+MAX_LOG_LINE_BYTES = 64 * MIB
+MAX_SUMMARY_BYTES = 64 * MIB
+
+
+class RunDirectory:
+    """Reads and writes the files of one run; README.md beside this module lists them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.figures = path / "figures"
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        """Creates the directory of a new run.
+
+        Raises: RunError where there already is one, or where nothing can be written.
+        """
+        run = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with run.lock("slicing-rllib train"):
+                if (path / "config.yaml").exists():
+                    raise RunError(f"{path}: there already is a run; --resume goes on with it")
+                run.checkpoints.mkdir(exist_ok=True)
+                write_durably(path / "config.yaml", dump_resolved_yaml(config).encode())
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RunError(f"{path}: cannot write a run here ({why})") from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Opens an existing run. Raises: RunError where there is none."""
+        if not (path / "config.yaml").is_file():
+            raise RunError(f"{path}: expected a run directory, found no config.yaml")
+        return cls(path)
+
+    @contextmanager
+    def lock(self, purpose: str, timeout_s: float = 0.0) -> Iterator[None]:
+        """Keeps other processes from writing into the run during the block.
+
+        `purpose` and `timeout_s` are as in `lock_for_writing`.
+        Raises: RunError while another process holds the lock.
+        """
+        with lock_for_writing(self.path, purpose, timeout_s):
+            yield
+
+    def config(self) -> RunConfig:
+        """The run's config. Raises: ConfigError for a damaged config.yaml."""
+        return load_config(str(self.path / "config.yaml"))
+
+    def load_same_config(self, source: str | None, settings: Sequence[str]) -> RunConfig:
+        """The run's config. Raises: ConfigError where `source` and `settings` make another one."""
+        config = self.config()
+        if (source is not None or settings) and load_config(
+            source or str(self.path / "config.yaml"), settings
+        ) != config:
+            raise ConfigError(
+                f"{self.path}: this run has another config; --resume alone goes on with its own"
+            )
+        return config
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Adds the row of an iteration to `metrics.jsonl`."""
+        append_line(self.path / "metrics.jsonl", json.dumps(row))
+
+    def append_event(
+        self,
+        kind: str,
+        message: str,
+        *,
+        env_step: int,
+        cell: str | None = None,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Adds an event to `events.jsonl`: its kind, a line for people, and plain values as
+        evidence."""
+        row = {"time": time.time(), "env_step": env_step, "kind": kind, "cell": cell}
+        row |= {"message": message, "evidence": dict(evidence or {})}
+        append_line(self.path / "events.jsonl", json.dumps(row))
+
+    def sync_logs(self) -> None:
+        """Waits until all rows so far are on disk. A checkpoint is to find the rows before it."""
+        for name in ("metrics.jsonl", "events.jsonl"):
+            if (self.path / name).exists():
+                sync_file(self.path / name)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Rows of `metrics.jsonl` so far. A row that a crash cut short is left out."""
+        return _read_lines(self.path / "metrics.jsonl")
+
+    def events(self) -> list[dict[str, Any]]:
+        """Events so far, as `metrics` reads rows."""
+        return _read_lines(self.path / "events.jsonl")
+
+    def drop_metrics_after(self, env_steps: int) -> None:
+        """Removes the rows of later steps, which a resumed run makes again."""
+        kept = [row for row in self.metrics() if row["env_steps"] <= env_steps]
+        lines = "".join(json.dumps(row) + "\n" for row in kept)
+        write_durably(self.path / "metrics.jsonl", lines.encode())
+
+    def write_policies(self, weights: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Writes weights by cell and parameter name."""
+        flat = {f"{cell}/{name}": w for cell, own in weights.items() for name, w in own.items()}
+        with replace_durably(self.path / "policies.safetensors") as partial:
+            save_file(flat, partial)
+
+    def policies(self) -> dict[str, dict[str, np.ndarray]]:
+        """Weights by cell and parameter name.
+
+        Raises: RunError where there are none, or where a weight is not finite.
+        """
+        path = self.path / "policies.safetensors"
+        flat = read_tensors(path, "trained policies")
+        weights: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in flat.items():
+            if not np.isfinite(array).all():
+                raise RunError(f"{path}: {name} has values that are not finite")
+            cell, _, parameter = name.partition("/")
+            weights.setdefault(cell, {})[parameter] = array
+        return weights
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes `summary.json`."""
+        write_durably(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+    def summary(self) -> dict[str, Any]:
+        """Content of `summary.json`. Raises: RunError where the run has not finished yet."""
+        path = self.path / "summary.json"
+        try:
+            summary = json.loads(read_bounded(path, MAX_SUMMARY_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: expected the summary of a finished run ({error})") from error
+        if not isinstance(summary, dict):
+            raise RunError(f"{path}: expected a mapping, got {type(summary).__name__}")
+        return summary
+
+
+def read_tensors(path: Path, expected: str) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file. Raises: RunError, which says that `expected` was expected."""
+    try:
+        require_regular(path, MAX_WEIGHTS_BYTES)
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise RunError(f"{path}: expected {expected} ({error})") from error
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a log; anything else in it is left out."""
+    rows = []
+    try:
+        with open_regular(path) as file:
+            while line := file.readline(MAX_LOG_LINE_BYTES):
+                with suppress(ValueError, RecursionError):
+                    rows.append(json.loads(line))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
+    return [row for row in rows if isinstance(row, dict)]

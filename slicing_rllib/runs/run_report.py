@@ -1,0 +1,343 @@
+"""Reports of runs: tables as Markdown and CSV, and figures.
+
+A run's figures, drawn from its files alone.
+
+How similar the cells of a run are: distances, separation of SLA groups, and the heat map.
+
+Markdown tables of means with intervals.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from slicing_rllib.env import Deployment
+from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation.figures import draw_heat_map, draw_warm_start_curves
+from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
+from slicing_rllib.learning.events import EventKind as TransferEventKind
+from slicing_rllib.runs.checkpoints import get_branch
+from slicing_rllib.runs.config_checks import has_branch
+from slicing_rllib.runs.experience import read_experience
+from slicing_rllib.runs.policy_evaluation import load_rollouts
+from slicing_rllib.runs.run_config import PolicyName, RunConfig
+from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.storage import write_durably
+from slicing_rllib.storage.errors import RunError
+from slicing_rllib.transfer import MEASURES, TransferDecision
+from slicing_rllib.transfer.decision import (
+    CellSamples,
+    Distances,
+    compute_distances,
+    decide_from_distances,
+)
+
+
+class Comparison(NamedTuple):
+    """All pairs of a run's cells by one measure."""
+
+    measure: str
+    distances: Distances
+    groups: tuple[str, ...]
+    """SLA group of every cell."""
+    auc: float | None
+    """Probability that two cells of one SLA group are nearer than two of different groups; None
+    where there is only one group."""
+
+    def nearest(self, target: str) -> TransferDecision:
+        """The choice of the source with the smallest distance from a target cell."""
+        names, matrix = self.distances.names, self.distances.mean
+        column = matrix[:, names.index(target)]
+        others = {name: float(d) for name, d in zip(names, column, strict=True) if name != target}
+        return decide_from_distances(target, others, self.measure)
+
+
+def compare_cells(run: RunDirectory, measure: str, seed: int = 0) -> Comparison:
+    """Compares cells by their samples under the default action.
+
+    `measure` is one of `transfer.MEASURES`; `seed` is that of the VAE, where it needs one.
+    Raises: RunError where the run has left no samples.
+    """
+    config = run.config()
+    cells = read_cell_samples(run, config)
+    distances = compute_distances(cells, measure, config.transfer.vae, seed)
+    groups = list_sla_groups(config)
+    auc = group_auc(distances.mean, groups) if len(set(groups)) > 1 else None
+    return Comparison(measure, distances, groups, auc)
+
+
+def read_cell_samples(run: RunDirectory, config: RunConfig) -> dict[str, CellSamples]:
+    """Each cell's [state, reward] under the default action, and its SLA."""
+    scenario, experience = config.scenario, read_experience(run)
+    promised = np.concatenate([scenario.sla_throughput_mbps, scenario.sla_delay_ms], axis=1)
+    return {
+        cell: CellSamples(
+            np.concatenate(
+                [experience[cell].default.obs, experience[cell].default.reward[:, None]], axis=1
+            ).astype(np.float64),
+            promised[row],
+        )
+        for row, cell in enumerate(scenario.cells)
+    }
+
+
+def list_sla_groups(config: RunConfig) -> tuple[str, ...]:
+    """The SLA group of every cell."""
+    return tuple(name for site in config.scenario.sites for name in site.sla_groups)
+
+
+def find_chosen_sources(run: RunDirectory) -> dict[str, str]:
+    """By target cell, the source of its last warm start."""
+    return {
+        event["cell"]: event["evidence"]["source"]
+        for event in run.events()
+        if event["kind"] == TransferEventKind.WARM_STARTED and event["evidence"].get("source")
+    }
+
+
+def draw_comparison(
+    run: RunDirectory, compared: Comparison, folder: Path | None = None
+) -> list[Path]:
+    """PNG and SVG of the heat map. Frames mark the sources that the run has chosen."""
+    figure = draw_heat_map(
+        compared.distances.names,
+        compared.distances.mean,
+        compared.groups,
+        find_chosen_sources(run),
+        compared.measure,
+    )
+    return figures.save(figure, folder or run.figures, f"similarity-{compared.measure}")
+
+
+SMOOTHING_STEPS = 400
+"""Window, in network steps, of the running mean over rewards: whole periods of the traffic."""
+SHOWN = ("equal", "traffic_aware", "persistence", "oracle", PolicyName.DRL, PolicyName.TL)
+"""Policies in the figures. Tables have all of them."""
+
+
+def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
+    """Reward over training, satisfaction and delay of the final evaluation, as PNG and SVG.
+
+    Where the run has a transfer, also the warm starts and the similarity of its cells.
+    Raises: RunError where the run has no evaluation yet.
+    """
+    drawn = {"reward": _draw_reward_curve(run)} | _draw_evaluation(run) | _draw_warm_starts(run)
+    config = run.config()
+    if config.has_transfer:
+        measure = config.transfer.measure
+        compared = compare_cells(run, measure if measure in MEASURES else "mean_shift")
+        draw_comparison(run, compared, folder)
+    return [
+        path
+        for name, figure in drawn.items()
+        for path in figures.save(figure, folder or run.figures, name)
+    ]
+
+
+def _draw_evaluation(run: RunDirectory) -> dict[str, Figure]:
+    path = run.path / "evaluation.npz"
+    try:
+        table = load_rollouts(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: expected the evaluation of a finished run ({error})") from error
+    shown = {name: table[name] for name in SHOWN if name in table}
+    satisfied = {name: c["satisfaction"][c["live"] > 0] for name, c in shown.items()}
+    delays = {
+        name: c["delay_to_sla_max"][c["live"] > 0]
+        for name, c in shown.items()
+        if "delay_to_sla_max" in c  # Older evaluations have no such column.
+    }
+    drawn = {"satisfaction": figures.draw_satisfaction_ccdf(satisfied)}
+    return drawn | ({"delay": figures.draw_delay_cdf(delays)} if delays else {})
+
+
+def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
+    """A figure for each cell that joined during the run."""
+    config = run.config()
+    runs = {config.own_policy: run}
+    if has_branch(config):
+        runs[PolicyName.DRL] = get_branch(run)
+    return {
+        f"warm_start-{deployment.cell}": draw_warm_start_curves(
+            deployment.cell,
+            {name: _read_evaluated_rewards(each, deployment) for name, each in runs.items()},
+            deployment.off_until,
+            deployment.default_action_until,
+        )
+        for deployment in config.env.deployments
+        if deployment.off_until > 0
+    }
+
+
+def _read_evaluated_rewards(
+    run: RunDirectory, deployment: Deployment
+) -> tuple[list[float], list[float]]:
+    """Steps and rewards without exploration noise since the cell's policy took over."""
+    cell = deployment.cell
+    points = [
+        (row["env_steps"], row["cells"][cell]["evaluation_reward"])
+        for row in run.metrics()
+        if "evaluation_reward" in row["cells"][cell]
+        and row["env_steps"] >= deployment.default_action_until
+    ]
+    return [step for step, _ in points], [reward for _, reward in points]
+
+
+def _draw_reward_curve(run: RunDirectory) -> Figure:
+    rows = run.metrics()
+    if not rows:
+        raise RunError(f"{run.path}: expected metrics.jsonl with at least one row")
+    evaluated = [
+        (row["env_steps"], row["evaluation_reward_mean"])
+        for row in rows
+        if "evaluation_reward_mean" in row
+    ]
+    rows_with_steps = [row for row in rows if row["reward_mean"] is not None]
+    return figures.draw_reward_curve(
+        _collect_training_curve(rows_with_steps),
+        evaluated,
+        rows[-1]["references"],
+        run.config().learning.exploration_steps,
+    )
+
+
+def _collect_training_curve(rows: Sequence[Mapping[str, Any]]) -> figures.TrainingCurve:
+    """Running means over the iterations with a step."""
+    env_steps = [row["env_steps"] for row in rows]
+    known = [row.get("same_steps") or {} for row in rows]
+    return figures.TrainingCurve(
+        env_steps,
+        _smooth(env_steps, [row["reward_mean"] for row in rows]),
+        {
+            name: _smooth(env_steps, [each.get(name, np.nan) for each in known])
+            for name in (known[-1] if known else ())
+        },
+        SMOOTHING_STEPS,
+    )
+
+
+def _smooth(env_steps: Sequence[int], rewards: Sequence[float]) -> list[float]:
+    """Running mean over the last SMOOTHING_STEPS steps, weighted by the steps of an iteration."""
+    ends, values = np.array(env_steps), np.array(rewards, float)
+    steps = np.diff(ends, prepend=0)
+    return [
+        float(np.average(values[inside], weights=steps[inside]))
+        for now in env_steps
+        for inside in [(ends > now - SMOOTHING_STEPS) & (ends <= now)]
+    ]
+
+
+def format_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table without padding, so that a changed number changes one line."""
+    return [
+        _format_row(headings),
+        "| --- " * len(headings) + "|",
+        *(_format_row(row) for row in rows),
+    ]
+
+
+def format_mean(
+    mean: float | None, interval: Sequence[float] | None, *, signed: bool = False
+) -> str:
+    """`mean [low, high]` with three decimals; empty without a mean.
+
+    `signed` writes a plus before positive numbers, as differences need it.
+    """
+    if mean is None:
+        return ""
+    form = "+.3f" if signed else ".3f"
+    shown = f"{mean:{form}}"
+    return shown if not interval else f"{shown} [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def _format_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+COLUMNS = (*METRICS, "oracle_gap_closed")
+
+Policies = dict[str, dict[str, Any]]
+"""By policy, its row as in `summary.json`."""
+
+
+class Report(NamedTuple):
+    """What was written."""
+
+    policies: Policies
+    files: list[Path]
+
+
+def write_report(runs: Sequence[RunDirectory], out: Path | None) -> Report:
+    """Writes `report.md`, `report.csv` and, for one run, its figures.
+
+    Several runs become one table in which each run is a seed. `out` is the folder to write to, by
+    default that of the only run. Raises: RunError for a run that has not finished, or for several
+    runs without `out`.
+    """
+    summaries = [run.summary() for run in runs]
+    if len(runs) == 1:
+        policies, folder = summaries[0]["policies"], out or runs[0].path
+        figures = draw_run(runs[0], folder / "figures")
+    elif out is None:
+        raise RunError("report of several runs: expected --out DIR")
+    else:
+        policies, folder, figures = summarise_runs(summaries), out, []
+    folder.mkdir(parents=True, exist_ok=True)
+    hours = summaries[0].get("hours") if len(runs) == 1 else None
+    text = format_markdown(policies) + ("" if hours is None else "\n" + format_hours(hours))
+    tables = {"report.md": text, "report.csv": format_csv(policies)}
+    for name, text in tables.items():
+        write_durably(folder / name, text.encode())
+    return Report(policies, [*(folder / name for name in tables), *figures])
+
+
+def summarise_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
+    """The policies that all runs have, summarised with each run as one seed."""
+    shared = [
+        name for name in summaries[0]["policies"] if all(name in s["policies"] for s in summaries)
+    ]
+    per_seed = {
+        name: np.array([[s["policies"][name][m] for m in METRICS] for s in summaries])
+        for name in shared
+    }
+    return {name: asdict(row) for name, row in summarise_seeds(per_seed).items()}
+
+
+def format_markdown(policies: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table with means and, in brackets, 95 % intervals."""
+    rows = [
+        [name, *(format_mean(row[c], row["ci95"].get(c)) for c in COLUMNS), str(row["seeds"])]
+        for name, row in policies.items()
+    ]
+    return "\n".join(format_table(["policy", *COLUMNS, "seeds"], rows)) + "\n"
+
+
+def format_hours(hours: Mapping[str, Any]) -> str:
+    """A table by hour of the day: each policy's reward and, after a slash, share below 0.95."""
+    names = list(hours["by_hour"][str(hours["busy_hour"])])
+    rows = [
+        [
+            f"{int(hour):02d}:00{' (busy hour)' if int(hour) == hours['busy_hour'] else ''}",
+            *(f"{row[n]['reward_mean']:.3f} / {row[n]['fail_rate_95']:.1%}" for n in names),
+        ]
+        for hour, row in hours["by_hour"].items()
+    ]
+    return "\n".join(format_table(["hour", *names], rows)) + "\n"
+
+
+def format_csv(policies: Mapping[str, Mapping[str, Any]]) -> str:
+    """Columns policy, metric, mean, ci95_low, ci95_high, seeds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["policy", "metric", "mean", "ci95_low", "ci95_high", "seeds"])
+    for name, row in policies.items():
+        for column in COLUMNS:
+            low, high = row["ci95"].get(column) or ("", "")
+            writer.writerow([name, column, row[column], low, high, row["seeds"]])
+    return text.getvalue()

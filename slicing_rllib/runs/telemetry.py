@@ -1,0 +1,424 @@
+"""The numbers of a run as Ray metrics, which Prometheus scrapes from each node's metrics port.
+
+Ray adds `ray_` in front of each name and `_total` behind the name of a counter. All tags (`run`,
+`cell`, `slice`, `phase`, `policy` and the `kind` of an event) have values that are known from the
+config, so the number of series is bounded.
+
+Gauges that stay visible during a long iteration.
+
+Ray's agents drop a gauge that has not been set for two report intervals. During an iteration that
+takes longer than that, all numbers of the run would disappear from the dashboards.
+
+Experiment trackers that receive the numbers of metrics.jsonl, each through one `Sink`.
+"""
+
+import importlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import ray
+from jaxtyping import Float
+from ray.util import metrics
+
+from slicing_rllib.learning.events import EVENT_KINDS, RunEventKind
+from slicing_rllib.radio import Phase
+from slicing_rllib.storage.errors import RunError
+
+
+class RefreshedGauges:
+    """Gauges of one run whose last values are sent again until `close`.
+
+    Args:
+        run: value of the tag `run` of all gauges.
+        descriptions: description and further tags of each gauge, by its name.
+        refresh_s: time between two transmissions of the same value, in seconds.
+    """
+
+    def __init__(
+        self, run: str, descriptions: Mapping[str, tuple[str, tuple[str, ...]]], refresh_s: float
+    ) -> None:
+        self._run = run
+        self._gauges = {
+            name: metrics.Gauge(name, text, ("run", *tags))
+            for name, (text, tags) in descriptions.items()
+        }
+        self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(
+            target=self._refresh, args=(refresh_s,), name="gauges", daemon=True
+        )
+        self._thread.start()
+
+    def set(self, name: str, value: float | None, tags: Mapping[str, str] | None = None) -> None:
+        """Sets a gauge. None, NaN and infinity end it: Ray drops it after two report intervals."""
+        key = (name, tuple((tags or {}).items()))
+        with self._lock:
+            if value is None or not math.isfinite(value):
+                self._values.pop(key, None)
+            else:
+                self._values[key] = value
+                self._send(*key, value)
+
+    def close(self) -> None:
+        """Stops sending; Ray then drops all gauges."""
+        self._closed.set()
+        self._thread.join()
+
+    def _refresh(self, refresh_s: float) -> None:
+        while not self._closed.wait(refresh_s):
+            with self._lock:
+                for key, value in self._values.items():
+                    self._send(*key, value)
+
+    def _send(self, name: str, tags: tuple[tuple[str, str], ...], value: float) -> None:
+        self._gauges[name].set(value, {"run": self._run, **dict(tags)})
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where the numbers of each iteration are written to."""
+
+    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
+        """Writes the numbers of one iteration by name."""
+        ...
+
+    def close(self) -> None:
+        """Writes what is buffered and ends the tracker's run."""
+        ...
+
+
+class TensorBoardSink:
+    """Writes event files to `FOLDER/tensorboard`."""
+
+    def __init__(self, run: str, folder: Path) -> None:
+        self._writer = _import_package("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, env_step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class MlflowSink:
+    """Writes a run of MLflow, whose own environment variables say where to."""
+
+    def __init__(self, run: str, folder: Path) -> None:
+        self._mlflow = _import_package("mlflow")
+        self._mlflow.start_run(run_name=run)
+
+    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
+        self._mlflow.log_metrics(dict(scalars), step=env_step)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+class WandbSink:
+    """Writes a run of Weights & Biases, whose environment variables name the project and key."""
+
+    def __init__(self, run: str, folder: Path) -> None:
+        self._run = _import_package("wandb").init(name=run, dir=str(folder))
+
+    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
+        self._run.log(dict(scalars), step=env_step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+TRACKERS: dict[str, Callable[[str, Path], Sink]] = {
+    "tensorboard": TensorBoardSink,
+    "mlflow": MlflowSink,
+    "wandb": WandbSink,
+}
+
+
+def open_sinks(trackers: Sequence[str], run: str, folder: Path) -> tuple[Sink, ...]:
+    """One sink per tracker.
+
+    Args:
+        trackers: names in `TRACKERS`.
+        run: name of the run.
+        folder: folder for trackers that write files.
+
+    Raises: RunError if a tracker's package is not installed.
+    """
+    return tuple(TRACKERS[name](run, folder) for name in trackers)
+
+
+def flatten_row(row: Mapping[str, Any]) -> dict[str, float]:
+    """Every number of a row of metrics.jsonl by its path, such as `cells/cell_1/delay_ms/0`."""
+    return dict(_iterate_scalars("", row))
+
+
+def _iterate_scalars(path: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from _iterate_scalars(f"{path}/{key}" if path else str(key), child)
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            yield from _iterate_scalars(f"{path}/{index}", child)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path, float(value)
+
+
+def _import_package(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'tracking with {package}: the package is missing; pip install "slicing-rllib[track]"'
+        ) from error
+
+
+DETAILED_CELLS = 128
+"""Number of cells that have series of their own. Further cells appear only in the aggregates,
+because each series costs memory and time in Ray's agents and in Prometheus."""
+SATISFIED_RATIO = 0.95
+REFRESH_S = 5.0
+"""Less than two of Ray's report intervals (10 s each), after which it drops a gauge."""
+OTHER = "other"
+PHASES = tuple(phase.name.lower() for phase in Phase)
+CELL_ROW_GAUGES = {
+    "reward": (
+        "slicing_reward",
+        "Mean reward of the cell over the iteration, eq. (2)",
+    ),
+    "satisfaction": (
+        "slicing_satisfaction_ratio",
+        "Minimum over the slices of min(throughput/SLA, 1)",
+    ),
+    "fail_rate_95": (
+        "slicing_fail_rate_95_ratio",
+        f"Share of the iteration's steps with satisfaction below {SATISFIED_RATIO}",
+    ),
+    "critic_loss": ("slicing_critic_loss", "Mean loss of the twin critics"),
+    "actor_loss": ("slicing_actor_loss", "Mean loss of the actor"),
+    "replay_size": ("slicing_replay_transitions", "Transitions in the cell's replay buffer"),
+}
+SLICE_ROW_GAUGES = {
+    "throughput_mbps": ("slicing_throughput_mbps", "Mean user throughput, Mbit/s"),
+    "delay_ms": ("slicing_delay_ms", "Mean packet delay, ms"),
+    "prb_ratio": ("slicing_prb_ratio", "Share of the carrier's PRBs assigned to the slice"),
+    "load": ("slicing_load_ratio", "Share of the carrier's PRBs that the slice uses"),
+}
+RUN_GAUGES = {
+    "slicing_reward_mean": "Mean reward over all cells",
+    "slicing_evaluation_reward_mean": "Mean reward without exploration noise",
+    "slicing_env_steps_per_s": "Network steps per second of the last iteration",
+    "slicing_updates_per_s": "Gradient updates per second of the last iteration",
+    "slicing_satisfaction_mean_ratio": "Mean satisfaction of the cells on air",
+    "slicing_satisfaction_min_ratio": "Lowest satisfaction of the cells on air",
+    "slicing_cells_below_sla": f"Cells on air with satisfaction below {SATISFIED_RATIO}",
+    "slicing_own_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
+    f"{SATISFIED_RATIO} in cells that their own policy controls and that do not explore",
+    "slicing_last_step_timestamp_s": "Unix time of the last iteration with a network step",
+    "slicing_last_checkpoint_timestamp_s": "Unix time of the last checkpoint, or of the start",
+}
+CELL_GAUGES = {
+    "slicing_phase": "What controls the cell: "
+    + ", ".join(f"{p:d} {p.name.lower()}" for p in Phase),
+    "slicing_exploring": "1 while the cell's own policy explores, otherwise 0",
+    "slicing_source_distance": "Distance between the cell and the source of its transfer",
+}
+SLA_GAUGES = {
+    "slicing_sla_throughput_mbps": "Throughput that the SLA requires, Mbit/s",
+    "slicing_sla_delay_ms": "Delay that the SLA allows, ms",
+}
+COUNTERS = {
+    "slicing_env_steps": "Network steps",
+    "slicing_updates": "Gradient updates",
+    "slicing_iterations": "Training iterations",
+    "slicing_stalled_iterations": "Iterations without a network step",
+    "slicing_not_finite_values": "Numbers of an iteration that are NaN or infinite",
+}
+_DURATIONS_S = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
+
+
+class Telemetry:
+    """Publishes the numbers and events of one run as Ray metrics and through sinks.
+
+    Args:
+        run: name of the run, the value of the tag `run`.
+        cells: names of all cells. The first `DETAILED_CELLS` get series of their own.
+        slices: names of the slices, in the order of the SLAs and KPIs.
+        sla_throughput_mbps: required throughput of each slice in each cell.
+        sla_delay_ms: allowed delay of each slice in each cell.
+        sinks: experiment trackers that receive the same numbers.
+        refresh_s: time after which gauges are sent again, in seconds.
+
+    Raises: RuntimeError if Ray is not initialised.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        cells: Sequence[str],
+        slices: Sequence[str],
+        sla_throughput_mbps: Float[np.ndarray, "cell slice"],
+        sla_delay_ms: Float[np.ndarray, "cell slice"],
+        *,
+        sinks: Sequence[Sink] = (),
+        refresh_s: float = REFRESH_S,
+    ) -> None:
+        if not ray.is_initialized():
+            raise RuntimeError(f"telemetry of run {run!r}: expected ray.init() before it")
+        self._run, self._slices, self._sinks = run, tuple(slices), tuple(sinks)
+        self._detailed = tuple(cells)[:DETAILED_CELLS]
+        self._gauges = RefreshedGauges(run, _describe_gauges(), refresh_s)
+        self._counters = {
+            name: metrics.Counter(name, text, ("run",)) for name, text in COUNTERS.items()
+        }
+        self._events = metrics.Counter(
+            "slicing_events", "Events of events.jsonl", ("run", "cell", "kind")
+        )
+        self._durations = metrics.Histogram(
+            "slicing_iteration_duration_s", "Duration of an iteration, s", _DURATIONS_S, ("run",)
+        )
+        self._last: Mapping[str, Any] | None = None
+        self._publish_slas(sla_throughput_mbps, sla_delay_ms)
+        for name in ("slicing_last_step_timestamp_s", "slicing_last_checkpoint_timestamp_s"):
+            self._gauges.set(name, time.time())
+
+    def publish(self, row: Mapping[str, Any]) -> None:
+        """Publishes a row of metrics.jsonl."""
+        scalars = flatten_row(row)
+        finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
+        self._count("slicing_not_finite_values", len(scalars) - len(finite))
+        self._publish_progress(row)
+        self._publish_totals(row)
+        for cell in self._detailed:
+            self._publish_cell(cell, row["cells"].get(cell, {}))
+        for sink in self._sinks:
+            sink.write(finite, row["env_steps"])
+
+    def count_event(
+        self, kind: str, cell: str | None = None, evidence: Mapping[str, Any] | None = None
+    ) -> None:
+        """Counts an event of events.jsonl.
+
+        Also publishes the time of a checkpoint and the distance of a chosen source.
+        """
+        tags = {"cell": cell or "", "kind": kind if kind in EVENT_KINDS else OTHER}
+        self._events.inc(1, {"run": self._run, **tags})
+        if kind == RunEventKind.CHECKPOINT_WRITTEN:
+            self._gauges.set("slicing_last_checkpoint_timestamp_s", time.time())
+        if kind == RunEventKind.NOT_FINITE:
+            self._count("slicing_not_finite_values", 1)
+        distance = (evidence or {}).get("distance")
+        if cell is not None and isinstance(distance, int | float):
+            self._gauges.set("slicing_source_distance", float(distance), {"cell": cell})
+
+    def close(self) -> None:
+        """Ends the gauges, which then disappear from dashboards, and closes the sinks."""
+        self._gauges.close()
+        for sink in self._sinks:
+            sink.close()
+
+    def _publish_slas(
+        self,
+        sla_throughput_mbps: Float[np.ndarray, "cell slice"],
+        sla_delay_ms: Float[np.ndarray, "cell slice"],
+    ) -> None:
+        slas = zip(
+            self._detailed, sla_throughput_mbps.tolist(), sla_delay_ms.tolist(), strict=False
+        )
+        for cell, throughputs_mbps, delays_ms in slas:
+            self._publish_slices("slicing_sla_throughput_mbps", cell, throughputs_mbps)
+            self._publish_slices("slicing_sla_delay_ms", cell, delays_ms)
+
+    def _publish_progress(self, row: Mapping[str, Any]) -> None:
+        """Publishes rewards, and speeds from the second row on.
+
+        The first row of a resumed run counts steps of earlier sessions, so it yields no speed.
+        """
+        last, self._last = self._last, row
+        self._count("slicing_iterations", 1)
+        self._gauges.set("slicing_reward_mean", row["reward_mean"])
+        if "evaluation_reward_mean" in row:
+            self._gauges.set("slicing_evaluation_reward_mean", row["evaluation_reward_mean"])
+        for policy, level in row["references"].items():
+            self._gauges.set("slicing_reference_reward", level, {"policy": policy})
+        if last is not None:
+            self._publish_speed(
+                *(row[key] - last[key] for key in ("env_steps", "updates", "time_s"))
+            )
+
+    def _publish_speed(self, env_steps: int, updates: int, seconds: float) -> None:
+        self._count("slicing_env_steps", env_steps)
+        self._count("slicing_updates", updates)
+        self._count("slicing_stalled_iterations", 0 if env_steps else 1)
+        if env_steps:
+            self._gauges.set("slicing_last_step_timestamp_s", time.time())
+        if seconds > 0:
+            self._durations.observe(seconds, {"run": self._run})
+            self._gauges.set("slicing_env_steps_per_s", env_steps / seconds)
+            self._gauges.set("slicing_updates_per_s", updates / seconds)
+
+    def _publish_totals(self, row: Mapping[str, Any]) -> None:
+        phases = [cell.get("phase") for cell in row["cells"].values()]
+        for phase in PHASES:
+            self._gauges.set("slicing_cells", float(phases.count(phase)), {"phase": phase})
+        satisfied = [c["satisfaction"] for c in row["cells"].values() if "satisfaction" in c]
+        if satisfied:
+            below = sum(ratio < SATISFIED_RATIO for ratio in satisfied)
+            self._gauges.set("slicing_satisfaction_mean_ratio", float(np.mean(satisfied)))
+            self._gauges.set("slicing_satisfaction_min_ratio", float(np.min(satisfied)))
+            self._gauges.set("slicing_cells_below_sla", float(below))
+        self._gauges.set("slicing_own_fail_rate_95_ratio", _average_own_fail_rate(row["cells"]))
+
+    def _publish_cell(self, cell: str, numbers: Mapping[str, Any]) -> None:
+        for key, (name, _) in CELL_ROW_GAUGES.items():
+            self._gauges.set(name, numbers.get(key), {"cell": cell})
+        for key, (name, _) in SLICE_ROW_GAUGES.items():
+            self._publish_slices(name, cell, numbers.get(key))
+        phase = numbers.get("phase")
+        code = float(PHASES.index(phase)) if phase in PHASES else None
+        self._gauges.set("slicing_phase", code, {"cell": cell})
+        exploring = numbers.get("exploring")
+        self._gauges.set(
+            "slicing_exploring", None if exploring is None else float(exploring), {"cell": cell}
+        )
+
+    def _publish_slices(self, name: str, cell: str, values: Sequence[float] | None) -> None:
+        known = [None] * len(self._slices) if values is None else values
+        for slice_name, value in zip(self._slices, known, strict=True):
+            self._gauges.set(name, value, {"cell": cell, "slice": slice_name})
+
+    def _count(self, name: str, amount: int) -> None:
+        """Adds to a counter. Ray's counters do not accept 0."""
+        if amount > 0:
+            self._counters[name].inc(amount, {"run": self._run})
+
+
+def _average_own_fail_rate(cells: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Mean over the cells whose own policy decides and does not explore; None without any."""
+    rates = [
+        cell["fail_rate_95"]
+        for cell in cells.values()
+        if cell.get("phase") == Phase.CONTROLLED.name.lower()
+        and not cell.get("exploring", False)
+        and "fail_rate_95" in cell
+    ]
+    return float(np.mean(rates)) if rates else None
+
+
+def _describe_gauges() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Description and tags of each gauge by its name."""
+    per_cell = CELL_GAUGES | dict(CELL_ROW_GAUGES.values())
+    per_slice = SLA_GAUGES | dict(SLICE_ROW_GAUGES.values())
+    return (
+        {name: (text, ()) for name, text in RUN_GAUGES.items()}
+        | {name: (text, ("cell",)) for name, text in per_cell.items()}
+        | {name: (text, ("cell", "slice")) for name, text in per_slice.items()}
+        | {"slicing_reference_reward": ("Mean reward of a baseline or the oracle", ("policy",))}
+        | {"slicing_cells": ("Cells in a phase", ("phase",))}
+    )

@@ -1,1 +1,0 @@
-"""What people run: configs, runs, commands, reports."""

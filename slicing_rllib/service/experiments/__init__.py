@@ -1,1 +1,0 @@
-"""Experiments: several arms (ways to train) on several seeds, compared in tables and figures."""

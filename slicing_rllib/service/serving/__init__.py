@@ -1,1 +1,0 @@
-"""Trained policies behind an HTTP interface on Ray Serve."""

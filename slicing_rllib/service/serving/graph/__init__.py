@@ -1,1 +1,0 @@
-"""Policies as ONNX graphs, and their comparison with NumPy."""

@@ -1,1 +1,0 @@
-"""What every HTTP request meets: token, limits, parsing, errors, description and metrics."""

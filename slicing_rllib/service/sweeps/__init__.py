@@ -1,1 +1,0 @@
-"""Sweeps: one config with varied settings on Ray Tune, to find the settings that do best."""

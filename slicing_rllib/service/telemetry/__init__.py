@@ -1,1 +1,0 @@
-"""The metrics of a run: for Prometheus through Ray, and for experiment trackers."""

@@ -1,1 +1,0 @@
-"""Traffic files before a run: Parquet becomes CSV, and people are told what was understood."""

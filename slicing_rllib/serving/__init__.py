@@ -1,0 +1,1 @@
+"""Trained policies behind an HTTP interface, and their export."""

@@ -1,0 +1,197 @@
+"""What a caller gets: shares by cell and slice, and where they come from.
+
+Shares in the style of O1: `RRMPolicyRatio` of 3GPP TS 28.541, in whole percent.
+
+No conformance is claimed.
+
+A request that the served policies answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from slicing_rllib.policies import KPI_SPECS, CellPolicy
+from slicing_rllib.serving.decisions import Decision, Method, Reason
+from slicing_rllib.serving.policy_source import ServedPolicies
+from slicing_rllib.serving.requests import A1Policy
+
+PERCENT = 100
+
+
+def round_to_percent(shares: Sequence[float]) -> list[int]:
+    """Whole percentages with a sum of 100, by the largest remainder.
+
+    Each is at most 1 away from its exact value. Equal remainders: the earlier slice gets more.
+    """
+    exact = np.array(shares, float) * (PERCENT / sum(shares))
+    floor = np.floor(exact + 1e-9)
+    missing = PERCENT - int(floor.sum())
+    order = np.argsort(-(exact - floor), kind="stable")
+    floor[order[:missing]] += 1
+    return [int(value) for value in floor]
+
+
+def make_rrm_policies(
+    cell: str, shares: Mapping[str, float], a1_policies: Mapping[str, A1Policy]
+) -> list[dict[str, Any]]:
+    """An `RRMPolicyRatio` per slice, whose dedicated and largest ratio are the slice's share.
+
+    Members carry the S-NSSAI of the slice's A1-style policy; without one, the list is empty.
+    """
+    percent = round_to_percent(list(shares.values()))
+    return [
+        {
+            "id": f"{cell}-{name}",
+            "attributes": {
+                "resourceType": "PRB_DL",
+                "rRMPolicyMemberList": _list_members(a1_policies.get(name)),
+                "rRMPolicyDedicatedRatio": ratio,
+                "rRMPolicyMinRatio": ratio,
+                "rRMPolicyMaxRatio": ratio,
+            },
+        }
+        for name, ratio in zip(shares, percent, strict=True)
+    ]
+
+
+def _list_members(policy: A1Policy | None) -> list[dict[str, Any]]:
+    if policy is None:
+        return []
+    slice_id = policy.scope.sliceId
+    snssai = {"sst": slice_id.sst} | ({"sd": slice_id.sd} if slice_id.sd else {})
+    return [{"plmnId": slice_id.plmnId.model_dump(), "snssai": snssai}]
+
+
+class AnswerModel(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Fallback(AnswerModel):
+    """Why the cell's policy did not answer, and what answered instead."""
+
+    reason: Reason
+    method: Method
+    detail: str
+
+
+class RrmAttributes(AnswerModel):
+    """Attributes of an `RRMPolicyRatio`, in the style of 3GPP TS 28.541."""
+
+    resourceType: str
+    rRMPolicyMemberList: list[dict[str, Any]]
+    """S-NSSAI of the slice's A1-style policy; empty without one."""
+    rRMPolicyDedicatedRatio: int
+    """Percent of the carrier; the slices of a cell have a sum of 100."""
+    rRMPolicyMinRatio: int
+    rRMPolicyMaxRatio: int
+
+
+class RrmPolicy(AnswerModel):
+    """One slice's ratios."""
+
+    id: str
+    attributes: RrmAttributes
+
+
+class CellDecision(AnswerModel):
+    """The shares of one cell."""
+
+    shares: dict[str, float]
+    """By slice: share of the carrier's PRBs. Their sum is 1."""
+    policy: str | None
+    """name@version of the cell's policy; null for an unknown cell."""
+    policy_sha256: str | None
+    """Digest of encoder, base policy and weights."""
+    age_s: float
+    """Age of the cell's KPIs."""
+    neighbours_age_s: float | None
+    """Age of the oldest report of a neighbour; null if the policy reads none."""
+    fallback: Fallback | None
+    """Null if the policy answered."""
+    rrm_policies: list[RrmPolicy] | None = None
+    """With `?format=o1`: the shares in whole percent, per slice."""
+
+
+class DecisionAnswer(AnswerModel):
+    """Decisions by cell."""
+
+    decisions: dict[str, CellDecision]
+
+
+class PolicyDescription(AnswerModel):
+    """One cell's policy."""
+
+    policy: str
+    """name@version"""
+    policy_sha256: str
+    slices: dict[str, dict[str, float]]
+    """SLA by slice: throughput_mbps and delay_ms."""
+    kpis: dict[str, str]
+    """KPIs that every slice must report, with their units."""
+    neighbours: list[str]
+    """Cells whose load the policy needs."""
+
+
+def make_answer(
+    decisions: Mapping[str, Decision], a1_policies: Mapping[str, A1Policy] | None
+) -> dict[str, Any]:
+    """The answer as plain values, as `DecisionAnswer` describes it.
+
+    `a1_policies` None leaves the ratios in percent out.
+    """
+    return {"decisions": {cell: _describe(cell, d, a1_policies) for cell, d in decisions.items()}}
+
+
+def describe_policy(policy: CellPolicy) -> dict[str, Any]:
+    """What `PolicyDescription` says about a policy."""
+    encoder = policy.encoder
+    sla = zip(encoder.slices, encoder.sla_throughput_mbps, encoder.sla_delay_ms, strict=True)
+    return {
+        "policy": policy.label,
+        "policy_sha256": policy.digest,
+        "slices": {
+            name: {"sla_throughput_mbps": throughput, "sla_delay_ms": delay}
+            for name, throughput, delay in sla
+        },
+        "kpis": {name: KPI_SPECS[name].unit for name in encoder.required_kpis},
+        "neighbours": list(encoder.neighbours),
+    }
+
+
+def _describe(
+    cell: str, decision: Decision, a1_policies: Mapping[str, A1Policy] | None
+) -> dict[str, Any]:
+    shares = dict(zip(decision.slices, decision.shares, strict=True))
+    policy, reason = decision.policy, decision.reason
+    row: dict[str, Any] = {
+        "shares": shares,
+        "policy": policy.label if policy else None,
+        "policy_sha256": policy.digest if policy else None,
+        "age_s": decision.age_s,
+        "neighbours_age_s": decision.neighbours_age_s,
+        "fallback": reason
+        and {"reason": reason, "method": decision.method, "detail": decision.detail},
+    }
+    if a1_policies is not None:
+        row["rrm_policies"] = make_rrm_policies(cell, shares, a1_policies)
+    return row
+
+
+def make_example(served: ServedPolicies) -> dict[str, Any]:
+    """A request with every served cell, whose KPIs are the means of its training."""
+    cells: dict[str, Any] = {}
+    for cell, policy in served.live.policies.items():
+        names = tuple(dict.fromkeys((*policy.encoder.required_kpis, "load")))
+        recorded = {name: policy.recorded[name] for name in names if name in policy.recorded}
+        cells[cell] = {
+            "slices": {
+                slice_name: {kpi: ranges[row].mean for kpi, ranges in recorded.items()}
+                for row, slice_name in enumerate(policy.encoder.slices)
+            }
+        }
+    return {"cells": cells}

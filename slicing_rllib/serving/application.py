@@ -1,0 +1,266 @@
+"""Trained policies over HTTP on Ray Serve: KPIs of cells in, shares of the carrier out.
+
+Serves policies on this machine until the caller ends the block.
+
+The service in this process: the shortest latency, without Ray Serve's proxy and replicas.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Thread
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from ray import serve
+from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from slicing_rllib.runs.ray_session import ray_session
+from slicing_rllib.serving.answers import (
+    DecisionAnswer,
+    PolicyDescription,
+    describe_policy,
+    make_example,
+)
+from slicing_rllib.serving.http import DECISION_BODY, DescribedApi, describe_problems
+from slicing_rllib.serving.load_reports import LoadReport, LocalReports
+from slicing_rllib.serving.policy_service import PolicyService, load_first
+from slicing_rllib.serving.requests import Problem, make_problem
+from slicing_rllib.serving.service_settings import (
+    RELEASE_FIELDS,
+    ServiceArguments,
+    require_token_beyond_loopback,
+)
+from slicing_rllib.storage.errors import RunError
+
+# FastAPI's documentation pages would load scripts from other hosts; /openapi.json has the same.
+api = DescribedApi(
+    title="slicing-rllib",
+    version="1",
+    description="Shares of a cell's carrier for its slices, from the KPIs of the last interval.",
+    docs_url=None,
+    redoc_url=None,
+)
+with_token = [Security(HTTPBearer(auto_error=False))]
+
+
+@api.exception_handler(HTTPException)
+def report_http_error(request: Request, error: HTTPException) -> Response:
+    """Unknown resources and methods."""
+    return make_problem(error.status_code, str(error.detail), error.headers)
+
+
+@api.exception_handler(Problem)
+def report_problem(request: Request, error: Problem) -> Response:
+    """Requests that we refuse."""
+    return error.respond()
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1000)
+class NeighbourReports(LocalReports):
+    """The last loads of all cells, for all replicas."""
+
+    async def exchange_plain(
+        self, new: Mapping[str, tuple[Any, ...]], wanted: list[str]
+    ) -> dict[str, tuple[Any, ...]]:
+        """As `exchange`, with tuples."""
+        reports = {cell: LoadReport(*report) for cell, report in new.items()}
+        found = await self.exchange(reports, wanted)
+        return {cell: tuple(report) for cell, report in found.items()}
+
+
+async def find_service() -> PolicyService:
+    """The service of this replica; `direct_server` puts its own in place of this function."""
+    service: Any = serve.get_replica_context().servable_object
+    return service
+
+
+Service = Annotated[PolicyService, Depends(find_service)]
+
+
+@api.get("/v1/health")
+async def health(service: Service) -> dict[str, Any]:
+    """Which release the replica that answers serves, and what is wrong with it."""
+    return service.describe_health()
+
+
+@api.get("/v1/ready", responses=describe_problems(503))
+async def ready(service: Service) -> dict[str, str]:
+    """Whether decisions can be asked for."""
+    service.require_served()
+    return {"status": "ready"}
+
+
+@api.get(
+    "/v1/policies",
+    dependencies=with_token,
+    response_model=dict[str, PolicyDescription],
+    responses=describe_problems(401, 429),
+)
+async def policies(service: Service, request: Request) -> Response:
+    """By cell: name, version, SLA, KPIs that are needed, and neighbours."""
+    service.admit(request)
+    found = service.require_served().live.policies
+    return JSONResponse({cell: describe_policy(policy) for cell, policy in found.items()})
+
+
+@api.get("/v1/example", dependencies=with_token, responses=describe_problems(401, 429))
+async def example(service: Service, request: Request) -> dict[str, Any]:
+    """A body for POST /v1/decisions: every cell with the mean KPIs of its training."""
+    service.admit(request)
+    return make_example(service.require_served())
+
+
+@api.get("/v1/shadow", dependencies=with_token, responses=describe_problems(401, 429))
+async def shadow(service: Service, request: Request) -> dict[str, dict[str, Any]]:
+    """By cell: how far the candidate version is from the live one, in this replica."""
+    service.admit(request)
+    return service.summarise_shadow()
+
+
+@api.post(
+    "/v1/decisions",
+    dependencies=with_token,
+    openapi_extra=DECISION_BODY,
+    response_model=DecisionAnswer,
+    responses=describe_problems(400, 401, 404, 413, 415, 422, 429, 503),
+)
+async def decisions(service: Service, request: Request) -> Response:
+    """Shares of the carrier for each slice of each cell, from the KPIs of the last interval."""
+    return await service.answer(request)
+
+
+# Ray Serve copies the app at this point, so all resources are defined above.
+DEPLOYMENT = serve.deployment(
+    name="PolicyService",
+    ray_actor_options={"num_cpus": 1},
+    max_ongoing_requests=16,
+    max_queued_requests=256,
+)(serve.ingress(api)(PolicyService))
+
+
+def make_application(arguments: ServiceArguments, *, shares_reports: bool) -> serve.Application:
+    """The application with these arguments.
+
+    Args:
+        arguments: settings.
+        shares_reports: whether there may be several replicas.
+    """
+    plain = arguments.model_dump(mode="json")
+    release = {name: plain[name] for name in RELEASE_FIELDS}
+    # Not in the arguments of the class, whose change would replace the processes.
+    fixed = plain | ServiceArguments(run="").model_dump(mode="json", include={*RELEASE_FIELDS})
+    scale: dict[str, Any] = {"num_replicas": arguments.min_replicas}
+    if arguments.max_replicas > arguments.min_replicas:
+        limits = {name: plain[name] for name in ("min_replicas", "max_replicas")}
+        scale = {"autoscaling_config": limits | {"target_ongoing_requests": 4}}
+    service = DEPLOYMENT.options(user_config=release, **scale)
+    return service.bind(fixed, NeighbourReports.bind() if shares_reports else None)
+
+
+def application(args: ServiceArguments) -> serve.Application:
+    """The application of `import_path: slicing_rllib.serving.application:application`.
+
+    Its name is a noun because manifests of clusters refer to it. A version that cannot be loaded
+    fails here, before Ray Serve changes a replica, so that the previous version goes on.
+    """
+    load_first(args)
+    return make_application(args, shares_reports=True)
+
+
+NAME = "slicing"
+LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def serve_policies(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
+    """Serves policies for the block, on the Ray that this process is connected to.
+
+    Args:
+        arguments: settings of the service.
+        host: address to listen on.
+        port: port to listen on.
+
+    Raises: RunError if the port is taken.
+    """
+    check_port_is_free(host, port)
+    # Ray Serve would otherwise log each of its steps to the terminal.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(http_options=HTTPOptions(host=host, port=port))
+    try:
+        serve.run(
+            make_application(arguments, shares_reports=arguments.max_replicas > 1),
+            name=NAME,
+            logging_config=LoggingConfig(log_level="WARNING"),
+        )
+        yield
+    finally:
+        serve.shutdown()
+
+
+@contextmanager
+def serve_for_command(arguments: ServiceArguments) -> Iterator[str]:
+    """Starts Ray and the service on a free port for the block; the URL of the service."""
+    arguments = require_token_beyond_loopback(arguments, LOOPBACK)
+    with socket.create_server((LOOPBACK, 0)) as free:
+        port = free.getsockname()[1]
+    with ray_session(2), serve_policies(arguments, LOOPBACK, port):
+        yield f"http://{LOOPBACK}:{port}"
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Raises: RunError if the port is taken: Ray Serve itself would retry without a message."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
+
+
+POLL_S = 0.01
+
+
+@contextmanager
+def serve_directly(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
+    """Answers requests in a thread of this process for the block.
+
+    Args:
+        arguments: settings of the service; there is one replica, this process.
+        host: address to listen on.
+        port: port to listen on.
+
+    Raises: RunError if the port is taken or the server does not start.
+    """
+    check_port_is_free(host, port)
+    service = PolicyService(arguments.model_dump(mode="json"))
+    release = arguments.model_dump(mode="json", include={*RELEASE_FIELDS})
+    asyncio.run(service.reconfigure(release))
+    api.dependency_overrides[find_service] = lambda: service
+    server = uvicorn.Server(
+        uvicorn.Config(
+            api, host=host, port=port, log_level="warning", access_log=False, lifespan="off"
+        )
+    )
+    thread = Thread(target=server.run, name="http", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise RunError(f"port {port} on {host}: the server did not start")
+            time.sleep(POLL_S)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+        service.stop()
+        del api.dependency_overrides[find_service]

@@ -1,0 +1,294 @@
+"""What a caller sends: KPIs of the last slicing interval, by cell, slice and name.
+
+From the body of a request to its content, or to one line about the first mistake.
+
+SLAs in the style of an A1 policy of the O-RAN Alliance: `scope` and `sliceSlaObjectives`.
+
+Names and units follow the slice SLA target of O-RAN's A1 type definitions: throughput in kbit/s,
+delay in ms. We read `guaDlThptPerSlice` as the throughput that the slice must deliver while it has
+data, which is what policies are trained for. No conformance is claimed.
+
+Errors as problem+json (RFC 9457): status, title, and one line of detail.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.responses import Response
+
+from slicing_rllib.policies import KPI_SPECS
+from slicing_rllib.storage import make_printable
+
+KBIT_PER_MBIT = 1e3
+MAX_KBPS = 1e8
+
+
+class A1Model(BaseModel):
+    """A part of an A1-style policy."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class PlmnId(A1Model):
+    """A mobile network."""
+
+    mcc: Annotated[str, Field(pattern=r"^[0-9]{3}$")]
+    """Mobile country code."""
+    mnc: Annotated[str, Field(pattern=r"^[0-9]{2,3}$")]
+    """Mobile network code."""
+
+
+class SliceId(A1Model):
+    """The S-NSSAI of a slice in a network."""
+
+    sst: int = Field(ge=0, le=255)
+    """Slice or service type."""
+    sd: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{6}$")] | None = None
+    """Slice differentiator."""
+    plmnId: PlmnId
+    """Network of the slice."""
+
+
+class Scope(A1Model):
+    """What the policy is about."""
+
+    sliceId: SliceId
+    """The slice."""
+
+
+class SliceSlaObjectives(A1Model):
+    """What the slice is promised."""
+
+    guaDlThptPerSlice: float | None = Field(default=None, gt=0, le=MAX_KBPS)
+    """Guaranteed downlink throughput, kbit/s."""
+    maxDlPacketDelayPerUe: float | None = Field(default=None, gt=0, le=1e5)
+    """Largest downlink packet delay, ms."""
+
+
+class A1Policy(A1Model):
+    """A slice's SLA."""
+
+    scope: Scope
+    """The slice."""
+    sliceSlaObjectives: SliceSlaObjectives
+    """Its SLA."""
+
+    def override_sla(self, throughput_mbps: float, delay_ms: float) -> tuple[float, float]:
+        """Required throughput and permitted delay; what the policy leaves open stays as it is."""
+        objectives = self.sliceSlaObjectives
+        return (
+            throughput_mbps
+            if objectives.guaDlThptPerSlice is None
+            else objectives.guaDlThptPerSlice / KBIT_PER_MBIT,
+            delay_ms
+            if objectives.maxDlPacketDelayPerUe is None
+            else objectives.maxDlPacketDelayPerUe,
+        )
+
+
+KPI_NAMES = tuple(KPI_SPECS)
+UNITS = {
+    "Mbit/s": {"Mbit/s": 1.0, "kbit/s": 1e-3, "bit/s": 1e-6, "Gbit/s": 1e3},
+    "ms": {"ms": 1.0, "s": 1e3, "us": 1e-3},
+    "1": {"1": 1.0, "%": 0.01},
+    "s/Mbit": {"s/Mbit": 1.0, "ms/Mbit": 1e-3, "s/kbit": 1e3},
+    "dB": {"dB": 1.0},
+}
+"""Accepted units by the unit that policies use, and what a value is multiplied by."""
+ALL_UNITS = tuple(unit for accepted in UNITS.values() for unit in accepted)
+MEASUREMENT_NAMES = {
+    name: kpi
+    for kpi in KPI_NAMES
+    for name in (kpi, kpi.removesuffix("_mbps").removesuffix("_ms"), kpi.replace("_db", ""))
+}
+"""KPI by each name that a measurement may have."""
+MAX_CELLS, MAX_SLICES = 20_000, 64
+CellName = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+]
+SliceName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Model(BaseModel):
+    """A part of a request. An unknown name is an error."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Measurement(Model):
+    """A value with its unit."""
+
+    value: float
+    """Number in that unit."""
+    unit: str = Field(max_length=16, json_schema_extra={"enum": list(ALL_UNITS)})
+    """Such as Mbit/s, kbit/s, ms, s, %, 1 or dB."""
+
+
+def kpi_field(name: str) -> Any:
+    """An optional field with the limits of a KPI."""
+    spec = KPI_SPECS[name]
+    text = f"{spec.meaning[0].upper()}{spec.meaning[1:]}; unit {spec.unit}."
+    return Field(default=None, ge=spec.minimum, le=spec.maximum, description=text)
+
+
+class SliceKpis(Model):
+    """KPIs of one slice in one interval, by a name that ends with the unit if there is one."""
+
+    throughput_mbps: float | None = kpi_field("throughput_mbps")
+    delay_ms: float | None = kpi_field("delay_ms")
+    load: float | None = kpi_field("load")
+    utilisation: float | None = kpi_field("utilisation")
+    users: float | None = kpi_field("users")
+    prb_ratio: float | None = kpi_field("prb_ratio")
+    demand_mbps: float | None = kpi_field("demand_mbps")
+    mean_inverse_rate: float | None = kpi_field("mean_inverse_rate")
+    sinr_db_p10: float | None = kpi_field("sinr_db_p10")
+    sinr_db_p50: float | None = kpi_field("sinr_db_p50")
+    sinr_db_p90: float | None = kpi_field("sinr_db_p90")
+    measurements: dict[str, Measurement] | None = Field(
+        default=None,
+        max_length=len(KPI_NAMES),
+        json_schema_extra={"propertyNames": {"enum": list(MEASUREMENT_NAMES)}},
+    )
+    """KPIs in another unit: by the name without its unit, such as throughput or delay."""
+
+    @model_validator(mode="after")
+    def convert(self) -> "SliceKpis":
+        for name, measurement in (self.measurements or {}).items():
+            kpi, value = _convert(name, measurement)
+            if getattr(self, kpi) is not None:
+                raise ValueError(f"{kpi} is there twice")
+            setattr(self, kpi, value)
+        return self
+
+
+class CellReport(Model):
+    """What one cell measured in the last interval."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["slices"],
+                    "properties": {"slices": {"minProperties": 1}, "off": {"const": False}},
+                },
+                {
+                    "required": ["off"],
+                    "properties": {"slices": {"maxProperties": 0}, "off": {"const": True}},
+                },
+            ]
+        }
+    )
+
+    slices: dict[SliceName, SliceKpis] = Field(default={}, max_length=MAX_SLICES)
+    """By name of the slice; every slice of the cell."""
+    measured_at: AwareDatetime | None = None
+    """End of the interval; default: when the request arrives."""
+    off: bool = False
+    """The cell is off the air: its neighbours learn that it has no load, and it gets no shares."""
+
+    @model_validator(mode="after")
+    def check_slices(self) -> "CellReport":
+        if bool(self.slices) == self.off:
+            raise ValueError("expected slices, or off: true and no slices")
+        return self
+
+    def age_s(self, now: datetime) -> float:
+        """Time since the interval ended; negative if the caller's clock is ahead."""
+        return 0.0 if self.measured_at is None else (now - self.measured_at).total_seconds()
+
+    def table(self, slices: tuple[str, ...]) -> list[list[float | None]]:
+        """A row per slice, in this order, and a column per KPI; None for KPIs that are not there.
+
+        Raises: KeyError for a slice that is not there.
+        """
+        return [[vars(self.slices[name])[kpi] for kpi in KPI_NAMES] for name in slices]
+
+
+class DecisionRequest(Model):
+    """KPIs of a whole network, or of one cell."""
+
+    cells: dict[CellName, CellReport] = Field(
+        min_length=1, max_length=MAX_CELLS, json_schema_extra={"additionalProperties": False}
+    )
+    """By name of the cell."""
+    unknown_cells: Literal["refuse", "fallback"] = "refuse"
+    """What a cell without a policy gets: the whole request is refused, or shares in proportion to
+    the cell's traffic."""
+    a1_policies: dict[SliceName, A1Policy] = Field(default={}, max_length=MAX_SLICES)
+    """A1-style policies by slice, whose objectives replace the SLA that the policy carries."""
+
+
+def stack_tables(tables: list[list[list[float | None]]]) -> Float[np.ndarray, "cell slice kpi"]:
+    """KPIs of several cells with equal slices; NaN for KPIs that are not there."""
+    return np.array(tables, float)
+
+
+def _convert(name: str, measurement: Measurement) -> tuple[str, float]:
+    """The KPI that is meant and its value in the KPI's own unit."""
+    if name not in MEASUREMENT_NAMES:
+        raise ValueError(f"measurements: expected a KPI, got {name[:32]!r}")
+    kpi = MEASUREMENT_NAMES[name]
+    spec = KPI_SPECS[kpi]
+    factors = UNITS[spec.unit]
+    if measurement.unit not in factors:
+        raise ValueError(f"{name}: expected one of the units {', '.join(factors)}")
+    value = measurement.value * factors[measurement.unit]
+    if not spec.minimum <= value <= spec.maximum:
+        raise ValueError(f"{name}: expected {spec.minimum:g} to {spec.maximum:g} {spec.unit}")
+    return kpi, value
+
+
+MAX_DETAIL = 500
+
+
+class Problem(Exception):
+    """A request that gets an error.
+
+    Args:
+        status: status of the answer.
+        detail: one line for the caller.
+        headers: further headers.
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+    def respond(self) -> Response:
+        """The answer."""
+        return make_problem(self.status, self.detail, self.headers)
+
+
+def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of type application/problem+json."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": make_printable(detail, MAX_DETAIL),
+    }
+    # Only ASCII, also from callers whose terminal knows no more.
+    content = json.dumps(body).encode("ascii")
+    return Response(content, status, dict(headers or {}), "application/problem+json")
+
+
+def parse_request(body: bytes) -> DecisionRequest:
+    """The content of a body. Raises: Problem with one line about the first mistake."""
+    try:
+        return DecisionRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        status = 400 if first["type"] == "json_invalid" else 422
+        raise Problem(status, f"{where}: {first['msg']}") from error

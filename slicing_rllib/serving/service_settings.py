@@ -1,0 +1,116 @@
+"""Settings of the service, from the command line or from `serveConfigV2` of KubeRay."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from slicing_rllib.serving.release import Canary, Release, parse_pins
+from slicing_rllib.storage.errors import ConfigError, RunError
+
+TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
+LEAST_TOKEN_CHARACTERS = 16
+RELEASE_FIELDS = ("canary", "pins", "shadow", "version")
+"""Arguments that a running replica can change."""
+
+
+class ServiceArguments(BaseModel):
+    """Arguments of the application. An unknown name is an error."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    run: str
+    """A run directory, a policy library (a folder or a URI), or the folder of an export."""
+    name: str = ""
+    """The beginning of the names of a library's bundles that are served."""
+    version: int | None = Field(default=None, ge=1)
+    """Version of every bundle of the library. None: the release that `rollout` has made, or else
+    the newest version of each. A run has none."""
+    pins: tuple[str, ...] = ()
+    """`NAME@VERSION` of policies that stay at a version."""
+    canary: Canary | None = None
+    """Another version for a share of the policies."""
+    shadow: int | None = Field(default=None, ge=1)
+    """A version that answers beside the live one, only for comparison."""
+    shadow_log: str | None = None
+    """File to which each replica appends a line per cell and request with the shares of both
+    versions."""
+    token_file: str | None = None
+    """File with the token that callers must present. Default: the environment variable
+    SLICING_RLLIB_SERVE_TOKEN."""
+    without_token: bool = False
+    """Whether the service may run without a token."""
+    max_age_s: float = Field(default=10.0, gt=0)
+    """Age above which KPIs and neighbours' reports are stale."""
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1)
+    """Largest body of a request."""
+    max_requests_per_s: float = Field(default=1000.0, gt=0)
+    """Requests per second that a replica accepts, with bursts of as many."""
+    min_replicas: int = Field(default=1, ge=1)
+    """Replicas without load."""
+    max_replicas: int = Field(default=1, ge=1)
+    """Replicas at full load; more than `min_replicas` turns autoscaling on."""
+    poll_s: float = Field(default=1.0, gt=0)
+    """Time between two looks for a new release and for files that have changed."""
+
+    @property
+    def follows_release(self) -> bool:
+        """Whether the library's release file decides, because the arguments choose no version."""
+        return not (self.version or self.pins or self.canary or self.shadow)
+
+    @property
+    def release(self) -> Release:
+        """The release that the arguments choose. Raises: RunError."""
+        return Release(
+            version=self.version,
+            pins=parse_pins(self.pins),
+            canary=self.canary,
+            shadow=self.shadow,
+        )
+
+
+def read_token(arguments: ServiceArguments) -> str | None:
+    """The token that callers must present; None if there is none.
+
+    Raises: RunError for a file that cannot be read, or a token that is too short.
+    """
+    if arguments.token_file is None:
+        token = os.environ.get(TOKEN_VARIABLE)
+    else:
+        try:
+            token = Path(arguments.token_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{arguments.token_file}: expected a file with a token") from error
+    if token is not None and not (len(token) >= LEAST_TOKEN_CHARACTERS and token.isascii()):
+        raise RunError(f"token: expected at least {LEAST_TOKEN_CHARACTERS} ASCII characters")
+    return token
+
+
+def parse_release(user_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked values of `RELEASE_FIELDS` in a mapping of plain values."""
+    chosen = ServiceArguments(run="", **{name: user_config[name] for name in RELEASE_FIELDS})
+    return {name: getattr(chosen, name) for name in RELEASE_FIELDS}
+
+
+def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
+    """The arguments, with leave to run without a token where only this machine can ask.
+
+    Raises: ConfigError for an address beyond loopback without a token.
+    """
+    if read_token(arguments) is None and not is_loopback(host):
+        raise ConfigError(
+            f"serve: {host} can be reached from other machines; expected --token-file or "
+            "the environment variable SLICING_RLLIB_SERVE_TOKEN"
+        )
+    return arguments.model_copy(update={"without_token": is_loopback(host)})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""Experiments and sweeps: many runs, compared in tables and figures."""

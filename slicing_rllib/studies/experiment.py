@@ -1,0 +1,339 @@
+"""Runs an experiment on Ray Tune: every arm on every seed, and only those that are not done yet.
+
+Policies that imitate a baseline, as sources of a transfer.
+
+They are a control: a target that starts from them knows reasonable actions, but neither critics nor
+experience of a policy that has learned.
+
+What experiments and sweeps share in running trials on Ray Tune.
+"""
+
+import io
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from ray import tune
+from ray.tune import (
+    Callback,
+    FailureConfig,
+    ResultGrid,
+    Trainable,
+    TuneConfig,
+    Tuner,
+)
+from ray.tune import (
+    RunConfig as TuneRunConfig,
+)
+
+from slicing_rllib.env import ActorForm, DecisionView, StepColumns
+from slicing_rllib.learning.replay import Replay
+from slicing_rllib.learning.rl_module import build_mlp
+from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, forward
+from slicing_rllib.policies.baselines import make_policy
+from slicing_rllib.random_streams import (
+    RunStream as Stream,
+)
+from slicing_rllib.random_streams import (
+    derive_seed,
+)
+from slicing_rllib.random_streams import (
+    make_run_generator as make_generator,
+)
+from slicing_rllib.runs.experience import make_bundles, record_default_action, record_transitions
+from slicing_rllib.runs.policy_evaluation import make_network
+from slicing_rllib.runs.ray_session import quieten, ray_session
+from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.runs.training import ProgressListener, train
+from slicing_rllib.storage import write_durably
+from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
+from slicing_rllib.studies.experiment_config import (
+    CLONED_BASELINE,
+    Arm,
+    ExperimentConfig,
+    read_saved_experiment,
+)
+from slicing_rllib.transfer import Bundle, PolicyLibrary
+
+STEPS = 2000
+"""Network steps under the baseline, whose actions are imitated."""
+EPOCHS = 400
+LEARNING_RATE = 3e-3
+BASELINE_KEY = 1
+"""Spawn key, below the seed of the cloning, of the baseline's own random numbers."""
+
+
+def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None:
+    """Adds a bundle per cell, whose actor imitates the baseline and whose critics are untrained."""
+    seed = derive_seed(config.seed, Stream.CLONING)
+    replay = _record_baseline(config, baseline, seed)
+    default = record_default_action(config)
+    scenario = config.scenario
+    actors = _imitate(config, replay, seed)
+    for row, cell in enumerate(scenario.cells):
+        library.add(
+            cell,
+            Bundle(
+                weights=_add_critics(actors[cell], config, seed + row),
+                experience=replay.last(cell, config.transfer.transferred_transitions),
+                default_action_experience=default.last(cell, config.transfer.samples),
+                slices=tuple(spec.name for spec in scenario.slices),
+                sla_throughput_mbps=tuple(scenario.sla_throughput_mbps[row].tolist()),
+                sla_delay_ms=tuple(scenario.sla_delay_ms[row].tolist()),
+                message=config.env.message,
+                returns={},
+                provenance={"cloned_from": baseline, "cell": cell, "seed": config.seed},
+            ),
+        )
+
+
+def _record_baseline(config: RunConfig, baseline: str, seed: int) -> Replay:
+    """Transitions of all cells under the baseline."""
+    env = make_network(config)
+    rng = make_generator(seed, BASELINE_KEY)
+    policy = make_policy(baseline, config.scenario, rng, map_seed=config.env.map_seed)
+
+    def act(before: StepColumns) -> np.ndarray:
+        view = DecisionView(before.obs, env.kpis, env.simulator)
+        return policy.prb_ratio(view).astype(np.float32)
+
+    return record_transitions(env, act, STEPS, seed)
+
+
+def _imitate(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """Actors of all cells, trained at once on the cross entropy between baseline and own shares."""
+    cells = config.scenario.cells
+    recorded = [replay.last(cell, STEPS) for cell in cells]
+    obs = torch.from_numpy(np.stack([transitions.obs for transitions in recorded]))
+    shares = torch.from_numpy(np.stack([transitions.action for transitions in recorded]))
+    widths = (obs.shape[2], *config.learning.actor_hiddens, shares.shape[2])
+    bank = _make_actors(widths, len(cells), seed)
+    flat = bank.flat["actor"].requires_grad_()
+    adam = torch.optim.Adam([flat], lr=LEARNING_RATE)
+    for _ in range(EPOCHS):
+        logits, _ = forward(bank.layers("actor", flat), obs)
+        adam.zero_grad()
+        (-(shares * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()).backward()
+        adam.step()
+    bank.flat["actor"] = flat.detach()
+    return {
+        cell: {name: view.numpy().copy() for name, view in bank.iterate_row(row)}
+        for row, cell in enumerate(cells)
+    }
+
+
+def _make_actors(widths: tuple[int, ...], n_cells: int, seed: int) -> ParameterBank:
+    """Untrained actors, drawn cell by cell from one generator."""
+    sizes = NetworkSizes(widths, (1, 1), ActorForm(widths[-1]))
+    bank = ParameterBank(n_cells, sizes, ("actor",))
+    generator = torch.Generator().manual_seed(seed)
+    for row in range(n_cells):
+        fresh = dict(build_mlp(widths, generator).named_parameters())
+        for name, view in bank.iterate_row(row):
+            view.copy_(fresh[name.removeprefix("actor.")].data)
+    return bank
+
+
+def _add_critics(
+    actor: Mapping[str, np.ndarray], config: RunConfig, seed: int
+) -> dict[str, np.ndarray]:
+    """The actor's weights with those of untrained critics, and with all target networks."""
+    generator = torch.Generator().manual_seed(seed)
+    first, last = actor["actor.0.weight"], list(actor.values())[-1]
+    widths = (first.shape[1] + len(last), *config.learning.critic_hiddens, 1)
+    weights = dict(actor)
+    for critic in ("critic_1", "critic_2"):
+        for name, parameter in build_mlp(widths, generator).named_parameters():
+            weights[f"{critic}.{name}"] = parameter.detach().numpy()
+    return weights | {f"target_{name}": value for name, value in weights.items()}
+
+
+OnMessage = Callable[[str], None]
+"""Called with a line for the user."""
+
+
+def ignore_message(text: str) -> None:
+    """A callback that does nothing."""
+
+
+class MessageCallback(Callback):
+    """A Tune callback that reports trials with `on_message`.
+
+    Tune pickles its callbacks; an unpickled one ignores messages, as a terminal cannot be pickled.
+    """
+
+    def __init__(self, on_message: OnMessage) -> None:
+        self.on_message = on_message
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"on_message": ignore_message}
+
+
+def fit_quietly(tuner: Tuner) -> ResultGrid:
+    """Runs all trials. Tune's own output goes to stderr: stdout is for the command's result."""
+    with redirect_stdout(sys.stderr if sys.stderr.isatty() else io.StringIO()):
+        return tuner.fit()
+
+
+MAX_FAILURES = 2
+"""How often Tune restarts a seed whose process has failed."""
+
+
+def get_arm_folder(folder: Path, seed: int, arm: str) -> Path:
+    """The run directory of an arm on a seed."""
+    return folder / f"seed_{seed:03d}" / arm
+
+
+def is_done(folder: Path, seed: int, arm: str) -> bool:
+    """Whether an arm has finished on a seed."""
+    return (get_arm_folder(folder, seed, arm) / "summary.json").is_file()
+
+
+def run_experiment(experiment: ExperimentConfig, folder: Path, on_message: OnMessage) -> None:
+    """Trains all arms on all seeds, except those that are done. Can be called again at any time.
+
+    Raises: ConfigError where the folder holds another experiment; RunError where an arm failed;
+    Interrupted after a signal.
+    """
+    _claim_folder(experiment, folder)
+    with ray_session(2):
+        results = fit_quietly(_make_tuner(experiment, folder, on_message))
+    failed = [str(result.error).strip().splitlines()[-1] for result in results if result.error]
+    if failed:
+        raise RunError(f"{folder}: {len(failed)} seeds failed, the first with: {failed[0]}")
+    left = [
+        (seed, arm)
+        for seed in range(experiment.seeds)
+        for arm in experiment.arms
+        if not is_done(folder, seed, arm)
+    ]
+    if left:
+        # After a signal Tune returns without an error.
+        raise Interrupted(f"{folder}: stopped with {len(left)} runs to go; call again to go on")
+
+
+def run_arm(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> dict[str, Any]:
+    """The summary of an arm on a seed; trains it first, unless it is done."""
+    run = RunDirectory(get_arm_folder(folder, seed, arm))
+    if is_done(folder, seed, arm):
+        return run.summary()
+    library = _fill_source_library(experiment, folder, seed, arm)
+    config = experiment.make_arm_config(arm, seed, library)
+    started = (run.path / "config.yaml").is_file()
+    if not started:
+        RunDirectory.create(run.path, config)
+    return train(config, run, ProgressListener(), resume=started, draw_figures=False)
+
+
+class _SeedTrial(Trainable):
+    """All arms on one seed, an arm per step."""
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        experiment: ExperimentConfig | None = None,
+        folder: str = "",
+    ) -> None:
+        assert experiment is not None
+        quieten()
+        self._experiment, self._folder, self._seed = experiment, Path(folder), config["seed"]
+        self._left = list(experiment.arms)
+
+    def step(self) -> dict[str, Any]:
+        arm = self._left.pop(0)
+        summary = run_arm(self._experiment, self._folder, self._seed, arm)
+        own = next(iter(summary["policies"].values()))
+        return {"arm": arm, "reward_mean": own["reward_mean"], "done": not self._left}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Saves nothing: everything is in the folder of the experiment."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Loads nothing, as `save_checkpoint` saves nothing."""
+
+
+class _ArmMessages(MessageCallback):
+    """A message for each arm that is done."""
+
+    def __init__(self, on_message: OnMessage, experiment: ExperimentConfig) -> None:
+        super().__init__(on_message)
+        self._total = experiment.seeds * len(experiment.arms)
+        self._done = 0
+
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
+    ) -> None:
+        self._done += 1
+        self.on_message(
+            f"{self._done} of {self._total}: {result['arm']} on seed {trial.config['seed']}, "
+            f"reward {result['reward_mean']:.3f}"
+        )
+
+
+def _make_tuner(experiment: ExperimentConfig, folder: Path, on_message: OnMessage) -> Tuner:
+    return Tuner(
+        tune.with_resources(
+            tune.with_parameters(_SeedTrial, experiment=experiment, folder=str(folder.resolve())),
+            {"CPU": experiment.cpus_per_seed},
+        ),
+        param_space={"seed": tune.grid_search(list(range(experiment.seeds)))},
+        tune_config=TuneConfig(num_samples=1),
+        run_config=TuneRunConfig(
+            name="tune",
+            storage_path=str(folder.resolve()),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[_ArmMessages(on_message, experiment)],
+            verbose=0,
+        ),
+    )
+
+
+def _claim_folder(experiment: ExperimentConfig, folder: Path) -> None:
+    """Writes the experiment into its folder. Raises: ConfigError where another one is there."""
+    path = folder / "experiment.yaml"
+    if path.is_file() and not _continues(read_saved_experiment(folder), experiment):
+        raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = experiment.model_dump(mode="json")
+    write_durably(path, yaml.safe_dump(plain, sort_keys=False).encode())
+
+
+def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
+    """Whether finished arms of `saved` can be kept: seeds, arms and presentation may differ."""
+    shared = saved.arms.keys() & wanted.arms.keys()
+    same_arms = all(
+        _strip_presentation(saved.arms[name]) == _strip_presentation(wanted.arms[name])
+        for name in shared
+    )
+    others = {"seeds", "arms", "shows", "table_steps"}
+    return same_arms and saved.model_dump(exclude=others) == wanted.model_dump(exclude=others)
+
+
+def _strip_presentation(arm: Arm) -> dict[str, Any]:
+    return arm.model_dump(exclude={"title", "kind", "scratch"})
+
+
+def _fill_source_library(
+    experiment: ExperimentConfig, folder: Path, seed: int, arm: str
+) -> str | None:
+    """The path of the policy library that an arm learns from, which the first call fills."""
+    source = experiment.arms[arm].learns_from
+    if source is None:
+        return None
+    where = get_arm_folder(folder, seed, f"{source}-library").resolve()
+    if not (where / "complete").is_file():
+        library = PolicyLibrary(str(where))
+        if source == CLONED_BASELINE:
+            add_clones(library, experiment.make_arm_config(experiment.first, seed, None), source)
+        else:
+            run = RunDirectory.open(get_arm_folder(folder, seed, source))
+            for cell, bundle in make_bundles(run, run.config()).items():
+                library.add(cell, bundle)
+        write_durably(where / "complete", b"")
+    return str(where)

@@ -1,0 +1,295 @@
+"""Runs a sweep on Ray Tune. A sweep that was killed or interrupted can be resumed.
+
+A trial of a sweep: a training that Ray Tune starts, stops, checkpoints and restores.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from ray import tune
+from ray.tune import (
+    CheckpointConfig,
+    FailureConfig,
+    ResultGrid,
+    Trainable,
+    TuneConfig,
+    Tuner,
+)
+from ray.tune import (
+    RunConfig as TuneRunConfig,
+)
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, Searcher
+
+from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation.experiment_figures import draw_parallel_coordinates
+from slicing_rllib.runs.algorithm import build
+from slicing_rllib.runs.experience import load_pretrained_policies
+from slicing_rllib.runs.policy_evaluation import evaluate_curve_point, make_trained_policy
+from slicing_rllib.runs.ray_session import quieten
+from slicing_rllib.runs.run_directory import lock_for_writing
+from slicing_rllib.storage import write_durably
+from slicing_rllib.storage.errors import RunError
+from slicing_rllib.studies.experiment import MessageCallback, OnMessage, fit_quietly, ignore_message
+from slicing_rllib.studies.sweep_config import (
+    Choice,
+    Dimension,
+    Grid,
+    SweepConfig,
+    Uniform,
+    find_targets,
+    load_sweep,
+)
+
+
+class Trial(Trainable):
+    """A training whose settings the search has chosen."""
+
+    def setup(self, config: dict[str, Any], sweep: SweepConfig | None = None) -> None:
+        """`config` holds the chosen settings by `key.path`; `sweep` is the same for all trials."""
+        assert sweep is not None
+        quieten()
+        self._sweep = sweep
+        self._config = sweep.make_trial_config(config)
+        self._algorithm = build(self._config)
+        load_pretrained_policies(self._config, self._algorithm)
+
+    def step(self) -> dict[str, Any]:
+        """Trains up to the next report, and evaluates without exploration noise."""
+        goal = self._algorithm.env_steps + self._sweep.report_every_steps
+        while self._algorithm.env_steps < min(goal, self._total_steps):
+            self._algorithm.train()
+        return {
+            "env_steps": self._algorithm.env_steps,
+            "updates": self._algorithm.updates,
+            "reward_mean": self._algorithm.last_iteration["reward_mean"],
+            **self._evaluate(),
+            "done": self._algorithm.env_steps >= self._total_steps,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Saves the algorithm."""
+        self._algorithm.save_to_path(checkpoint_dir)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Restores the algorithm."""
+        self._algorithm.restore_from_path(checkpoint)
+
+    def cleanup(self) -> None:
+        """Ends the algorithm's processes."""
+        self._algorithm.stop()
+
+    @property
+    def _total_steps(self) -> int:
+        return self._sweep.stop.env_steps or self._config.total_steps
+
+    def _evaluate(self) -> dict[str, float]:
+        """Mean rewards over the evaluation seeds, on traffic that training does not see."""
+        weights = {cell: self._algorithm.policy_weights(cell) for cell in self._algorithm.cells}
+        cells = self._config.scenario.cells
+        policy = make_trained_policy(self._config, weights)
+        rewards = evaluate_curve_point(self._config, policy).rewards
+        means = {"evaluation_reward_mean": float(rewards.mean())}
+        targets = [cells.index(cell) for cell in find_targets(self._config)]
+        if targets:
+            means["target_reward_mean"] = float(rewards[targets].mean())
+        return means
+
+
+PURPOSE = "slicing-rllib sweep"
+KEPT_CHECKPOINTS = 2
+"""Newest checkpoints that each trial keeps. A population keeps all until it ends: a trial that
+copies another may start long after the other has written its next ones."""
+STEP_KEY = "env_steps"
+"""The number in a trial's reports that schedulers take for time."""
+
+
+class SweepResult(NamedTuple):
+    """What a sweep found, and the files that it wrote."""
+
+    rows: list[dict[str, Any]]
+    """A row per trial: the best first, failed ones last."""
+    files: list[Path]
+
+
+class _TrialMessages(MessageCallback):
+    """A message for each trial that ends or fails."""
+
+    def __init__(self, on_message: OnMessage, sweep: SweepConfig) -> None:
+        super().__init__(on_message)
+        self._metric = sweep.metric
+        self._done = 0
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._done += 1
+        value = (trial.last_result or {}).get(self._metric)
+        shown = "" if value is None else f"  {self._metric} {value:.3f}"
+        self.on_message(f"trial {trial.trial_id} ended, {self._done} of {len(trials)}{shown}")
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self.on_message(f"trial {trial.trial_id} failed")
+
+
+def run_sweep(
+    sweep: SweepConfig, folder: Path, on_message: OnMessage = ignore_message
+) -> SweepResult:
+    """Runs all trials under `folder`. Raises: RunError where there already is a sweep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_for_writing(folder, PURPOSE):
+        if (folder / "sweep.yaml").exists():
+            raise RunError(f"{folder}: there already is a sweep; --resume goes on with it")
+        text = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False)
+        write_durably(folder / "sweep.yaml", text.encode())
+        return _write_results(sweep, folder, fit_quietly(_make_tuner(sweep, folder, on_message)))
+
+
+def resume_sweep(folder: Path, on_message: OnMessage = ignore_message) -> SweepResult:
+    """Continues the trials that had not ended. Raises: RunError where there is no sweep."""
+    if not (folder / "sweep.yaml").is_file():
+        raise RunError(f"{folder}: expected a sweep to resume, found no sweep.yaml")
+    with lock_for_writing(folder, PURPOSE):
+        sweep = load_sweep(str(folder / "sweep.yaml"))
+        trials = folder.resolve() / "trials"
+        if not Tuner.can_restore(str(trials)):
+            # The sweep was killed before Tune had saved its first trial.
+            (folder / "sweep.yaml").unlink()
+            return run_sweep(sweep, folder, on_message)
+        tuner = Tuner.restore(str(trials), trainable=_make_trainable(sweep), resume_errored=True)
+        on_message(f"resuming the sweep in {folder}")
+        return _write_results(sweep, folder, fit_quietly(tuner))
+
+
+def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tuner:
+    return Tuner(
+        _make_trainable(sweep),
+        param_space={key: _make_domain(dimension) for key, dimension in sweep.search_space.items()},
+        tune_config=TuneConfig(
+            metric=sweep.metric,
+            mode=sweep.mode,
+            num_samples=sweep.num_samples,
+            scheduler=_make_scheduler(sweep),
+            search_alg=_make_searcher(sweep),
+            max_concurrent_trials=sweep.max_concurrent if sweep.searcher == "optuna" else None,
+        ),
+        run_config=TuneRunConfig(
+            name="trials",
+            storage_path=str(folder.resolve()),
+            checkpoint_config=CheckpointConfig(
+                checkpoint_frequency=1,
+                num_to_keep=None if sweep.scheduler == "pbt" else KEPT_CHECKPOINTS,
+                checkpoint_at_end=True,
+            ),
+            failure_config=FailureConfig(max_failures=sweep.failure.max_failures),
+            callbacks=[_TrialMessages(on_message, sweep)],
+            verbose=0,
+        ),
+    )
+
+
+def _make_trainable(sweep: SweepConfig) -> Any:
+    return tune.with_resources(
+        tune.with_parameters(Trial, sweep=sweep),
+        tune.PlacementGroupFactory(_list_resource_bundles(sweep)),
+    )
+
+
+def _list_resource_bundles(sweep: SweepConfig) -> list[dict[str, int | float]]:
+    """Resources of a trial: its driver's CPUs, and one CPU for each env runner and learner.
+
+    The bundles may be placed on different nodes.
+    """
+    others = sweep.make_trial_config({}).cpus - 1
+    return [{"CPU": sweep.cpus_per_trial}, *({"CPU": 1} for _ in range(others))]
+
+
+def _make_domain(dimension: Dimension) -> Any:
+    match dimension:
+        case Uniform(low=low, high=high, log=True):
+            return tune.loguniform(low, high)
+        case Uniform(low=low, high=high):
+            return tune.uniform(low, high)
+        case Choice(values=values):
+            return tune.choice(list(values))
+        case Grid(values=values):
+            return tune.grid_search(list(values))
+
+
+def _make_scheduler(sweep: SweepConfig) -> TrialScheduler | None:
+    total = sweep.stop.env_steps or sweep.make_trial_config({}).total_steps
+    match sweep.scheduler:
+        case "asha":
+            return ASHAScheduler(
+                time_attr=STEP_KEY, max_t=total, grace_period=sweep.report_every_steps
+            )
+        case "pbt":
+            mutations = {
+                key: _make_domain(dimension)
+                for key, dimension in sweep.search_space.items()
+                if not isinstance(dimension, Grid)
+            }
+            return PopulationBasedTraining(
+                time_attr=STEP_KEY,
+                perturbation_interval=sweep.report_every_steps,
+                hyperparam_mutations=mutations,
+            )
+    return None
+
+
+def _make_searcher(sweep: SweepConfig) -> Searcher | Any:
+    if sweep.searcher == "random":
+        return BasicVariantGenerator(
+            random_state=sweep.seed, max_concurrent=sweep.max_concurrent or 0
+        )
+    try:
+        from ray.tune.search.optuna import OptunaSearch
+
+        return OptunaSearch(metric=sweep.metric, mode=sweep.mode, seed=sweep.seed)
+    except (ImportError, AssertionError) as error:
+        raise RunError(
+            'searcher optuna: expected the package optuna (pip install "slicing-rllib[search]")'
+        ) from error
+
+
+def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepResult:
+    """Writes table and figure. A trial has one row, however often it was restarted."""
+    if sweep.scheduler == "pbt":
+        _remove_older_checkpoints(folder / "trials")
+    rows = [_make_row(sweep, result) for result in grid]
+    worst = float("-inf") if sweep.mode == "max" else float("inf")
+    sign = -1 if sweep.mode == "max" else 1
+    rows.sort(key=lambda row: sign * (worst if row["value"] is None else row["value"]))
+    table = folder / "results.json"
+    write_durably(table, (json.dumps(rows, indent=2, default=str) + "\n").encode())
+    chosen = [row for row in rows if row["value"] is not None]
+    files = [table]
+    if chosen:
+        figure = draw_parallel_coordinates(
+            [row["settings"] for row in chosen],
+            [row["value"] for row in chosen],
+            sweep.metric,
+            [f"trial {row['trial']}" for row in chosen],
+        )
+        files += figures.save(figure, folder / "figures", "parallel_coordinates")
+    return SweepResult(rows, files)
+
+
+def _remove_older_checkpoints(trials: Path) -> None:
+    for trial in trials.iterdir():
+        for checkpoint in sorted(trial.glob("checkpoint_*"))[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(checkpoint)
+
+
+def _make_row(sweep: SweepConfig, result: Any) -> dict[str, Any]:
+    metrics: Mapping[str, Any] = result.metrics or {}
+    return {
+        "trial": Path(result.path).name.split("_")[-1] if result.path else "",
+        "trial_id": metrics.get("trial_id", ""),
+        "settings": dict(result.config or {}),
+        "value": metrics.get(sweep.metric),
+        "env_steps": metrics.get(STEP_KEY, 0),
+        "error": str(result.error).strip().splitlines()[-1] if result.error else None,
+    }

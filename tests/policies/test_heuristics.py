@@ -1,0 +1,50 @@
+"""Baselines without search, and the choice of a baseline by name."""
+
+import numpy as np
+import pytest
+
+from slicing_rllib.policies.baselines import (
+    BASELINES,
+    Equal,
+    Persistence,
+    TrafficAware,
+    divide_in_proportion,
+    make_policy,
+)
+
+
+def test_shares_are_in_proportion_to_weights():
+    """Weights of 3 and 1 give .75 and .25; weights of zero give equal shares."""
+    shares = divide_in_proportion(np.array([[3.0, 1.0], [0.0, 0.0]]))
+
+    assert shares == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
+
+
+def test_equal_gives_equal_shares(view):
+    assert Equal().prb_ratio(view) == pytest.approx(0.25)
+
+
+def test_traffic_aware_uses_the_demand_of_the_step_to_be_decided(view):
+    shares = TrafficAware().prb_ratio(view)
+    demand = view.simulator.step(shares).demand_mbps
+
+    assert shares == pytest.approx(demand / demand.sum(axis=1, keepdims=True))
+
+
+def test_persistence_does_not_use_the_simulator(view, scenario):
+    assert Persistence(scenario).prb_ratio(view._replace(simulator=None)).shape == (12, 4)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_shares_of_every_baseline_have_a_sum_of_one(name, view, scenario):
+    policy = make_policy(name, scenario, np.random.default_rng(0), map_seed=0)
+
+    shares = policy.prb_ratio(view)
+
+    assert (shares >= 0.0).all()
+    assert shares.sum(axis=1) == pytest.approx(1.0)
+
+
+def test_an_unknown_baseline_raises_an_error_with_the_known_names(scenario):
+    with pytest.raises(ValueError, match=r"expected one of equal.*got 'best'"):
+        make_policy("best", scenario, np.random.default_rng(0), map_seed=0)

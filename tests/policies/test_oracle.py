@@ -1,0 +1,118 @@
+"""The oracle is a best response at given interference, and it does not change the simulator."""
+
+import numpy as np
+import pytest
+
+from slicing_rllib.env import DecisionView, slice_reward
+from slicing_rllib.policies.baselines import Equal, TrafficAware
+from slicing_rllib.policies.oracles import (
+    Oracle,
+    OracleDelay,
+    OracleO1,
+    OracleThroughput,
+    best_response,
+    needed_service,
+)
+from slicing_rllib.radio.kpis import served_share
+
+
+def test_no_random_split_beats_the_best_response(view, scenario):
+    """At the rates under the first step's shares, against 200 random splits of every cell."""
+    kpis = view.kpis
+    needed = needed_service(kpis, scenario)
+
+    def compute_level(split):
+        served = served_share(split, kpis.required_share)
+        return np.where(needed > 0, served / np.maximum(needed, 1e-12), 1.0).min(axis=1).clip(max=1)
+
+    best = compute_level(best_response(kpis, scenario))
+
+    for seed in range(200):
+        split = np.random.default_rng(seed).dirichlet(np.ones(4), len(best))
+        assert (compute_level(split) <= best + 1e-9).all()
+
+
+def test_the_reward_is_one_if_and_only_if_all_slices_have_their_needed_service(view, scenario):
+    """Cells meet their SLA exactly where served share >= needed share in all slices."""
+    kpis = view.kpis
+    served = served_share(kpis.prb_ratio, kpis.required_share)
+    enough = (served >= needed_service(kpis, scenario)).all(axis=1)
+    reward = slice_reward(
+        kpis.throughput_mbps, kpis.delay_ms, scenario.sla_throughput_mbps, scenario.sla_delay_ms
+    )
+
+    assert np.array_equal(enough, reward >= 1.0)
+    assert 0 < enough.sum() + (~enough).sum() == 12
+
+
+def test_the_oracle_does_not_change_the_simulator(view, scenario):
+    before = view.simulator.evaluate(view.kpis.prb_ratio)
+    Oracle(scenario).prb_ratio(view)
+    after = view.simulator.evaluate(view.kpis.prb_ratio)
+
+    assert np.array_equal(before.throughput_mbps, after.throughput_mbps)
+
+
+def test_the_oracle_is_at_a_nash_equilibrium_in_most_steps(env, scenario):
+    """In at least 8 of 10 steps, no cell's best response differs from its split."""
+    columns = env.reset_columns()
+    equilibria = 0
+    for _ in range(10):
+        view = DecisionView(columns.obs, env.kpis, env.simulator)
+        split = Oracle(scenario).prb_ratio(view)
+        change = np.abs(best_response(env.simulator.evaluate(split), scenario) - split).max()
+        equilibria += change < 5e-3
+        columns = env.step_columns(split.astype(np.float32))
+
+    assert equilibria >= 8
+
+
+def test_each_metric_has_its_best_oracle(env, scenario):
+    """Over the same 20 steps, no policy beats an oracle in the metric that it is made for."""
+    policies = {
+        "reward": Oracle(scenario),
+        "throughput": OracleThroughput(scenario),
+        "delay": OracleDelay(),
+        "equal": Equal(),
+        "traffic_aware": TrafficAware(),
+    }
+    found = {name: run_steps(env, policy, scenario) for name, policy in policies.items()}
+    by_reward, by_satisfaction, by_delay = (
+        sorted(found, key=lambda name, i=index: found[name][i]) for index in range(3)
+    )
+
+    assert by_reward[-1] == "reward"
+    assert by_satisfaction[-1] == "throughput"
+    assert by_delay[0] == "delay"
+
+
+def run_steps(env, policy, scenario):
+    """Means over 20 steps and all cells: reward, the worst slice's satisfaction, largest delay."""
+    columns, rows = env.reset_columns(5), []
+    for _ in range(20):
+        view = DecisionView(columns.obs, env.kpis, env.simulator)
+        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        satisfaction = env.kpis.throughput_mbps / scenario.sla_throughput_mbps
+        rows.append(
+            (
+                columns.reward.mean(),
+                satisfaction.min(axis=1).clip(max=1.0).mean(),
+                env.kpis.delay_ms.max(axis=1).mean(),
+            )
+        )
+    return np.mean(rows, axis=0)
+
+
+@pytest.mark.parametrize("policy", [OracleO1, Oracle])
+def test_the_oracle_beats_equal_share(policy, env, scenario):
+    rewards = {}
+    for name, decider in (("oracle", policy(scenario)), ("equal", Equal())):
+        columns = env.reset_columns(5)
+        total = 0.0
+        for _ in range(20):
+            view = DecisionView(columns.obs, env.kpis, env.simulator)
+            columns = env.step_columns(decider.prb_ratio(view).astype(np.float32))
+            total += columns.reward.mean()
+        rewards[name] = total
+
+    assert rewards["oracle"] > rewards["equal"]

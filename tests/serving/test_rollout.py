@@ -1,0 +1,87 @@
+"""How a roll-out learns that all replicas of a service serve a release."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from slicing_rllib.serving.release_change import ANSWERS, wait_for_revision
+from slicing_rllib.storage.errors import RunError
+
+
+class FakeService(HTTPServer):
+    """Answers with one health after the other; the last one stays."""
+
+    def __init__(self, answers: list[dict]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers, self.n_answered = answers, 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        answer = self.server.answers[min(self.server.n_answered, len(self.server.answers) - 1)]
+        self.server.n_answered += 1
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Prints nothing."""
+
+
+def describe(replica: str, revision: int, problem: str | None = None) -> dict:
+    return {"replica": replica, "revision": revision, "min_replicas": 2, "problem": problem}
+
+
+@pytest.fixture
+def start() -> Iterator:
+    servers: list[FakeService] = []
+
+    def make(answers: list[dict]) -> FakeService:
+        servers.append(FakeService(answers))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,)).start()
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_answers_of_one_replica_do_not_speak_for_the_other(start):
+    """30 answers of the first replica, then one of the second, which is behind, then of both."""
+    first = [describe("a", 2)] * 30
+    both = [describe("b", 2), *[describe("a", 2)] * 100]
+    service = start([*first, describe("b", 1), *both])
+
+    wait_for_revision(service.url, 2, 30.0)
+
+    assert service.n_answered == len(first) + 1 + 2 * ANSWERS
+
+
+def test_a_replica_that_never_answers_ends_the_wait(start):
+    service = start([describe("a", 2)])
+    with pytest.raises(RunError, match=r"within 0.5 s, 1 of 2 replicas have answered"):
+        wait_for_revision(service.url, 2, 0.5)
+
+
+def test_a_replica_with_a_problem_ends_the_wait(start):
+    service = start([describe("a", 2), describe("b", 1, "no version 9")])
+    with pytest.raises(RunError, match="no version 9"):
+        wait_for_revision(service.url, 2, 30.0)
+
+
+def test_a_problem_with_an_earlier_release_does_not_end_the_wait(start):
+    """The replicas look for the new release only after the first answers."""
+    stale = [describe("a", 1, "no version 9"), describe("b", 1, "no version 9")]
+    service = start([*stale, *[describe("a", 2), describe("b", 2)] * 100])
+    wait_for_revision(service.url, 2, 30.0, known_problem="no version 9")
+    assert service.n_answered == 2 + 2 * ANSWERS

@@ -1,0 +1,57 @@
+"""Shares in whole percent, and SLAs from A1-style policies."""
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slicing_rllib.serving.answers import RrmPolicy, make_rrm_policies, round_to_percent
+from slicing_rllib.serving.requests import A1Policy
+
+POLICY = {
+    "scope": {"sliceId": {"sst": 1, "sd": "00000A", "plmnId": {"mcc": "001", "mnc": "01"}}},
+    "sliceSlaObjectives": {"guaDlThptPerSlice": 4000, "maxDlPacketDelayPerUe": 3.0},
+}
+
+
+def test_thirds_by_hand():
+    """33.3 each: the first slice gets the missing percent."""
+    assert round_to_percent([1 / 3, 1 / 3, 1 / 3]) == [34, 33, 33]
+    assert round_to_percent([0.295, 0.296, 0.409]) == [29, 30, 41]
+
+
+@given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=12))
+def test_percentages_add_up_and_are_less_than_1_off(weights: list[float]):
+    percent = round_to_percent(weights)
+    exact = [100 * weight / sum(weights) for weight in weights]
+    assert sum(percent) == 100
+    assert all(abs(a - b) < 1 for a, b in zip(percent, exact, strict=True))
+
+
+def test_ratios_carry_the_slice_of_the_a1_policy():
+    made = make_rrm_policies("cell_1", {"a": 0.25, "b": 0.75}, {"a": A1Policy(**POLICY)})
+    first, second = (row["attributes"] for row in made)
+
+    assert (first["rRMPolicyDedicatedRatio"], second["rRMPolicyMaxRatio"]) == (25, 75)
+    assert first["rRMPolicyMemberList"] == [
+        {"plmnId": {"mcc": "001", "mnc": "01"}, "snssai": {"sst": 1, "sd": "00000A"}}
+    ]
+    assert second["rRMPolicyMemberList"] == []
+    for row in made:
+        jsonschema.validate(row, RrmPolicy.model_json_schema())
+
+
+def test_objectives_replace_the_sla_in_our_units():
+    """4000 kbit/s are 4 Mbit/s; what the policy leaves open stays."""
+    assert A1Policy(**POLICY).override_sla(1.0, 1.0) == (4.0, 3.0)
+    open_delay = POLICY | {"sliceSlaObjectives": {"guaDlThptPerSlice": 500}}
+    assert A1Policy(**open_delay).override_sla(1.0, 7.0) == (0.5, 7.0)
+    jsonschema.validate(POLICY, A1Policy.model_json_schema())
+
+
+@pytest.mark.parametrize(
+    "change", [{"guaDlThptPerSlice": -1}, {"guaDlThptPerSlice": 1e39}, {"unknown": 1}]
+)
+def test_objectives_that_make_no_sense_are_refused(change):
+    with pytest.raises(ValueError, match="sliceSlaObjectives"):
+        A1Policy(**POLICY | {"sliceSlaObjectives": change})

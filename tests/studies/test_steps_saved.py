@@ -1,0 +1,111 @@
+"""Steps saved by a transfer, by hand."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from slicing_rllib.storage.errors import ConfigError
+from slicing_rllib.studies.experiment_config import ExperimentConfig, load_experiment
+from slicing_rllib.studies.results import Results, find_scratch_arm, summarise_steps_saved
+from slicing_rllib.studies.study_tables import format_steps_saved_table
+
+EXPERIMENT = ExperimentConfig(
+    reference="drl",
+    arms={  # type: ignore[arg-type]
+        "drl": {"title": "DRL"},
+        "tl": {"title": "TL", "learns_from": "drl"},
+        "again": {"learns_from": "tl"},
+        "cloned": {"learns_from": "traffic_aware"},
+        "elsewhere": {"learns_from": "far", "scratch": "drl"},
+        "far": {"map_offset": 1000},
+    },
+)
+
+
+def make_curve(arm, default_steps, by_step, seed=0):
+    shared = {"seed": seed, "arm": arm, "default_steps": default_steps, "cell": "cell_1"}
+    shared |= {"baseline": 0.8, "baseline_fail_rate_95": 0.25}
+    return [shared | {"steps": step, "evaluated": reward} for step, reward in by_step.items()]
+
+
+def make_learning(arm, default_steps, fail_rates):
+    """Two iterations of 500 steps."""
+    shared = {"seed": 0, "arm": arm, "default_steps": default_steps}
+    return [
+        shared | {"steps": 500 * (i + 1) - default_steps, "reward": 0.0, "fail_rate_95": rate}
+        for i, rate in enumerate(fail_rates)
+    ]
+
+
+def make_results(curves, learning):
+    empty = pd.DataFrame()
+    frames = empty, pd.DataFrame(curves), pd.DataFrame(learning), empty
+    arms = {"arms": {arm: EXPERIMENT.arms[arm] for arm in ("drl", "tl")}}
+    return Results(EXPERIMENT.model_copy(update=arms), *frames)
+
+
+def test_the_arm_from_scratch_is_found_through_the_arms_that_an_arm_learns_from():
+    found = {arm: find_scratch_arm(EXPERIMENT, arm) for arm in EXPERIMENT.arms}
+
+    assert found == {
+        "drl": "drl",
+        "tl": "drl",
+        "again": "drl",
+        "cloned": "drl",
+        "elsewhere": "drl",
+        "far": "far",
+    }
+
+
+def test_steps_count_from_the_first_step_and_levels_come_from_the_arm_from_scratch():
+    """DRL gains .4 from .5 on, so the level is .5 + .95 * .4 = .88. TL's default steps count."""
+    curves = [
+        *make_curve("drl", 0, {50: 0.5, 1000: 0.81, 2000: 0.87, 4000: 0.9}),
+        *make_curve("tl", 200, {0: 0.79, 50: 0.81, 500: 0.89}),
+    ]
+    learning = [*make_learning("drl", 0, [0.6, 0.5]), *make_learning("tl", 200, [0.35, 0.15])]
+    saved = summarise_steps_saved(make_results(curves, learning))
+
+    assert (saved["drl"]["baseline"]["median"], saved["drl"]["final"]["median"]) == (1000, 4000)
+    assert (saved["tl"]["baseline"]["median"], saved["tl"]["final"]["median"]) == (250, 700)
+    assert saved["drl"]["lost"]["1000"]["mean"] == pytest.approx(1000 * (0.55 - 0.25))
+    assert saved["tl"]["lost"]["1000"]["mean"] == pytest.approx(0)
+    assert saved["tl"]["lost"]["4000"] is None
+
+
+def test_a_level_that_most_seeds_miss_has_no_median():
+    learning = [*make_learning("drl", 0, [0.5, 0.5]), *make_learning("tl", 200, [0.5, 0.5])]
+    curves = [
+        *(row for seed in range(3) for row in make_curve("drl", 0, {50: 0.5, 100: 0.7}, seed)),
+        *make_curve("tl", 200, {0: 0.9}, 0),
+        *make_curve("tl", 200, {0: 0.6}, 1),
+        *make_curve("tl", 200, {0: 0.6}, 2),
+    ]
+    results = make_results(curves, learning)
+    saved = summarise_steps_saved(results)
+
+    assert saved["tl"]["baseline"] == {
+        "median": None,
+        "reached": 1,
+        "seeds": 3,
+        "steps": [200, None, None],
+    }
+    table = "\n".join(format_steps_saved_table(saved, results.experiment))
+    assert "| TL | not reached (1 of 3) | not reached (1 of 3) |" in table
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("arms: {drl: {scratch: dlr}}", "arms.drl.scratch: expected an arm, got 'dlr'"),
+        ("{table_steps: [60], arms: {drl: {}}}", "table_steps: 60 is none of the evaluation_steps"),
+    ],
+)
+def test_names_and_steps_that_do_not_exist_are_refused(line: str, message: str, tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(line)
+
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_experiment(str(path))
