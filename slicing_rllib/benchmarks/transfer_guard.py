@@ -11,6 +11,7 @@ from slicing_rllib.benchmarks.warm_start_records import start_guarding
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.learning.events import EventKind
 from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.radio import Phase, make_scenario
@@ -148,9 +149,9 @@ def _train_until_judged(algorithm: TD3) -> dict[str, int | None]:
     while len(alarms) < len(algorithm.cells):
         algorithm.train()
         for event in algorithm.take_events():
-            if event.cell is not None and event.kind == "negative_transfer":
+            if event.cell is not None and event.kind == EventKind.NEGATIVE_TRANSFER:
                 alarms.setdefault(event.cell, int(event.evidence["steps"]))
-            if event.cell is not None and event.kind == "guard_passed":
+            if event.cell is not None and event.kind == EventKind.GUARD_PASSED:
                 alarms.setdefault(event.cell, None)
     return alarms
 

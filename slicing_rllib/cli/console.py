@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.training import ProgressListener
 from slicing_rllib.storage import make_printable
 from slicing_rllib.storage.regular_file import format_size
@@ -261,7 +262,9 @@ LINE_EVERY_STEPS = 500
 """Steps that a shown mean is over. Without a terminal, a line is printed after so many steps."""
 WAITING_LINE_EVERY_S = 20.0
 """Without a terminal, time between two lines about an outage."""
-SILENT_EVENTS = frozenset({"started", "resumed", "finished", "interrupted"})
+SILENT_EVENTS = frozenset(
+    {EventKind.STARTED, EventKind.RESUMED, EventKind.FINISHED, EventKind.INTERRUPTED}
+)
 """Kinds of events that have no line of their own: others say the same."""
 
 

@@ -1,29 +1,42 @@
-"""What a callback decided or noticed during training, for the record of the run.
-
-Kinds of events that a warm start reports.
-
-Kinds of events: the values of `kind` in `events.jsonl` and of the metrics' tag of that name.
-"""
+"""What happens during a training: events, for `events.jsonl`, metrics and the terminal."""
 
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 
-class Event(NamedTuple):
-    """One event of a run."""
-
-    kind: str
-    message: str
-    """One sentence for people."""
-    cell: str | None = None
-    evidence: Mapping[str, Any] = {}
-    """Plain values that the decision was based on."""
-
-
 class EventKind(StrEnum):
-    """The `kind` of an event. The values appear in `events.jsonl` and as metric labels."""
+    """What happened: `kind` in `events.jsonl`, and a tag value of the metric `slicing_events`.
 
+    Dashboards and alerts refer to these values. `runs/README.md` has them as a table.
+    """
+
+    STARTED = "started"
+    """The training begins at network step 0."""
+    RESUMED = "resumed"
+    """The training continues from a checkpoint."""
+    INTERRUPTED = "interrupted"
+    """A signal asked the run to stop; a checkpoint was written."""
+    FINISHED = "finished"
+    """The run was trained, evaluated and drawn."""
+    STALLED = "stalled"
+    """An iteration made no network step, or takes long."""
+    NOT_FINITE = "not_finite"
+    """A loss or reward was NaN or infinite, which ends the run."""
+    CHECKPOINT_WRITTEN = "checkpoint_written"
+    """A checkpoint is complete. Only counted in the metrics, as `checkpoints/` shows it."""
+    CHECKPOINT_PASSED_OVER = "checkpoint_passed_over"
+    """A checkpoint did not verify, so the one before it is used."""
+    NO_COMPARISON = "no_comparison"
+    """The run with and without transfer ended with the same policies."""
+    STORAGE_FAILED = "storage_failed"
+    """The run directory could not be written, for example because the disk is full."""
+    WORKER_LOST = "worker_lost"
+    """An env runner no longer answers, because its process or its node was lost."""
+    WORKER_RESTARTED = "worker_restarted"
+    """Ray has restarted a lost env runner."""
+    ENVIRONMENT_FAILED = "environment_failed"
+    """An environment raised an error in an env runner, which continues with a new one."""
     CELL_JOINED = "cell_joined"
     """A deployment has put the cell on the air; samples are being collected."""
     CELL_CHANGED = "cell_changed"
@@ -44,32 +57,12 @@ class EventKind(StrEnum):
     """A cell did worse than its initial policy and got it back."""
 
 
-class RunEventKind(StrEnum):
-    """What happens to a run as a whole, and to the processes that it uses."""
+class Event(NamedTuple):
+    """One event of a training."""
 
-    STARTED = "started"
-    RESUMED = "resumed"
-    INTERRUPTED = "interrupted"
-    """Somebody asked the run to stop."""
-    FINISHED = "finished"
-    STALLED = "stalled"
-    """An iteration made no network step."""
-    NOT_FINITE = "not_finite"
-    """A loss or reward was NaN or infinite."""
-    CHECKPOINT_WRITTEN = "checkpoint_written"
-    """Counted in metrics only: `checkpoints/` itself shows it."""
-    CHECKPOINT_PASSED_OVER = "checkpoint_passed_over"
-    """A checkpoint did not verify, so an older one is used."""
-    NO_COMPARISON = "no_comparison"
-    """The run with and without transfer ended with the same policies."""
-    STORAGE_FAILED = "storage_failed"
-    """The run directory could not be written, for example because the disk is full."""
-    WORKER_LOST = "worker_lost"
-    """An env runner no longer answers, because its process or its node was lost."""
-    WORKER_RESTARTED = "worker_restarted"
-    ENVIRONMENT_FAILED = "environment_failed"
-    """An environment raised an error in an env runner, which goes on with a new one."""
-
-
-EVENT_KINDS = frozenset[str]({*RunEventKind, *EventKind})
-"""Every kind that a run may write. Dashboards and alerts refer to these values."""
+    kind: EventKind
+    message: str
+    """One sentence for people."""
+    cell: str | None = None
+    evidence: Mapping[str, Any] = {}
+    """Plain values that the decision was based on."""

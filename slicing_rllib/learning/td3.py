@@ -27,7 +27,7 @@ from ray.rllib.utils.metrics import (
 
 from slicing_rllib.learning.adapters import AdaptedEnv, offers_state
 from slicing_rllib.learning.env_runner import Sampled
-from slicing_rllib.learning.events import Event
+from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.policy_map import Experience, PolicyMap
 from slicing_rllib.learning.policy_operations import PolicyOperations
@@ -231,7 +231,9 @@ class TD3(PolicyOperations):
         """Publish an env runner's metrics and failures. Raises: EnvironmentFailed."""
         self.metrics.aggregate([sampled.metrics], key=ENV_RUNNER_RESULTS)
         for failure in sampled.failures:
-            self.report(Event("environment_failed", failure.message, evidence={"worker": worker}))
+            self.report(
+                Event(EventKind.ENVIRONMENT_FAILED, failure.message, evidence={"worker": worker})
+            )
         self._failures.count(worker, sampled.failures)
 
     def _train_with_workers(self, stats: IterationStats) -> None:

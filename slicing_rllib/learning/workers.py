@@ -25,7 +25,7 @@ from jaxtyping import Bool
 
 from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.env_runner import Sampled
-from slicing_rllib.learning.events import Event
+from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.learner import CellUpdate, TD3Learner, UpdateRequest
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.sampled_env import CellStates, SamplingSettings, Step
@@ -142,12 +142,14 @@ class WorkerHealth:
         found = self._find_homes([*back, *stayed] if was_hidden else back)
         replaced = [r for r in stayed if r in found and found[r] != self._homes.get(r)]
         for runner in sorted({*(before - healthy), *replaced}):
-            yield self._report("worker_lost", runner, "is lost; training continues without it")
+            yield self._report(
+                EventKind.WORKER_LOST, runner, "is lost; training continues without it"
+            )
         self._homes |= found
         for runner in () if is_first else sorted({*back, *replaced}):
-            yield self._report("worker_restarted", runner, "was restarted")
+            yield self._report(EventKind.WORKER_RESTARTED, runner, "was restarted")
 
-    def _report(self, kind: str, runner: int, what: str) -> Event:
+    def _report(self, kind: EventKind, runner: int, what: str) -> Event:
         node = self.nodes.get(runner, "")
         message = f"env runner {runner} on node {node[:8]} {what}"
         return Event(kind, message, evidence={"worker": runner, "node": node})

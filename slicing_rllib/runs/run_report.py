@@ -21,7 +21,7 @@ from slicing_rllib.env import Deployment
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.figures import draw_heat_map, draw_warm_start_curves
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
-from slicing_rllib.learning.events import EventKind as TransferEventKind
+from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.checkpoints import get_branch
 from slicing_rllib.runs.config_checks import has_branch
 from slicing_rllib.runs.experience import read_experience
@@ -97,7 +97,7 @@ def find_chosen_sources(run: RunDirectory) -> dict[str, str]:
     return {
         event["cell"]: event["evidence"]["source"]
         for event in run.events()
-        if event["kind"] == TransferEventKind.WARM_STARTED and event["evidence"].get("source")
+        if event["kind"] == EventKind.WARM_STARTED and event["evidence"].get("source")
     }
 
 

@@ -25,7 +25,7 @@ import ray
 from jaxtyping import Float
 from ray.util import metrics
 
-from slicing_rllib.learning.events import EVENT_KINDS, RunEventKind
+from slicing_rllib.learning.events import EventKind
 from slicing_rllib.radio import Phase
 from slicing_rllib.storage.errors import RunError
 
@@ -185,7 +185,7 @@ because each series costs memory and time in Ray's agents and in Prometheus."""
 SATISFIED_RATIO = 0.95
 REFRESH_S = 5.0
 """Less than two of Ray's report intervals (10 s each), after which it drops a gauge."""
-OTHER = "other"
+EVENT_KINDS = frozenset(EventKind)
 PHASES = tuple(phase.name.lower() for phase in Phase)
 CELL_ROW_GAUGES = {
     "reward": (
@@ -303,15 +303,15 @@ class Telemetry:
     def count_event(
         self, kind: str, cell: str | None = None, evidence: Mapping[str, Any] | None = None
     ) -> None:
-        """Counts an event of events.jsonl.
+        """Counts an event of events.jsonl; kinds that are no `EventKind` share one tag value.
 
         Also publishes the time of a checkpoint and the distance of a chosen source.
         """
-        tags = {"cell": cell or "", "kind": kind if kind in EVENT_KINDS else OTHER}
+        tags = {"cell": cell or "", "kind": kind if kind in EVENT_KINDS else "other"}
         self._events.inc(1, {"run": self._run, **tags})
-        if kind == RunEventKind.CHECKPOINT_WRITTEN:
+        if kind == EventKind.CHECKPOINT_WRITTEN:
             self._gauges.set("slicing_last_checkpoint_timestamp_s", time.time())
-        if kind == RunEventKind.NOT_FINITE:
+        if kind == EventKind.NOT_FINITE:
             self._count("slicing_not_finite_values", 1)
         distance = (evidence or {}).get("distance")
         if cell is not None and isinstance(distance, int | float):

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from slicing_rllib.learning import TD3, EnvironmentFailed, NonFiniteUpdate
-from slicing_rllib.learning.events import EventKind as TransferEventKind
-from slicing_rllib.learning.events import RunEventKind
+from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs import policy_evaluation as evaluation
 from slicing_rllib.runs.algorithm import build, read_network_state, restore
 from slicing_rllib.runs.checkpoints import (
@@ -102,7 +101,7 @@ class TrainingLoop:
         while self.algorithm.env_steps < self.config.total_steps:
             if interruption.is_requested:
                 self.write_checkpoint()
-                self.write_event(RunEventKind.INTERRUPTED, "asked to stop; checkpoint written")
+                self.write_event(EventKind.INTERRUPTED, "asked to stop; checkpoint written")
                 raise Interrupted(f"{self.run.path}: stopped at step {self.algorithm.env_steps}")
             self._run_iteration()
         if has_branch(self.config):
@@ -121,7 +120,7 @@ class TrainingLoop:
                 self.run.sync_logs()
                 save_checkpoint(folder, steps, self.algorithm.save_to_path, keep=keep)
             self._saved_at = steps
-            self.telemetry.count_event(RunEventKind.CHECKPOINT_WRITTEN.value)
+            self.telemetry.count_event(EventKind.CHECKPOINT_WRITTEN)
 
     def summarise(self) -> dict[str, Any]:
         """The part of the run's summary that is about training itself."""
@@ -142,7 +141,7 @@ class TrainingLoop:
 
     def write_event(
         self,
-        kind: str,
+        kind: EventKind,
         message: str,
         cell: str | None = None,
         evidence: Mapping[str, Any] | None = None,
@@ -150,8 +149,8 @@ class TrainingLoop:
         """Adds an event to the run directory and counts it in the metrics."""
         step = self.algorithm.env_steps
         self.run.append_event(kind, message, env_step=step, cell=cell, evidence=evidence)
-        self.telemetry.count_event(str(kind), cell, evidence)
-        self.listener.on_event(str(kind), cell, message, step)
+        self.telemetry.count_event(kind, cell, evidence)
+        self.listener.on_event(kind, cell, message, step)
 
     def stop(self) -> None:
         """Ends the algorithm's processes and the metrics."""
@@ -174,7 +173,7 @@ class TrainingLoop:
             with report_silence(self._report_silence):
                 self.algorithm.train()
         except NonFiniteUpdate as error:
-            self.write_event(RunEventKind.NOT_FINITE, str(error))
+            self.write_event(EventKind.NOT_FINITE, str(error))
             raise RunError(
                 f"{error}; the last good checkpoint is at step {self._saved_at}"
             ) from error
@@ -194,7 +193,7 @@ class TrainingLoop:
         # Where the event cannot be written, the next write of the iteration says so.
         with suppress(OSError):
             step = self.algorithm.env_steps
-            self.run.append_event(RunEventKind.STALLED, message, env_step=step)
+            self.run.append_event(EventKind.STALLED, message, env_step=step)
 
     def _check_progress(self, before: int) -> None:
         if self._stalls.check(before):
@@ -261,7 +260,7 @@ def report_storage_errors(run: RunDirectory) -> Iterator[None]:
         )
         # On a full disk, this may not be possible either.
         with suppress(OSError):
-            run.append_event(RunEventKind.STORAGE_FAILED, message, env_step=0)
+            run.append_event(EventKind.STORAGE_FAILED, message, env_step=0)
         raise RunError(message) from error
 
 
@@ -309,9 +308,7 @@ def train(
         run.write_summary(summary)
         if draw_figures:
             draw_run(run)
-        run.append_event(
-            RunEventKind.FINISHED, "evaluated and drawn", env_step=trained["env_steps"]
-        )
+        run.append_event(EventKind.FINISHED, "evaluated and drawn", env_step=trained["env_steps"])
         return summary
 
 
@@ -338,7 +335,7 @@ def _train_branch(
     if _have_same_policies(run, branch):
         why = "no transfer has changed a policy before the last step: drl and tl are the same"
         listener.on_message(why)
-        run.append_event(RunEventKind.NO_COMPARISON, why, env_step=config.total_steps)
+        run.append_event(EventKind.NO_COMPARISON, why, env_step=config.total_steps)
 
 
 def _have_same_policies(run: RunDirectory, branch: RunDirectory) -> bool:
@@ -367,7 +364,7 @@ def _evaluate(
     transfers = {
         event["cell"]: {"message": event["message"], **event["evidence"]}
         for event in run.events()
-        if event["kind"] == TransferEventKind.WARM_STARTED
+        if event["kind"] == EventKind.WARM_STARTED
     }
     return {
         **evaluation.summarise_rollouts(rollouts),
@@ -394,14 +391,14 @@ def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> 
     references, telemetry = _compute_references(config), _open_telemetry(config, run)
     loop = TrainingLoop(config, run, algorithm, listener, references, telemetry)
     cells = len(config.scenario.cells)
-    loop.write_event(RunEventKind.STARTED, f"{cells} cells, {config.total_steps} steps")
+    loop.write_event(EventKind.STARTED, f"{cells} cells, {config.total_steps} steps")
     return loop
 
 
 def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> TrainingLoop:
     checkpoint, passed_over = find_newest_valid(run.checkpoints)
     for why in passed_over:
-        run.append_event(RunEventKind.CHECKPOINT_PASSED_OVER, why, env_step=0)
+        run.append_event(EventKind.CHECKPOINT_PASSED_OVER, why, env_step=0)
         listener.on_message(why)
     if checkpoint is None:
         listener.on_message("no checkpoint that verifies: starting from step 0")
@@ -413,7 +410,7 @@ def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) ->
     seconds = rows[-1]["time_s"] if rows else 0.0
     references, telemetry = _compute_references(config), _open_telemetry(config, run)
     loop = TrainingLoop(config, run, algorithm, listener, references, telemetry, seconds)
-    loop.write_event(RunEventKind.RESUMED, f"from {checkpoint.name}")
+    loop.write_event(EventKind.RESUMED, f"from {checkpoint.name}")
     listener.on_message(f"resumed at step {algorithm.env_steps}")
     return loop
 

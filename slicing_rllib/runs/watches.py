@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from slicing_rllib.learning import TD3
-from slicing_rllib.learning.events import RunEventKind
+from slicing_rllib.learning.events import EventKind
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -86,7 +86,7 @@ class StallWatch:
     While Ray restarts the last env runner, time counts instead: iterations are short then.
     """
 
-    def __init__(self, algorithm: TD3, write_event: Callable[[RunEventKind, str], None]) -> None:
+    def __init__(self, algorithm: TD3, write_event: Callable[[EventKind, str], None]) -> None:
         self._algorithm, self._write_event = algorithm, write_event
         self.stalled_iterations = 0
         self.waited_s = 0.0
@@ -104,12 +104,10 @@ class StallWatch:
         if self._algorithm.worker_health.lost and has_time:
             if self.stalled_iterations == 1:
                 self._write_event(
-                    RunEventKind.STALLED, "no env runner answers; waiting for Ray to restart one"
+                    EventKind.STALLED, "no env runner answers; waiting for Ray to restart one"
                 )
             self.waited_s = now - self._last_step_at
             time.sleep(WORKER_POLL_S)
             return False
-        self._write_event(
-            RunEventKind.STALLED, f"iteration {self._algorithm.iteration} made no step"
-        )
+        self._write_event(EventKind.STALLED, f"iteration {self._algorithm.iteration} made no step")
         return self.stalled_iterations >= MAX_STALLED_ITERATIONS

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from slicing_rllib.evaluation.statistics import METRICS, mean_interval
-from slicing_rllib.learning.events import EventKind as TransferEventKind
+from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import RunError
@@ -195,7 +195,7 @@ def _read_transfers(seed: int, arm: str, run: RunDirectory) -> Rows:
     found: dict[str, dict[str, Any]] = {}
     for event in run.events():
         cell, evidence = event["cell"], event["evidence"]
-        if event["kind"] == TransferEventKind.SOURCE_CHOSEN and cell not in found:
+        if event["kind"] == EventKind.SOURCE_CHOSEN and cell not in found:
             found[cell] = {
                 "seed": seed,
                 "arm": arm,
@@ -205,7 +205,7 @@ def _read_transfers(seed: int, arm: str, run: RunDirectory) -> Rows:
                 "confidence": evidence["confidence"],
                 "harmful": False,
             }
-        if event["kind"] == TransferEventKind.NEGATIVE_TRANSFER and cell in found:
+        if event["kind"] == EventKind.NEGATIVE_TRANSFER and cell in found:
             found[cell]["harmful"] = True
     return list(found.values())
 

@@ -14,7 +14,7 @@ import pytest
 
 from slicing_rllib.evaluation.statistics import METRICS
 from slicing_rllib.learning import TD3, EnvironmentFailed
-from slicing_rllib.learning.events import Event
+from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.workers import WorkerHealth
 from slicing_rllib.radio import Simulator, StepKpis
 from slicing_rllib.runs import watches as stall_watch
@@ -215,7 +215,7 @@ def test_what_is_reported_before_an_environment_ends_the_run_is_in_its_log(
     small: RunConfig, tmp_path: Path, monkeypatch
 ):
     def fail(self: TD3):
-        self.report(Event("environment_failed", "a wire came loose"))
+        self.report(Event(EventKind.ENVIRONMENT_FAILED, "a wire came loose"))
         raise EnvironmentFailed("a wire came loose")
 
     monkeypatch.setattr(TD3, "train", fail)
