@@ -25,7 +25,7 @@ install_import_hook("slicing_rllib", f"{checker.__name__}.check")
 # Ray's nodes read this variable when they start: no test needs workers that start in advance.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
-pytest_plugins = ["run_fixtures"]
+pytest_plugins = ["run_fixtures", "fault_report", "pytester"]
 
 LONGEST_FILES = (
     "tests/test_checks.py",

@@ -185,16 +185,6 @@ def make_checkpoints_table(reports: Sequence[Any]) -> Table:
     return table
 
 
-def make_drill_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """The table of a drill: one row per kind of fault."""
-    table = Table(title=f"{len(rows)} kinds of faults")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(show(cell) for cell in row))
-    return table
-
-
 def pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
     table = Table(title=f"networks that no training has seen, {rows[0]['seeds']} seeds each")

@@ -9,7 +9,6 @@ import typer
 from slicing_rllib.cli import (
     bench_commands,
     cluster_commands,
-    drill_command,
     input_commands,
     run_commands,
     serving_commands,
@@ -40,7 +39,6 @@ app.command()(run_commands.report)
 app.command()(run_commands.export_kpis)
 app.command()(study_commands.sweep)
 app.command()(cluster_commands.submit)
-app.command()(drill_command.drill)
 app.command()(cluster_commands.monitor)
 app.command()(serving_commands.export)
 app.command()(serving_commands.serve)

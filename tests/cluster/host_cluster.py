@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hosts import Host
 from local_cluster import LocalCluster
-
-from slicing_rllib.drill.hosts import Host
 
 
 class HostCluster(LocalCluster):

@@ -22,11 +22,11 @@ import kuberay
 import pytest
 import yaml
 from host_cluster import HostCluster
+from hosts import explain_missing_namespaces, make_hosts
 from kuberay_operator import Operator, call_dashboard
 from manifests import find_secret_variables
 
 from slicing_rllib.cluster.kubernetes import Rollout, roll_out
-from slicing_rllib.drill.hosts import explain_missing_namespaces, make_hosts
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.transfer import PolicyLibrary
 

@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-from slicing_rllib.drill.hosts import explain_missing_namespaces, make_hosts
+from hosts import explain_missing_namespaces, make_hosts
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1).close()"
 

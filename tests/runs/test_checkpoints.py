@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lossy_disk import LossyDisk, write_tree
 
-from slicing_rllib.drill.lossy_disk import LossyDisk, write_tree
 from slicing_rllib.runs.checkpoints import (
     find_newest_valid,
     list_checkpoints,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lossy_disk import LossyDisk, write_tree
 
-from slicing_rllib.drill.lossy_disk import LossyDisk, write_tree
 from slicing_rllib.storage import append_line, remove_tree, replace_durably, write_durably
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 NETWORK = IPv4Network("198.51.100.0/24")
 """Addresses for documentation (RFC 5737), so that no real host has them."""
 SUBNET_LENGTH = 28
-"""Each user takes a subnet, so that drills and tests beside each other have different addresses."""
+"""Each user takes a subnet, so that tests beside each other have different addresses."""
 
 
 class Host(NamedTuple):

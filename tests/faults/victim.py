@@ -1,4 +1,4 @@
-"""`python -m slicing_rllib.drill.victim ARGUMENTS`: the command line, with faults to call.
+"""`python victim.py ARGUMENTS`: the command `slicing-rllib`, with faults that signals cause.
 
 SIGUSR1 makes the KPIs of the next network step NaN, as a broken probe would. SIGUSR2 sets the clock
 of the process a day back. All other faults come from outside.

@@ -24,15 +24,17 @@ RANDOM_STATES = 2
 """States per moment in which each folder has either its synced names or those of that moment."""
 
 
-class Luck(NamedTuple):
-    """Which unsynced changes the failing disk still writes, asked for each folder and file."""
+class UnsyncedChanges(NamedTuple):
+    """Which unsynced changes reached the disk, asked for each folder and file."""
 
     has_names: Callable[[], bool]
     has_data: Callable[[], bool]
 
 
 EXTREMES = tuple(
-    Luck(lambda n=names: n, lambda d=data: d) for names in (False, True) for data in (False, True)
+    UnsyncedChanges(lambda n=names: n, lambda d=data: d)
+    for names in (False, True)
+    for data in (False, True)
 )
 
 
@@ -109,26 +111,26 @@ class LossyDisk:
             for path in (self._root, *self._root.rglob("*"))
             if path.is_dir()
         }
-        by_chance = Luck(*[lambda: bool(self._rng.integers(2))] * 2)
-        for luck in (*EXTREMES, *[by_chance] * RANDOM_STATES):
-            state = self._build(self._root.stat().st_ino, now, luck)
+        at_random = UnsyncedChanges(*[lambda: bool(self._rng.integers(2))] * 2)
+        for reached in (*EXTREMES, *[at_random] * RANDOM_STATES):
+            state = self._build(self._root.stat().st_ino, now, reached)
             self.states.setdefault(_digest(state), state)
 
-    def _build(self, folder: int, now: dict[int, dict[str, int]], luck: Luck) -> Tree:
+    def _build(self, folder: int, now: dict[int, dict[str, int]], reached: UnsyncedChanges) -> Tree:
         """The folder with this inode as it may be on disk."""
         synced = self._names.get(folder, {})
-        names = now.get(folder, synced) if luck.has_names() else synced
+        names = now.get(folder, synced) if reached.has_names() else synced
         return {
-            name: self._build(inode, now, luck)
+            name: self._build(inode, now, reached)
             if self._is_folder(inode)
-            else self._choose_data(inode, luck)
+            else self._choose_data(inode, reached)
             for name, inode in names.items()
         }
 
-    def _choose_data(self, inode: int, luck: Luck) -> bytes:
+    def _choose_data(self, inode: int, reached: UnsyncedChanges) -> bytes:
         """The synced bytes, or half of what was written into the file since."""
         synced = self._data.get(inode, b"")
-        if not luck.has_data():
+        if not reached.has_data():
             return synced
         descriptor = self._kept_open[inode]
         written = os.pread(descriptor, os.fstat(descriptor).st_size, 0)

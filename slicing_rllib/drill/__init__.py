@@ -1,1 +1,0 @@
-"""Faults injected into real runs on a real cluster: what noticed them, and what was lost."""
