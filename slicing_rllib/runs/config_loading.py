@@ -27,14 +27,16 @@ from slicing_rllib.runs.run_config import (
     rename_keys,
 )
 from slicing_rllib.storage.errors import ConfigError
-from slicing_rllib.storage.yaml_documents import (
+from slicing_rllib.storage.safe_yaml import (
     Document,
-    describe_first_problem,
     describe_yaml_error,
-    find_odd_values,
     parse_document,
     parse_yaml,
     read_document,
+)
+from slicing_rllib.storage.yaml_validation import (
+    describe_first_problem,
+    find_invalid_values,
     refuse_first,
     shorten,
     validate_document,
@@ -97,7 +99,7 @@ def check_config(config: RunConfig, document: Document, settings: Sequence[str] 
     `document` and `settings` are what the config was made from. Raises: ConfigError.
     """
     # Text such as "nan" has become a number by now.
-    refuse_first(find_odd_values(config.model_dump()), document, settings)
+    refuse_first(find_invalid_values(config.model_dump()), document, settings)
     refuse_first(find_huge_parts(config), document, settings)
     refuse_first(find_contradictions(config), document, settings)
 

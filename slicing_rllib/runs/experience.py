@@ -30,7 +30,8 @@ from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory, read_tensors
 from slicing_rllib.storage import replace_durably
 from slicing_rllib.storage.errors import ConfigError, RunError
-from slicing_rllib.storage.yaml_documents import Document, validate_document
+from slicing_rllib.storage.safe_yaml import Document
+from slicing_rllib.storage.yaml_validation import validate_document
 from slicing_rllib.transfer import Bundle, PolicyLibrary
 
 FILE = "experience.safetensors"

@@ -5,7 +5,6 @@ file names the process that holds it.
 """
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -15,7 +14,10 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from slicing_rllib.storage.errors import make_printable
+from slicing_rllib.storage.regular_file import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -50,67 +52,37 @@ def lock_folder(folder: Path, purpose: str, timeout_s: float = 0.0) -> Generator
     if real in _held:
         yield
         return
-    descriptor = _wait_for(folder, timeout_s)
+    path = Path(real, LOCK)
+    lock = FileLock(
+        path,
+        timeout=timeout_s,
+        thread_local=False,
+        poll_interval=POLL_S,
+        on_acquired=lambda descriptor: _write_holder(descriptor, purpose),
+    )
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FolderLocked(f"{folder}: {_describe_holder(path)}") from error
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        logger.warning(
+            "%s: this file system has no locks (%s); let only one process write here",
+            folder,
+            error.strerror,
+        )
+    locked = path.stat()
     _held.add(real)
     try:
-        _write_holder(descriptor, purpose)
         yield
     finally:
         _held.discard(real)
-        _release(folder, descriptor)
-
-
-def _wait_for(folder: Path, timeout_s: float) -> int:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return _take(folder)
-        except FolderLocked:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(POLL_S)
-
-
-def _take(folder: Path) -> int:
-    """The descriptor of the locked file."""
-    path = folder / LOCK
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = _describe_holder(descriptor)
-            os.close(descriptor)
-            raise FolderLocked(f"{folder}: {holder}") from error
-        except OSError as error:
-            if error.errno not in UNSUPPORTED:
-                os.close(descriptor)
-                raise
-            logger.warning(
-                "%s: this file system has no locks (%s); let only one process write here",
-                folder,
-                error.strerror,
-            )
-        if _is_at(path, descriptor):
-            return descriptor
-        # The process that held the lock has deleted the file while this one opened it.
-        os.close(descriptor)
-
-
-def _release(folder: Path, descriptor: int) -> None:
-    # Deleted while it is still locked: afterwards it could be the lock of another process.
-    with suppress(OSError):
-        if _is_at(folder / LOCK, descriptor):
-            (folder / LOCK).unlink()
-    os.close(descriptor)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file still has this name."""
-    try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        # Deleted while it is still locked: afterwards it could be the lock of another process.
+        with suppress(OSError):
+            if os.path.samestat(path.lstat(), locked):
+                path.unlink()
+        lock.release()
 
 
 def _write_holder(descriptor: int, purpose: str) -> None:
@@ -126,9 +98,10 @@ def _write_holder(descriptor: int, purpose: str) -> None:
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
-def _describe_holder(descriptor: int) -> str:
+def _describe_holder(path: Path) -> str:
     try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
+        with open_regular(path, follow_links=False) as file:
+            holder = json.loads(file.read(4096))
         who = f"{holder['purpose']} (process {holder['pid']} on {holder['host']})"
         since = f" since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):

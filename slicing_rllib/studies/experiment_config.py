@@ -22,7 +22,8 @@ from slicing_rllib.runs.run_config import (
     rename_keys,
 )
 from slicing_rllib.storage.errors import ConfigError
-from slicing_rllib.storage.yaml_documents import read_document, validate_document
+from slicing_rllib.storage.safe_yaml import read_document
+from slicing_rllib.storage.yaml_validation import validate_document
 
 EXPERIMENTS = Path(__file__).parents[2] / "tune_configs"
 """Experiments that come with a checkout, callable by name."""
