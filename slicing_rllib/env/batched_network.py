@@ -6,42 +6,40 @@ Gymnasium spaces of an agent, and checks of what agents pass to the environment.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32
+from pydantic.dataclasses import dataclass
 
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import Layout, ObservationLayout, make_message, make_observer
 from slicing_rllib.env.protocols import StepColumns
 from slicing_rllib.env.rewards import SplitReward, satisfaction, slice_reward
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
-from slicing_rllib.radio.checks import FORBID_UNKNOWN
+from slicing_rllib.radio.settings import SETTINGS, Steps
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class Deployment:
     """A cell that joins a running network.
 
     Steps are network steps since the last reset with a seed.
-    Raises: ValueError unless 0 <= off_until <= default_action_until.
     """
-
-    __pydantic_config__ = FORBID_UNKNOWN
 
     cell: str
     """Name of the cell."""
-    off_until: int
+    off_until: Steps
     """First step at which the cell is on the air, under the default action."""
-    default_action_until: int
+    default_action_until: Steps
     """First step at which the cell's own policy decides."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.off_until <= self.default_action_until:
+        """Raises: ValueError if the cell's policy decides before the cell is on the air."""
+        if self.off_until > self.default_action_until:
             raise ValueError(
-                f"deployment of {self.cell}: expected 0 <= off_until <= default_action_until, "
+                f"deployment of {self.cell}: expected off_until <= default_action_until, "
                 f"got {self.off_until} and {self.default_action_until}"
             )
 

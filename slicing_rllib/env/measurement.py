@@ -1,14 +1,16 @@
 """What a cell measures of its last step, with or without measurement errors."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from slicing_rllib.env.protocols import Network
 from slicing_rllib.env.rewards import max_min_split, needed_share, offered_share
 from slicing_rllib.radio import StepKpis
+from slicing_rllib.radio.settings import SETTINGS
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -16,29 +18,20 @@ NOISY_KPIS = ("throughput_mbps", "delay_ms", "load", "demand_mbps", "mean_invers
 _SPAWN_FIXED, _SPAWN_STEP = 31, 32
 
 
-@dataclass(frozen=True, kw_only=True)
+Sigma = Annotated[float, Field(ge=0, le=100)]
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class MeasurementError:
-    """Errors of what cells measure; rewards stay those of the network.
+    """Errors of what cells measure; rewards stay those of the network."""
 
-    Raises: ValueError for a negative number.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    needed_share: float = 0.0
+    needed_share: Sigma = 0.0
     """Fixed relative error of each cell's and slice's needed share: log-normal, this sigma."""
-    kpi_noise: float = 0.0
+    kpi_noise: Sigma = 0.0
     """Relative error of throughput, delay, load, offered traffic and inverse rate, drawn anew in
     every step: log-normal, this sigma."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 0
     """What errors are drawn from."""
-
-    def __post_init__(self) -> None:
-        for name in ("needed_share", "kpi_noise", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"measurement_error.{name}: expected at least 0, got {getattr(self, name)}"
-                )
 
 
 class Measured(NamedTuple):

@@ -1,40 +1,34 @@
 """Antenna gain of a sector as a function of azimuth and elevation."""
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from slicing_rllib.radio.checks import FORBID_UNKNOWN
+from slicing_rllib.radio.settings import SETTINGS, Attenuation, Beamwidth, Decibels, Positive
 
 Angles = Float[np.ndarray, "*points"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class SectorAntenna:
     """A sector antenna whose gain falls off parabolically in azimuth and in elevation.
 
-    Raises: ValueError unless both beamwidths are positive.
     Source: TR 36.814, table A.2.1.1-2.
     """
 
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    gain_dbi: float = 14.0
+    gain_dbi: Decibels = 14.0
     """Gain in the direction of the main beam, dBi."""
-    horizontal_beamwidth_deg: float = 70.0
+    horizontal_beamwidth_deg: Beamwidth = 70.0
     """Width of the main beam in azimuth between its 3 dB points, degrees."""
-    front_to_back_db: float = 25.0
+    front_to_back_db: Attenuation = 25.0
     """Largest attenuation in azimuth and in total, dB."""
-    vertical_beamwidth_deg: float = 10.0
+    vertical_beamwidth_deg: Beamwidth = 10.0
     """Width of the main beam in elevation between its 3 dB points, degrees."""
-    side_lobe_db: float = 20.0
+    side_lobe_db: Attenuation = 20.0
     """Largest attenuation in elevation, dB."""
-
-    def __post_init__(self) -> None:
-        for name in ("horizontal_beamwidth_deg", "vertical_beamwidth_deg"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"antenna: {name} must be positive, got {getattr(self, name)}")
 
     def gain_db(self, azimuth_deg: Angles, depression_deg: Angles, tilt_deg: float) -> Angles:
         """Gain in dBi towards the given directions.
@@ -51,30 +45,23 @@ class SectorAntenna:
         return self.gain_dbi - np.minimum(loss, self.front_to_back_db)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class ColumnAntenna:
     """A vertical column of equal elements behind one transceiver; a phase shift tilts the beam.
 
-    Raises: ValueError unless there is at least one element.
     Source: TR 36.873, table 7.1-1 (element) and equation 7.1-2 (column of elements).
     """
 
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    elements: int = 10
-    """Number of elements in the column, at least 1."""
-    gain_dbi: float = 8.0
+    elements: Annotated[int, Field(ge=1, le=1024)] = 10
+    """Number of elements in the column."""
+    gain_dbi: Decibels = 8.0
     """Gain of one element in its main direction, dBi."""
-    beamwidth_deg: float = 65.0
+    beamwidth_deg: Beamwidth = 65.0
     """Width of an element's beam between its 3 dB points, in azimuth and in elevation, degrees."""
-    floor_db: float = 30.0
+    floor_db: Attenuation = 30.0
     """Largest attenuation of an element, in each plane and in total, dB."""
-    spacing_wavelengths: float = 0.5
+    spacing_wavelengths: Positive = 0.5
     """Distance between neighbouring elements, in wavelengths."""
-
-    def __post_init__(self) -> None:
-        if self.elements < 1:
-            raise ValueError(f"antenna: elements must be at least 1, got {self.elements}")
 
     def gain_db(self, azimuth_deg: Angles, depression_deg: Angles, tilt_deg: float) -> Angles:
         """Gain in dBi towards the given directions.

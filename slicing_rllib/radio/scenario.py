@@ -1,43 +1,34 @@
 """A scenario: the network, its slices and their SLAs, as frozen dataclasses."""
 
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_distinct, require_positive
 from slicing_rllib.radio.interference import list_all_neighbours, select_neighbours
+from slicing_rllib.radio.settings import SETTINGS, Count, Positive, require_distinct
 from slicing_rllib.radio.sites import Area, HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec
 from slicing_rllib.radio.trace_mask import TraceMask
 from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class SliceSla:
-    """The SLA of a slice in one cell, for each UE while it is served.
+    """The SLA of a slice in one cell, for each UE while it is served."""
 
-    Raises: ValueError unless both values are positive.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    throughput_mbps: float
+    throughput_mbps: Positive
     """Required throughput, phi* in the paper."""
-    delay_ms: float
+    delay_ms: Positive
     """Highest allowed delay, d* in the paper."""
 
-    def __post_init__(self) -> None:
-        require_positive("sla", throughput_mbps=self.throughput_mbps, delay_ms=self.delay_ms)
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class SlaGroup:
     """The SLAs that a group of cells has in common."""
-
-    __pydantic_config__ = FORBID_UNKNOWN
 
     name: str
     """Name by which sites refer to the group."""
@@ -45,52 +36,53 @@ class SlaGroup:
     """One SLA per slice, in slice order."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class Scenario:
-    """Everything that determines a simulation except its seeds.
-
-    Raises: ValueError for settings that are out of range or contradict each other.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
+    """Everything that determines a simulation except its seeds."""
 
     name: str
     """Name of the scenario."""
     layout: HexagonalGrid | HexagonalCluster | SiteList
     """Positions, masts and SLA groups of the sites."""
-    slices: tuple[SliceSpec, ...]
-    """The slices, at least one; every cell has all of them."""
+    slices: Annotated[tuple[SliceSpec, ...], Field(min_length=1)]
+    """The slices; every cell has all of them."""
     sla_groups: tuple[SlaGroup, ...]
     """The SLA groups that sites refer to."""
-    radio: RadioSpec = field(default_factory=RadioSpec)
+    radio: RadioSpec = RadioSpec()
     """Carrier, propagation and receivers."""
-    indoor: IndoorSpec = field(default_factory=IndoorSpec)
+    indoor: IndoorSpec = IndoorSpec()
     """Indoor UEs."""
-    mobility: MobilitySpec = field(default_factory=MobilitySpec)
+    mobility: MobilitySpec = MobilitySpec()
     """Movement and handover of UEs."""
-    mask: SyntheticMask | TraceMask = field(default_factory=SyntheticMask)
+    mask: SyntheticMask | TraceMask = SyntheticMask()
     """Share of UEs that are active, over time."""
-    step_s: float = 1.0
+    step_s: Positive = 1.0
     """Length of a slicing interval."""
-    neighbours_kept: int | Literal["all", "none"] = 6
+    neighbours_kept: Count | Literal["all", "none"] = 6
     """The neighbours of a cell: its N most strongly coupled cells, all other cells, or none."""
-    delay_cap_ms: float = 100.0
+    delay_cap_ms: Positive = 100.0
     """Highest delay that KPIs report."""
     queue: Literal["processor_sharing", "fifo"] = "processor_sharing"
     """Queueing law of a slice. Oracles and base policies assume `processor_sharing`; `fifo` shows
     what happens when that model of the network is wrong."""
 
     def __post_init__(self) -> None:
+        """Raises: ValueError for a name that stands twice, or SLA groups that do not fit."""
         where = f"scenario {self.name!r}"
-        if not self.slices:
-            raise ValueError(f"{where}: expected at least one slice in slices")
-        require_positive(where, step_s=self.step_s, delay_cap_ms=self.delay_cap_ms)
         require_distinct(f"{where}, slices", [spec.name for spec in self.slices])
         require_distinct(f"{where}, sla_groups", [group.name for group in self.sla_groups])
-        _check_sla_groups(where, self)
-        kept = self.neighbours_kept
-        if isinstance(kept, int) and kept < 1:
-            raise ValueError(f"{where}: neighbours_kept must be 1 or more, 'all' or 'none'")
+        for group in self.sla_groups:
+            if len(group.slices) != self.n_slices:
+                raise ValueError(
+                    f"{where}: sla group {group.name!r} must have {self.n_slices} slices, "
+                    f"got {len(group.slices)}"
+                )
+        known = {group.name for group in self.sla_groups}
+        for name in (name for site in self.sites for name in site.sla_groups):
+            if name not in known:
+                raise ValueError(
+                    f"{where}: sla group must be one of {', '.join(sorted(known))}, got {name!r}"
+                )
 
     @cached_property
     def sites(self) -> tuple[SiteSpec, ...]:
@@ -161,18 +153,3 @@ class Scenario:
         table = np.array([rows[name] for name in groups], np.float64)
         table.setflags(write=False)
         return table
-
-
-def _check_sla_groups(where: str, scenario: Scenario) -> None:
-    known = {group.name for group in scenario.sla_groups}
-    for group in scenario.sla_groups:
-        if len(group.slices) != len(scenario.slices):
-            raise ValueError(
-                f"{where}: sla group {group.name!r} must have {len(scenario.slices)} slices, "
-                f"got {len(group.slices)}"
-            )
-    for name in (name for site in scenario.sites for name in site.sla_groups):
-        if name not in known:
-            raise ValueError(
-                f"{where}: sla group must be one of {', '.join(sorted(known))}, got {name!r}"
-            )

@@ -9,16 +9,24 @@ Positions of the sites: a hexagonal grid or cluster on a torus, or a list of coo
 """
 
 import math
-from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings
 
-from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_finite, require_positive
+from slicing_rllib.radio.settings import (
+    SETTINGS,
+    Decibels,
+    Degrees,
+    Distance,
+    Metres,
+    require_distinct,
+)
 
-Vector = tuple[float, float]
+Vector = tuple[Metres, Metres]
 Points = Float[np.ndarray, "*points 2"]
 
 
@@ -26,8 +34,7 @@ Points = Float[np.ndarray, "*points 2"]
 class Area:
     """A parallelogram: `origin_m` is one corner and `edges_m` are the two edges from it.
 
-    If `wraps`, opposite edges are joined, which makes a torus; otherwise the edges are walls.
-    """
+    If `wraps`, opposite edges are joined, which makes a torus; otherwise the edges are walls."""
 
     origin_m: Vector
     edges_m: tuple[Vector, Vector]
@@ -125,44 +132,35 @@ SECTOR_AZIMUTHS_DEG = (30.0, 150.0, 270.0)
 """Anticlockwise from the x axis. In a hexagonal grid they point between two neighbouring sites."""
 LEAST_EXTENT_M = 20.0
 """Sites of a list that all lie nearer to each other than this are taken for degrees."""
+MAX_SITES = 10_000
+"""Largest number of sites of a hexagonal layout."""
+
+GroupsInTurn = Annotated[tuple[str, ...], Field(min_length=1)]
+SitesAlong = Annotated[int, Field(ge=1, le=MAX_SITES)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(frozen=True, kw_only=True, config=SETTINGS)
 class MastSpec:
-    """The base-station mast at a site. Each of its sectors is a cell.
+    """The base-station mast at a site. Each of its sectors is a cell."""
 
-    Raises: ValueError without a sector, with a height that is not positive, or with another number
-    of tilts or powers than of azimuths.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    height_m: float = 25.0
+    height_m: Distance = 25.0
     """Height of the antennas above ground."""
-    azimuths_deg: tuple[float, ...] = SECTOR_AZIMUTHS_DEG
+    azimuths_deg: Annotated[tuple[Degrees, ...], Field(min_length=1)] = SECTOR_AZIMUTHS_DEG
     """Boresight of each sector, anticlockwise from the x axis."""
-    power_dbm: float = 46.0
+    power_dbm: Decibels = 46.0
     """Transmit power of a cell over its whole carrier."""
-    tilt_deg: float = 8.0
+    tilt_deg: Degrees = 8.0
     """Electrical tilt, degrees below the horizon."""
-    sector_powers_dbm: tuple[float, ...] = ()
+    sector_powers_dbm: tuple[Decibels, ...] = ()
     """Transmit power of each sector where they differ; empty: all have `power_dbm`."""
-    sector_tilts_deg: tuple[float, ...] = ()
+    sector_tilts_deg: tuple[Degrees, ...] = ()
     """Tilt of each sector where they differ; empty: all have `tilt_deg`."""
 
     def __post_init__(self) -> None:
-        if not self.azimuths_deg:
-            raise ValueError("mast: expected at least one azimuth in azimuths_deg")
-        require_positive("mast", height_m=self.height_m)
-        require_finite("mast", power_dbm=self.power_dbm, tilt_deg=self.tilt_deg)
-        for name in ("azimuths_deg", "sector_powers_dbm", "sector_tilts_deg"):
-            values = getattr(self, name)
-            require_finite("mast", **{f"{name}[{i}]": value for i, value in enumerate(values)})
-            if values and len(values) != len(self.azimuths_deg):
-                raise ValueError(
-                    f"mast: expected as many {name} as azimuths_deg, "
-                    f"got {len(values)} and {len(self.azimuths_deg)}"
-                )
+        """Raises: ValueError for another number of powers or tilts than of sectors."""
+        for name in ("sector_powers_dbm", "sector_tilts_deg"):
+            if values := getattr(self, name):
+                _require_one_per_sector("mast", name, len(values), self)
 
     @property
     def powers_dbm(self) -> tuple[float, ...]:
@@ -175,19 +173,21 @@ class MastSpec:
         return self.sector_tilts_deg or (self.tilt_deg,) * len(self.azimuths_deg)
 
 
-@dataclass(frozen=True, kw_only=True)
+def _require_one_per_sector(where: str, name: str, n: int, mast: MastSpec) -> None:
+    if n != len(mast.azimuths_deg):
+        raise ValueError(
+            f"{where}: expected as many {name} as azimuths_deg, "
+            f"got {n} and {len(mast.azimuths_deg)}"
+        )
+
+
+@settings(frozen=True, kw_only=True, config=SETTINGS)
 class SiteSpec:
-    """A site: its position, its mast and the SLA group of each of its sectors.
+    """A site: its position, its mast and the SLA group of each of its sectors."""
 
-    Raises: ValueError unless there are as many SLA groups (and cell IDs, if any) as sectors, and
-    the position is finite.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
-
-    x_m: float
+    x_m: Metres
     """East of the origin."""
-    y_m: float
+    y_m: Metres
     """North of the origin."""
     mast: MastSpec = MastSpec()
     """The mast at the site."""
@@ -199,49 +199,40 @@ class SiteSpec:
     """The operator's name of each sector, in the same order; empty where there are none."""
 
     def __post_init__(self) -> None:
-        require_finite("site", x_m=self.x_m, y_m=self.y_m)
-        if self.cell_ids and len(self.cell_ids) != len(self.mast.azimuths_deg):
-            raise ValueError(
-                f"site at ({self.x_m}, {self.y_m}): expected as many cell_ids as azimuths_deg, "
-                f"got {len(self.cell_ids)} and {len(self.mast.azimuths_deg)}"
-            )
-        if len(self.sla_groups) != len(self.mast.azimuths_deg):
-            raise ValueError(
-                f"site at ({self.x_m}, {self.y_m}): expected as many sla_groups as azimuths_deg, "
-                f"got {len(self.sla_groups)} and {len(self.mast.azimuths_deg)}"
-            )
+        """Raises: ValueError for another number of SLA groups or cell IDs than of sectors."""
+        where = f"site at ({self.x_m}, {self.y_m})"
+        _require_one_per_sector(where, "sla_groups", len(self.sla_groups), self.mast)
+        if self.cell_ids:
+            _require_one_per_sector(where, "cell_ids", len(self.cell_ids), self.mast)
 
     def list_cell_ids(self) -> tuple[str | None, ...]:
         """The operator's name of each sector; None where there is none."""
         return self.cell_ids or (None,) * len(self.mast.azimuths_deg)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(frozen=True, kw_only=True, config=SETTINGS)
 class HexagonalGrid:
-    """A hexagonal grid of equal masts on a torus.
-
-    Raises: ValueError for a number that is not positive or an empty `sla_groups`.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
+    """A hexagonal grid of equal masts on a torus."""
 
     kind: Literal["grid"] = "grid"
     """Distinguishes the three kinds of layout in YAML."""
-    rows: int = 2
+    rows: SitesAlong = 2
     """Number of rows of sites."""
-    columns: int = 2
+    columns: SitesAlong = 2
     """Number of sites per row."""
-    site_distance_m: float = 500.0
+    site_distance_m: Distance = 500.0
     """Distance between neighbouring sites."""
     mast: MastSpec = MastSpec()
     """The mast at every site."""
-    sla_groups: tuple[str, ...]
+    sla_groups: GroupsInTurn
     """SLA groups, assigned to the sites in turn; the cells of a site have the same one."""
 
     def __post_init__(self) -> None:
-        require_positive("layout", rows=self.rows, columns=self.columns)
-        require_positive("layout", site_distance_m=self.site_distance_m)
-        _require_sla_groups(self.sla_groups)
+        """Raises: ValueError for more than `MAX_SITES` sites."""
+        if self.rows * self.columns > MAX_SITES:
+            raise ValueError(
+                f"layout: expected at most {MAX_SITES} sites, got {self.rows * self.columns}"
+            )
 
     @property
     def sites(self) -> tuple[SiteSpec, ...]:
@@ -256,32 +247,20 @@ class HexagonalGrid:
         return Area(origin_m=(0.0, 0.0), edges_m=edges_m, wraps=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(frozen=True, kw_only=True, config=SETTINGS)
 class HexagonalCluster:
-    """A hexagonal cluster of equal masts on a torus: 1, 7, 19, 37 ... sites.
-
-    Raises: ValueError for a negative number of rings, a distance that is not positive or an empty
-    `sla_groups`.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
+    """A hexagonal cluster of equal masts on a torus: 1, 7, 19, 37 ... sites."""
 
     kind: Literal["cluster"] = "cluster"
     """Distinguishes the three kinds of layout in YAML."""
-    rings: int = 2
-    """Number of rings of sites around the central site, at least 0."""
-    site_distance_m: float = 500.0
+    rings: Annotated[int, Field(ge=0, le=57)] = 2
+    """Number of rings of sites around the central site."""
+    site_distance_m: Distance = 500.0
     """Distance between neighbouring sites."""
     mast: MastSpec = MastSpec()
     """The mast at every site."""
-    sla_groups: tuple[str, ...]
+    sla_groups: GroupsInTurn
     """SLA groups, assigned to the sites in turn; the cells of a site have the same one."""
-
-    def __post_init__(self) -> None:
-        if self.rings < 0:
-            raise ValueError(f"layout: rings must not be negative, got {self.rings}")
-        require_positive("layout", site_distance_m=self.site_distance_m)
-        _require_sla_groups(self.sla_groups)
 
     @property
     def sites(self) -> tuple[SiteSpec, ...]:
@@ -296,34 +275,31 @@ class HexagonalCluster:
         return Area(origin_m=(0.0, 0.0), edges_m=edges_m, wraps=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings(frozen=True, kw_only=True, config=SETTINGS)
 class SiteList:
-    """Sites by coordinates, on a torus or in a rectangle with reflecting walls.
-
-    Raises: ValueError without a site, for sites that lie within 20 m (which are degrees, most
-    likely), for a cell ID that stands twice, a margin that is not positive or a torus without area.
-    """
-
-    __pydantic_config__ = FORBID_UNKNOWN
+    """Sites by coordinates, on a torus or in a rectangle with reflecting walls."""
 
     kind: Literal["sites"] = "sites"
     """Distinguishes the three kinds of layout in YAML."""
-    sites: tuple[SiteSpec, ...]
-    """The sites, at least one."""
+    sites: Annotated[tuple[SiteSpec, ...], Field(min_length=1)]
+    """The sites."""
     torus_m: tuple[Vector, Vector] | None = None
     """Edges of the torus, as two vectors; None for a rectangle with walls."""
-    margin_m: float = 250.0
+    margin_m: Distance = 250.0
     """Distance between the outermost sites and the walls of the rectangle; unused on a torus."""
 
     def __post_init__(self) -> None:
-        if not self.sites:
-            raise ValueError("layout: expected at least one site in sites")
-        require_positive("layout", margin_m=self.margin_m)
-        _refuse_degrees(self.sites)
-        counts = Counter(name for site in self.sites for name in site.cell_ids)
-        for name, count in counts.items():
-            if count > 1:
-                raise ValueError(f"layout: the cell ID {name!r} stands twice")
+        """Raises: ValueError for sites that are degrees, most likely; a cell ID that stands twice;
+        or a torus without area."""
+        xs, ys = zip(*((site.x_m, site.y_m) for site in self.sites), strict=True)
+        extent_m = math.hypot(max(xs) - min(xs), max(ys) - min(ys))
+        if len(self.sites) > 1 and 0 < extent_m < LEAST_EXTENT_M:
+            raise ValueError(
+                f"layout: expected sites in metres, got sites within {extent_m:.2g} m of each "
+                "other; `slicing-rllib scenario from-sites` converts degrees of latitude and "
+                "longitude"
+            )
+        require_distinct("layout, cell_ids", [n for site in self.sites for n in site.cell_ids])
         if self.torus_m is not None and self.area.size_m2 <= 0:
             raise ValueError(f"layout: torus_m must span an area, got {self.torus_m}")
 
@@ -347,19 +323,3 @@ def _make_sites(
         SiteSpec(x_m=x, y_m=y, mast=mast, sla_groups=(sla_groups[i % len(sla_groups)],) * sectors)
         for i, (x, y) in enumerate(sites_m)
     )
-
-
-def _refuse_degrees(sites: tuple[SiteSpec, ...]) -> None:
-    """Raises: ValueError for several sites that are nearer to each other than any masts are."""
-    xs, ys = zip(*((site.x_m, site.y_m) for site in sites), strict=True)
-    extent_m = math.hypot(max(xs) - min(xs), max(ys) - min(ys))
-    if len(sites) > 1 and 0 < extent_m < LEAST_EXTENT_M:
-        raise ValueError(
-            f"layout: expected sites in metres, got sites within {extent_m:.2g} m of each other; "
-            "`slicing-rllib scenario from-sites` converts degrees of latitude and longitude"
-        )
-
-
-def _require_sla_groups(sla_groups: tuple[str, ...]) -> None:
-    if not sla_groups:
-        raise ValueError("layout: expected at least one name in sla_groups")

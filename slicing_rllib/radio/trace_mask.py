@@ -1,49 +1,56 @@
 """A traffic mask from a CSV file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
 
 from slicing_rllib.inputs.times import parse_zone
 from slicing_rllib.inputs.traffic_files import Trace, TraceFormat, Unit, read_trace
-from slicing_rllib.radio.checks import FORBID_UNKNOWN, require_positive
+from slicing_rllib.radio.settings import SETTINGS, Positive
 from slicing_rllib.radio.traffic import MaskTarget, PerSlice
 
 
-@dataclass(frozen=True, kw_only=True)
+def require_zone(name: str) -> str:
+    """The name itself. Raises: ValueError for an unknown time zone."""
+    parse_zone(name)
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(require_zone)]
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class TraceMask:
     """A mask from a CSV file with a header.
 
     The file has a column per slice (`voice`: the same for all cells), a column per cell and slice
     (`cell_1.voice`), or a row per value (columns `time`, `cell`, `slice` and `value`). Without a
     column of times, a row is a step. The first row follows the last.
-
-    Raises: ValueError for a setting out of range.
     """
-
-    __pydantic_config__ = FORBID_UNKNOWN
 
     kind: Literal["csv"] = "csv"
     """Distinguishes the two kinds of mask in YAML."""
     path: str
     """Path of the file. A relative path starts at the folder of the config that names it."""
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    columns: Mapping[str, str] = Field(default_factory=dict[str, str])
     """What the file calls our slices, cells and the columns time, cell, slice and value, such as
     `{slice_1: voice, time: ts}`. Where it names slices or cells, the file's others are left out."""
     unit: Unit = "share"
     """What values count: the share of a slice's UEs that is active (0 to 1), its percentage, the
     number of active UEs (`users`), the slice's traffic in Mbit/s (`mbps`), or anything that grows
     with traffic (`relative`: divided by the largest value in the file)."""
-    scale: float = 1.0
+    scale: Positive = 1.0
     """Factor on all values."""
-    timezone: str = "UTC"
+    timezone: ZoneName = "UTC"
     """Time zone of times without an offset, and of hours of the day, such as Europe/Berlin."""
     time_format: str | None = None
     """How times are written, as for `strptime`. Default: recognised."""
-    separator: str | None = None
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Character between two values of a line. Default: recognised."""
     decimal: Literal[".", ","] | None = None
     """Sign before the decimals of a number. Default: recognised."""
@@ -54,18 +61,10 @@ class TraceMask:
     """Several rows of one time, cell and slice in a file with a row per value."""
     resample: Literal["hold", "linear"] = "hold"
     """What steps between two rows get: the earlier row, or a straight line between both."""
-    speed: float = 1.0
+    speed: Positive = 1.0
     """How many times faster than in reality the file is played: 600 turns 10 minutes into 1 s."""
-    row_s: float | None = None
+    row_s: Positive | None = None
     """Seconds between two rows of a file without times. Default: a step of the scenario."""
-
-    def __post_init__(self) -> None:
-        require_positive("mask", scale=self.scale, speed=self.speed)
-        if self.row_s is not None:
-            require_positive("mask", row_s=self.row_s)
-        if self.separator is not None and len(self.separator) != 1:
-            raise ValueError(f"mask: separator must be one character, got {self.separator!r}")
-        parse_zone(self.timezone)
 
     def __hash__(self) -> int:
         return hash(repr(self))

@@ -1,18 +1,21 @@
 """Traffic masks: the share of each slice's UEs that is active in each step."""
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from slicing_rllib.radio.checks import FORBID_UNKNOWN
+from slicing_rllib.radio.settings import SETTINGS, Positive, Share
 from slicing_rllib.radio.specs import SliceSpec
 from slicing_rllib.random_streams import RadioStream as Stream
 from slicing_rllib.random_streams import make_generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
+Factor = Annotated[float, Field(ge=0, le=1e6)]
+Turn = Annotated[float, Field(ge=-1e6, le=1e6)]
 BLOCK_STEPS = 64
 """Number of steps whose masks are computed in one call, which is faster than step by step."""
 
@@ -42,58 +45,42 @@ class MaskTarget(NamedTuple):
     """Length of a step."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class SyntheticMask:
     """A diurnal wave that all slices share, and a faster wave (ripple) of each slice's own.
 
     The mask of a slice in a cell is level * (low + (high - low) * wave + ripple), clipped to
     [0, 1]. The phases of the waves are random.
-
-    Raises: ValueError unless 0 <= low <= high <= 1, periods are positive, and amplitudes, spread
-    and levels are not negative.
     """
-
-    __pydantic_config__ = FORBID_UNKNOWN
 
     kind: Literal["synthetic"] = "synthetic"
     """Distinguishes the two kinds of mask in YAML."""
-    low: float = 0.15
+    low: Share = 0.15
     """Lowest share of active UEs, without ripple."""
-    high: float = 0.74
+    high: Share = 0.74
     """Highest share of active UEs, without ripple."""
-    period_steps: float = 200.0
+    period_steps: Positive = 200.0
     """Period of the diurnal wave."""
-    ripple: float = 0.0
+    ripple: Factor = 0.0
     """Amplitude of each slice's own wave, as a share of UEs."""
-    ripple_period_steps: float = 40.0
+    ripple_period_steps: Positive = 40.0
     """Typical period of the slices' own waves: each is 0.8 to 1.33 times this."""
-    cell_spread: float = 0.0
+    cell_spread: Factor = 0.0
     """Largest random phase difference between the diurnal waves of cells, in periods.
 
     0 gives all cells the same wave.
     """
     cells_ripple_apart: bool = False
     """Whether a slice's ripple differs from cell to cell."""
-    cell_levels: tuple[float, ...] = (1.0,)
+    cell_levels: Annotated[tuple[Factor, ...], Field(min_length=1)] = (1.0,)
     """Factors on the mask, assigned to the cells in turn."""
-    cell_turns: tuple[float, ...] = (0.0,)
+    cell_turns: Annotated[tuple[Turn, ...], Field(min_length=1)] = (0.0,)
     """Phase lead of a cell's diurnal wave in periods, assigned to the cells in turn."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low <= self.high <= 1:
-            raise ValueError(
-                f"mask: expected 0 <= low <= high <= 1, got {self.low} and {self.high}"
-            )
-        for name in ("period_steps", "ripple_period_steps"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"mask: {name} must be positive, got {getattr(self, name)}")
-        for name in ("ripple", "cell_spread"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"mask: {name} must not be negative, got {getattr(self, name)}")
-        if not self.cell_levels or not self.cell_turns:
-            raise ValueError("mask: expected at least one number in cell_levels and cell_turns")
-        if min(self.cell_levels) < 0:
-            raise ValueError(f"mask: cell_levels must not be negative, got {self.cell_levels}")
+        """Raises: ValueError if the lowest share exceeds the highest."""
+        if self.low > self.high:
+            raise ValueError(f"mask: expected low <= high, got {self.low} and {self.high}")
 
     def bind(self, target: MaskTarget, seed: int) -> Mask:
         """The mask of that network; `seed` determines the phases."""

@@ -5,8 +5,6 @@ Sections of a run config. The docstring under a field is its description in the 
 Names under which a run's own policies stand beside the baselines in tables and files.
 
 Config keys under their earlier names still work; a warning names the new key.
-
-The number of sites that a layout describes, counted before they are built.
 """
 
 import logging
@@ -212,30 +210,6 @@ def rename_keys(document: dict[str, Any], renamed: Mapping[str, str], where: str
             logger.warning("%s: %s is now called %s", where, earlier, ".".join([*sections, new]))
 
 
-MAX_SITES = 10_000
-
-
-def check_layout_size(scenario: Any) -> None:
-    """Does nothing for a description of another form: pydantic says what is wrong with that.
-
-    Raises: ValueError for a grid or cluster of more than `MAX_SITES` sites.
-    """
-    layout = scenario.get("layout") if isinstance(scenario, Mapping) else None
-    if not isinstance(layout, Mapping):
-        return
-    rows, columns, rings = (_read_number(layout.get(key)) for key in ("rows", "columns", "rings"))
-    sites = max(rows * columns, 3 * rings * (rings + 1) + 1)
-    if max(rows, columns, sites) > MAX_SITES:
-        raise ValueError(f"layout: expected at most {MAX_SITES} sites, got {sites:.0f}")
-
-
-def _read_number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0.0
-
-
 MAX_PROCESSES = 4096
 
 
@@ -243,14 +217,13 @@ def resolve_scenario(value: Any) -> Any:
     """A built-in scenario for its name; for a mapping with `like`, that scenario with changes.
 
     Anything else is returned as it is: a whole description, which pydantic checks.
-    Raises: ValueError for an unknown name and for a layout of too many sites.
+    Raises: ValueError for an unknown name.
     """
     if isinstance(value, str):
         return make_scenario(value)
     if isinstance(value, Mapping) and "like" in value:
         base = TypeAdapter(Scenario).dump_python(make_scenario(str(value["like"])), mode="json")
         value = _merge(base, {key: part for key, part in value.items() if key != "like"})
-    check_layout_size(value)
     return value
 
 

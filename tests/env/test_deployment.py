@@ -23,5 +23,5 @@ def test_the_phase_at_a_step(step, phase):
 
 
 def test_phases_out_of_order_raise_an_error():
-    with pytest.raises(ValueError, match="deployment of cell_1: expected 0 <= off_until"):
+    with pytest.raises(ValueError, match="deployment of cell_1: expected off_until <= "):
         Deployment(cell="cell_1", off_until=5, default_action_until=4)

@@ -22,7 +22,7 @@ def test_degrees_where_metres_are_expected_are_noticed():
 
 @pytest.mark.parametrize("x_m", [float("nan"), float("inf")])
 def test_a_position_that_is_not_finite_is_refused(x_m):
-    with pytest.raises(ValueError, match="site: x_m must be a finite number"):
+    with pytest.raises(ValueError, match=r"x_m\n.*finite number"):
         make_sites((x_m, 0.0))
 
 
@@ -36,7 +36,7 @@ def test_cells_keep_the_operators_names_beside_their_own(paper):
 
 def test_a_cell_name_that_stands_twice_is_refused():
     site = replace(make_sites((0.0, 0.0))[0], cell_ids=("a", "b", "a"))
-    with pytest.raises(ValueError, match="the cell ID 'a' stands twice"):
+    with pytest.raises(ValueError, match="cell_ids: 'a' appears more than once"):
         SiteList(sites=(site,))
 
 
