@@ -165,7 +165,7 @@ def _learn_inverted(algorithm: TD3, cell: str) -> Weights:
         algorithm.fresh_weights(cell, 1),
         None,
         algorithm.network_sizes(cell),
-        algorithm.hyperparameters,
+        algorithm.settings,
     )
     return train_offline(target, inverted, INVERTED_UPDATES, np.random.default_rng(0))
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from slicing_rllib.benchmarks.rows import Row, make_row, measure_medians
 from slicing_rllib.env import ActorForm, SlicingEnv
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
+from slicing_rllib.learning.stacked_td3 import Batch, StackedTD3
+from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.learning.workers import count_update_flops
 from slicing_rllib.radio import make_scenario
 
@@ -75,7 +76,7 @@ def _make_update(
     with torch.no_grad():
         for parameters in bank.flat.values():
             parameters.uniform_(-0.1, 0.1, generator=generator)
-    hyper = Hyperparameters()
+    hyper = TD3Settings()
     stacked = StackedTD3(bank, hyper)
 
     def draw(*columns: int) -> Tensor:
@@ -91,7 +92,7 @@ def _make_update(
         noise=draw(action),
     )
     flops = n_cells * count_update_flops(sizes, batch_size)
-    return partial(stacked.update, batch, hyper.plan_update(0)), flops
+    return partial(stacked.update, batch, 0), flops
 
 
 def _make_product() -> tuple[Callable[[], Tensor], float]:

@@ -17,11 +17,10 @@ from slicing_rllib.learning.stacked_networks import ParameterBank
 from slicing_rllib.learning.stacked_td3 import (
     Adam,
     Batch,
-    Hyperparameters,
     Losses,
     StackedTD3,
-    UpdateParts,
 )
+from slicing_rllib.learning.td3_settings import TD3Settings
 
 
 class UpdateRequest(NamedTuple):
@@ -32,8 +31,8 @@ class UpdateRequest(NamedTuple):
     """Cells whose networks and optimisers stay as they are."""
     actors_held: Bool[np.ndarray, " cell"]
     """Cells whose actor stays as it is while their critics learn."""
-    parts: UpdateParts
-    """Which networks this update moves."""
+    number: int
+    """From 0; delayed networks move with every second or later one."""
 
     def select(self, indices: Any) -> "UpdateRequest":
         """The same request for some of the cells: a slice or an array of indices."""
@@ -53,12 +52,12 @@ class CellUpdate:
         self,
         cells: Sequence[str],
         bank: ParameterBank,
-        hyperparameters: Hyperparameters,
+        settings: TD3Settings,
         counterfactual: CounterfactualReward | None = None,
     ) -> None:
         """`cells` name the bank's rows; `counterfactual` is the environment's, if it has one."""
         self.cells, self.bank = tuple(cells), bank
-        self.stacked = StackedTD3(bank, hyperparameters, counterfactual)
+        self.stacked = StackedTD3(bank, settings, counterfactual)
         self.freeze({})
 
     def update(self, request: UpdateRequest) -> Losses:
@@ -68,7 +67,7 @@ class CellUpdate:
         """
         batch = Batch(*(tensor.to(self.bank.device) for tensor in request.batch))
         kept = [(t, index, t[index].clone()) for t, index in self._find_unchanged(request)]
-        losses = self.stacked.update(batch, request.parts)
+        losses = self.stacked.update(batch, request.number)
         for tensor, index, values in kept:
             tensor[index] = values
         return losses
@@ -148,20 +147,10 @@ class TD3Learner(TorchLearner):
         """A `CellUpdate` per bank, and the indices of its cells in batches; made by `prepare`."""
 
     @property
-    def hyperparameters(self) -> Hyperparameters:
+    def settings(self) -> TD3Settings:
         """Those of the algorithm's config."""
         config: Any = self.config
-        return Hyperparameters(
-            actor_lr=config.actor_lr,
-            critic_lr=config.critic_lr,
-            gamma=config.gamma,
-            tau=config.tau,
-            policy_delay=config.policy_delay,
-            target_noise=config.target_noise,
-            target_noise_clip=config.target_noise_clip,
-            actor_gradient=config.actor_gradient,
-            blend_critic_weight=config.blend_critic_weight,
-        )
+        return config.settings
 
     @property
     def banked(self) -> BankedMultiRLModule:
@@ -175,7 +164,7 @@ class TD3Learner(TorchLearner):
     ) -> None:
         """Set the order of cells in batches (some may have no module), and what they may climb.
 
-        Raises: ValueError where `actor_gradient` needs a counterfactual reward and there is none.
+        Raises: ValueError where `actor_objective` needs a counterfactual reward and there is none.
         """
         self.cell_order, self.counterfactual = tuple(cells), counterfactual
         self._build_updates()
@@ -241,7 +230,7 @@ class TD3Learner(TorchLearner):
         """A `CellUpdate` per bank, and where its cells stand in batches."""
         self.parts = [
             (
-                CellUpdate(group.cells, group.bank, self.hyperparameters, self.counterfactual),
+                CellUpdate(group.cells, group.bank, self.settings, self.counterfactual),
                 indices(group.cells, self.cell_order or self.banked.cells),
             )
             for group in self.banked.groups

@@ -35,8 +35,7 @@ from slicing_rllib.learning.stacked_networks import (
     compute_logits,
     list_layer_shapes,
 )
-from slicing_rllib.learning.stacked_td3 import Hyperparameters
-from slicing_rllib.learning.td3_config import TD3Config
+from slicing_rllib.learning.td3_config import CheckedSettings, TD3Config
 from slicing_rllib.radio import Phase
 from slicing_rllib.random_streams import Purpose, cell_key
 
@@ -211,10 +210,10 @@ class PolicyOperations(CheckpointPaths):
             self.pause_untrained()
         return removed
 
-    @property
-    def hyperparameters(self) -> Hyperparameters:
-        """Those of the update."""
-        return self.td3_learner.hyperparameters
+    @cached_property
+    def settings(self) -> CheckedSettings:
+        """The config's settings that have a range."""
+        return self.config.settings
 
     def network_sizes(self, module_id: str) -> NetworkSizes:
         """Widths of a cell's networks, and the form of its actor."""
@@ -238,7 +237,7 @@ class PolicyOperations(CheckpointPaths):
 
         The guard then compares cells with what they started from instead of the default action.
         """
-        return self.config.base_policy != "none" and self._runner.env.counterfactual is not None
+        return self.settings.base_policy != "none" and self._runner.env.counterfactual is not None
 
     @cached_property
     def initial_policies(self) -> InitialPolicies:
@@ -282,7 +281,7 @@ class PolicyOperations(CheckpointPaths):
     @property
     def _exploration_steps(self) -> int:
         """Random steps of a new policy; none where the config does not explore."""
-        return self.config.exploration_steps if self.config.explore else 0
+        return self.settings.exploration_steps if self.config.explore else 0
 
     @contextmanager
     def _keep_policies(self) -> Iterator[None]:

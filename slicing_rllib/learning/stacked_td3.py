@@ -11,7 +11,6 @@ Adam on the rows of a parameter bank, each row with its own step count.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +30,7 @@ from slicing_rllib.learning.stacked_networks import (
     input_gradient,
     squash_logits,
 )
-from slicing_rllib.learning.td3_settings import TD3_DEFAULTS, ActorGradientName
+from slicing_rllib.learning.td3_settings import TD3Settings
 
 
 def smoothing_noise(standard: Tensor, sigma: float, clip: float) -> Tensor:
@@ -140,57 +139,6 @@ CELLS_PER_BLOCK = 48
 """Cells whose networks, moments and activations fit together into the caches of a core."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hyperparameters:
-    """TD3's hyper-parameters, the same for all cells.
-
-    Source: the paper, sec. V; what it leaves open is from Fujimoto et al. 2018.
-    """
-
-    actor_lr: float = TD3_DEFAULTS.actor_lr
-    """Adam's learning rate of the actor."""
-    critic_lr: float = TD3_DEFAULTS.critic_lr
-    """Adam's learning rate of the twin critics."""
-    gamma: float = TD3_DEFAULTS.gamma
-    """Discount factor, from 0 up to but not including 1."""
-    tau: float = TD3_DEFAULTS.tau
-    """Share of the online network that a target network takes over at each of its updates."""
-    policy_delay: int = TD3_DEFAULTS.policy_delay
-    """Updates of the critics per update of the actor and of the target networks."""
-    target_noise: float = TD3_DEFAULTS.target_noise
-    """Standard deviation of the noise on the target actor's logits."""
-    target_noise_clip: float = TD3_DEFAULTS.target_noise_clip
-    """Largest absolute value of that noise."""
-
-    actor_gradient: ActorGradientName = TD3_DEFAULTS.actor_gradient
-    """What the actor climbs: its first critic (TD3), the counterfactual reward, or a blend."""
-    blend_critic_weight: float = TD3_DEFAULTS.blend_critic_weight
-    """Share of the critic's gradient in a blend, from 0 to 1."""
-
-    def plan_update(self, number: int) -> "UpdateParts":
-        """What the update of that number, from 0, moves.
-
-        TD3 moves the actor with every `policy_delay`-th update of the critics, on which it depends.
-        The counterfactual reward does not depend on the critics: there the actor moves with every
-        update, and the critics with every `policy_delay`-th.
-        """
-        is_delayed_update = (number + 1) % self.policy_delay == 0
-        match self.actor_gradient:
-            case "critic":
-                return UpdateParts(critics=True, actor=is_delayed_update)
-            case "counterfactual":
-                return UpdateParts(critics=is_delayed_update, actor=True)
-            case "blend":
-                return UpdateParts(critics=True, actor=True)
-
-
-class UpdateParts(NamedTuple):
-    """Which networks an update moves; target networks move when both do."""
-
-    critics: bool
-    actor: bool
-
-
 class Batch(NamedTuple):
     """Transitions, (cell, batch, ...) each, and standard normal noise for target smoothing."""
 
@@ -217,18 +165,19 @@ class StackedTD3:
     def __init__(
         self,
         bank: ParameterBank,
-        hyper: Hyperparameters,
+        hyper: TD3Settings,
         counterfactual: CounterfactualReward | None = None,
     ) -> None:
         """`bank` is updated in place; `counterfactual` is needed unless the actor climbs a critic.
 
         Raises: ValueError where it is needed and missing.
         """
-        if counterfactual is None and hyper.actor_gradient != "critic":
+        if counterfactual is None and hyper.actor_objective != "critic":
             raise ValueError(
-                f"actor_gradient {hyper.actor_gradient}: expected an environment that offers a "
-                "counterfactual reward; actor_gradient critic works with any"
+                f"actor_objective {hyper.actor_objective}: expected an environment that offers a "
+                "counterfactual reward; actor_objective critic works with any"
             )
+        self.hyper = hyper
         self.actor_adam = Adam(bank.flat["actor"])
         self.critic_adam = Adam(bank.flat["critics"])
         per_block = CELLS_PER_BLOCK if bank.device.type == "cpu" else bank.n_cells
@@ -243,15 +192,23 @@ class StackedTD3:
         self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
 
     @torch.no_grad()
-    def update(self, batch: Batch, parts: UpdateParts) -> Losses:
-        """One update of those networks of every cell that `parts` names."""
+    def update(self, batch: Batch, number: int) -> Losses:
+        """The update of that number, from 0, of every cell.
+
+        TD3 moves the actor with every `policy_delay`-th update of the critics, on which it depends.
+        The counterfactual reward does not depend on the critics: there the actor moves with every
+        update, and the critics with every `critic_delay`-th. Target networks move when both do.
+        """
+        objective, hyper = self.hyper.actor_objective, self.hyper
+        moves_actor = objective != "critic" or (number + 1) % hyper.policy_delay == 0
+        moves_critics = objective != "counterfactual" or (number + 1) % hyper.critic_delay == 0
         for rows, block in self.blocks:
             own = Batch(*(tensor[rows] for tensor in batch))
-            if parts.critics:
+            if moves_critics:
                 self.critic_loss[rows] = block.update_critics(own)
-            if parts.actor:
+            if moves_actor:
                 self.actor_loss[rows] = block.update_actors(own)
-            if parts.critics and parts.actor:
+            if moves_critics and moves_actor:
                 block.update_targets()
         return Losses(self.critic_loss.clone(), self.actor_loss.clone())
 
@@ -265,7 +222,7 @@ class _Block:
         rows: slice,
         adams: Mapping[str, Adam],
         grads: Mapping[str, Tensor],
-        hyper: Hyperparameters,
+        hyper: TD3Settings,
         counterfactual: CounterfactualReward | None,
     ) -> None:
         """Gradients are written into `grads`, which all blocks share: none outlives an update."""
@@ -293,7 +250,7 @@ class _Block:
 
     def update_critics(self, batch: Batch) -> Tensor:
         """One Adam step of the twin critics; returns the sum of their losses per cell."""
-        if self._hyper.actor_gradient != "critic" and self._counterfactual is not None:
+        if self._hyper.actor_objective != "critic" and self._counterfactual is not None:
             batch = add_counterfactual_splits(batch, self._counterfactual)
         target = self.compute_target(batch).repeat_interleave(2, dim=0)[..., None]
         pairs = _repeat_for_twins(torch.cat([batch.obs, batch.action], dim=-1))
@@ -320,10 +277,10 @@ class _Block:
             target.lerp_(online, self._hyper.tau)
 
     def _choose_gradient(self) -> Gradient:
-        if self._counterfactual is None or self._hyper.actor_gradient == "critic":
+        if self._counterfactual is None or self._hyper.actor_objective == "critic":
             return self._climb_critic
         climb = counterfactual_gradient(self._counterfactual)
-        if self._hyper.actor_gradient == "counterfactual":
+        if self._hyper.actor_objective == "counterfactual":
             return climb
         return blend_gradients(climb, self._climb_critic, self._hyper.blend_critic_weight)
 

@@ -131,7 +131,7 @@ class TD3(PolicyOperations):
 
     def _set_up_learning(self) -> None:
         """Replay buffers, cell states and the update loop."""
-        config = self.config
+        config, settings = self.config, self.settings
         # RLlib types env runners and learner groups loosely; here their classes are known.
         self._runner: Any = self.env_runner
         self._workers: Any = self.env_runner_group
@@ -141,10 +141,10 @@ class TD3(PolicyOperations):
         self.policies: PolicyMap = self._runner.policies
         self.cells: tuple[str, ...] = env.cells
         groups = [(group.bank.sizes, len(group.cells)) for group in self.td3_learner.banked.groups]
-        if not is_worth_threads(groups, config.batch_size):
+        if not is_worth_threads(groups, settings.batch_size):
             torch.set_num_threads(1)
         self._build_buffers(env)
-        noise = config.exploration_noise if config.explore else 0.0
+        noise = settings.exploration_noise if config.explore else 0.0
         self.cell_states = CellStates(self.policies.policies, self._exploration_steps, noise)
         self.pause_untrained()
         self.worker_health = WorkerHealth(self._workers)
@@ -171,12 +171,14 @@ class TD3(PolicyOperations):
             self._runner.module = self.td3_learner.module
 
     def _build_buffers(self, env: Any) -> None:
-        config, sizes = self.config, (env.obs_size, env.action_size)
+        settings, sizes = self.settings, (env.obs_size, env.action_size)
         measured = {"outcome_size": env.outcome_size, "feedback_size": env.feedback_size}
-        stored = {"capacity": config.replay_capacity, "precision": config.replay_precision}
+        stored = {"capacity": settings.replay_capacity, "precision": settings.replay_precision}
         policies = self.policies.policies
         self.replay = Replay(policies, *sizes, **stored, **measured)
-        self.default_action_replay = Replay(policies, *sizes, config.default_capacity, **measured)
+        self.default_action_replay = Replay(
+            policies, *sizes, settings.default_action_capacity, **measured
+        )
         """Transitions under the default action, by which cells are compared."""
         self.source_replay = Replay(policies, *sizes, **stored, **measured)
         """Other cells' experience, where a cell keeps it apart from its own."""
@@ -215,7 +217,7 @@ class TD3(PolicyOperations):
         self._publish(stats)
 
     def _train_in_one_process(self, stats: IterationStats) -> None:
-        rounds = -(-self.config.steps_per_iteration // self._runner.num_envs)
+        rounds = -(-self.settings.steps_per_iteration // self._runner.num_envs)
         sampled: list[Step] = []
         for _ in range(rounds):
             with self._timed("sampling", ENV_RUNNER_SAMPLING_TIMER):
@@ -247,7 +249,7 @@ class TD3(PolicyOperations):
             if not self.worker_sampling.is_under_way:
                 self._request_steps()
             steps = self.worker_sampling.take()
-            if self.config.sample_async:
+            if self.settings.sample_async:
                 self._request_steps()
         with self._timed("update", LEARNER_UPDATE_TIMER):
             self._learn_from(steps, stats)
@@ -257,7 +259,7 @@ class TD3(PolicyOperations):
         """Send the current weights to all env runners and request their share of an iteration."""
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             self._push_weights()
-        steps = -(-self.config.steps_per_iteration // self.config.num_env_runners)
+        steps = -(-self.settings.steps_per_iteration // self.settings.num_env_runners)
         self.worker_sampling.request(steps, self.cell_states.sampling_settings())
 
     def _push_weights(self) -> None:
@@ -277,11 +279,11 @@ class TD3(PolicyOperations):
             stats.add_step(step)
             ready = (
                 (self.cell_states.exploration_left == 0)
-                & (self.replay.size >= self.config.batch_size)
+                & (self.replay.size >= self.settings.batch_size)
                 & ~self.cell_states.paused
             )
             if ready.any():
-                for _ in range(self.config.updates_per_step):
+                for _ in range(self.settings.updates_per_step):
                     stats.add_losses(self._update_loop.update(ready))
                 stats.steps_trained += 1
         stats.add_losses(self._update_loop.finish())

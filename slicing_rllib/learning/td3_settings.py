@@ -1,154 +1,142 @@
-"""Default hyperparameters of TD3, in a module that imports neither torch nor Ray.
+"""The settings of TD3: name, default, range and meaning of each, declared once.
 
-The range of every setting of TD3, checked when a config is built.
+`TD3Config` takes its attributes, its arguments and its checks from these classes; the section
+`learning` of a run's YAML derives from `TD3Settings`. The module imports neither torch nor Ray.
+
+Sources of the defaults: the paper, Sec. V; what it leaves open is from Fujimoto et al. 2018,
+Sec. 6.1. Noise is added to logits here, so its scale is not theirs.
 """
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
 from slicing_rllib.env import ActorKind, BasePolicy
 
-ActorGradientName = Literal["critic", "counterfactual", "blend"]
+ActorObjective = Literal["critic", "counterfactual", "blend"]
 SquashSetting = Literal["auto", "softmax", "tanh"]
-"""How the logits of actors become actions; `auto` follows the action space."""
+
+MAX_COUNT = 2**31
+"""Of steps, transitions and updates."""
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+CountOrZero = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+LogitNoise = Annotated[float, Field(ge=0, le=100)]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(max_length=32)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TD3Defaults:
-    """The only place where TD3's defaults stand: `TD3Config` and run configs read them here.
+class NetworkSettings(BaseModel):
+    """Networks of a single cell, where they differ from those of the others."""
 
-    Meaning, unit and range of each field: `TD3Config.training`, `service.config.LearningSection`.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    # The paper, Sec. V.
-    exploration_steps: int = 3000
-    actor_lr: float = 5e-4
-    critic_lr: float = 1e-3
-    gamma: float = 0.1
-    batch_size: int = 32
-    actor_hiddens: tuple[int, ...] = (48, 24)
-    critic_hiddens: tuple[int, ...] = (64, 24)
+    actor_hiddens: Widths | None = None
+    """Widths of the actor's hidden layers, the first layer first. Default: those of all cells."""
+    critic_hiddens: Widths | None = None
+    """Widths of the hidden layers of each of the two critics. Default: those of all cells."""
 
-    # Left open by the paper; after Fujimoto et al. 2018, Sec. 6.1. Noise is on logits here, so its
-    # scale is not theirs.
-    tau: float = 0.005
-    policy_delay: int = 2
-    target_noise: float = 0.2
-    target_noise_clip: float = 0.5
-    exploration_noise: float = 0.3
 
-    # Of this implementation; `critic` is the paper's TD3.
-    actor_gradient: ActorGradientName = "critic"
-    blend_critic_weight: float = 0.5
+class TD3Settings(BaseModel):
+    """Hyper-parameters of TD3, the same for every cell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    actor_objective: ActorObjective = "critic"
+    """What actors climb: their first critic (`critic`, the paper's TD3); the reward that the last
+    step's KPIs imply for any other split (`counterfactual`; the environment must offer it); or a
+    mixture of both (`blend`)."""
+    blend_critic_weight: float = Field(default=0.5, ge=0, le=1)
+    """Share of the critic's gradient in a blend."""
     base_policy: BasePolicy = "none"
+    """`persistence`: the actor's output is a correction to the split that was best in the last
+    step; needs `env.observation` widened or per_slice. `none`: the actor decides alone."""
     actor: ActorKind = "mlp"
-    squash: SquashSetting = "auto"
-    replay_capacity: int = 10_000
+    """`mlp`: one network reads the whole observation. `equivariant`: one network is applied to
+    every slice, which learns faster; needs `env.observation` per_slice."""
+    exploration_steps: CountOrZero = 3000
+    """Network steps in which a cell's actions are drawn at random, before it starts to learn."""
+    exploration_noise: LogitNoise = 0.3
+    """Standard deviation of the noise on the actor's logits after the exploration steps."""
+    actor_lr: LearningRate = 5e-4
+    """Adam's learning rate of the actor."""
+    critic_lr: LearningRate = 1e-3
+    """Adam's learning rate of both critics."""
+    gamma: float = Field(default=0.1, ge=0, lt=1)
+    """Discount factor per network step."""
+    tau: float = Field(default=0.005, gt=0, le=1)
+    """Share of the trained networks that target networks take over at each of their updates."""
+    policy_delay: Count = 2
+    """With `actor_objective: critic`: updates of the critics per update of the actor and of the
+    target networks. The actor depends on the critics and waits for them."""
+    critic_delay: Count = 2
+    """With `actor_objective: counterfactual`: updates of the actor per update of the critics and of
+    the target networks. The actor does not depend on the critics. A `blend` updates all networks
+    every time, whatever the delays."""
+    target_noise: LogitNoise = 0.2
+    """Standard deviation of the smoothing noise on the target action's logits."""
+    target_noise_clip: LogitNoise = 0.5
+    """Largest absolute value of that noise."""
+    replay_capacity: Count = 10_000
+    """Transitions per cell that the replay buffer holds."""
     replay_precision: Literal["float32", "float16"] = "float32"
-    updates_per_step: int = 1
-    sample_async: bool = False
-    steps_per_iteration: int = 100
+    """Number format in the replay buffer. float16 has three significant digits and takes half the
+    memory."""
+    batch_size: Count = Field(default=32, validate_default=True)
+    """Transitions per cell and update; at most `replay_capacity`."""
+    actor_hiddens: Widths = (48, 24)
+    """Widths of the actor's hidden layers, the first layer first."""
+    critic_hiddens: Widths = (64, 24)
+    """Widths of the hidden layers of each of the two critics, the first layer first."""
+    networks: dict[str, NetworkSettings] = Field(default_factory=dict)
+    """Networks of single cells where they differ from the above. Their policies cannot be copied to
+    cells with other widths."""
+    updates_per_step: CountOrZero = 1
+    """Updates of each cell per network step after the exploration steps."""
+    sample_async: StrictBool = False
+    """Whether env runners sample the next iteration while the learner updates on this one."""
+    steps_per_iteration: Count = 100
+    """Network steps per iteration, of all env runners together: one call of `train()`, one row of
+    `metrics.jsonl`."""
+
+    @field_validator("batch_size")
+    @classmethod
+    def _fits_replay(cls, batch_size: int, info: Any) -> int:
+        capacity = info.data.get("replay_capacity", batch_size)
+        if batch_size > capacity:
+            raise ValueError(
+                f"expected at most replay_capacity, {capacity}, got {batch_size}: no update would "
+                "ever be made"
+            )
+        return batch_size
 
 
-TD3_DEFAULTS = TD3Defaults()
+class TD3Arguments(TD3Settings):
+    """What `TD3Config.training` takes besides: settings for programs, which YAML does not have."""
+
+    squash: SquashSetting = "auto"
+    """How actors' outputs become actions: `softmax` (shares), `tanh` (bounded actions), or `auto`:
+    shares where the action space is a Simplex or a Box from 0 to 1, bounded actions where it is
+    another bounded Box."""
+    default_action_capacity: Count = 500
+    """Transitions under the default action that are kept per cell, for transfer."""
+    initial_actor_weights: Mapping[str, Any] = Field(default_factory=dict)
+    """Weights that every cell's actor starts from, by parameter name (`actor.0.weight`), such as
+    `policies.load_pretrained().weights`. Default: random weights."""
 
 
-NETWORK_SETTINGS = ("actor_hiddens", "critic_hiddens")
-"""What may differ between policies."""
-
-
-class Range(NamedTuple):
-    """What a setting may be."""
-
-    expected: str
-    """In words."""
-    contains: Callable[[Any], bool]
-
-
-def _is_number(value: Any) -> bool:
-    # Searches also sample NumPy's numbers, which count as Real and Integral.
-    is_real = isinstance(value, Real) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_widths(value: Any) -> bool:
-    return isinstance(value, tuple | list) and all(_is_whole(n) and n > 0 for n in value)
-
-
-def _choice(names: tuple[str, ...]) -> Range:
-    return Range(f"one of {', '.join(names)}", lambda value: value in names)
-
-
-AT_LEAST_ONE = Range("a whole number of at least 1", lambda value: _is_whole(value) and value >= 1)
-NOT_NEGATIVE = Range("a whole number of at least 0", lambda value: _is_whole(value) and value >= 0)
-POSITIVE = Range("a number above 0", lambda value: _is_number(value) and value > 0)
-NOT_BELOW_ZERO = Range("a number of at least 0", lambda value: _is_number(value) and value >= 0)
-SHARE = Range("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-WIDTHS = Range("widths of at least 1 each", _is_widths)
-SWITCH = Range("True or False", lambda value: isinstance(value, bool))
-
-RANGES: Mapping[str, Range] = {
-    "gamma": SHARE,
-    "tau": Range("a number above 0, up to 1", lambda value: _is_number(value) and 0 < value <= 1),
-    "actor_lr": POSITIVE,
-    "critic_lr": POSITIVE,
-    "policy_delay": AT_LEAST_ONE,
-    "target_noise": NOT_BELOW_ZERO,
-    "target_noise_clip": NOT_BELOW_ZERO,
-    "exploration_noise": NOT_BELOW_ZERO,
-    "exploration_steps": NOT_NEGATIVE,
-    "batch_size": AT_LEAST_ONE,
-    "replay_capacity": AT_LEAST_ONE,
-    "default_capacity": AT_LEAST_ONE,
-    "replay_precision": _choice(("float32", "float16")),
-    "actor_hiddens": WIDTHS,
-    "critic_hiddens": WIDTHS,
-    "actor_gradient": _choice(get_args(ActorGradientName)),
-    "blend_critic_weight": SHARE,
-    "base_policy": _choice(get_args(BasePolicy)),
-    "actor": _choice(get_args(ActorKind)),
-    "squash": _choice(get_args(SquashSetting)),
-    "steps_per_iteration": AT_LEAST_ONE,
-    "updates_per_step": NOT_NEGATIVE,
-    "sample_async": SWITCH,
-    "explore": SWITCH,
-    "seed": NOT_NEGATIVE,
-    "num_env_runners": NOT_NEGATIVE,
-    "num_envs_per_env_runner": AT_LEAST_ONE,
-    "num_learners": NOT_NEGATIVE,
-}
-
-
-def check_ranges(settings: Mapping[str, Any]) -> None:
-    """Raises: ValueError that names the setting, its value and what was expected."""
-    for name, allowed in RANGES.items():
-        if not allowed.contains(settings[name]):
-            raise ValueError(f"{name}={settings[name]!r}: expected {allowed.expected}")
-    batch, capacity = settings["batch_size"], settings["replay_capacity"]
-    if batch > capacity:
-        raise ValueError(f"batch_size={batch}: expected at most replay_capacity={capacity}")
-
-
-def check_networks(networks: Any, where: str) -> None:
-    """Raises: ValueError for settings of single policies other than the widths of their networks.
-
-    `where` names the setting that `networks` is the value of.
-    """
-    if not isinstance(networks, Mapping):
-        raise ValueError(f"{where}={networks!r}: expected settings by policy")
-    for policy, own in networks.items():
-        for name, value in dict(own).items():
-            if name not in NETWORK_SETTINGS:
-                known = " or ".join(NETWORK_SETTINGS)
-                raise ValueError(f"{where}[{policy!r}]: unknown {name!r}, expected {known}")
-            if not WIDTHS.contains(value):
-                raise ValueError(
-                    f"{where}[{policy!r}]: {name}={value!r}, expected {WIDTHS.expected}"
-                )
+def describe_range(setting: Mapping[str, Any]) -> str:
+    """What a setting may be, in words; `setting` is its part of a JSON Schema."""
+    if "enum" in setting:
+        return f"one of {', '.join(setting['enum'])}"
+    if setting.get("type") == "array":
+        return f"at most {setting['maxItems']:g} values, each {describe_range(setting['items'])}"
+    nouns = {"integer": "a whole number", "number": "a number", "boolean": "True or False"}
+    bounds = {
+        "minimum": "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "up to",
+        "exclusiveMaximum": "below",
+    }
+    given = [f"{word} {setting[key]:,.10g}" for key, word in bounds.items() if key in setting]
+    return f"{nouns.get(setting.get('type', ''), 'settings by name')} {', '.join(given)}".strip()

@@ -30,7 +30,8 @@ from slicing_rllib.learning.learner import CellUpdate, TD3Learner, UpdateRequest
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.sampled_env import CellStates, SamplingSettings, Step
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, list_layer_shapes
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, Losses, UpdateParts
+from slicing_rllib.learning.stacked_td3 import Batch, Losses
+from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.random_streams import CellStreams, Purpose, draw_normal, draw_uniform
 
 TAG = "sample"
@@ -191,8 +192,8 @@ class PackedRequests(NamedTuple):
     batch: tuple[np.ndarray, ...]
     paused: np.ndarray
     actors_held: np.ndarray
-    parts: np.ndarray
-    """(update, 2) booleans of `UpdateParts`."""
+    numbers: np.ndarray
+    """(update,)"""
 
 
 class LearnerShards:
@@ -242,7 +243,7 @@ class LearnerShards:
         losses = []
         for index, shard in enumerate(shards):
             self._network_refs[index], loss_ref = _update_remotely.remote(
-                self._learner.hyperparameters,
+                self._learner.settings,
                 self._learner.counterfactual,
                 shard.part.bank.sizes,
                 shard.part.cells[shard.rows],
@@ -272,7 +273,7 @@ def _pack_requests(requests: Sequence[UpdateRequest], indices: np.ndarray) -> Pa
         tuple(np.stack(column) for column in zip(*(request.batch for request in own), strict=True)),
         np.stack([request.paused for request in own]),
         np.stack([request.actors_held for request in own]),
-        np.array([request.parts for request in own]),
+        np.array([request.number for request in own]),
     )
 
 
@@ -287,7 +288,7 @@ def _merge_losses(
 
 
 def update_cells(
-    hyperparameters: Hyperparameters,
+    settings: TD3Settings,
     counterfactual: CounterfactualReward | None,
     sizes: NetworkSizes,
     cells: tuple[str, ...],
@@ -297,15 +298,15 @@ def update_cells(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Networks after these updates, and their losses (update, critic or actor, cell)."""
     torch.set_num_threads(1)
-    update = CellUpdate(cells, ParameterBank(len(cells), sizes), hyperparameters, counterfactual)
+    update = CellUpdate(cells, ParameterBank(len(cells), sizes), settings, counterfactual)
     update.restore(state)
     update.freeze(frozen)
     losses = []
-    for *batch, paused, held, parts in zip(
-        *requests.batch, requests.paused, requests.actors_held, requests.parts, strict=True
+    for *batch, paused, held, number in zip(
+        *requests.batch, requests.paused, requests.actors_held, requests.numbers, strict=True
     ):
         tensors = Batch(*(torch.tensor(array) for array in batch))
-        request = UpdateRequest(tensors, paused, held, UpdateParts(*parts.tolist()))
+        request = UpdateRequest(tensors, paused, held, int(number))
         losses.append(torch.stack(update.update(request)).numpy())
     return update.state(), np.stack(losses)
 
@@ -349,7 +350,7 @@ class UpdateLoop:
             batch=self._sample_batch(),
             paused=~ready,
             actors_held=ready & (self._cell_states.actor_delay_updates > 0),
-            parts=self._learner.hyperparameters.plan_update(self.updates),
+            number=self.updates,
         )
         self.updates += 1
         self._cell_states.count_update()

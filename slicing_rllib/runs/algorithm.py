@@ -52,7 +52,9 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
 
 def _make_learning_arguments(config: RunConfig) -> dict[str, Any]:
     """Arguments of `TD3Config.training`. Raises: ConfigError for an unusable pretrained actor."""
-    arguments = config.learning.model_dump(exclude={"training_steps", "initial_actor"})
+    arguments = config.learning.model_dump(
+        exclude={"training_steps", "initial_actor"}, exclude_none=True
+    )
     source = config.learning.initial_actor
     if source == "random":
         return arguments
@@ -60,7 +62,7 @@ def _make_learning_arguments(config: RunConfig) -> dict[str, Any]:
         actor = load_pretrained(*(() if source == "builtin" else (Path(source),)))
     except PretrainedError as error:
         raise ConfigError(f"learning.initial_actor: {error}") from error
-    return arguments | {"initial_actor": actor.weights, "actor_hiddens": actor.hiddens}
+    return arguments | {"initial_actor_weights": actor.weights, "actor_hiddens": actor.hiddens}
 
 
 def build(config: RunConfig) -> TD3:

@@ -32,15 +32,8 @@ def has_branch(config: RunConfig) -> bool:
 
 
 def _check_learning(config: RunConfig) -> Iterator[Problem]:
-    learning = config.learning
     if config.total_steps < 1:
         yield ("learning", "training_steps"), "expected at least 1 network step in all, got 0"
-    if learning.batch_size > learning.replay_capacity:
-        yield (
-            ("learning", "batch_size"),
-            f"expected at most learning.replay_capacity, {learning.replay_capacity}, got "
-            f"{learning.batch_size}: no update would ever be made",
-        )
 
 
 def _check_duplicates(config: RunConfig) -> Iterator[Problem]:

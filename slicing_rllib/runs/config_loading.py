@@ -55,7 +55,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
             "default_action_steps": 50,
         },
         "learning": {
-            "actor_gradient": "counterfactual",
+            "actor_objective": "counterfactual",
             "base_policy": "persistence",
             "actor": "equivariant",
             "exploration_steps": 0,

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from slicing_rllib.env import ActorForm, ActorKind, BasePolicy, Deployment, MeasurementError
-from slicing_rllib.learning.td3_settings import TD3_DEFAULTS, ActorGradientName
+from slicing_rllib.env import ActorForm, Deployment, MeasurementError
+from slicing_rllib.learning.td3_settings import MAX_COUNT, TD3Settings
 from slicing_rllib.policies.baselines import BASELINES, METRIC_ORACLES
 from slicing_rllib.radio import Scenario, make_scenario
 from slicing_rllib.transfer import TransferSettings
@@ -24,8 +24,6 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """Up to 64 letters, digits, dots, dashes and underscores: it becomes part of file names."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed of 32 bits: more than that, some of the libraries refuse."""
-Width = Annotated[int, Field(ge=1, le=65_536)]
-Widths = Annotated[tuple[Width, ...], Field(max_length=32)]
 MAX_SAMPLES = 2**31
 """Transitions, steps of an evaluation or seeds: at most so many."""
 
@@ -59,74 +57,16 @@ class EnvSection(Section):
     with deployments or transfer targets. Cells are compared by what they experience then."""
 
 
-class NetworkSection(Section):
-    """Networks of a single cell."""
+class LearningSection(TD3Settings):
+    """TD3, and what its actors start from."""
 
-    actor_hiddens: Widths = TD3_DEFAULTS.actor_hiddens
-    """Widths of the actor's hidden layers, the first layer first."""
-    critic_hiddens: Widths = TD3_DEFAULTS.critic_hiddens
-    """Widths of the hidden layers of each of the two critics, the first layer first."""
-
-
-class LearningSection(Section):
-    """TD3, the same for every cell. Defaults: `learning.defaults`."""
-
-    actor_gradient: ActorGradientName = TD3_DEFAULTS.actor_gradient
-    """What actors climb: their first critic (`critic`, the paper's TD3); the reward that the last
-    step's KPIs imply for any other split (`counterfactual`); or a mixture of both (`blend`)."""
-    blend_critic_weight: float = Field(default=TD3_DEFAULTS.blend_critic_weight, ge=0, le=1)
-    """Share of the critic's gradient in a blend."""
-    base_policy: BasePolicy = TD3_DEFAULTS.base_policy
-    """`persistence`: the actor's output is a correction to the split that was best in the last
-    step; needs `env.observation` widened or per_slice. `none`: the actor decides alone."""
-    actor: ActorKind = TD3_DEFAULTS.actor
-    """`mlp`: one network reads the whole observation. `equivariant`: one network is applied to
-    every slice, which learns faster; needs `env.observation` per_slice."""
     initial_actor: str = "random"
     """What the actor of every cell starts from: random weights (with a base policy: its split), the
     pretrained actor of the package (`builtin`), or the folder of one that `pretrain` has written.
     A pretrained actor needs `actor` equivariant and `base_policy` persistence, and brings the
     widths of its hidden layers."""
-    exploration_steps: int = Field(default=TD3_DEFAULTS.exploration_steps, ge=0)
-    """Network steps at the start of a run in which actions are drawn at random."""
-    training_steps: int = Field(default=5500, ge=0)
+    training_steps: int = Field(default=5500, ge=0, le=MAX_COUNT)
     """Network steps after exploration. The paper evaluates for 250 more, which is `evaluation`."""
-    actor_lr: float = Field(default=TD3_DEFAULTS.actor_lr, gt=0)
-    """Adam's learning rate for the actor."""
-    critic_lr: float = Field(default=TD3_DEFAULTS.critic_lr, gt=0)
-    """Adam's learning rate for both critics."""
-    gamma: float = Field(default=TD3_DEFAULTS.gamma, ge=0, lt=1)
-    """Discount factor per network step."""
-    tau: float = Field(default=TD3_DEFAULTS.tau, gt=0, le=1)
-    """Share of the way that target networks move towards the trained networks per actor update."""
-    policy_delay: int = Field(default=TD3_DEFAULTS.policy_delay, ge=1)
-    """Critic updates per update of the actor and of the target networks."""
-    target_noise: float = Field(default=TD3_DEFAULTS.target_noise, ge=0)
-    """Standard deviation of the smoothing noise on the target action's logits."""
-    target_noise_clip: float = Field(default=TD3_DEFAULTS.target_noise_clip, ge=0)
-    """Largest absolute value of that noise."""
-    exploration_noise: float = Field(default=TD3_DEFAULTS.exploration_noise, ge=0)
-    """Standard deviation of the noise on the actor's logits after the exploration steps."""
-    batch_size: int = Field(default=TD3_DEFAULTS.batch_size, ge=1)
-    """Transitions per cell and update."""
-    replay_capacity: int = Field(default=TD3_DEFAULTS.replay_capacity, ge=1)
-    """Transitions per cell that the replay buffer holds."""
-    replay_precision: Literal["float32", "float16"] = TD3_DEFAULTS.replay_precision
-    """Number format in the replay buffer. float16 has three significant digits and takes half the
-    memory."""
-    actor_hiddens: Widths = TD3_DEFAULTS.actor_hiddens
-    """Widths of the actor's hidden layers, the first layer first."""
-    critic_hiddens: Widths = TD3_DEFAULTS.critic_hiddens
-    """Widths of the hidden layers of each of the two critics, the first layer first."""
-    networks: dict[str, NetworkSection] = Field(default_factory=dict)
-    """Networks of single cells where they differ from the above. Their policies cannot be copied to
-    cells with other widths."""
-    updates_per_step: int = Field(default=TD3_DEFAULTS.updates_per_step, ge=0)
-    """Critic updates of each cell per network step after the exploration steps."""
-    sample_async: bool = TD3_DEFAULTS.sample_async
-    """Whether env runners sample the next iteration while the learner updates on this one."""
-    steps_per_iteration: int = Field(default=TD3_DEFAULTS.steps_per_iteration, ge=1)
-    """Network steps per iteration: one call of `train()`, one row of `metrics.jsonl`."""
 
 
 class EvaluationSection(Section):
@@ -242,7 +182,7 @@ class RunConfig(Section):
     env: EnvSection = EnvSection()
     """Observations, episodes, and cells that join."""
     learning: LearningSection = LearningSection()
-    """Hyperparameters of TD3."""
+    """Hyper-parameters of TD3."""
     num_env_runners: int = Field(default=0, ge=0, le=MAX_PROCESSES)
     """Ray processes that each step a network of their own. 0: the driver steps the only network."""
     num_learners: int = Field(default=0, ge=0, le=MAX_PROCESSES)

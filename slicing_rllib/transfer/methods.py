@@ -16,8 +16,9 @@ from jaxtyping import Float
 from slicing_rllib.env import CounterfactualReward, needed_share, slice_reward
 from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
+from slicing_rllib.learning.stacked_td3 import Batch, StackedTD3
 from slicing_rllib.learning.td3 import TD3
+from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.transfer.transfer_settings import TransferSettings
 
 OFFLINE_BATCH = 32
@@ -58,7 +59,7 @@ class Target(NamedTuple):
     """None in an environment without SLAs; rewards are then not recomputed."""
     sizes: NetworkSizes
     """Widths of its networks and the form of its actor."""
-    hyper: Hyperparameters
+    hyper: TD3Settings
     """Of offline training."""
     counterfactual: CounterfactualReward | None = None
     """The environment's counterfactual reward, if it offers one."""
@@ -235,7 +236,7 @@ def train_offline(
         sampled = replay.sample(rng.random(shape))[:-1]
         noise = rng.standard_normal((*shape, action_size), np.float32)
         batch = Batch(*map(torch.from_numpy, (*sampled, noise)))
-        learner.update(batch, target.hyper.plan_update(number))
+        learner.update(batch, number)
     return {name: view.numpy().copy() for name, view in bank.iterate_row(0)}
 
 
@@ -280,7 +281,7 @@ def apply_warm_start(
     else:
         algorithm.copy_optimizer(optimiser_source, cell)
     algorithm.freeze(cell, start.frozen)
-    from_scratch = algorithm.config.exploration_steps
+    from_scratch = algorithm.settings.exploration_steps
     algorithm.explore(cell, from_scratch if start.explores else settings.exploration_steps)
     algorithm.resume_updates(cell)
     states.actor_delay_updates[row] = settings.actor_delay_updates

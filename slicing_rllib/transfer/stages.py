@@ -231,7 +231,7 @@ def count_network_steps(algorithm: TD3) -> int:
 
 def count_next_steps(algorithm: TD3) -> int:
     """Steps that each network makes in the next iteration."""
-    return -(-algorithm.config.steps_per_iteration // _count_networks(algorithm))
+    return -(-algorithm.settings.steps_per_iteration // _count_networks(algorithm))
 
 
 def is_handover_scheduled(algorithm: TD3, cell: str) -> bool:

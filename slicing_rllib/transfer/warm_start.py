@@ -140,7 +140,7 @@ class CellWarmStart:
         started = time.perf_counter()
         usable = {name: value for name, value in returns.items() if name in found.usable}
         decision = select_by_return(self._cell, usable, found.refused)
-        steps = len(returns) * self._algorithm.config.steps_per_iteration
+        steps = len(returns) * self._algorithm.settings.steps_per_iteration
         self._report_decision(decision, target_steps_spent=steps)
         return self._start(_make_plan(decision), found, stage.until, started)
 
@@ -247,7 +247,7 @@ class CellWarmStart:
             fresh,
             read_sla(algorithm, cell),
             algorithm.network_sizes(cell),
-            algorithm.hyperparameters,
+            algorithm.settings,
             algorithm.env.counterfactual,
         )
         strategy = STRATEGIES[settings.method if sources else "none"]

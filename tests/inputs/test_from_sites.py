@@ -70,7 +70,7 @@ def test_a_network_gets_the_traffic_that_was_checked(convert, tmp_path, capsys):
     assert isinstance(mask, TraceMask)
     assert Path(mask.path).resolve() == week.resolve()
     assert (mask.unit, mask.columns["slice_2"]) == ("percent", "b")
-    assert config.learning.actor_gradient == "counterfactual"
+    assert config.learning.actor_objective == "counterfactual"
     assert config.env.deployments == ()
     assert "path: data/week.csv" in Path(found["config"]).read_text()
 

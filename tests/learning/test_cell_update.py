@@ -7,7 +7,8 @@ import torch
 from slicing_rllib.env import ActorForm
 from slicing_rllib.learning.learner import CellUpdate, UpdateRequest
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters
+from slicing_rllib.learning.stacked_td3 import Batch
+from slicing_rllib.learning.td3_settings import TD3Settings
 
 CELLS = ("cell_1", "cell_2", "cell_3")
 SIZES = NetworkSizes((5, 8, 2), (7, 8, 1), ActorForm(2))
@@ -15,7 +16,7 @@ NOBODY = np.zeros(3, bool)
 
 
 def made(device="cpu"):
-    update = CellUpdate(CELLS, ParameterBank(3, SIZES, device=device), Hyperparameters())
+    update = CellUpdate(CELLS, ParameterBank(3, SIZES, device=device), TD3Settings())
     generator = torch.Generator().manual_seed(1)
     for kind in update.bank.flat:
         drawn = torch.empty(update.bank.flat[kind].shape).uniform_(-0.3, 0.3, generator=generator)
@@ -33,7 +34,7 @@ def make_request(number, paused=NOBODY, held=NOBODY):
     batch = Batch(
         drawn(5), action, drawn(), drawn(5), torch.zeros(3, 16), torch.zeros(3, 16, 0), drawn(2)
     )
-    return UpdateRequest(batch, paused, held, Hyperparameters().plan_update(number))
+    return UpdateRequest(batch, paused, held, number)
 
 
 def only(cell):
@@ -82,7 +83,7 @@ def test_frozen_parameters_stay_and_thaw():
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(1, 3)])
 def test_some_cells_apart_give_the_same_bits(rows):
     whole = made()
-    apart = CellUpdate(CELLS[rows], ParameterBank(len(CELLS[rows]), SIZES), Hyperparameters())
+    apart = CellUpdate(CELLS[rows], ParameterBank(len(CELLS[rows]), SIZES), TD3Settings())
     apart.restore(whole.state(rows))
     for number in range(6):
         given = make_request(number, paused=only("cell_1"))
@@ -105,7 +106,7 @@ def test_a_gpu_gives_the_same_to_rounding():
 
 
 def test_a_cell_alone_learns_the_same_bits_as_among_others():
-    together, alone = made(), CellUpdate(CELLS[2:], ParameterBank(1, SIZES), Hyperparameters())
+    together, alone = made(), CellUpdate(CELLS[2:], ParameterBank(1, SIZES), TD3Settings())
     alone.restore(together.state(slice(2, None)))
     for number in range(4):
         whole = make_request(number)

@@ -1,6 +1,7 @@
 """Settings that are out of range, unknown or without effect are refused when a config is built."""
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -11,8 +12,13 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from slicing_rllib.learning import TD3Config
-from slicing_rllib.learning.td3_config import EFFECTIVE, OUR_NAMES, RLLIB_NAMES, WITHOUT_EFFECT
-from slicing_rllib.learning.td3_settings import RANGES
+from slicing_rllib.learning.rllib_settings import (
+    EFFECTIVE,
+    OUR_NAMES,
+    RLLIB_NAMES,
+    WITHOUT_EFFECT,
+)
+from slicing_rllib.learning.td3_settings import TD3Arguments
 
 
 def make_config():
@@ -20,37 +26,63 @@ def make_config():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "expected"),
     [
-        ("gamma", 5),
-        ("gamma", float("nan")),
-        ("tau", 0.0),
-        ("actor_lr", -1e-3),
-        ("critic_lr", 0.0),
-        ("batch_size", 0),
-        ("policy_delay", 0),
-        ("replay_capacity", 0),
-        ("replay_capacity", 10.5),
-        ("actor_hiddens", (8, 0)),
-        ("critic_hiddens", 64),
-        ("target_noise", -0.1),
-        ("exploration_noise", "much"),
-        ("exploration_steps", -1),
-        ("actor_gradient", "up"),
-        ("squash", "clip"),
-        ("sample_async", 1),
-        ("blend_critic_weight", 2),
+        ("gamma", 1, "a number of at least 0, below 1"),
+        ("gamma", float("nan"), "a number of at least 0, below 1"),
+        ("tau", 0.0, "a number above 0, up to 1"),
+        ("actor_lr", -1e-3, "a number above 0, up to 1"),
+        ("critic_lr", 0.0, "a number above 0, up to 1"),
+        ("batch_size", 0, "a whole number of at least 1, up to 2,147,483,648"),
+        ("policy_delay", 0, "a whole number of at least 1, up to 2,147,483,648"),
+        ("critic_delay", 0, "a whole number of at least 1, up to 2,147,483,648"),
+        ("replay_capacity", 0, "a whole number of at least 1, up to 2,147,483,648"),
+        ("replay_capacity", 10.5, "a whole number of at least 1, up to 2,147,483,648"),
+        ("replay_precision", "float8", "one of float32, float16"),
+        ("actor_hiddens", (8, 0), "at most 32 values, each a whole number of at least 1"),
+        (
+            "actor_hiddens",
+            (70_000,),
+            "at most 32 values, each a whole number of at least 1",
+        ),
+        (
+            "critic_hiddens",
+            64,
+            "at most 32 values, each a whole number of at least 1",
+        ),
+        ("target_noise", -0.1, "a number of at least 0, up to 100"),
+        ("exploration_noise", "much", "a number of at least 0, up to 100"),
+        ("exploration_steps", -1, "a whole number of at least 0, up to 2,147,483,648"),
+        ("actor_objective", "up", "one of critic, counterfactual, blend"),
+        ("squash", "clip", "one of auto, softmax, tanh"),
+        ("sample_async", 1, "True or False"),
+        ("blend_critic_weight", 2, "a number of at least 0, up to 1"),
+        ("num_learners", -1, "a whole number of at least 0, up to 2,147,483,648"),
     ],
 )
-def test_values_out_of_range_are_refused(name, value):
+def test_values_out_of_range_are_refused(name, value, expected):
     config = make_config().update_from_dict({name: value})
 
-    with pytest.raises(ValueError, match=rf"^{name}=[^\n]*: expected {RANGES[name].expected}$"):
+    with pytest.raises(ValueError, match=rf"^{name}=[^\n]*: expected {expected}[^\n]*$"):
         config.validate()
 
 
+def test_every_setting_is_described_and_has_a_range():
+    """In the schema, from which YAML, `help(TD3Config.training)` and tables are made."""
+    described = inspect.getdoc(TD3Config.training) or ""
+    for name, setting in TD3Arguments.model_json_schema()["properties"].items():
+        assert setting["description"] in described
+        assert getattr(TD3Config(), name) == getattr(TD3Arguments(), name)
+        assert name in inspect.signature(TD3Config.training).parameters
+        if setting.get("type") in ("integer", "number"):
+            assert {"minimum", "exclusiveMinimum"} & setting.keys(), name
+            assert {"maximum", "exclusiveMaximum"} & setting.keys(), name
+
+
 def test_a_batch_larger_than_the_replay_buffer_is_refused():
-    with pytest.raises(ValueError, match="batch_size=64: expected at most replay_capacity=32"):
+    with pytest.raises(
+        ValueError, match=r"^batch_size=64: expected at most replay_capacity, 32, got 64"
+    ):
         make_config().training(batch_size=64, replay_capacity=32).validate()
 
 
@@ -97,7 +129,7 @@ def test_no_environment_is_refused():
         (lambda c: c.rl_module(rl_module_spec=RLModuleSpec()), "^rl_module_spec: expected none"),
         (
             lambda c: c.rl_module(algorithm_config_overrides_per_module={"p": {"lr": 1}}),
-            r"^algorithm_config_overrides_per_module\['p'\]: unknown 'lr', expected actor_hiddens",
+            r"^algorithm_config_overrides_per_module.p.lr: unknown setting, expected one of",
         ),
         (
             lambda c: c.multi_agent(policies={"p": PolicySpec(config={"lr": 1})}),
@@ -112,11 +144,11 @@ def test_no_environment_is_refused():
         (lambda c: c.update_from_dict({"actor_lrr": 1}), "^actor_lrr: .*did you mean actor_lr"),
         (
             lambda c: c.training(networks={"default_policy": {"actor_hidden": (3,)}}),
-            r"^networks\['default_policy'\]: unknown 'actor_hidden', expected actor_hiddens or",
+            r"^networks.default_policy.actor_hidden: unknown setting, expected one of",
         ),
         (
             lambda c: c.training(networks={"default_policy": {"actor_hiddens": (0,)}}),
-            r"^networks\['default_policy'\]: actor_hiddens=\(0,\), expected widths",
+            r"^networks.default_policy.actor_hiddens.0=0: expected greater than or equal to 1",
         ),
     ],
 )

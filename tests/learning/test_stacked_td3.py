@@ -13,15 +13,15 @@ from slicing_rllib.learning.rl_module import NETWORKS
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import (
     Batch,
-    Hyperparameters,
     StackedTD3,
     smoothing_noise,
     td_target,
 )
+from slicing_rllib.learning.td3_settings import TD3Settings
 
 SIZES = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3))
 BOUNDED = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3, squash="tanh"))
-HYPER = Hyperparameters()
+HYPER = TD3Settings()
 
 
 class Networks(nn.Module):
@@ -114,7 +114,7 @@ def test_twelve_cells_at_once_equal_twelve_separate_updates(sizes):
 
     for number in range(40):
         batch = batch_of(12, generator)
-        losses = stacked.update(batch, HYPER.plan_update(number))
+        losses = stacked.update(batch, number)
         ours = [
             cell.update(Batch(*(column[row] for column in batch)))
             for row, cell in enumerate(separate)
@@ -148,10 +148,7 @@ def test_so_many_cells_at_once_as_fit_the_caches_learn_the_bits_of_all_at_once(m
         for row in range(11):
             bank.adopt(row, Networks(generator))
         stacked = update.StackedTD3(bank, HYPER)
-        losses = [
-            stacked.update(batch_of(11, generator), HYPER.plan_update(number))
-            for number in range(4)
-        ]
+        losses = [stacked.update(batch_of(11, generator), number) for number in range(4)]
         return [*bank.flat.values(), *itertools.chain(*losses)]
 
     # Blocks of 5, 5 and 1.

@@ -12,7 +12,7 @@ from slicing_rllib.transfer.transfer_settings import GuardSettings
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 COUNTERFACTUAL = {
-    "actor_gradient": "counterfactual",
+    "actor_objective": "counterfactual",
     "base_policy": "persistence",
     "actor": "equivariant",
     "actor_hiddens": (16, 16),
@@ -172,7 +172,8 @@ def test_every_cell_may_start_from_the_pretrained_actor(ray_session):
         TD3Config()
         .environment(SlicingEnv, env_config={"scenario": scenario, "observation": "per_slice"})
         .training(
-            **COUNTERFACTUAL | {"actor_hiddens": actor.hiddens, "initial_actor": actor.weights}
+            **COUNTERFACTUAL
+            | {"actor_hiddens": actor.hiddens, "initial_actor_weights": actor.weights}
         )
     )
     algorithm = config.build_algo()

@@ -6,7 +6,7 @@ import pytest
 from slicing_rllib.env import ActorForm, slice_reward
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.stacked_networks import NetworkSizes
-from slicing_rllib.learning.stacked_td3 import Hyperparameters
+from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.transfer.methods import (
     STRATEGIES,
     Sla,
@@ -48,7 +48,7 @@ def experience(n, level):
 
 @pytest.fixture
 def target():
-    return Target("new", weights(0.0), SLA, SIZES, Hyperparameters())
+    return Target("new", weights(0.0), SLA, SIZES, TD3Settings())
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from slicing_rllib.benchmarks.learning_peers.peer import (
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.replay import Replay, make_transitions
 from slicing_rllib.learning.stacked_networks import ParameterBank, forward
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, StackedTD3
+from slicing_rllib.learning.stacked_td3 import Batch, StackedTD3
+from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.radio import Scenario
 
 ACTION_NOISE = 0.1
@@ -83,12 +84,12 @@ def make_bare_loop(scenario: Scenario) -> BareLoop:
     with torch.no_grad():
         for parameters in bank.flat.values():
             parameters.uniform_(-MAX_INITIAL_PARAMETER, MAX_INITIAL_PARAMETER, generator=generator)
-    hyper = Hyperparameters()
+    hyper = TD3Settings()
     stacked = StackedTD3(bank, hyper)
     layers = bank.layers("actor")
     update_numbers = itertools.count()
 
     def update(batch: Batch) -> None:
-        stacked.update(batch, hyper.plan_update(next(update_numbers)))
+        stacked.update(batch, next(update_numbers))
 
     return BareLoop(env, update, lambda obs: forward(layers, obs[:, None])[0][:, 0])

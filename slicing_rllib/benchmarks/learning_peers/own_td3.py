@@ -38,7 +38,7 @@ def configure_counterfactual(scenario: Scenario, actor: str) -> TD3Config:
         TD3Config()
         .environment(SlicingEnv, env_config={"scenario": scenario, "observation": observation})
         .training(
-            actor_gradient="counterfactual",
+            actor_objective="counterfactual",
             base_policy="persistence",
             actor=actor,
             exploration_steps=0,

@@ -10,10 +10,11 @@ from slicing_rllib.benchmarks.learning_peers.peer import get_network_sizes
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.rl_module import NETWORKS, build_mlp
 from slicing_rllib.learning.stacked_networks import NetworkSizes
-from slicing_rllib.learning.stacked_td3 import Batch, Hyperparameters, smoothing_noise, td_target
+from slicing_rllib.learning.stacked_td3 import Batch, smoothing_noise, td_target
+from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.radio import Scenario
 
-HYPER = Hyperparameters()
+HYPER = TD3Settings()
 
 
 def make_separate_updates(scenario: Scenario) -> BareLoop:
@@ -55,7 +56,7 @@ class _OneCell:
             [(self.net[q](pair)[:, 0] - target).square().mean() for q in ("critic_1", "critic_2")]
         ).sum()
         _descend(self._critic_adam, loss)
-        if HYPER.plan_update(self._updates).actor:
+        if (self._updates + 1) % HYPER.policy_delay == 0:
             action = torch.softmax(self.net["actor"](batch.obs), -1)
             q = self.net["critic_1"](torch.cat([batch.obs, action], -1))
             _descend(self._actor_adam, -q.mean())

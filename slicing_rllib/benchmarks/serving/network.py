@@ -26,7 +26,7 @@ WITH_MESSAGES = [
     "learning.actor=mlp",
     "learning.base_policy=none",
     "learning.initial_actor=random",
-    "learning.actor_gradient=critic",
+    "learning.actor_objective=critic",
     "env.observation=paper",
 ]
 """Settings of `quick` with the paper's observation, which reads messages of neighbours."""

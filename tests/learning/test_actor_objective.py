@@ -10,13 +10,12 @@ from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import (
     ActionGradient,
     Batch,
-    Hyperparameters,
     StackedTD3,
-    UpdateParts,
     add_counterfactual_splits,
     blend_gradients,
     counterfactual_gradient,
 )
+from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.radio import make_scenario
 
 REWARD = SplitReward()
@@ -69,7 +68,7 @@ def test_an_actor_without_a_counterfactual_reward_is_refused():
     bank = ParameterBank(1, NetworkSizes((5, 4, 3), (8, 4, 1), ActorForm(3)))
 
     with pytest.raises(ValueError, match="expected an environment that offers a counterfactual"):
-        StackedTD3(bank, Hyperparameters(actor_gradient="counterfactual"))
+        StackedTD3(bank, TD3Settings(actor_objective="counterfactual"))
 
 
 def test_climbing_the_counterfactual_reward_raises_it():
@@ -78,9 +77,9 @@ def test_climbing_the_counterfactual_reward_raises_it():
     bank = ParameterBank(2, NetworkSizes((5, 16, 3), (8, 8, 1), ActorForm(3)))
     for parameters in bank.flat.values():
         parameters.uniform_(-0.3, 0.3, generator=generator)
-    hyper = Hyperparameters(actor_gradient="counterfactual", actor_lr=3e-3)
+    hyper = TD3Settings(actor_objective="counterfactual", actor_lr=3e-3)
     stacked, batch = StackedTD3(bank, hyper, REWARD), draw_batch(generator)
-    losses = [stacked.update(batch, UpdateParts(False, True)).actor for _ in range(200)]
+    losses = [stacked.update(batch, 0).actor for _ in range(200)]
 
     assert (losses[-1] < losses[0] - 0.02).all()
 
@@ -93,7 +92,7 @@ def test_it_trains_resumes_and_repeats_itself(ray_session, tmp_path, gradient):
         TD3Config()
         .environment(SlicingEnv, env_config=env)
         .training(
-            actor_gradient=gradient, base_policy="persistence", actor="equivariant",
+            actor_objective=gradient, base_policy="persistence", actor="equivariant",
             exploration_steps=0, exploration_noise=0.0, steps_per_iteration=50,
         )
         .debugging(seed=3)
