@@ -11,11 +11,11 @@ from slicing_rllib.env.protocols import Network
 from slicing_rllib.env.rewards import max_min_split, needed_share, offered_share
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.radio.settings import SETTINGS
+from slicing_rllib.random_streams import Stream, make_generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
 NOISY_KPIS = ("throughput_mbps", "delay_ms", "load", "demand_mbps", "mean_inverse_rate")
-_SPAWN_FIXED, _SPAWN_STEP = 31, 32
 
 
 Sigma = Annotated[float, Field(ge=0, le=100)]
@@ -62,8 +62,7 @@ class Measurement:
         self._network = network
         self._error = error or MeasurementError()
         shape = len(network.cells), network.n_slices
-        sequence = np.random.SeedSequence(self._error.seed, spawn_key=(_SPAWN_FIXED,))
-        normal = np.random.default_rng(sequence).standard_normal(shape)
+        normal = make_generator(self._error.seed, Stream.FIXED_ERROR).standard_normal(shape)
         self._needed_factor = np.exp(self._error.needed_share * normal)
 
     def __call__(self, kpis: StepKpis, step: int) -> Measured:
@@ -83,8 +82,7 @@ class Measurement:
 
     def _add_noise(self, kpis: StepKpis, step: int) -> StepKpis:
         # A function of the step alone, so that a restored environment draws the same errors.
-        key = (_SPAWN_STEP, step)
-        rng = np.random.default_rng(np.random.SeedSequence(self._error.seed, spawn_key=key))
+        rng = make_generator(self._error.seed, Stream.STEP_ERROR, step)
         noisy = {
             name: getattr(kpis, name)
             * np.exp(self._error.kpi_noise * rng.standard_normal(kpis.load.shape))

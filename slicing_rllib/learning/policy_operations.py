@@ -37,7 +37,7 @@ from slicing_rllib.learning.stacked_networks import (
 )
 from slicing_rllib.learning.td3_config import CheckedSettings, TD3Config
 from slicing_rllib.radio import Phase
-from slicing_rllib.random_streams import Purpose, cell_key
+from slicing_rllib.random_streams import Stream, cell_key, derive_seed
 
 
 class InitialPolicies:
@@ -221,13 +221,13 @@ class PolicyOperations(CheckpointPaths):
 
     def fresh_weights(self, module_id: str, attempt: int) -> dict[str, np.ndarray]:
         """Random initial weights for a cell; every `attempt` gives others."""
-        key = (int(Purpose.INITIAL_WEIGHTS), cell_key(module_id), attempt)
-        seed = np.random.SeedSequence(self.config.seed, spawn_key=key)
+        key = cell_key(module_id), attempt
+        seed = derive_seed(self.config.seed, Stream.INITIAL_WEIGHTS, *key)
         module: Any = self.td3_learner.banked[module_id]
         fresh = TD3Module(
             observation_space=module.observation_space,
             action_space=module.action_space,
-            model_config=module.model_config | {"init_seed": int(seed.generate_state(1)[0])},
+            model_config=module.model_config | {"init_seed": seed},
         )
         return {name: p.detach().numpy() for name, p in fresh.named_parameters()}
 

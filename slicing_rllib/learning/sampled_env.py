@@ -17,7 +17,7 @@ from slicing_rllib.learning.adapters import find_squash, get_infos, offers_state
 from slicing_rllib.learning.replay import Transitions, make_transitions
 from slicing_rllib.random_streams import (
     CellStreams,
-    Purpose,
+    Stream,
     draw_bounded,
     draw_normal,
     draw_simplex,
@@ -171,8 +171,8 @@ class SampledEnv:
         self._env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
         shape = (env.action_size,)
         draw = draw_bounded if find_squash(env) == "tanh" else draw_simplex
-        self._explore = CellStreams(noise_seed, Purpose.EXPLORE, env.cells, shape, draw)
-        self._noise = CellStreams(noise_seed, Purpose.NOISE, env.cells, shape, draw_normal)
+        self._explore = CellStreams(noise_seed, Stream.EXPLORE, env.cells, shape, draw)
+        self._noise = CellStreams(noise_seed, Stream.NOISE, env.cells, shape, draw_normal)
         self.steps = 0
         """Network steps since the start."""
         self.episodes = 0

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from pydantic import Field, StrictBool, ValidationError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -24,7 +23,7 @@ from slicing_rllib.learning.td3_settings import (
     TD3Arguments,
     describe_range,
 )
-from slicing_rllib.random_streams import Purpose, cell_key
+from slicing_rllib.random_streams import Stream, cell_key, derive_seed
 
 BY_POLICY = ("networks", "algorithm_config_overrides_per_module")
 """Settings that have an entry per policy."""
@@ -232,8 +231,6 @@ class TD3Config(AlgorithmConfig):
         """Left to `map_policies`: by default policies are known once there is an environment."""
 
     def _make_model_config(self, cell: str) -> dict[str, Any]:
-        key = (int(Purpose.INITIAL_WEIGHTS), cell_key(cell))
-        seed = np.random.SeedSequence(self.seed, spawn_key=key)
         settings = self.settings
         own = {name: getattr(settings, name) for name in NetworkSettings.model_fields}
         for by_policy in (settings.algorithm_config_overrides_per_module, settings.networks):
@@ -244,7 +241,7 @@ class TD3Config(AlgorithmConfig):
             "actor": settings.actor,
             "base_policy": settings.base_policy,
             "initial_actor": dict(settings.initial_actor_weights),
-            "init_seed": int(seed.generate_state(1)[0]),
+            "init_seed": derive_seed(self.seed, Stream.INITIAL_WEIGHTS, cell_key(cell)),
         }
 
 

@@ -32,7 +32,7 @@ from slicing_rllib.learning.sampled_env import CellStates, SamplingSettings, Ste
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, list_layer_shapes
 from slicing_rllib.learning.stacked_td3 import Batch, Losses
 from slicing_rllib.learning.td3_settings import TD3Settings
-from slicing_rllib.random_streams import CellStreams, Purpose, draw_normal, draw_uniform
+from slicing_rllib.random_streams import CellStreams, Stream, draw_normal, draw_uniform
 
 TAG = "sample"
 POLL_S = 0.5
@@ -335,10 +335,10 @@ class UpdateLoop:
         self._cell_states, self._learner = cell_states, learner
         seed, batch = config.seed or 0, (config.batch_size,)
         action_size = replay.action_size
-        self._batch_picks = CellStreams(seed, Purpose.BATCH, cells, batch, draw_uniform)
-        self._mixing = CellStreams(seed, Purpose.MIXING, cells, (2, *batch), draw_uniform)
+        self._batch_picks = CellStreams(seed, Stream.BATCH, cells, batch, draw_uniform)
+        self._mixing = CellStreams(seed, Stream.MIXING, cells, (2, *batch), draw_uniform)
         self._smoothing = CellStreams(
-            seed, Purpose.SMOOTHING, cells, (*batch, action_size), draw_normal
+            seed, Stream.SMOOTHING, cells, (*batch, action_size), draw_normal
         )
         self._shards = LearnerShards(learner, config.num_learners) if config.num_learners else None
         self.updates = 0

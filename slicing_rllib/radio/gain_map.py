@@ -27,8 +27,7 @@ from slicing_rllib.radio.environment import ENVIRONMENTS
 from slicing_rllib.radio.propagation import noise_power_dbm
 from slicing_rllib.radio.sites import Area, MastSpec, SiteSpec, Vector
 from slicing_rllib.radio.specs import RadioSpec
-from slicing_rllib.random_streams import RadioStream as Stream
-from slicing_rllib.random_streams import make_generator
+from slicing_rllib.random_streams import Stream, make_generator
 
 Field = Float[np.ndarray, "row column"]
 

@@ -9,8 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from slicing_rllib.radio.settings import SETTINGS, Positive, Share
 from slicing_rllib.radio.specs import SliceSpec
-from slicing_rllib.random_streams import RadioStream as Stream
-from slicing_rllib.random_streams import make_generator
+from slicing_rllib.random_streams import Stream, make_generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
 

@@ -17,14 +17,7 @@ from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sites import Area
 from slicing_rllib.radio.sparse_map import SparseMap, build_sparse_map, remove_silent_cells
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec
-from slicing_rllib.random_streams import (
-    RadioStream as Stream,
-)
-from slicing_rllib.random_streams import (
-    derive_cell_keys,
-    derive_ue_keys,
-    draw_uniforms,
-)
+from slicing_rllib.random_streams import Stream, derive_ue_keys, draw_uniforms
 
 PerUe = Int[np.ndarray, " ue"]
 Indices = Int[np.ndarray, " selected"]
@@ -217,8 +210,7 @@ class Users:
         self._area = scenario.area
         self._mobility = scenario.mobility
         self._leg_m = leg_lengths_m(scenario.mobility, scenario.step_s)
-        keys = derive_cell_keys(seed, Stream.MOVEMENT, n_cells)
-        self._keys = derive_ue_keys(keys, ues_per_cell)
+        self._keys = derive_ue_keys(seed, Stream.MOVEMENT, n_cells, ues_per_cell)
         self.location: Vectors = np.stack(
             [draw_uniforms(self._keys, draw).ravel() for draw in (0, 1)]
         )
@@ -227,7 +219,7 @@ class Users:
         """In fractional coordinates per step."""
         self._next_legs = 0, self.velocity
         self.serving: Int[np.ndarray, " ue"] = np.full(n_cells * ues_per_cell, UNATTACHED)
-        wall_keys = derive_ue_keys(derive_cell_keys(seed, Stream.WALLS, n_cells), ues_per_cell)
+        wall_keys = derive_ue_keys(seed, Stream.WALLS, n_cells, ues_per_cell)
         self.wall_gain = draw_wall_gain(scenario.indoor, wall_keys)
 
     def move(self, step: int) -> None:

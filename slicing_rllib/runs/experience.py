@@ -16,8 +16,7 @@ from slicing_rllib.env import SlicingEnv, StepColumns
 from slicing_rllib.learning import TD3
 from slicing_rllib.learning.replay import Replay, Transitions, make_transitions
 from slicing_rllib.policies import describe_policy
-from slicing_rllib.random_streams import RunStream as Stream
-from slicing_rllib.random_streams import derive_run_seed, derive_seed
+from slicing_rllib.random_streams import Stream, derive_run_seed, derive_seed
 from slicing_rllib.runs.config_loading import check_config
 from slicing_rllib.runs.policy_evaluation import (
     evaluate_curve_point,

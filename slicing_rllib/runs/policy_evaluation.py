@@ -30,15 +30,7 @@ from slicing_rllib.policies import (
 )
 from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.radio import StepKpis
-from slicing_rllib.random_streams import (
-    RunStream as Stream,
-)
-from slicing_rllib.random_streams import (
-    derive_seed,
-)
-from slicing_rllib.random_streams import (
-    make_run_generator as make_generator,
-)
+from slicing_rllib.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.runs.checkpoints import get_branch
 from slicing_rllib.runs.config_checks import has_branch
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config, make_mask_settings

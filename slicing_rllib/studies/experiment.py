@@ -36,15 +36,7 @@ from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, forward
 from slicing_rllib.policies.baselines import make_policy
-from slicing_rllib.random_streams import (
-    RunStream as Stream,
-)
-from slicing_rllib.random_streams import (
-    derive_seed,
-)
-from slicing_rllib.random_streams import (
-    make_run_generator as make_generator,
-)
+from slicing_rllib.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.runs.experience import make_bundles, record_default_action, record_transitions
 from slicing_rllib.runs.policy_evaluation import make_network
 from slicing_rllib.runs.ray_session import quieten, ray_session
@@ -65,8 +57,6 @@ STEPS = 2000
 """Network steps under the baseline, whose actions are imitated."""
 EPOCHS = 400
 LEARNING_RATE = 3e-3
-BASELINE_KEY = 1
-"""Spawn key, below the seed of the cloning, of the baseline's own random numbers."""
 
 
 def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None:
@@ -96,7 +86,7 @@ def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None
 def _record_baseline(config: RunConfig, baseline: str, seed: int) -> Replay:
     """Transitions of all cells under the baseline."""
     env = make_network(config)
-    rng = make_generator(seed, BASELINE_KEY)
+    rng = make_generator(seed, Stream.CLONED_BASELINE)
     policy = make_policy(baseline, config.scenario, rng, map_seed=config.env.map_seed)
 
     def act(before: StepColumns) -> np.ndarray:

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from slicing_rllib.policies.baselines import BASELINES
 from slicing_rllib.radio import make_scenario
-from slicing_rllib.random_streams import RunStream as Stream
-from slicing_rllib.random_streams import derive_run_seed
+from slicing_rllib.random_streams import Stream, derive_run_seed
 from slicing_rllib.runs.config_loading import RunFamily, load_family
 from slicing_rllib.runs.run_config import (
     EXPERIMENT_KEYS,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.random_streams import SpawnKey, make_rng
+from slicing_rllib.random_streams import Stream, make_generator
 from slicing_rllib.transfer.distances import BLOCK_STEPS, MEASURES, WITHOUT_VAE, Population
 from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import train_vae
@@ -190,7 +190,7 @@ def _estimate_confidence(
     ensemble: Sequence[Sequence[Population]], measure: str, target: int, chosen: int, seed: int
 ) -> float:
     """Fraction of resamples in which the chosen cell is the nearest to the target (indices)."""
-    rng = make_rng(seed, SpawnKey.RESAMPLING)
+    rng = make_generator(seed, Stream.RESAMPLING)
     agreements = []
     for populations in ensemble:
         for _ in range(RESAMPLES):

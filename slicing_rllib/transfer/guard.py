@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from slicing_rllib.learning.td3 import TD3
-from slicing_rllib.random_streams import SpawnKey, make_rng
+from slicing_rllib.random_streams import Stream, make_generator
 from slicing_rllib.transfer.distances import permutation_p_value, standardise
 from slicing_rllib.transfer.transfer_settings import DriftSettings
 
@@ -122,7 +122,7 @@ class DriftDetector:
         joint = np.concatenate([recent.obs, recent.reward[:, None]], axis=1)
         before, after = standardise([joint[:window], joint[window:]])
         row, seed = algorithm.cell_states.row(cell), algorithm.config.seed or 0
-        rng = make_rng(seed, SpawnKey.DRIFT_TEST, row, algorithm.env_steps)
+        rng = make_generator(seed, Stream.DRIFT_TEST, row, algorithm.env_steps)
         return permutation_p_value(before, after, rng, rounds=ROUNDS)
 
 

@@ -13,7 +13,7 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.td3 import TD3
 from slicing_rllib.policies.trained_policy import load_pretrained
-from slicing_rllib.random_streams import SpawnKey, make_rng
+from slicing_rllib.random_streams import Stream, make_generator
 from slicing_rllib.transfer.decision import (
     CellSamples,
     TransferDecision,
@@ -277,7 +277,7 @@ def _select_control(problem: SelectionProblem) -> TransferDecision:
         name, why = nearest.ranking[-1], f"control: the farthest by {REFERENCE_MEASURE}"
     else:
         names = sorted(nearest.distances or problem.candidates)
-        rng = make_rng(problem.seed, SpawnKey.RANDOM_CONTROL)
+        rng = make_generator(problem.seed, Stream.RANDOM_CONTROL)
         name, why = names[int(rng.integers(len(names)))], "control: drawn at random"
     return _decide_for(problem.target, name, problem.settings.measure, nearest.distances, why)
 

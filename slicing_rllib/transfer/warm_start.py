@@ -10,7 +10,6 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, replace
 from typing import Any, assert_never
-from zlib import crc32
 
 import numpy as np
 from ray.rllib.callbacks.callbacks import RLlibCallback
@@ -18,7 +17,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.learning.td3 import TD3, Event
 from slicing_rllib.radio import Phase
-from slicing_rllib.random_streams import SpawnKey, make_seed_sequence
+from slicing_rllib.random_streams import Stream, cell_key, derive_seed
 from slicing_rllib.transfer.decision import TransferDecision
 from slicing_rllib.transfer.guard import INITIAL_LOG_WEALTH, DriftDetector, HarmTest
 from slicing_rllib.transfer.methods import (
@@ -271,13 +270,12 @@ class CellWarmStart:
 
     def _make_seed(self) -> int:
         """Seed of a decision: a function of the run's seed, the cell and the step."""
-        sequence = make_seed_sequence(
+        return derive_seed(
             self._algorithm.config.seed or 0,
-            SpawnKey.DECISION,
-            crc32(self._cell.encode()),
+            Stream.DECISION,
+            cell_key(self._cell),
             self._algorithm.env_steps,
         )
-        return int(sequence.generate_state(1)[0])
 
     def _report_decision(self, decision: TransferDecision, **more: Any) -> None:
         kind = EventKind.NO_SOURCE if decision.source is None else EventKind.SOURCE_CHOSEN
