@@ -38,9 +38,9 @@ def test_committed_tables_are_small(folder: Path):
 
 @pytest.mark.parametrize("folder", WITH_GAINS, ids=lambda path: path.name)
 def test_gains_are_those_of_the_curves(folder: Path):
-    curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "steps", "seed"]).sort_index()
+    curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "step", "seed"]).sort_index()
     reference = curves["evaluated"].loc[read_saved_experiment(folder).reference]
-    first = reference.index.get_level_values("steps").min()
+    first = reference.index.get_level_values("step").min()
 
     for arm, found in read_summary(folder)["gains"].items():
         for step, gain in found.items():
@@ -51,7 +51,7 @@ def test_gains_are_those_of_the_curves(folder: Path):
 
 @pytest.mark.parametrize("folder", WITH_BASELINE, ids=lambda path: path.name)
 def test_gains_over_the_baseline_are_those_of_the_curves(folder: Path):
-    curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "steps"]).sort_index()
+    curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "step"]).sort_index()
     pairs = {
         "reward": ("evaluated", "baseline"),
         "fail_rate_95": ("fail_rate_95", "baseline_fail_rate_95"),
@@ -71,11 +71,11 @@ def test_gains_over_the_baseline_are_those_of_the_curves(folder: Path):
 @pytest.mark.parametrize("folder", WITH_PAIRS, ids=lambda path: path.name)
 def test_the_best_and_a_random_choice_are_those_of_the_pairs(folder: Path):
     pairs = pd.read_csv(folder / "pairs.csv")
-    by_target = pairs.groupby(["steps", "seed", "target"])["gain"]
+    by_target = pairs.groupby(["step", "seed", "target"])["gain"]
     expected = {"best": by_target.max(), "random": by_target.mean()}
 
     for choice, gain in expected.items():
-        mean = gain.groupby(["steps", "seed"]).mean().groupby("steps").mean()
+        mean = gain.groupby(["step", "seed"]).mean().groupby("step").mean()
         for step, measures in read_summary(folder)["measures"].items():
             found = measures[choice]["gain"]["mean"]
             assert found == pytest.approx(mean.loc[int(step)], abs=1e-5)

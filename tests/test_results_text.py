@@ -159,7 +159,7 @@ def test_the_steps_until_the_baseline_are_those_of_the_curves(experiment, arm, s
     folder = TUNE_CONFIGS / "results" / experiment
     curves = pd.read_csv(folder / "curves.csv")
     reached = curves[(curves["arm"] == arm) & (curves["evaluated"] >= curves["baseline"])]
-    steps = (reached["steps"] + reached["default_steps"]).groupby(reached["seed"]).min()
+    steps = (reached["step"] + reached["default_steps"]).groupby(reached["seed"]).min()
     found = read_summary(folder)["steps_saved"][arm]["baseline"]
 
     assert len(steps) == found["reached"]
@@ -318,7 +318,7 @@ def test_what_the_page_says_about_two_arms(folder, ours, theirs, sentence, is_ce
     """Paired by network: gains over the baseline after own steps."""
     curves = pd.read_csv(TUNE_CONFIGS / "results" / folder / "curves.csv")
     gain = curves.assign(gain=curves["evaluated"] - curves["baseline"])
-    by_seed = gain.pivot_table(index="seed", columns=["arm", "steps"], values="gain")
+    by_seed = gain.pivot_table(index="seed", columns=["arm", "step"], values="gain")
     mean, interval = paired_difference(by_seed[ours].to_numpy(), by_seed[theirs].to_numpy())
     assert interval is not None
 
@@ -330,7 +330,7 @@ def test_what_the_page_says_about_two_arms(folder, ours, theirs, sentence, is_ce
 
 def test_two_of_twelve_differences_to_200_samples_are_certain():
     curves = pd.read_csv(TUNE_CONFIGS / "results" / "ablation-samples" / "curves.csv")
-    by_seed = curves.pivot_table(index="seed", columns=["arm", "steps"], values="evaluated")
+    by_seed = curves.pivot_table(index="seed", columns=["arm", "step"], values="evaluated")
     certain = {}
     for number in (25, 50, 100, 500):
         for step in (0, 50, 200):

@@ -236,7 +236,8 @@ def simulator(
     """
     from slicing_rllib.benchmarks import simulator as benchmark
     from slicing_rllib.cli.console import err
-    from slicing_rllib.evaluation import figures
+    from slicing_rllib.evaluation.figures import save
+    from slicing_rllib.evaluation.other_figures import draw_growth
 
     costs = benchmark.measure_costs(
         turns=turns, seconds=seconds, max_cells=cells, on_message=err.print
@@ -244,7 +245,7 @@ def simulator(
     print_rows(benchmark.make_rows(costs), json)
     if out is not None:
         sizes, step_ms, _, peak_gib = zip(*costs, strict=True)
-        figures.save(figures.draw_growth(sizes, step_ms, peak_gib), out, "growth")
+        save(draw_growth(sizes, step_ms, peak_gib), out, "growth")
 
 
 def coupling(
@@ -270,13 +271,14 @@ def coupling(
     """
     from slicing_rllib.benchmarks.coupling import benchmark
     from slicing_rllib.cli.console import err
-    from slicing_rllib.evaluation import figures
+    from slicing_rllib.evaluation.figures import save
+    from slicing_rllib.evaluation.other_figures import draw_coupling
 
     scenarios = scenario or ["paper", "mixed"]
     rows = benchmark.run(scenarios=scenarios, seeds=seeds, on_message=err.print)
     found = print_rows(rows, json)
     if out is not None:
-        figures.save(figures.draw_coupling(found), out, "coupling")
+        save(draw_coupling(found), out, "coupling")
 
 
 def learning(

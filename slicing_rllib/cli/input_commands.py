@@ -140,7 +140,7 @@ def _draw_traffic(mask: "TraceMask", target: "MaskTarget", path: Path) -> Path:
     """Writes the picture of the file."""
     import numpy as np
 
-    from slicing_rllib.evaluation.input_figures import draw_traffic
+    from slicing_rllib.evaluation.other_figures import draw_traffic
     from slicing_rllib.storage.errors import RunError
 
     trace = mask.read(target)
@@ -293,7 +293,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _draw_sites(scenario: "Scenario", path: Path) -> Path:
-    from slicing_rllib.evaluation.input_figures import draw_sites
+    from slicing_rllib.evaluation.other_figures import draw_sites
 
     draw_sites(scenario.sites, scenario.area).savefig(path, dpi=150)
     return path

@@ -236,11 +236,8 @@ def report(
 def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
     from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.cli.console import print_json
-    from slicing_rllib.studies.experiment_report import (
-        format_headline,
-        write_between_marks,
-        write_experiment_report,
-    )
+    from slicing_rllib.evaluation.tables import write_between_marks
+    from slicing_rllib.studies.experiment_report import format_headline, write_experiment_report
 
     written = write_experiment_report(folder, out)
     if readme is not None:

@@ -1,23 +1,24 @@
-"""Figures of a run and of benchmarks, as PNG and SVG.
+"""Figures of policies: rewards over steps, distributions, distances of cells.
 
-Colours and style of all figures.
-
-Figures of transfer: similarity of cells, and rewards after a warm start.
+Figures of a run and of an experiment are drawn by the same functions. A curve comes as a tidy table
+with columns seed, arm, step and value; with more than one seed it has a band, the 95 % interval of
+its mean. Figures that show no policies are in `other_figures`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from slicing_rllib.evaluation.statistics import SATISFIED
+from slicing_rllib.evaluation.statistics import SATISFIED, rank_correlation, summarise_values
 
 COLOURS = {
     "equal": "#999999",
@@ -36,15 +37,20 @@ COLOURS = {
 }
 """By policy: the colour-blind-safe palette of Okabe and Ito, and two more colours for policies that
 are seldom shown together."""
+LINES = {
+    **dict.fromkeys(("equal", "traffic_aware", "sla_weighted", "best_static", "persistence",
+                     "oracle_o1", "base_policy"), "--"),
+    "best_split": ":",
+    "oracle_throughput": "-.",
+    "oracle_delay": ":",
+}  # fmt: skip
+"""Line styles of policies that do not learn. Those that share a colour differ in their lines."""
+ARM_COLOURS = ("#009E73", "#CC79A7", "#F0E442", "#66A61E", "#7570B3", "#A6761D", "#E7298A")
+"""For arms without a colour in `COLOURS`, in turn."""
+ARM_LINES = (("o", "-"), ("s", ":"), ("^", "-."))
+"""Marker and line style of the first, second and third arm of one colour."""
 OTHER_COLOUR = "#444444"
-"""For policies without a colour of their own, and for marks."""
-DASHED = ("equal", "traffic_aware", "sla_weighted", "best_static", "persistence", "oracle_o1",
-          "base_policy")  # fmt: skip
-"""Policies whose lines are dashed: those that do not learn and are no upper bound."""
-DOTTED = ("best_split",)
-"""Bounds that only hindsight knows."""
-ORACLES_OF_ONE_METRIC = {"oracle_throughput": "-.", "oracle_delay": ":"}
-"""Line styles of the oracles that share the colour of `oracle` and serve a single metric."""
+"""For marks."""
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.grid": True,
@@ -55,137 +61,36 @@ STYLE: dict[Any, Any] = {
 }
 """Settings of matplotlib. The salt makes SVG files reproducible."""
 
+PAPER = {
+    "traffic_aware": {"satisfaction_mean": 0.87, "fail_rate_95": 0.25, "delay_max_ms": 1.8},
+    "drl": {"satisfaction_mean": 0.90, "fail_rate_95": 0.19, "delay_max_ms": 1.7},
+    "tl": {"satisfaction_mean": 0.92, "fail_rate_95": 0.12, "delay_max_ms": 1.5},
+}
+"""The paper's numbers by policy. Source: the paper, Fig. 5, Fig. 6 and text."""
+PAPER_TITLES = {"traffic_aware": "baseline", "drl": "DRL", "tl": "TL"}
+"""The paper's names of these policies."""
 
-def make_axes(
-    width_in: float, height_in: float, *, x_label: str, y_label: str
-) -> tuple[Figure, Axes]:
-    """A figure of that size, in inches, with one set of axes."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width_in, height_in), layout="constrained")
-        axes = figure.add_subplot()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes
-
-
-def choose_line_style(policy: str) -> dict[str, Any]:
-    """Keyword arguments of a policy's line in a plot."""
-    style = "--" if policy in DASHED else ":" if policy in DOTTED else "-"
-    style = ORACLES_OF_ONE_METRIC.get(policy, style)
-    return {"color": COLOURS.get(policy, OTHER_COLOUR), "ls": style, "label": policy}
+Titles = Mapping[str, str]
+"""By policy, its name in a legend; a policy without one stands under its own name."""
 
 
-RUN_SIZE_IN = (6.0, 3.8)
-"""Width and height of a run's figures, in inches."""
-MEMORY_LIMIT_GIB = 4.0
-"""Memory that the simulator of a city of 1,024 sites may take."""
-BAR_COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00")
+def make_panels(
+    n: int,
+    size_in: tuple[float, float],
+    *,
+    vertical: bool = False,
+    sharey: bool = False,
+    **settings: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of that width and height with `n` sets of axes beside or below each other.
 
-
-class TrainingCurve(NamedTuple):
-    """Rewards while a run trains: its own, and those of other splits in the same steps."""
-
-    env_steps: Sequence[float]
-    rewards: Sequence[float]
-    same_steps: Mapping[str, Sequence[float]]
-    """By split, a reward per entry of `env_steps`, NaN where it is not known."""
-    smoothing_steps: int
-    """Network steps that each value is a mean over."""
-
-
-def draw_reward_curve(
-    training: TrainingCurve,
-    evaluated: Sequence[tuple[float, float]],
-    references: Mapping[str, float],
-    exploration_steps: int,
-) -> Figure:
-    """Mean reward over training steps: evaluated without noise, and while learning.
-
-    `evaluated` are (step, reward) without noise; `references` are the levels of known policies on
-    the traffic of that evaluation. What the run got while learning is on other traffic, so it has a
-    panel of its own, beside other splits in the same steps. `exploration_steps` are shaded.
+    `settings` change matplotlib's for this figure.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(RUN_SIZE_IN[0], 5.4), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True)
-    if evaluated:
-        steps, rewards = zip(*evaluated, strict=True)
-        upper.plot(steps, rewards, color=COLOURS["drl"], marker="o", ms=3, label="this run")
-    else:
-        upper.text(0.5, 0.5, "not evaluated while training", ha="center", transform=upper.transAxes)
-    for name, level in references.items():
-        upper.axhline(level, lw=1, **choose_line_style(name))
-    upper.set_title("evaluated without noise, all on the same traffic", fontsize=8)
-    over = f"mean over {training.smoothing_steps} steps"
-    lower.plot(training.env_steps, training.rewards, color=COLOURS["drl"], lw=1.2, label="this run")
-    for name, values in training.same_steps.items():
-        lower.plot(training.env_steps, values, lw=1, **choose_line_style(name))
-    lower.set_title(f"while learning, {over}; other splits in the same steps", fontsize=8)
-    lower.set_xlabel("network step")
-    for axes in (upper, lower):
-        axes.set_ylabel("mean reward of eq. (2)")
-        _shade_exploration(axes, exploration_steps)
-        axes.set_ylim(_choose_floor(axes), 1.01)
-        if axes.lines:
-            axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
-
-
-def _shade_exploration(axes: Axes, steps: int) -> None:
-    if steps:
-        axes.axvspan(0, steps, color="#000000", alpha=0.05, lw=0)
-        axes.text(steps / 2, 0.02, "exploration", ha="center", fontsize=8,
-                  transform=axes.get_xaxis_transform())  # fmt: skip
-
-
-def _choose_floor(axes: Axes) -> float:
-    """The tenth below all drawn rewards, so that differences between them can be seen."""
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [[0.0]])
-    lowest = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
-    return max(0.0, np.floor(10 * (lowest - 0.02)) / 10)
-
-
-def draw_satisfaction_ccdf(satisfaction: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
-    """By policy, the share of (cell, step) whose worst slice is satisfied to at least x.
-
-    Source: the paper, Fig. 5.
-    """
-    figure, axes = make_axes(
-        *RUN_SIZE_IN,
-        x_label="satisfaction x of the worst slice",
-        y_label="share of (cell, step) at or above x",
-    )
-    for name, values in satisfaction.items():
-        ordered = np.sort(values.ravel())
-        share = 1.0 - np.arange(len(ordered)) / len(ordered)
-        axes.step(ordered, share, where="pre", lw=1.4, **choose_line_style(name))
-    axes.axvline(SATISFIED, color=OTHER_COLOUR, lw=0.8, ls=":", label=f"SLA, {SATISFIED}")
-    axes.set_xlim(0, 1.005)
-    axes.set_ylim(0, 1.02)
-    axes.legend(fontsize=8, loc="lower left")
-    return figure
-
-
-def draw_delay_cdf(delay_to_sla_max: Mapping[str, Float[np.ndarray, "..."]]) -> Figure:
-    """By policy, the share of (cell, step) whose delays are at most x times what was promised.
-
-    A slice's delay counts in units of the delay that its SLA allows; the worst slice decides.
-    Source: the paper, Fig. 6, which shows milliseconds.
-    """
-    figure, axes = make_axes(
-        *RUN_SIZE_IN,
-        x_label="delay over what the SLA allows, x, worst slice",
-        y_label="share of (cell, step) at or below x",
-    )
-    for name, values in delay_to_sla_max.items():
-        ordered = np.sort(values.ravel())
-        share = np.arange(1, len(ordered) + 1) / len(ordered)
-        axes.step(ordered, share, where="post", lw=1.4, **choose_line_style(name))
-    axes.axvline(1.0, color=OTHER_COLOUR, lw=2, label="SLA")
-    axes.set_xscale("log")
-    axes.set_ylim(0, 1.02)
-    axes.legend(fontsize=8, loc="lower right")
-    return figure
+    with mpl.rc_context({**STYLE, **settings}):
+        figure = Figure(figsize=size_in, layout="constrained")
+        shape = (n, 1) if vertical else (1, n)
+        axes = figure.subplots(*shape, squeeze=False, sharex=vertical, sharey=sharey)
+    return figure, list(axes.flat)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
@@ -198,84 +103,259 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def draw_growth(
-    cells: Sequence[int], step_ms: Sequence[float], peak_gib: Sequence[float]
-) -> Figure:
-    """Time and peak memory of a simulated step over the number of cells.
+def choose_styles(names: Iterable[str], titles: Titles | None = None) -> dict[str, dict[str, Any]]:
+    """By policy, the keyword arguments `color`, `ls`, `marker` and `label` of its line.
 
-    Dotted lines: time in proportion to the smallest network, and MEMORY_LIMIT_GIB.
+    Known policies have their own style, others one that no policy has, in turn.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 3.4), layout="constrained")
-        panels = figure.subplots(1, 2)
-    for axes, values, what in zip(
-        panels, (step_ms, peak_gib), ("time of a step, ms", "peak memory, GiB"), strict=True
-    ):
-        proportional = [values[0] * n / cells[0] for n in cells]
-        axes.loglog(cells, values, color=COLOURS["drl"], marker="o", ms=4, label="measured")
-        if axes is panels[0]:
-            axes.loglog(cells, proportional, color=OTHER_COLOUR, ls=":", label="in proportion")
-        else:
-            axes.axhline(MEMORY_LIMIT_GIB, color=OTHER_COLOUR, ls=":", label="limit")
-            axes.set_ylim(min(values) / 3, 2 * MEMORY_LIMIT_GIB)
-        axes.legend(fontsize=8, loc="lower right")
-        for n, value in zip(cells, values, strict=True):
-            axes.annotate(f"{value:.3g}", (n, value), xytext=(-4, 5),
-                          textcoords="offset points", fontsize=7, ha="right")  # fmt: skip
-        axes.set_xlim(cells[0] / 2.5, cells[-1] * 1.6)
-        axes.set_xticks(cells, [f"{n:,}" for n in cells])
-        axes.minorticks_off()
-        axes.set_xlabel("cells (128 UEs each)")
-        axes.set_ylabel(what)
+    styles, others = {}, 0
+    for name in names:
+        marker, line = "o", LINES.get(name, "-")
+        if name not in COLOURS:
+            marker, line = ARM_LINES[others // len(ARM_COLOURS) % len(ARM_LINES)]
+        colour = COLOURS.get(name) or ARM_COLOURS[others % len(ARM_COLOURS)]
+        others += name not in COLOURS
+        label = (titles or {}).get(name, name)
+        styles[name] = {"color": colour, "ls": line, "marker": marker, "label": label}
+    return styles
+
+
+# Rewards over steps
+
+CURVES_SIZE_IN = (8.2, 4.0)
+RUN_SIZE_IN = (6.0, 3.8)
+LOWEST_GAIN = -0.06
+"""Smallest gain over the baseline that a figure of gains shows."""
+EARLY_STEPS = 50
+"""Curves that begin later get a linear axis: a logarithmic one would squeeze them."""
+NOTED_DIP = 0.01
+"""A transferred policy that loses so much reward in fine-tuning gets a note."""
+
+
+def draw_rewards(table: pd.DataFrame, levels: Mapping[str, float], titles: Titles) -> Figure:
+    """Reward without exploration noise over steps under the own policy, by arm.
+
+    `levels` are the rewards of baselines. Source: the paper, Fig. 4.
+    """
+    figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
+    _draw_curves(axes, table, titles, early=True)
+    _draw_levels(axes, levels)
+    axes.set_xlabel("steps under its own policy")
+    axes.set_ylabel("reward evaluated without noise\n(mean over seeds, 95 % interval)")
+    figure.legend(fontsize=7, loc="outside right upper")
     return figure
 
 
-def draw_coupling(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """How splits affect other cells, and what a message adds, from `bench coupling`'s rows."""
-    found = {row["name"]: row for row in rows}
-    networks = list(dict.fromkeys(".".join(name.split(".")[1:3]) for name in found))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-        panels = figure.subplots(1, 2)
-    effects = [("tenth.one_cell", "one cell moves a tenth"),
-            ("tenth.neighbours", "all neighbours move a tenth"),
-            ("any_split.one_cell", "one cell takes a random split"),
-            ("any_split.neighbours", "all neighbours take random splits")]  # fmt: skip
-    messages = [("message.mean_load", "neighbours' mean load"),
-            ("message.per_neighbour", "each neighbour's load"),
-            ("message.foreseen", "next step's mean load (not observable)")]  # fmt: skip
-    _draw_bars(panels[0], found, networks, [(f"{key}.throughput", label) for key, label in effects])
-    panels[0].set_yscale("symlog", linthresh=0.1)
-    panels[0].set_ylabel("change of throughput, %")
-    _draw_bars(panels[1], found, networks, messages)
-    panels[1].set_ylabel("reward added to a forecast")
-    panels[1].axhline(0, color=OTHER_COLOUR, lw=0.8)
+def draw_gains(table: pd.DataFrame, titles: Titles) -> Figure:
+    """Reward without exploration noise − that of the traffic-aware baseline, by arm.
+
+    Differences are paired by seed, so the bands show what is certain about an arm although networks
+    differ. Values below `LOWEST_GAIN` are not shown: an untrained network lies far below.
+    """
+    figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
+    bands = _draw_curves(axes, table, titles, early=True)
+    _draw_levels(axes, {"traffic_aware": 0.0})
+    if bands["low"].min() < LOWEST_GAIN:
+        highest = max(bands["high"][bands["mean"] >= LOWEST_GAIN], default=0.0)
+        axes.set_ylim(LOWEST_GAIN, highest - 0.1 * LOWEST_GAIN)
+        axes.set_title(f"values below {LOWEST_GAIN:g} are not shown", fontsize=8, loc="left")
+    axes.set_xlabel("steps under its own policy")
+    axes.set_ylabel("reward − that of traffic_aware\n(same traffic, 95 % interval over seeds)")
+    figure.legend(fontsize=7, loc="outside right upper")
     return figure
 
 
-def _draw_bars(
+def draw_training(
+    evaluated: pd.DataFrame,
+    levels: Mapping[str, float],
+    learning: pd.DataFrame,
+    *,
+    smoothing_steps: int,
+    exploration_steps: int,
+) -> Figure:
+    """A run's mean reward over network steps: evaluated without noise, and while learning.
+
+    The arm `drl` is the run. `levels` are the rewards of known policies on the traffic of the
+    evaluation. What the run got while learning is on other traffic, so it has a panel of its own,
+    beside other splits in the same steps. `exploration_steps` are shaded.
+    """
+    figure, panels = make_panels(2, (RUN_SIZE_IN[0], 5.4), vertical=True)
+    upper, lower = panels
+    if len(evaluated):
+        _draw_curves(upper, evaluated, {"drl": "this run"})
+    else:
+        upper.text(0.5, 0.5, "not evaluated while training", ha="center", transform=upper.transAxes)
+    _draw_levels(upper, levels)
+    _draw_curves(lower, learning, {"drl": "this run"}, marker="")
+    over = f"mean over {smoothing_steps} steps"
+    upper.set_title("evaluated without noise, all on the same traffic", fontsize=8)
+    lower.set_title(f"while learning, {over}; other splits in the same steps", fontsize=8)
+    lower.set_xlabel("network step")
+    for axes in panels:
+        axes.set_ylabel("mean reward of eq. (2)")
+        _shade(axes, 0, exploration_steps, "exploration")
+        _cut_below_curves(axes)
+        if axes.lines:
+            axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def draw_warm_start(cell: str, table: pd.DataFrame, joined_at: int, controlled_from: int) -> Figure:
+    """A cell's reward without exploration noise, transferred (`tl`) and from scratch (`drl`).
+
+    The cell is under the default action from network step `joined_at` and under its own policy from
+    `controlled_from`.
+    """
+    figure, (axes,) = make_panels(1, RUN_SIZE_IN)
+    curves = _draw_curves(axes, table, {"tl": "transferred", "drl": "from scratch"})
+    _cut_below_curves(axes)
+    _shade(axes, joined_at, controlled_from, "default action")
+    transferred = curves[curves["arm"] == "tl"]
+    if len(transferred):
+        _note_dip(axes, transferred["step"].to_numpy(), transferred["mean"].to_numpy())
+    axes.set_xlabel("network step")
+    axes.set_ylabel(f"evaluated reward of {cell}")
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _draw_curves(
     axes: Axes,
-    found: Mapping[str, Mapping[str, Any]],
-    networks: Sequence[str],
-    quantities: Sequence[tuple[str, str]],
-) -> None:
-    """A group of bars with intervals for each network."""
-    width = 0.8 / len(quantities)
-    for number, (key, label) in enumerate(quantities):
-        cells = [found[f"coupling.{network}.{key}"] for network in networks]
-        values = np.array([row["value"] for row in cells])
-        reach = np.abs(np.array([(row["low"], row["high"]) for row in cells]).T - values)
-        places = np.arange(len(networks)) + (number - (len(quantities) - 1) / 2) * width
-        axes.bar(places, values, width, yerr=reach, color=BAR_COLOURS[number], label=label,
-                 error_kw={"lw": 0.8})  # fmt: skip
-    axes.set_xticks(range(len(networks)), [network.replace(".", "\n") for network in networks])
-    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    table: pd.DataFrame,
+    titles: Titles,
+    *,
+    early: bool = False,
+    marker: str | None = None,
+) -> pd.DataFrame:
+    """Means over seeds with their intervals. Returns them: columns arm, step, mean, low, high.
 
+    `early` makes the axis logarithmic from `EARLY_STEPS` on, if a curve begins before.
+    """
+    points = []
+    for (arm, step), values in table.groupby(["arm", "step"], sort=False)["value"]:
+        found = summarise_values(values.to_numpy(float))
+        if found["mean"] is not None:
+            points.append((arm, step, found["mean"], *(found["ci95"] or 2 * [found["mean"]])))
+    bands = pd.DataFrame(points, columns=["arm", "step", "mean", "low", "high"])
+    styles = choose_styles(bands["arm"].unique(), titles)
+    for arm, band in bands.groupby("arm", sort=False):
+        style = styles[str(arm)] | ({} if marker is None else {"marker": marker})
+        axes.plot(band["step"], band["mean"], ms=3, lw=1.4, **style)
+        if (band["high"] > band["low"]).any():
+            axes.fill_between(
+                band["step"], band["low"], band["high"], color=style["color"], alpha=0.15, lw=0
+            )
+    if early:
+        if bands["step"].min() <= EARLY_STEPS:
+            axes.set_xscale("symlog", linthresh=EARLY_STEPS)
+        axes.set_xlim(left=0)
+    return bands
+
+
+def _draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
+    for name, style in choose_styles(levels).items():
+        axes.axhline(levels[name], lw=1, **style | {"marker": ""})
+
+
+def _shade(axes: Axes, begin: int, end: int, text: str) -> None:
+    if end > begin:
+        axes.axvspan(begin, end, color="#000000", alpha=0.05, lw=0)
+        axes.text((begin + end) / 2, 0.02, text, ha="center", fontsize=8,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+
+
+def _cut_below_curves(axes: Axes) -> None:
+    """The axis begins a tenth below all drawn rewards, so that differences can be seen."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [[0.0]])
+    lowest = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
+    axes.set_ylim(max(0.0, np.floor(10 * (lowest - 0.02)) / 10), 1.01)
+
+
+def _note_dip(axes: Axes, steps: np.ndarray, rewards: np.ndarray) -> None:
+    """Marks where fine-tuning has made the transferred policy worst, if it was better at first."""
+    at = int(np.argmin(rewards))
+    if rewards[0] - rewards[at] >= NOTED_DIP:
+        axes.annotate(
+            f"dip of {rewards[0] - rewards[at]:.2f}: the policy itself, changed by\n"
+            "fine-tuning; the evaluation has no exploration noise",
+            (steps[at], rewards[at]), xytext=(20, -18), textcoords="offset points", fontsize=7,
+            va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
+            arrowprops={"arrowstyle": "->", "lw": 0.8},
+        )  # fmt: skip
+
+
+# Distributions over (cell, step)
+
+QUANTILES = np.linspace(0.0, 1.0, 1001)
+"""Quantiles at which a distribution's curve is drawn."""
+Distributions = Mapping[str, Float[np.ndarray, "..."]]
+"""By policy, a value for each (seed, cell, step)."""
+
+
+def draw_satisfaction_ccdf(
+    satisfaction: Distributions, titles: Titles | None = None, *, with_paper: bool = False
+) -> Figure:
+    """By policy, the share of (cell, step) whose worst slice is satisfied to at least x.
+
+    `with_paper` marks the paper's shares at 0.95 with crosses. Source: the paper, Fig. 5.
+    """
+    figure, (axes,) = make_panels(1, RUN_SIZE_IN)
+    for name, style in choose_styles(satisfaction, titles).items():
+        values = np.quantile(satisfaction[name], QUANTILES)
+        axes.step(values, 1.0 - QUANTILES, where="pre", lw=1.3, **style | {"marker": ""})
+    for name, row in PAPER.items() if with_paper else ():
+        share, text = 1 - row["fail_rate_95"], f"paper, {PAPER_TITLES[name]}"
+        axes.plot(SATISFIED, share, "x", color=OTHER_COLOUR, ms=6)
+        axes.annotate(text, (SATISFIED - 0.01, share), fontsize=6, ha="right", va="center",
+                      bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
+    axes.axvline(SATISFIED, color=OTHER_COLOUR, lw=0.8, ls=":", label=f"SLA, {SATISFIED}")
+    axes.set_xlim(0, 1.005)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("satisfaction x of the worst slice")
+    axes.set_ylabel("share of (cell, step) at or above x")
+    axes.legend(fontsize=7, loc="lower left")
+    return figure
+
+
+def draw_delay_cdf(
+    delays: Distributions,
+    titles: Titles | None = None,
+    *,
+    unit: str = "ms",
+    with_paper: bool = False,
+) -> Figure:
+    """By policy, the share of (cell, step) whose largest slice delay is at most x.
+
+    `unit` is `ms`, or `SLA` for delays in units of what a slice's SLA allows. `with_paper` marks
+    the paper's averages in ms at the top. Source: the paper, Fig. 6.
+    """
+    figure, (axes,) = make_panels(1, RUN_SIZE_IN)
+    for name, style in choose_styles(delays, titles).items():
+        values = np.quantile(delays[name], QUANTILES)
+        label = f"{style['label']}, mean {delays[name].mean():.2f}{' ms' if unit == 'ms' else ''}"
+        style |= {"marker": "", "label": label}
+        axes.step(values, QUANTILES, where="post", lw=1.3, **style)
+    if unit == "SLA":
+        axes.axvline(1.0, color=OTHER_COLOUR, lw=2, label="SLA")
+    if with_paper:
+        averages = {PAPER_TITLES[name]: row["delay_max_ms"] for name, row in PAPER.items()}
+        axes.vlines(list(averages.values()), 0.97, 1.0, color=OTHER_COLOUR, lw=1)
+        listed = ", ".join(f"{name} {delay:g}" for name, delay in averages.items())
+        axes.annotate(f"paper's averages: {listed}", (0.95 * min(averages.values()), 0.985),
+                      fontsize=6, ha="right", va="center")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.02)
+    in_unit = "ms" if unit == "ms" else "in units of what its SLA allows"
+    axes.set_xlabel(f"largest slice delay x, {in_unit}")
+    axes.set_ylabel("share of (cell, step) at or below x")
+    axes.legend(fontsize=7, loc="lower right")
+    return figure
+
+
+# Distances of cells
 
 MAX_NUMBERED_CELLS = 16
 """Larger networks have no number in each square."""
-NOTED_DIP = 0.01
-"""A transferred policy that loses so much reward in fine-tuning gets a note."""
 
 
 def draw_heat_map(
@@ -287,17 +367,18 @@ def draw_heat_map(
 ) -> Figure:
     """Distance of every source from every target, with cells ordered by SLA group.
 
-    Colours are logarithmic, since distances span decades. `groups` is the SLA group of each cell;
-    `chosen` maps a target to its source, which gets a frame. Source: the paper, Fig. 7.
+    Colours are logarithmic, since distances span decades; a cell's distance from itself is zero and
+    has no colour. `groups` is the SLA group of each cell; `chosen` maps a target to its source,
+    which gets a frame. Source: the paper, Fig. 7.
     """
     order = sorted(range(len(cells)), key=lambda i: groups[i])
     names = [f"{cells[i].removeprefix('cell_')} {groups[i]}" for i in order]
     shown = distances[np.ix_(order, order)]
     size = max(3.6, 0.36 * len(cells) + 1.6)
-    with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-        axes = figure.add_subplot()
-    norm = _make_log_norm(shown)
+    figure, (axes,) = make_panels(1, (size + 0.8, size), **{"axes.grid": False})
+    positive = shown[shown > 0]
+    low, high = (positive.min(), positive.max()) if positive.size else (0.5, 1.0)
+    norm = LogNorm(low, high if high > low else 2.0 * low)
     image = axes.imshow(np.ma.masked_less_equal(shown, 0.0), cmap="cividis", norm=norm)
     axes.set_facecolor("#FFFFFF")
     axes.set_xlabel("target cell, SLA group")
@@ -306,10 +387,11 @@ def draw_heat_map(
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
         for (row, column), value in np.ndenumerate(shown):
+            # Two digits, or a whole number where that is as short.
+            text = f"{value:.0f}" if 10 <= value < 10_000 else f"{value:.2g}"
             is_light = not value > 0 or float(norm(value)) > 0.5
-            colour = "black" if is_light else "white"
-            axes.text(column, row, _format_distance(value), ha="center", va="center", size=6,
-                      color=colour)  # fmt: skip
+            axes.text(column, row, text, ha="center", va="center", size=6,
+                      color="black" if is_light else "white")  # fmt: skip
     positions = {cells[i]: position for position, i in enumerate(order)}
     for target, source in chosen.items():
         if source in positions and target in positions:
@@ -321,57 +403,26 @@ def draw_heat_map(
     return figure
 
 
-def _format_distance(distance: float) -> str:
-    """Two digits, or a whole number where that is as short."""
-    return f"{distance:.0f}" if 10 <= distance < 10_000 else f"{distance:.2g}"
+def draw_gain_over_distance(pairs: pd.DataFrame, measure: str) -> Figure:
+    """Gain minus the target's mean gain, over the rank of distance; a panel per step.
 
-
-def _make_log_norm(distances: Float[np.ndarray, "source target"]) -> LogNorm:
-    """Of the positive distances; a cell's distance from itself is zero and has no colour."""
-    positive = distances[distances > 0]
-    if not positive.size:
-        return LogNorm(0.5, 1.0)
-    low, high = float(positive.min()), float(positive.max())
-    return LogNorm(low, high if high > low else 2.0 * low)
-
-
-def draw_warm_start_curves(
-    cell: str,
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    joined_at: int,
-    controlled_from: int,
-) -> Figure:
-    """A cell's reward without exploration noise, transferred and from scratch.
-
-    `curves` are steps and rewards by policy (`drl`, `tl`). The cell is under the default action
-    from network step `joined_at` and under its own policy from `controlled_from`.
+    `pairs` has columns step, distance and gain, a row per pair of cells. The line joins means over
+    fifths of the pairs. Source: the paper, Fig. 8.
     """
-    figure, axes = make_axes(
-        6.0, 3.8, x_label="network step", y_label=f"evaluated reward of {cell}"
-    )
-    labels = {"tl": "transferred", "drl": "from scratch"}
-    for name, (steps, rewards) in curves.items():
-        axes.plot(steps, rewards, color=COLOURS[name], marker="o", ms=3, lw=1.4, label=labels[name])
-    axes.axvspan(joined_at, controlled_from, color="#000000", alpha=0.06, lw=0)
-    axes.text((joined_at + controlled_from) / 2, 0.02, "default action", ha="center", fontsize=8,
-              transform=axes.get_xaxis_transform())  # fmt: skip
-    lowest = min((float(np.min(rewards)) for _, rewards in curves.values() if len(rewards)),
-                 default=0.0)  # fmt: skip
-    axes.set_ylim(max(0.0, np.floor(10 * (lowest - 0.02)) / 10), 1.01)
-    _note_dip(axes, *curves.get("tl", ((), ())))
-    axes.legend(fontsize=8, loc="lower right")
+    steps = pairs["step"].unique()
+    figure, panels = make_panels(len(steps), (2.6 * len(steps) + 0.6, 3.2))
+    for axes, (step, rows) in zip(panels, pairs.groupby("step", sort=False), strict=True):
+        distance, gain = rows["distance"].to_numpy(), rows["gain"].to_numpy()
+        rank = np.argsort(np.argsort(distance)) / max(len(distance) - 1, 1)
+        axes.plot(rank, gain, ".", ms=3, color="#0072B2", alpha=0.4, label="pair of cells")
+        fifth = np.clip((5 * rank).astype(int), 0, 4)
+        means = rows["gain"].groupby(fifth).mean()
+        axes.plot(0.1 + 0.2 * means.index.to_numpy(), means, "o-", ms=4, color="#D55E00",
+                  label="mean of a fifth")  # fmt: skip
+        axes.axhline(0, color=OTHER_COLOUR, lw=0.8)
+        correlation = rank_correlation(distance, gain)
+        axes.set_title(f"{step} steps, Spearman {correlation:+.2f}", fontsize=8)
+        axes.set_xlabel(f"rank of {measure} distance", fontsize=8)
+    panels[0].set_ylabel("gain − target's mean gain")
+    panels[0].legend(fontsize=7)
     return figure
-
-
-def _note_dip(axes: Axes, steps: Sequence[float], rewards: Sequence[float]) -> None:
-    """Marks where fine-tuning has made the transferred policy worst, if it was better at first."""
-    if len(rewards) < 2 or rewards[0] - min(rewards) < NOTED_DIP:
-        return
-    at = int(np.argmin(rewards))
-    axes.annotate(
-        f"dip of {rewards[0] - rewards[at]:.2f}: the policy itself, changed by\n"
-        "fine-tuning; the evaluation has no exploration noise",
-        (steps[at], rewards[at]), xytext=(20, -18), textcoords="offset points", fontsize=7,
-        va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
-        arrowprops={"arrowstyle": "->", "lw": 0.8},
-    )  # fmt: skip

@@ -1,10 +1,6 @@
-"""Summary statistics of rollouts, with intervals over seeds.
+"""Statistics of policies and of source choices, with intervals over seeds.
 
 Cells and steps of one seed are correlated, so a whole seed is the unit of every interval.
-
-Whether distances between cells predict which source helps a target.
-
-Results by hour of the day, for traffic that has a clock.
 """
 
 import math
@@ -97,6 +93,14 @@ def mean_interval(per_seed: PerSeed) -> Interval | None:
     error = float(np.std(per_seed, ddof=1)) / math.sqrt(n_seeds)
     margin = float(student_t.ppf(0.5 + CONFIDENCE / 2, n_seeds - 1)) * error
     return mean - margin, mean + margin
+
+
+def summarise_values(values: PerSeed) -> dict[str, Any]:
+    """`mean`, `ci95` and the number of `seeds` with a finite value; a mean of None without any."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return {"mean": None, "ci95": None, "seeds": 0}
+    return {"mean": float(finite.mean()), "ci95": mean_interval(finite), "seeds": len(finite)}
 
 
 def gap_interval(policy: PerSeed, start: PerSeed, end: PerSeed) -> Interval | None:

@@ -3,24 +3,23 @@
 A run's figures, drawn from its files alone.
 
 How similar the cells of a run are: distances, separation of SLA groups, and the heat map.
-
-Markdown tables of means with intervals.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from slicing_rllib.env import Deployment
 from slicing_rllib.evaluation import figures
-from slicing_rllib.evaluation.figures import draw_heat_map, draw_warm_start_curves
+from slicing_rllib.evaluation.figures import draw_heat_map
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
+from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.checkpoints import get_branch
 from slicing_rllib.runs.config_checks import has_branch
@@ -119,6 +118,8 @@ SMOOTHING_STEPS = 400
 """Window, in network steps, of the running mean over rewards: whole periods of the traffic."""
 SHOWN = ("equal", "traffic_aware", "persistence", "oracle", PolicyName.DRL, PolicyName.TL)
 """Policies in the figures. Tables have all of them."""
+CURVE_COLUMNS = ["seed", "arm", "step", "value"]
+"""Of the tidy tables that figures draw curves from."""
 
 
 def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
@@ -127,7 +128,7 @@ def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
     Where the run has a transfer, also the warm starts and the similarity of its cells.
     Raises: RunError where the run has no evaluation yet.
     """
-    drawn = {"reward": _draw_reward_curve(run)} | _draw_evaluation(run) | _draw_warm_starts(run)
+    drawn = {"reward": _draw_training(run)} | _draw_evaluation(run) | _draw_warm_starts(run)
     config = run.config()
     if config.has_transfer:
         measure = config.transfer.measure
@@ -147,117 +148,74 @@ def _draw_evaluation(run: RunDirectory) -> dict[str, Figure]:
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: expected the evaluation of a finished run ({error})") from error
     shown = {name: table[name] for name in SHOWN if name in table}
-    satisfied = {name: c["satisfaction"][c["live"] > 0] for name, c in shown.items()}
-    delays = {
-        name: c["delay_to_sla_max"][c["live"] > 0]
-        for name, c in shown.items()
-        if "delay_to_sla_max" in c  # Older evaluations have no such column.
+    satisfied, delays = (
+        {name: columns[kept][columns["live"] > 0] for name, columns in shown.items()}
+        for kept in ("satisfaction", "delay_to_sla_max")
+    )
+    return {
+        "satisfaction": figures.draw_satisfaction_ccdf(satisfied),
+        "delay": figures.draw_delay_cdf(delays, unit="SLA"),
     }
-    drawn = {"satisfaction": figures.draw_satisfaction_ccdf(satisfied)}
-    return drawn | ({"delay": figures.draw_delay_cdf(delays)} if delays else {})
 
 
 def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
-    """A figure for each cell that joined during the run."""
+    """A figure for each cell that joined: evaluated rewards since its policy took over."""
     config = run.config()
     runs = {config.own_policy: run}
     if has_branch(config):
         runs[PolicyName.DRL] = get_branch(run)
-    return {
-        f"warm_start-{deployment.cell}": draw_warm_start_curves(
-            deployment.cell,
-            {name: _read_evaluated_rewards(each, deployment) for name, each in runs.items()},
-            deployment.off_until,
-            deployment.default_action_until,
-        )
-        for deployment in config.env.deployments
-        if deployment.off_until > 0
-    }
+    drawn = {}
+    for deployment in config.env.deployments:
+        cell, controlled_from = deployment.cell, deployment.default_action_until
+        points = [
+            (0, arm, row["env_steps"], row["cells"][cell]["evaluation_reward"])
+            for arm, each in runs.items()
+            for row in each.metrics()
+            if "evaluation_reward" in row["cells"][cell] and row["env_steps"] >= controlled_from
+        ]
+        if deployment.off_until > 0:
+            table = pd.DataFrame(points, columns=CURVE_COLUMNS)
+            figure = figures.draw_warm_start(cell, table, deployment.off_until, controlled_from)
+            drawn[f"warm_start-{cell}"] = figure
+    return drawn
 
 
-def _read_evaluated_rewards(
-    run: RunDirectory, deployment: Deployment
-) -> tuple[list[float], list[float]]:
-    """Steps and rewards without exploration noise since the cell's policy took over."""
-    cell = deployment.cell
-    points = [
-        (row["env_steps"], row["cells"][cell]["evaluation_reward"])
-        for row in run.metrics()
-        if "evaluation_reward" in row["cells"][cell]
-        and row["env_steps"] >= deployment.default_action_until
-    ]
-    return [step for step, _ in points], [reward for _, reward in points]
-
-
-def _draw_reward_curve(run: RunDirectory) -> Figure:
+def _draw_training(run: RunDirectory) -> Figure:
     rows = run.metrics()
     if not rows:
         raise RunError(f"{run.path}: expected metrics.jsonl with at least one row")
     evaluated = [
-        (row["env_steps"], row["evaluation_reward_mean"])
+        (0, PolicyName.DRL, row["env_steps"], row["evaluation_reward_mean"])
         for row in rows
         if "evaluation_reward_mean" in row
     ]
-    rows_with_steps = [row for row in rows if row["reward_mean"] is not None]
-    return figures.draw_reward_curve(
-        _collect_training_curve(rows_with_steps),
-        evaluated,
+    return figures.draw_training(
+        pd.DataFrame(evaluated, columns=CURVE_COLUMNS),
         rows[-1]["references"],
-        run.config().learning.exploration_steps,
+        _smooth_rewards([row for row in rows if row["reward_mean"] is not None]),
+        smoothing_steps=SMOOTHING_STEPS,
+        exploration_steps=run.config().learning.exploration_steps,
     )
 
 
-def _collect_training_curve(rows: Sequence[Mapping[str, Any]]) -> figures.TrainingCurve:
-    """Running means over the iterations with a step."""
-    env_steps = [row["env_steps"] for row in rows]
+def _smooth_rewards(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Running means of the run's rewards and of other splits in the same steps.
+
+    A mean is over the last SMOOTHING_STEPS steps, weighted by the steps of an iteration.
+    """
     known = [row.get("same_steps") or {} for row in rows]
-    return figures.TrainingCurve(
-        env_steps,
-        _smooth(env_steps, [row["reward_mean"] for row in rows]),
-        {
-            name: _smooth(env_steps, [each.get(name, np.nan) for each in known])
-            for name in (known[-1] if known else ())
-        },
-        SMOOTHING_STEPS,
-    )
-
-
-def _smooth(env_steps: Sequence[int], rewards: Sequence[float]) -> list[float]:
-    """Running mean over the last SMOOTHING_STEPS steps, weighted by the steps of an iteration."""
-    ends, values = np.array(env_steps), np.array(rewards, float)
+    ends = np.array([row["env_steps"] for row in rows])
     steps = np.diff(ends, prepend=0)
-    return [
-        float(np.average(values[inside], weights=steps[inside]))
-        for now in env_steps
+    curves = {PolicyName.DRL: [row["reward_mean"] for row in rows]}
+    for name in known[-1] if known else ():
+        curves[name] = [each.get(name, np.nan) for each in known]
+    points = [
+        (0, arm, now, np.average(np.array(rewards, float)[inside], weights=steps[inside]))
+        for arm, rewards in curves.items()
+        for now in ends
         for inside in [(ends > now - SMOOTHING_STEPS) & (ends <= now)]
     ]
-
-
-def format_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table without padding, so that a changed number changes one line."""
-    return [
-        _format_row(headings),
-        "| --- " * len(headings) + "|",
-        *(_format_row(row) for row in rows),
-    ]
-
-
-def format_mean(
-    mean: float | None, interval: Sequence[float] | None, *, signed: bool = False
-) -> str:
-    """`mean [low, high]` with three decimals; empty without a mean.
-
-    `signed` writes a plus before positive numbers, as differences need it.
-    """
-    if mean is None:
-        return ""
-    form = "+.3f" if signed else ".3f"
-    shown = f"{mean:{form}}"
-    return shown if not interval else f"{shown} [{interval[0]:{form}}, {interval[1]:{form}}]"
-
-
-def _format_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return pd.DataFrame(points, columns=CURVE_COLUMNS)
 
 
 COLUMNS = (*METRICS, "oracle_gap_closed")

@@ -306,7 +306,7 @@ def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
 
 
 def _strip_presentation(arm: Arm) -> dict[str, Any]:
-    return arm.model_dump(exclude={"title", "kind", "scratch"})
+    return arm.model_dump(exclude={"title", "kind", "from_scratch"})
 
 
 def _fill_source_library(

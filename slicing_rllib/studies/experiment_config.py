@@ -48,7 +48,7 @@ class Arm(Section):
     learns_from: str | None = None
     """The arm whose cells, on the same seed, are candidate sources for every cell of this arm, or
     `traffic_aware`: clones of that baseline. None: the arm learns from scratch."""
-    scratch: str | None = None
+    from_scratch: str | None = None
     """The arm that learns the same from scratch on the same network, for the count of steps that
     the transfer saves. None: the arm that it learns from."""
     map_offset: int = Field(default=0, ge=0)
@@ -208,8 +208,10 @@ def _check_names(experiment: ExperimentConfig, where: str) -> None:
             known = ", ".join(BASELINES + PACKAGE_POLICIES)
             raise ConfigError(f"{where}: baselines: expected some of {known}, got {baseline!r}")
     for name, arm in experiment.arms.items():
-        if arm.scratch is not None and arm.scratch not in experiment.arms:
-            raise ConfigError(f"{where}: arms.{name}.scratch: expected an arm, got {arm.scratch!r}")
+        if arm.from_scratch is not None and arm.from_scratch not in experiment.arms:
+            raise ConfigError(
+                f"{where}: arms.{name}.from_scratch: expected an arm, got {arm.from_scratch!r}"
+            )
     for step in experiment.table_steps:
         if step not in experiment.evaluation_steps:
             raise ConfigError(f"{where}: table_steps: {step} is none of the evaluation_steps")

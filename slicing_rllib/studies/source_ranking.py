@@ -18,17 +18,13 @@ from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import list_sla_groups, read_cell_samples
 from slicing_rllib.studies.experiment import get_arm_folder
 from slicing_rllib.studies.experiment_config import ExperimentConfig
-from slicing_rllib.studies.results import Results, compute_gains, read_results
+from slicing_rllib.studies.results import Results, compute_cell_gains, read_results
 from slicing_rllib.transfer import MEASURES
 from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
 
 # pandas' own annotations are wider than what it returns.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
-
-
-DistancesAndGains = tuple[np.ndarray, np.ndarray]
-"""Distances and gains of all sources of one target."""
+# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportReturnType=false
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
 
 
 def list_source_choices(experiment: ExperimentConfig) -> list[str]:
@@ -39,14 +35,18 @@ def list_source_choices(experiment: ExperimentConfig) -> list[str]:
     return [name for name, arm in arms.items() if reference and arm.learns_from == reference]
 
 
-def compute_pair_gains(results: Results, step: int) -> pd.DataFrame:
-    """Columns seed, target, source, gain over the reference after that own step; each pair once."""
+def compute_pair_gains(results: Results) -> pd.DataFrame:
+    """Columns step, seed, target, source, gain over the reference after that own step.
+
+    Each pair counts once, with the mean over the arms that tried it.
+    """
+    gains = compute_cell_gains(results).rename(columns={"cell": "target"})
+    gains = gains[gains["arm"].isin(list_source_choices(results.experiment))]
+    gains = gains.sort_values("step", kind="stable")
     sources = results.transfers[["seed", "arm", "target", "source"]]
-    choices = list_source_choices(results.experiment)
-    frames = [compute_gains(results, arm, step).assign(arm=arm) for arm in choices]
-    joined = pd.concat(frames).rename(columns={"cell": "target"})
-    pairs = joined.merge(sources, on=["seed", "arm", "target"])
-    return pairs.groupby(["seed", "target", "source"], as_index=False, sort=False)["gain"].mean()
+    pairs = gains.merge(sources, on=["seed", "arm", "target"])
+    keys = ["step", "seed", "target", "source"]
+    return pairs.groupby(keys, as_index=False, sort=False)["gain"].mean()
 
 
 @cache
@@ -67,13 +67,12 @@ def compute_pair_distances(folder: Path) -> pd.DataFrame:
             matrix = found.mean[: len(sources), len(sources) :]
             for (i, k), distance in np.ndenumerate(matrix):
                 if i != k:
-                    pair = {"source": list(sources)[i], "target": list(targets)[k]}
-                    rows.append({"seed": seed, **pair, "measure": measure, "distance": distance})
-    return pd.DataFrame(rows)
+                    rows.append((seed, list(targets)[k], list(sources)[i], measure, distance))
+    return pd.DataFrame(rows, columns=["seed", "target", "source", "measure", "distance"])
 
 
 def compute_group_aucs(results: Results, folder: Path) -> pd.DataFrame:
-    """Columns seed, measure, auc: whether cells with the same SLA are nearer than other cells.
+    """Columns seed, measure, value: the AUC with which cells of the same SLA are nearer.
 
     From the samples of the first arm. Empty where all cells have the same SLA.
     """
@@ -81,53 +80,47 @@ def compute_group_aucs(results: Results, folder: Path) -> pd.DataFrame:
     for seed in results.seeds:
         config = results.experiment.make_arm_config(first, seed, None)
         groups = list_sla_groups(config)
-        if len(set(groups)) < 2:
-            continue
-        cells = _read_samples(get_arm_folder(folder, seed, first))
-        by_measure = compute_distances_by_measure(cells, list(MEASURES), config.transfer.vae, seed)
-        rows += [
-            {"seed": seed, "measure": measure, "auc": group_auc(found.mean, groups)}
-            for measure, found in by_measure.items()
-        ]
-    return pd.DataFrame(rows, columns=["seed", "measure", "auc"])
+        if len(set(groups)) > 1:
+            cells = _read_samples(get_arm_folder(folder, seed, first))
+            vae = config.transfer.vae
+            by_measure = compute_distances_by_measure(cells, list(MEASURES), vae, seed)
+            rows += [(seed, name, group_auc(d.mean, groups)) for name, d in by_measure.items()]
+    return pd.DataFrame(rows, columns=["seed", "measure", "value"])
 
 
 def rank_measures(pairs: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
-    """Columns seed, measure, spearman, regret, gain, over_random, negative: how well it chooses.
+    """How well each measure chooses: a row per seed, step and measure.
 
-    `regret` is what the best source would have gained more than the chosen one, `over_random` what
-    a random source gains less on average, `negative` the share of targets with a gain below 0.
-    Three controls stand beside the measures: `random` takes any source, `worst` the farthest by
-    mean_shift, and `best` the one with the largest gain.
+    Columns: `spearman`, the correlation of nearness with gain; `regret`, what the best source would
+    have gained more than the chosen one; `gain`; `over_random`, what a random source gains less on
+    average; `negative`, the share of targets with a gain below 0. Three controls stand beside the
+    measures: `random` takes any source, `worst` the farthest by mean_shift, and `best` the one with
+    the largest gain.
     """
-    rows = []
     joined = distances.merge(pairs, on=["seed", "target", "source"])
-    for (seed, measure), group in joined.groupby(["seed", "measure"]):
-        targets = [
-            (target["distance"].to_numpy(), target["gain"].to_numpy())
-            for _, target in group.groupby("target")
-        ]
-        rows.append({"seed": seed, "measure": measure} | _rate_choices(targets))
-        if measure == "mean_shift":
-            controls = {
-                "worst": [(-d, g) for d, g in targets],
-                "random": [(np.zeros_like(d), g) for d, g in targets],
-                "best": [(-g, g) for _, g in targets],
-            }
-            rows += [{"seed": seed, "measure": n} | _rate_choices(c) for n, c in controls.items()]
-    return pd.DataFrame(rows)
+    shift = joined[joined["measure"] == "mean_shift"]
+    controls = {"worst": -shift["distance"], "random": 0.0, "best": -shift["gain"]}
+    joined = pd.concat(
+        [joined, *(shift.assign(measure=name, distance=d) for name, d in controls.items())]
+    )
+    return pd.DataFrame(
+        {"seed": seed, "step": step, "measure": measure}
+        | _rate_choices([target for _, target in rows.groupby("target")])
+        for (step, measure, seed), rows in joined.groupby(["step", "measure", "seed"])
+    )
 
 
-def _rate_choices(targets: Sequence[DistancesAndGains]) -> dict[str, float]:
+def _rate_choices(targets: Sequence[pd.DataFrame]) -> dict[str, float]:
     """Means over targets; the correlation over those where it is defined."""
-    correlations = np.array([rank_correlation(d, g) for d, g in targets])
+    pairs = [(rows["distance"].to_numpy(), rows["gain"].to_numpy()) for rows in targets]
+    correlations = np.array([rank_correlation(d, g) for d, g in pairs])
     known = correlations[np.isfinite(correlations)]
-    chosen = np.array([chosen_gain(d, g) for d, g in targets])
+    chosen = np.array([chosen_gain(d, g) for d, g in pairs])
     return {
         "spearman": float(known.mean()) if len(known) else float("nan"),
-        "regret": float(np.mean([selection_regret(d, g) for d, g in targets])),
+        "regret": float(np.mean([selection_regret(d, g) for d, g in pairs])),
         "gain": float(chosen.mean()),
-        "over_random": float(chosen.mean() - np.mean([g.mean() for _, g in targets])),
+        "over_random": float(chosen.mean() - np.mean([g.mean() for _, g in pairs])),
         "negative": negative_transfer_rate(chosen),
     }
 

@@ -1,17 +1,15 @@
-"""Tables of an experiment's report, from its summary: lines of Markdown, or for the terminal."""
+"""The tables of an experiment's report, from its summary, as sections of a Markdown page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
 
-from slicing_rllib.evaluation.experiment_figures import PAPER
+from slicing_rllib.evaluation.figures import PAPER
+from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.runs.run_config import PolicyName
-from slicing_rllib.runs.run_report import format_mean, format_table
 from slicing_rllib.studies.experiment_config import ExperimentConfig
 
-PAPER_ARMS = set(PolicyName)
-"""Names of arms that the paper has numbers of."""
 FINAL_METRICS = ("satisfaction_mean", "fail_rate_95", "delay_max_ms")
 DIFFERENCE_METRICS = {
     "satisfaction": "satisfaction_mean",
@@ -25,16 +23,65 @@ MEASURE_COLUMNS = {
     "its choice − a random source": "over_random",
     "share worse than from scratch": "negative",
 }
-GAINS = (
-    ("evaluated", "evaluated without noise"),
-    ("while_learning", "while learning, with exploration and noise, as the paper counts it"),
+GAINS = {
+    "reward": "Reward − that of the traffic-aware baseline",
+    "fail_rate_95": "Share below 0.95 − that of the traffic-aware baseline",
+    "over_base_policy": "Reward − that of the base policy that the actor corrects",
+}
+"""Titles of the tables of `baseline_gains`."""
+STEPS_SAVED = (
+    "Steps of a cell, from its first step, default action included: the median until an evaluation "
+    "reaches the traffic-aware baseline, and 95 % of what training from scratch gains in the end "
+    "(in brackets the seeds that reach it); and steps per cell below 0.95 beyond those of the "
+    "traffic-aware baseline:"
 )
-"""Kinds of gains in a summary, and what a table says about them."""
+
+
+def make_sections(summary: Mapping[str, Any], experiment: ExperimentConfig) -> dict[str, list[str]]:
+    """By name, the lines of each table that the summary has numbers for, in the order of a page.
+
+    Names are those of the summary's parts; `differences` are the paired differences of `policies`,
+    and `baseline_gains` and `gains` have a section per metric, `measures` one per step.
+    """
+    titles = experiment.titles
+    sections = {
+        "policies": format_final_table(summary["policies"], experiment),
+        "differences": format_difference_table(summary["policies"], experiment),
+    }
+    if "learnable_gap" in summary:
+        gap = summary["learnable_gap"]
+        heading = (
+            f"share of the learnable gap closed (ceiling: {gap['ceiling_gain']:+.4f} of reward)"
+        )
+        rows = [[titles.get(name, name), _format(row)] for name, row in gap["closed"].items()]
+        sections["learnable_gap"] = format_table(["policy", heading], rows)
+    for metric, title in GAINS.items():
+        table = _format_by_step(summary["baseline_gains"], metric, experiment)
+        title = f"{title}, after own steps, without exploration noise:"
+        sections[f"baseline_gains/{metric}"] = [title, "", *table] if table else []
+    sections["while_learning"] = _format_learning_service(summary["while_learning"], titles)
+    sections["steps_saved"] = format_steps_saved(summary["steps_saved"], experiment)
+    over = titles.get(experiment.reference or "", "")
+    for metric, how in {
+        "evaluated": "evaluated without noise",
+        "while_learning": "while learning, with exploration and noise, as the paper counts it",
+    }.items():
+        table = _format_by_step(summary.get("gains", {}), metric, experiment)
+        title = f"Reward − that of {over} after equal numbers of own steps, {how}:"
+        sections[f"gains/{metric}"] = [title, "", *table] if table else []
+    if "auc" in summary:
+        ordered = sorted(summary["auc"].items(), key=lambda item: -item[1]["mean"])
+        rows = [[measure, _format(row)] for measure, row in ordered]
+        heading = "AUC: cells with the same SLA are nearer"
+        sections["auc"] = format_table(["measure", heading], rows)
+    for step, measures in summary.get("measures", {}).items():
+        sections[f"measures/{step}"] = format_measure_table(step, measures)
+    return {name: lines for name, lines in sections.items() if lines}
 
 
 def format_final_table(policies: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
     """A row per policy, with the paper's numbers where an arm is the paper's on its network."""
-    beside = bool(policies.keys() & PAPER_ARMS) and experiment.is_on_papers_network
+    beside = bool(policies.keys() & set(PolicyName)) and experiment.is_on_papers_network
     headings = ["policy"]
     for metric in FINAL_METRICS:
         headings += [metric, "paper"] if beside else [metric]
@@ -56,127 +103,69 @@ def format_difference_table(policies: Mapping[str, Any], experiment: ExperimentC
     pairs = [(arm, reference) for arm in experiment.arms if reference and arm != reference]
     if reference and "traffic_aware" in policies:
         pairs.insert(0, (reference, "traffic_aware"))
-    rows = []
-    for ours, theirs in pairs:
-        found = policies[ours]["less"][theirs]
-        rows.append(
-            [
-                f"{titles.get(ours, ours)} − {titles.get(str(theirs), theirs)}",
-                *(
-                    format_mean(found[metric]["mean"], found[metric]["ci95"], signed=True)
-                    for metric in DIFFERENCE_METRICS.values()
-                ),
-            ]
-        )
-    return format_table(["paired difference", *DIFFERENCE_METRICS], rows)
-
-
-def format_gain_tables(
-    gains: Mapping[str, Any],
-    experiment: ExperimentConfig,
-    kinds: Sequence[tuple[str, str]] = GAINS,
-) -> list[str]:
-    """For each kind of gain, a table with a row per arm and a column per number of own steps."""
-    titles, reference = experiment.titles, experiment.reference or ""
-    steps = list(dict.fromkeys(step for arm in gains.values() for step in arm))
-    lines = []
-    for key, description in kinds:
-        over = titles.get(reference, reference)
-        lines += [
-            f"Gain in reward over {over} after equal numbers of own steps, {description}:",
-            "",
-        ]
-        rows = [
-            [titles.get(arm, arm), *(_format_entry(found.get(step, {}).get(key)) for step in steps)]
-            for arm, found in gains.items()
-        ]
-        lines += [*format_table(["arm", *(f"{step} steps" for step in steps)], rows), ""]
-    return lines
-
-
-def format_baseline_gain_table(
-    gains: Mapping[str, Any], experiment: ExperimentConfig, column: str, steps: Sequence[int]
-) -> list[str]:
-    """A row per arm, a column per number of own steps: arm − what the column compares with.
-
-    `column` is `reward`, `fail_rate_95` or `over_base_policy`; all without exploration noise and on
-    the same traffic. Arms without a value are left out; no lines where no arm has one.
-    """
-    shown = [step for step in steps if any(str(step) in found for found in gains.values())]
-    rows = []
-    for arm, found in gains.items():
-        cells = [_format_entry(found.get(str(s), {}).get(column), signed=True) for s in shown]
-        if any(cells):
-            rows.append([experiment.titles[arm], *cells])
-    if not rows:
-        return []
-    return format_table(["arm", *(f"{step} steps" for step in shown)], rows)
-
-
-def format_learnable_gap_table(gap: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
-    """A row per policy: share of the gain of the learnable ceiling over traffic-aware."""
     rows = [
-        [experiment.titles.get(name, name), _format_entry(entry)]
-        for name, entry in gap["closed"].items()
+        [f"{titles[ours]} − {titles.get(str(theirs), theirs)}"]
+        + [
+            _format(policies[ours]["less"][theirs][metric], signed=True)
+            for metric in DIFFERENCE_METRICS.values()
+        ]
+        for ours, theirs in pairs
     ]
-    heading = f"share of the learnable gap closed (ceiling: {gap['ceiling_gain']:+.4f} of reward)"
-    return format_table(["policy", heading], rows)
+    return format_table(["paired difference", *DIFFERENCE_METRICS], rows) if rows else []
 
 
-def format_learning_service_table(
-    service: Mapping[str, Any], experiment: ExperimentConfig
+def _format_by_step(
+    found: Mapping[str, Any], metric: str, experiment: ExperimentConfig
 ) -> list[str]:
+    """A row per arm, a column per number of own steps. Arms and steps without a value are left out;
+    no lines where no arm has one."""
+    known = [str(step) for step in experiment.shown_steps]
+    shown = [step for step in known if any(step in steps for steps in found.values())]
+    rows = {
+        experiment.titles[arm]: [_format(steps.get(s, {}).get(metric), signed=True) for s in shown]
+        for arm, steps in found.items()
+    }
+    filled = [[title, *cells] for title, cells in rows.items() if any(cells)]
+    return format_table(["arm", *(f"{step} steps" for step in shown)], filled) if filled else []
+
+
+def _format_learning_service(service: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
     """A row per arm: reward and share below 0.95 of the network while it learns."""
+    columns = {"reward": "reward", "fail_rate_95": "below 0.95"}
     spans = list(next(iter(service.values())))
-    titles = {"reward": "reward", "fail_rate_95": "below 0.95"}
-    headings = [f"{title}, {s} steps" for s in spans for title in titles.values()]
+    headings = [f"{title}, {span} steps" for span in spans for title in columns.values()]
     rows = [
-        [
-            experiment.titles[arm],
-            *(_format_entry(found[span][column]) for span in spans for column in titles),
-        ]
+        [titles[arm], *(_format(found[span][column]) for span in spans for column in columns)]
         for arm, found in service.items()
     ]
-    return format_table(["arm", *headings], rows)
+    title = "Service while the policies learn, exploration included:"
+    return [title, "", *format_table(["arm", *headings], rows)]
 
 
-def format_steps_saved_table(saved: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
+def format_steps_saved(saved: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
     """A row per arm: steps until each level, and steps lost in the first ones of a cell."""
     if not any(found["baseline"]["reached"] for found in saved.values()):
         return []
     spans = list(next(iter(saved.values()))["lost"])
-    lost = [f"lost in the first {span}" for span in spans]
-    rows = [
-        [
-            experiment.titles[arm],
-            _format_steps(found["baseline"]),
-            _format_steps(found["final"]),
-            *(_format_lost_steps(found["lost"][span]) for span in spans),
-        ]
-        for arm, found in saved.items()
-    ]
-    return format_table(["arm", "to the baseline", "to 95 % of the gain", *lost], rows)
+    rows = []
+    for arm, found in saved.items():
+        reached = []
+        for level in (found["baseline"], found["final"]):
+            median = "not reached" if level["median"] is None else f"{level['median']:.0f}"
+            reached.append(f"{median} ({level['reached']} of {level['seeds']})")
+        lost = [_format(found["lost"][span], signed=True, digits=0) for span in spans]
+        rows.append([experiment.titles[arm], *reached, *lost])
+    headings = ["arm", "to the baseline", "to 95 % of the gain"]
+    headings += [f"lost in the first {span}" for span in spans]
+    return [STEPS_SAVED, "", *format_table(headings, rows)]
 
 
-def format_measure_tables(measures: Mapping[str, Any]) -> list[str]:
-    """By own step, a table with a row per measure; the smallest regret comes first."""
-    lines = []
-    for step, table in measures.items():
-        lines += [f"Measures after {step} own steps: does a nearer source gain more?", ""]
-        ranked = sorted(table.items(), key=lambda item: item[1]["regret"]["mean"])
-        rows = [
-            [measure, *(_format_entry(row[column]) for column in MEASURE_COLUMNS.values())]
-            for measure, row in ranked
-        ]
-        lines += [*format_table(["measure", *MEASURE_COLUMNS], rows), ""]
-    return lines
-
-
-def format_auc_table(aucs: Mapping[str, Any]) -> list[str]:
-    """How well each measure separates SLA groups; the best comes first."""
-    ordered = sorted(aucs, key=lambda measure: -aucs[measure]["mean"])
-    rows = [[measure, _format_entry(aucs[measure])] for measure in ordered]
-    return format_table(["measure", "AUC: cells with the same SLA are nearer"], rows)
+def format_measure_table(step: str, measures: Mapping[str, Any]) -> list[str]:
+    """A row per measure; the smallest regret comes first."""
+    ranked = sorted(measures.items(), key=lambda item: item[1]["regret"]["mean"])
+    rows = [[name, *(_format(row[c]) for c in MEASURE_COLUMNS.values())] for name, row in ranked]
+    title = f"Measures after {step} own steps: does a nearer source gain more?"
+    return [title, "", *format_table(["measure", *MEASURE_COLUMNS], rows)]
 
 
 def make_terminal_table(summary: Mapping[str, Any]) -> Table:
@@ -185,26 +174,18 @@ def make_terminal_table(summary: Mapping[str, Any]) -> Table:
     metrics = (*FINAL_METRICS, "reward_mean")
     for heading in ("policy", *metrics):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
-    for name, row in sorted(
-        summary["policies"].items(), key=lambda item: item[1]["satisfaction_mean"]
-    ):
+    rows = summary["policies"].items()
+    for name, row in sorted(rows, key=lambda item: item[1]["satisfaction_mean"]):
         table.add_row(name, *(format_mean(row[m], row["ci95"][m]) for m in metrics))
     return table
 
 
-def _format_steps(found: Mapping[str, Any]) -> str:
-    median = "not reached" if found["median"] is None else f"{found['median']:.0f}"
-    return f"{median} ({found['reached']} of {found['seeds']})"
+def join_sections(sections: Iterable[Iterable[str]]) -> str:
+    """Sections as text, with an empty line between them."""
+    return "\n\n".join("\n".join(lines) for lines in sections)
 
 
-def _format_lost_steps(entry: Mapping[str, Any] | None) -> str:
-    if entry is None:
+def _format(entry: Mapping[str, Any] | None, *, signed: bool = False, digits: int = 3) -> str:
+    if not entry:
         return ""
-    low, high = entry["ci95"] or (entry["mean"], entry["mean"])
-    return f"{entry['mean']:+.0f} [{low:+.0f}, {high:+.0f}]"
-
-
-def _format_entry(entry: Mapping[str, Any] | None, *, signed: bool = False) -> str:
-    if not entry or entry["mean"] is None:
-        return ""
-    return format_mean(entry["mean"], entry["ci95"], signed=signed)
+    return format_mean(entry["mean"], entry["ci95"], signed=signed, digits=digits)

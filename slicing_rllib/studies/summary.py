@@ -1,7 +1,9 @@
-"""The results of an experiment as plain numbers with intervals over seeds."""
+"""The results of an experiment as plain numbers with intervals over seeds: its `summary.json`."""
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,21 @@ import pandas as pd
 
 from slicing_rllib.evaluation.statistics import (
     METRICS,
-    compute_gap_closed,
-    gap_interval,
     interquartile_mean,
-    mean_interval,
     paired_difference,
     probability_of_improvement,
+    summarise_seeds,
+    summarise_values,
 )
-from slicing_rllib.runs.metrics_row import SPANS
 from slicing_rllib.studies.experiment_config import ExperimentConfig
 from slicing_rllib.studies.results import (
     Results,
     compute_baseline_gains,
+    compute_cell_gains,
     compute_gains,
-    compute_learning_gains,
     compute_learning_service,
+    compute_network_curves,
     read_ceiling_gain,
-    select_metrics,
-    summarise_learnable_gap,
-    summarise_steps_saved,
 )
 from slicing_rllib.studies.source_ranking import (
     compute_group_aucs,
@@ -39,16 +37,23 @@ from slicing_rllib.studies.source_ranking import (
 
 # pandas' own annotations are wider than what it returns.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
-
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false
 
 INTERVALS = "Student's t"
 """How intervals over seeds are computed, as a report names it."""
+FINAL_SHARE = 0.95
+"""Share of what training from scratch gains that an arm must reach."""
+LOST_SPANS = (1000, 4000)
+"""First so many steps of a cell in which failures are counted. Whole periods of the traffic."""
 
 
 def summarise(results: Results, folder: Path) -> dict[str, Any]:
     """The content of an experiment's `summary.json`."""
     experiment = results.experiment
+
+    def by_arm(found: Mapping[str, Any]) -> dict[str, Any]:
+        return {arm: found.get(arm, {}) for arm in experiment.arms}
+
     summary: dict[str, Any] = {
         "experiment": experiment.name,
         "seeds": len(results.seeds),
@@ -59,73 +64,67 @@ def summarise(results: Results, folder: Path) -> dict[str, Any]:
     ceiling_gain = read_ceiling_gain() if experiment.is_on_papers_network else None
     if ceiling_gain is not None:
         summary["learnable_gap"] = summarise_learnable_gap(summary["policies"], ceiling_gain)
-    summary["baseline_gains"] = {
-        arm: _summarise_baseline_gains(results, arm) for arm in experiment.arms
-    }
-    summary["while_learning"] = {
-        arm: _summarise_learning_service(results, arm) for arm in experiment.arms
-    }
+    gains = compute_baseline_gains(results)
+    summary["baseline_gains"] = by_arm(summarise_table(gains, ["arm", "step", "metric"]))
+    service = compute_learning_service(results)
+    summary["while_learning"] = by_arm(summarise_table(service, ["arm", "span", "metric"]))
     summary["steps_saved"] = summarise_steps_saved(results)
     if experiment.reference is not None:
-        summary["gains"] = {
-            arm: _summarise_gains(results, arm)
-            for arm in experiment.arms
-            if arm != experiment.reference
-        }
+        summary["gains"] = by_arm(_summarise_gains(results))
+        del summary["gains"][experiment.reference]
     if len(experiment.rotations) > 1:
-        summary["measures"] = _summarise_measures(results, folder)
+        rated = rank_measures(compute_pair_gains(results), compute_pair_distances(folder))
+        table = rated.melt(["seed", "step", "measure"], var_name="metric")
+        summary["measures"] = summarise_table(table, ["step", "measure", "metric"])
     aucs = compute_group_aucs(results, folder)
     if len(aucs):
-        summary["auc"] = {
-            measure: _summarise_values(group["auc"].to_numpy())
-            for measure, group in aucs.groupby("measure")
-        }
+        summary["auc"] = summarise_table(aucs, ["measure"])
     if len(results.transfers):
-        by_arm = results.transfers.groupby("arm")["harmful"]
+        harmful = results.transfers.groupby("arm")["harmful"]
         summary["alarms"] = {
-            str(arm): {"warm_starts": int(harmful.size), "rolled_back": int(harmful.sum())}
-            for arm, harmful in by_arm
+            str(arm): {"warm_starts": int(each.size), "rolled_back": int(each.sum())}
+            for arm, each in harmful
         }
     return summary
 
 
+def summarise_table(table: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
+    """`value` over seeds as mean and interval, in dictionaries nested by the columns `keys`."""
+    found: dict[str, Any] = {}
+    for names, values in table.groupby(list(keys), sort=False)["value"]:
+        *sections, last = map(str, names)
+        section = found
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[last] = summarise_values(values.to_numpy(float))
+    return found
+
+
 def summarise_policies(experiment: ExperimentConfig, final: pd.DataFrame) -> dict[str, Any]:
-    """By policy, its metrics and its differences from the reference and the baseline."""
-    return {
-        policy: _summarise_policy(experiment, final, policy) for policy in final["policy"].unique()
+    """By policy, its metrics and its differences from the reference and the baseline.
+
+    `final` is that of `Results`.
+    """
+    tables = {
+        str(policy): rows.sort_values("seed")[list(METRICS)].to_numpy()
+        for policy, rows in final.groupby("policy", sort=False)
     }
-
-
-def _hash_experiment(experiment: ExperimentConfig) -> str:
-    """Identifies what was trained, whatever the number of seeds and the way it is shown."""
-    presentation = {"shows": True, "table_steps": True, "arms": {"__all__": {"kind", "scratch"}}}
-    plain = experiment.model_dump(mode="json", exclude=presentation) | {"seeds": 0}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _summarise_policy(
-    experiment: ExperimentConfig, final: pd.DataFrame, policy: str
-) -> dict[str, Any]:
-    """Mean, interquartile mean and interval of each metric, and paired differences."""
-    table = select_metrics(final, policy)
-    row: dict[str, Any] = {"seeds": len(table), "ci95": {}, "iqm": {}}
-    for metric, column in zip(METRICS, table.T, strict=True):
-        row[metric] = float(column.mean())
-        row["iqm"][metric] = float(interquartile_mean(column))
-        row["ci95"][metric] = mean_interval(column)
-    known = set(final["policy"])
-    if {"equal", "oracle"} <= known:
-        rewards = [select_metrics(final, name)[:, 0] for name in (policy, "equal", "oracle")]
-        row["oracle_gap_closed"] = compute_gap_closed(*rewards)
-        row["ci95"]["oracle_gap_closed"] = gap_interval(*rewards)
-    differences = {}
-    others = dict.fromkeys([experiment.reference, "traffic_aware"])
-    for other in [name for name in others if name in known and name != policy]:
-        theirs = select_metrics(final, str(other))
-        differences[other] = {
-            metric: _compare_seeds(table[:, i], theirs[:, i]) for i, metric in enumerate(METRICS)
+    known = [n for n in dict.fromkeys([experiment.reference, "traffic_aware"]) if n in tables]
+    found = {}
+    for policy, row in summarise_seeds(tables).items():
+        columns = dict(zip(METRICS, tables[policy].T, strict=True))
+        others = {other: tables[other] for other in known if other != policy}
+        found[policy] = asdict(row) | {
+            "iqm": {metric: float(interquartile_mean(c)) for metric, c in columns.items()},
+            "less": {
+                other: {
+                    metric: _compare_seeds(columns[metric], theirs[:, i])
+                    for i, metric in enumerate(METRICS)
+                }
+                for other, theirs in others.items()
+            },
         }
-    return row | {"less": differences}
+    return found
 
 
 def _compare_seeds(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
@@ -134,69 +133,102 @@ def _compare_seeds(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     return {"mean": mean, "ci95": interval, "share_of_seeds_above": share_above}
 
 
-def _summarise_gains(results: Results, arm: str) -> dict[str, Any]:
-    """By own step, the gain evaluated without noise, and while learning as the paper counts it."""
-    found: dict[str, Any] = {}
-    for step in results.experiment.shown_steps:
-        evaluated = compute_gains(results, arm, step)
-        entry: dict[str, Any] = {}
-        if len(evaluated):
-            by_seed = evaluated.groupby("seed")["gain"].mean().to_numpy()
-            entry["evaluated"] = _summarise_values(by_seed)
-            entry["negative"] = float((evaluated["gain"] < 0).mean())
-        learning = compute_learning_gains(results, arm, step)
-        if len(learning):
-            entry["while_learning"] = _summarise_values(learning)
-        if entry:
-            found[str(step)] = entry
-    return found
+def summarise_learnable_gap(policies: Mapping[str, Any], ceiling_gain: float) -> dict[str, Any]:
+    """By policy, the share of the way from traffic-aware to the ceiling, in mean reward.
 
-
-def _summarise_baseline_gains(results: Results, arm: str) -> dict[str, Any]:
-    """By own step, reward and fail rate without noise − those of the traffic-aware baseline."""
-    found: dict[str, Any] = {}
-    for step in sorted(results.curves[results.curves["arm"] == arm]["steps"].unique()):
-        gains = compute_baseline_gains(results, arm, step)
-        found[str(int(step))] = {
-            column: _summarise_values(gains[column].to_numpy(float)) for column in gains
-        }
-    return found
-
-
-def _summarise_learning_service(results: Results, arm: str) -> dict[str, Any]:
-    """Reward and fail rate of the network while the arm learns, over its first steps and all."""
-    found: dict[str, Any] = {}
-    for name, last in (*((str(span), span) for span in SPANS), ("all", None)):
-        service = compute_learning_service(results, arm, last)
-        found[name] = {
-            column: _summarise_values(service[column].to_numpy(float)) for column in service
-        }
-    return found
-
-
-def _summarise_measures(results: Results, folder: Path) -> dict[str, Any]:
-    """By own step and measure, how well the measure predicts gains."""
-    distances = compute_pair_distances(folder)
-    found: dict[str, Any] = {}
-    for step in results.experiment.shown_steps:
-        pairs = compute_pair_gains(results, step)
-        if not len(pairs):
-            continue
-        table = rank_measures(pairs, distances)
-        found[str(step)] = {
-            str(measure): {
-                column: _summarise_values(group[column].to_numpy())
-                for column in ("spearman", "regret", "gain", "over_random", "negative")
+    The interval is that of the policy's paired gain; the ceiling's gain counts as known.
+    """
+    closed = {}
+    for name, row in policies.items():
+        gain = row["less"].get("traffic_aware", {}).get("reward_mean")
+        if gain is not None:
+            interval = gain["ci95"]
+            closed[name] = {
+                "mean": gain["mean"] / ceiling_gain,
+                "ci95": None if interval is None else [end / ceiling_gain for end in interval],
             }
-            for measure, group in table.groupby("measure")
-        }
+    return {"ceiling_gain": ceiling_gain, "closed": closed}
+
+
+def summarise_steps_saved(results: Results) -> dict[str, Any]:
+    """By arm: steps until two levels of reward are reached, and steps lost below the SLA.
+
+    Steps are counted from a cell's first one, so those under the default action, in which a source
+    is chosen, count too. `baseline` is the level of the traffic-aware baseline. `final` is what the
+    arm from scratch has at its first evaluation, plus 95 % of what it gains from there to its last.
+    """
+    curves = compute_network_curves(results).reset_index().sort_values("step", kind="stable")
+    own = curves.groupby(["arm", "seed"])["evaluated"]
+    final = own.first() + FINAL_SHARE * (own.last() - own.first())
+    from_scratch = [find_from_scratch_arm(results.experiment, arm) for arm in curves["arm"]]
+    levels = {
+        "baseline": curves["baseline"].to_numpy(),
+        "final": final.reindex(list(zip(from_scratch, curves["seed"], strict=True))).to_numpy(),
+    }
+    since_first = curves["step"] + curves["default_steps"]
+    lost = {span: _count_lost_steps(results, curves, span) for span in LOST_SPANS}
+    found: dict[str, dict[str, Any]] = {arm: {} for arm in results.experiment.arms}
+    for name, level in levels.items():
+        steps = since_first.where(curves["evaluated"].to_numpy() >= level)
+        by_seed = steps.groupby([curves["arm"], curves["seed"]]).min()
+        for arm, row in found.items():
+            row[name] = _summarise_steps(by_seed.loc[arm].to_numpy(float))
+    for arm, row in found.items():
+        row["lost"] = {str(span): each.get(arm) for span, each in lost.items()}
     return found
 
 
-def _summarise_values(values: np.ndarray) -> dict[str, Any]:
-    """Mean and interval over seeds; None where no seed has a finite value."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return {"mean": None, "ci95": None, "seeds": 0}
-    interval = mean_interval(finite)
-    return {"mean": float(finite.mean()), "ci95": interval, "seeds": len(finite)}
+def find_from_scratch_arm(experiment: ExperimentConfig, arm: str) -> str:
+    """The arm that trains the same kind of policy from scratch: the arm itself, if it does."""
+    settings = experiment.arms[arm]
+    if settings.learns_from is None:
+        return arm
+    if settings.from_scratch is not None:
+        return settings.from_scratch
+    if settings.learns_from in experiment.arms:
+        return find_from_scratch_arm(experiment, settings.learns_from)
+    return experiment.reference or experiment.first
+
+
+def _summarise_steps(steps: np.ndarray) -> dict[str, Any]:
+    """The median over seeds, None where fewer than half of them reach the level (NaN: not)."""
+    median = float(np.median(np.nan_to_num(steps, nan=np.inf)))
+    return {
+        "median": median if np.isfinite(median) else None,
+        "seeds": len(steps),
+        "reached": int(np.isfinite(steps).sum()),
+        "steps": [float(step) if np.isfinite(step) else None for step in steps],
+    }
+
+
+def _count_lost_steps(results: Results, curves: pd.DataFrame, span: int) -> dict[str, Any]:
+    """By arm, steps per cell below 0.95 among a cell's first ones, beyond those of the baseline.
+
+    Arms that were trained for fewer steps are left out.
+    """
+    found = {}
+    for arm, rows in results.learning.groupby("arm"):
+        since_first = rows["step"] + rows["default_steps"]
+        inside = rows[since_first <= span].groupby("seed")["fail_rate_95"].mean()
+        own = results.curves[results.curves["arm"] == arm]
+        lost = span * (inside - own.groupby("seed")["baseline_fail_rate_95"].mean())
+        if since_first.max() >= span and np.isfinite(lost).all():
+            found[arm] = summarise_values(lost.to_numpy())
+    return found
+
+
+def _summarise_gains(results: Results) -> dict[str, Any]:
+    """By arm and own step, gains over the reference, and the share of cells that lose."""
+    found = summarise_table(compute_gains(results), ["arm", "step", "metric"])
+    cells = compute_cell_gains(results)
+    for (arm, step), gains in cells.groupby(["arm", "step"])["gain"]:
+        found[str(arm)][str(step)]["negative"] = float((gains < 0).mean())
+    return found
+
+
+def _hash_experiment(experiment: ExperimentConfig) -> str:
+    """Identifies what was trained, whatever the number of seeds and the way it is shown."""
+    arms = {"__all__": {"kind", "from_scratch"}}
+    presentation = {"shows": True, "table_steps": True, "arms": arms}
+    plain = experiment.model_dump(mode="json", exclude=presentation) | {"seeds": 0}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

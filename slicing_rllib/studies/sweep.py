@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 from ray import tune
 from ray.tune import (
@@ -26,7 +27,7 @@ from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialSch
 from ray.tune.search import BasicVariantGenerator, Searcher
 
 from slicing_rllib.evaluation import figures
-from slicing_rllib.evaluation.experiment_figures import draw_parallel_coordinates
+from slicing_rllib.evaluation.other_figures import draw_parallel_coordinates
 from slicing_rllib.runs.algorithm import build
 from slicing_rllib.runs.experience import load_pretrained_policies
 from slicing_rllib.runs.policy_evaluation import evaluate_curve_point, make_trained_policy
@@ -267,12 +268,8 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
     chosen = [row for row in rows if row["value"] is not None]
     files = [table]
     if chosen:
-        figure = draw_parallel_coordinates(
-            [row["settings"] for row in chosen],
-            [row["value"] for row in chosen],
-            sweep.metric,
-            [f"trial {row['trial']}" for row in chosen],
-        )
+        table = pd.DataFrame([row["settings"] | {sweep.metric: row["value"]} for row in chosen])
+        figure = draw_parallel_coordinates(table, [f"trial {row['trial']}" for row in chosen])
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
     return SweepResult(rows, files)
 

@@ -5,7 +5,7 @@ from itertools import starmap
 import pytest
 
 from slicing_rllib.benchmarks.simulator import Cost, make_rows, measure_costs
-from slicing_rllib.evaluation.figures import draw_growth
+from slicing_rllib.evaluation.other_figures import draw_growth
 
 COSTS = list(starmap(Cost, [(12, 0.3, 0.1, 0.07), (48, 1.8, 1.0, 0.10), (192, 4.8, 4.0, 0.16)]))
 

@@ -1,12 +1,14 @@
 """Rollouts are paired by their seed and record what the environment returned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.policies.baselines import Equal, TrafficAware
-from slicing_rllib.radio import make_scenario
+from slicing_rllib.radio import TraceMask, make_scenario
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +40,22 @@ def test_all_policies_meet_the_same_traffic(env):
         demands.append(env.simulator.demand_mbps)
 
     assert np.array_equal(*demands)
+
+
+def test_a_rollout_knows_the_hour_of_each_step(tmp_path):
+    """Half-hourly rows from 23:00 on; a reset plays the first: 23, 0, 0, and 23 again."""
+    scenario = make_scenario("paper")
+    times = ("23:00", "23:30", "00:00", "00:30")
+    lines = [
+        f"2024-01-0{1 + (time < '12')} {time},{slice_name},0.5"
+        for time in times
+        for slice_name in [spec.name for spec in scenario.slices]
+    ]
+    path = tmp_path / "day.csv"
+    path.write_text("time,slice,value\n" + "\n".join(lines) + "\n")
+    mask = TraceMask(path=str(path), timezone="UTC", speed=1800.0)
+    env = SlicingEnv(scenario=replace(scenario, mask=mask))
+    run = rollout(env, Equal(), 4, seed=1)
+
+    assert run.hour.tolist() == [23, 0, 0, 23]
+    assert (run.active_ues > 0).all()

@@ -1,18 +1,27 @@
-"""Summaries over seeds, with numbers that a reader can redo in the head."""
+"""Statistics over seeds, with numbers that a reader can redo in the head."""
+
+import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slicing_rllib.evaluation.rollout import Rollout
 from slicing_rllib.evaluation.statistics import (
+    chosen_gain,
     compute_gap_closed,
     gap_interval,
     interquartile_mean,
     mean_interval,
+    negative_transfer_rate,
     paired_difference,
     probability_of_improvement,
+    rank_correlation,
     seed_metrics,
+    selection_regret,
     summarise,
+    summarise_hours,
 )
 
 
@@ -134,3 +143,68 @@ def test_the_interval_of_a_share_of_a_gap_covers_it_too():
         covered.append(low <= 2 / 3 <= high)
 
     assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def test_correlation_is_one_where_every_nearer_source_gains_more():
+    distance = np.array([1.0, 2.0, 3.0])
+
+    assert rank_correlation(distance, np.array([0.3, 0.2, 0.1])) == pytest.approx(1.0)
+    assert rank_correlation(distance, np.array([0.1, 0.2, 0.3])) == pytest.approx(-1.0)
+
+
+def test_correlation_is_undefined_where_all_gains_are_equal():
+    assert math.isnan(rank_correlation(np.array([1.0, 2.0, 3.0]), np.zeros(3)))
+
+
+def test_regret_is_the_best_gain_minus_that_of_the_nearest_source():
+    """The nearest source gains 0.2 and the best 0.5."""
+    gain = np.array([0.2, 0.5, 0.1])
+
+    assert selection_regret(np.array([1.0, 2.0, 3.0]), gain) == pytest.approx(0.3)
+
+
+def test_the_gain_of_tied_sources_is_their_mean():
+    """Gains of 0.2 and 0.5 at the same distance: 0.35."""
+    gain = np.array([0.2, 0.5, 0.1])
+
+    assert chosen_gain(np.array([1.0, 1.0, 3.0]), gain) == pytest.approx(0.35)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=9), st.integers(0, 99))
+def test_regret_is_never_negative(gains, seed):
+    gain = np.array(gains)
+    distance = np.random.default_rng(seed).uniform(size=len(gain))
+
+    assert selection_regret(distance, gain) >= 0
+
+
+def test_a_gain_of_zero_is_no_negative_transfer():
+    """Two of four gains are below zero."""
+    assert negative_transfer_rate(np.array([-0.1, 0.0, 0.2, -0.3])) == 0.5
+
+
+def _make_run(hours: list[int], rewards: list[float], ues: list[float]):
+    """One cell on the air, and a step per entry."""
+    column = np.array(rewards)[:, None]
+    slices = np.zeros((len(hours), 1, 1))
+    return Rollout(
+        column, column, column, column, np.ones_like(column, bool), slices, slices, slices,
+        np.array(ues), np.array(hours),
+    )  # fmt: skip
+
+
+def test_each_hour_has_the_mean_of_its_steps_and_the_busy_hour_has_most_ues():
+    """Hour 8 has .4 and .6 with 10 and 20 UEs, hour 9 has .9 with 12: .5, .9, busy at 8."""
+    hours = summarise_hours({"drl": [_make_run([8, 9, 8], [0.4, 0.9, 0.6], [10, 12, 20])]})
+
+    assert hours is not None
+    assert hours.busy_hour == 8
+    assert {hour: row["drl"].reward_mean for hour, row in hours.by_hour.items()} == {
+        8: pytest.approx(0.5),
+        9: pytest.approx(0.9),
+    }
+
+
+def test_traffic_without_a_clock_has_no_hours():
+    assert summarise_hours({"drl": [_make_run([-1, -1], [0.4, 0.9], [1, 1])]}) is None
+    assert summarise_hours({}) is None

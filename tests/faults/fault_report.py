@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from slicing_rllib.runs.run_report import format_table
-from slicing_rllib.studies.experiment_report import split_at_marks, write_between_marks
+from slicing_rllib.evaluation.tables import format_table, split_at_marks, write_between_marks
 
 MARK = "faults"
 """Name of the marks between which a page holds the table."""

@@ -125,7 +125,7 @@ def test_the_headline_shows_gains_where_the_experiment_says_so(summary: dict, ch
 
     gain = summary["gains"]["from_1"]["50"]["evaluated"]["mean"]
     assert "| arm | 0 steps | 25 steps | 50 steps |" in text
-    assert f"| {gain:.3f}" in text
+    assert f"| {gain:+.3f}" in text
     assert "while learning" not in text
 
 

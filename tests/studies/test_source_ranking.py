@@ -13,10 +13,10 @@ def test_a_choice_is_compared_with_the_best_and_with_a_random_source():
     which gain 0.3 on average: 0.1 more than random ones, and 0.1 less than the best.
     """
     pairs = pd.DataFrame(
-        [(0, target, source, gain)
+        [(0, 50, target, source, gain)
          for target, gains in (("t", (0.3, 0.1, -0.1)), ("u", (0.2, 0.2, 0.5)))
          for source, gain in zip("abc", gains, strict=True)],
-        columns=["seed", "target", "source", "gain"],
+        columns=["seed", "step", "target", "source", "gain"],
     )  # fmt: skip
     nearness = {"sla": {"t": "bca", "u": "cab"}, "mean_shift": {"t": "acb", "u": "abc"}}
     distances = pd.DataFrame(

@@ -1,7 +1,8 @@
 """The rows of `bench coupling`, and their figure."""
 
 from slicing_rllib.benchmarks.coupling.benchmark import run
-from slicing_rllib.evaluation.figures import draw_coupling, save
+from slicing_rllib.evaluation.figures import save
+from slicing_rllib.evaluation.other_figures import draw_coupling
 
 
 def test_every_row_has_an_interval_over_seeds_and_is_drawn(tmp_path):

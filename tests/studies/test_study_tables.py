@@ -9,7 +9,7 @@ from slicing_rllib.studies.experiment_config import Arm, ExperimentConfig
 from slicing_rllib.studies.study_tables import (
     format_difference_table,
     format_final_table,
-    format_measure_tables,
+    format_measure_table,
 )
 
 ROW = {metric: 0.5 for metric in METRICS} | {"ci95": {metric: None for metric in METRICS}}
@@ -69,6 +69,6 @@ def test_the_measure_with_the_smallest_regret_comes_first():
         entry = {"mean": regret, "ci95": None}
         return {name: entry for name in ("spearman", "regret", "over_random", "negative")}
 
-    lines = format_measure_tables({"0": {"sla": row(0.2), "mmd": row(0.1)}})
+    lines = format_measure_table("0", {"sla": row(0.2), "mmd": row(0.1)})
 
     assert [line.split(" | ")[0] for line in lines[4:6]] == ["| mmd", "| sla"]

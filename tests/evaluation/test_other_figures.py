@@ -2,9 +2,14 @@
 
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 
-from slicing_rllib.evaluation.experiment_figures import draw_parallel_coordinates
+from slicing_rllib.evaluation.other_figures import draw_parallel_coordinates
+
+
+def draw(settings: list, values: list, metric: str = "reward", names: tuple = ()):
+    return draw_parallel_coordinates(pd.DataFrame(settings).assign(**{metric: values}), names)
 
 
 def read_trials(axes) -> list:
@@ -15,9 +20,7 @@ def read_trials(axes) -> list:
 
 def test_every_trial_is_a_line_from_its_settings_to_its_result():
     """Learning rates span two decades, so 1e-3 lies halfway; .7 of .5 to .9 as well."""
-    figure = draw_parallel_coordinates(
-        [{"lr": 1e-4}, {"lr": 1e-3}, {"lr": 1e-2}], [0.5, 0.7, 0.9], "reward"
-    )
+    figure = draw([{"lr": 1e-4}, {"lr": 1e-3}, {"lr": 1e-2}], [0.5, 0.7, 0.9], "reward")
     (axes,) = figure.axes
     heights = sorted(tuple(line.get_ydata()) for line in read_trials(axes))
 
@@ -26,7 +29,7 @@ def test_every_trial_is_a_line_from_its_settings_to_its_result():
 
 
 def test_the_line_of_the_best_trial_is_the_darkest():
-    figure = draw_parallel_coordinates([{"lr": 1.0}, {"lr": 2.0}], [0.9, 0.5], "reward")
+    figure = draw([{"lr": 1.0}, {"lr": 2.0}], [0.9, 0.5], "reward")
     worst, best = read_trials(figure.axes[0])
 
     assert best.get_ydata()[1] == 1.0
@@ -36,7 +39,7 @@ def test_the_line_of_the_best_trial_is_the_darkest():
 
 def test_many_values_have_five_ticks():
     settings = [{"noise": value} for value in (0.1, 0.2, 0.3, 0.4, 0.5)]
-    figure = draw_parallel_coordinates(settings, [1.0, 1.0, 1.0, 1.0, 1.0], "reward")
+    figure = draw(settings, [1.0, 1.0, 1.0, 1.0, 1.0], "reward")
 
     assert [text.get_text() for text in figure.axes[0].texts] == [
         "0.1", "0.2", "0.3", "0.4", "0.5", "1",
@@ -46,7 +49,7 @@ def test_many_values_have_five_ticks():
 def test_ticks_of_a_logarithmic_axis_are_equal_factors_apart():
     """Between 1 and 10,000 in fours: 1, 10, 100, 1,000 and 10,000."""
     settings = [{"size": value} for value in (1, 3, 70, 800, 10_000)]
-    figure = draw_parallel_coordinates(settings, [1.0] * 5, "reward")
+    figure = draw(settings, [1.0] * 5, "reward")
 
     assert [text.get_text() for text in figure.axes[0].texts[:5]] == [
         "1", "10", "100", "1e+03", "1e+04",
@@ -56,7 +59,7 @@ def test_ticks_of_a_logarithmic_axis_are_equal_factors_apart():
 def test_trials_are_named_and_their_names_do_not_overlap():
     """Three equal results: the names stand above one another."""
     settings = [{"lr": 1.0}, {"lr": 2.0}, {"lr": 3.0}]
-    figure = draw_parallel_coordinates(settings, [0.5, 0.5, 0.5], "reward", ["a", "b", "c"])
+    figure = draw(settings, [0.5, 0.5, 0.5], "reward", ("a", "b", "c"))
     names = [text for text in figure.axes[0].texts if text.get_text() in "abc"]
     heights = sorted(text.xyann[1] for text in names)
 
@@ -65,7 +68,7 @@ def test_trials_are_named_and_their_names_do_not_overlap():
 
 
 def test_words_are_spread_in_alphabetical_order():
-    figure = draw_parallel_coordinates([{"message": "none"}, {"message": "all"}], [1.0, 2.0], "r")
+    figure = draw([{"message": "none"}, {"message": "all"}], [1.0, 2.0], "r")
 
     assert sorted(line.get_ydata()[0] for line in read_trials(figure.axes[0])) == [0.0, 1.0]
     assert [text.get_text() for text in figure.axes[0].texts[:2]] == ["all", "none"]

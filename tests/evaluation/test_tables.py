@@ -2,7 +2,7 @@
 
 import pytest
 
-from slicing_rllib.runs.run_report import format_mean, format_table
+from slicing_rllib.evaluation.tables import format_mean, format_table
 
 
 def test_a_table_has_a_heading_a_rule_and_a_line_per_row():

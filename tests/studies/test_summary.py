@@ -1,15 +1,21 @@
-"""Steps saved by a transfer, by hand."""
+"""What a summary says of a few numbers, by hand."""
 
+import json
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from slicing_rllib.storage.errors import ConfigError
+from slicing_rllib.storage.errors import ConfigError, RunError
 from slicing_rllib.studies.experiment_config import ExperimentConfig, load_experiment
-from slicing_rllib.studies.results import Results, find_scratch_arm, summarise_steps_saved
-from slicing_rllib.studies.study_tables import format_steps_saved_table
+from slicing_rllib.studies.results import Results, read_ceiling_gain
+from slicing_rllib.studies.study_tables import format_steps_saved
+from slicing_rllib.studies.summary import (
+    find_from_scratch_arm,
+    summarise_learnable_gap,
+    summarise_steps_saved,
+)
 
 EXPERIMENT = ExperimentConfig(
     reference="drl",
@@ -18,7 +24,7 @@ EXPERIMENT = ExperimentConfig(
         "tl": {"title": "TL", "learns_from": "drl"},
         "again": {"learns_from": "tl"},
         "cloned": {"learns_from": "traffic_aware"},
-        "elsewhere": {"learns_from": "far", "scratch": "drl"},
+        "elsewhere": {"learns_from": "far", "from_scratch": "drl"},
         "far": {"map_offset": 1000},
     },
 )
@@ -27,27 +33,28 @@ EXPERIMENT = ExperimentConfig(
 def make_curve(arm, default_steps, by_step, seed=0):
     shared = {"seed": seed, "arm": arm, "default_steps": default_steps, "cell": "cell_1"}
     shared |= {"baseline": 0.8, "baseline_fail_rate_95": 0.25}
-    return [shared | {"steps": step, "evaluated": reward} for step, reward in by_step.items()]
+    return [shared | {"step": step, "evaluated": reward} for step, reward in by_step.items()]
 
 
 def make_learning(arm, default_steps, fail_rates):
     """Two iterations of 500 steps."""
     shared = {"seed": 0, "arm": arm, "default_steps": default_steps}
     return [
-        shared | {"steps": 500 * (i + 1) - default_steps, "reward": 0.0, "fail_rate_95": rate}
+        shared | {"step": 500 * (i + 1) - default_steps, "reward": 0.0, "fail_rate_95": rate}
         for i, rate in enumerate(fail_rates)
     ]
 
 
 def make_results(curves, learning):
     empty = pd.DataFrame()
-    frames = empty, pd.DataFrame(curves), pd.DataFrame(learning), empty
+    curves = pd.DataFrame(curves).assign(base_policy=float("nan"), fail_rate_95=float("nan"))
+    frames = empty, curves, pd.DataFrame(learning), empty
     arms = {"arms": {arm: EXPERIMENT.arms[arm] for arm in ("drl", "tl")}}
     return Results(EXPERIMENT.model_copy(update=arms), *frames)
 
 
 def test_the_arm_from_scratch_is_found_through_the_arms_that_an_arm_learns_from():
-    found = {arm: find_scratch_arm(EXPERIMENT, arm) for arm in EXPERIMENT.arms}
+    found = {arm: find_from_scratch_arm(EXPERIMENT, arm) for arm in EXPERIMENT.arms}
 
     assert found == {
         "drl": "drl",
@@ -92,14 +99,14 @@ def test_a_level_that_most_seeds_miss_has_no_median():
         "seeds": 3,
         "steps": [200, None, None],
     }
-    table = "\n".join(format_steps_saved_table(saved, results.experiment))
+    table = "\n".join(format_steps_saved(saved, results.experiment))
     assert "| TL | not reached (1 of 3) | not reached (1 of 3) |" in table
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("arms: {drl: {scratch: dlr}}", "arms.drl.scratch: expected an arm, got 'dlr'"),
+        ("arms: {drl: {from_scratch: dlr}}", "arms.drl.from_scratch: expected an arm, got 'dlr'"),
         ("{table_steps: [60], arms: {drl: {}}}", "table_steps: 60 is none of the evaluation_steps"),
     ],
 )
@@ -109,3 +116,23 @@ def test_names_and_steps_that_do_not_exist_are_refused(line: str, message: str, 
 
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_experiment(str(path))
+
+
+def test_the_share_is_the_gain_over_that_of_the_ceiling():
+    """A gain of .015 where the ceiling gains .03: half, and so are the ends of the interval."""
+    gain = {"reward_mean": {"mean": 0.015, "ci95": [0.012, 0.018]}}
+    gap = summarise_learnable_gap(
+        {"cf": {"less": {"traffic_aware": gain}}, "x": {"less": {}}}, 0.03
+    )
+
+    assert gap["closed"] == {"cf": {"mean": 0.5, "ci95": pytest.approx([0.4, 0.6])}}
+
+
+def test_the_gain_of_the_ceiling_is_read_from_the_benchmarks_rows(tmp_path):
+    path = tmp_path / "ceiling.jsonl"
+    assert read_ceiling_gain(path) is None
+    path.write_text(json.dumps({"name": "ceiling.reward", "value": 0.87, "reference_value": 0.84}))
+    assert read_ceiling_gain(path) == pytest.approx(0.03)
+    path.write_text("{}\n")
+    with pytest.raises(RunError, match="expected the rows of bench ceiling --json"):
+        read_ceiling_gain(path)

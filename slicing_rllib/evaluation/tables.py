@@ -1,0 +1,46 @@
+"""Markdown tables of means with intervals, and pages in which generated text stands between marks.
+
+A mark is a pair of comments, `<!-- begin NAME -->` and `<!-- end NAME -->`, each in its own line.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from slicing_rllib.storage import write_durably
+from slicing_rllib.storage.errors import RunError
+
+
+def format_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table without padding, so that a changed number changes one line."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (headings, *rows)]
+    return [lines[0], "| --- " * len(headings) + "|", *lines[1:]]
+
+
+def format_mean(
+    mean: float | None, interval: Sequence[float] | None, *, signed: bool = False, digits: int = 3
+) -> str:
+    """`mean [low, high]`; empty without a mean.
+
+    `signed` writes a plus before positive numbers, as differences need it.
+    """
+    if mean is None:
+        return ""
+    form = f"{'+' if signed else ''}.{digits}f"
+    shown = f"{mean:{form}}"
+    return shown if not interval else f"{shown} [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def split_at_marks(page: Path, name: str) -> tuple[str, str]:
+    """A page up to its first mark and from its second one. Raises: RunError without them."""
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closing, after = rest.partition(end)
+    if not mark or not closing:
+        raise RunError(f"{page}: expected the marks {begin} and {end}")
+    return before + mark, closing + after
+
+
+def write_between_marks(page: Path, name: str, text: str) -> None:
+    """Replaces the text between the marks NAME of a page. Raises: RunError without them."""
+    before, after = split_at_marks(page, name)
+    write_durably(page, f"{before}\n{text.strip()}\n{after}".encode())
