@@ -20,6 +20,10 @@ from matplotlib.patches import Rectangle
 
 from slicing_rllib.evaluation.statistics import SATISFIED, rank_correlation, summarise_values
 
+# pandas' own annotations are wider than what it returns, matplotlib's narrower than what it takes.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false
+
 COLOURS = {
     "equal": "#999999",
     "traffic_aware": "#E69F00",

@@ -1,6 +1,6 @@
 """Figures that show no policies: an operator's sites and traffic, trials of a sweep, benchmarks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -183,7 +183,7 @@ def draw_parallel_coordinates(table: pd.DataFrame, names: Sequence[str] = ()) ->
         place, height = len(columns) - 1, columns[-1][0][trial]
         at = max(height, at + 1.0 / max(24, len(names)))
         axes.annotate(
-            names[trial], (place + 0.02, height), xytext=(place + 0.12, at), fontsize=6,
+            str(names[trial]), (place + 0.02, height), xytext=(place + 0.12, at), fontsize=6,
             va="center", arrowprops={"arrowstyle": "-", "lw": 0.3, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
     axes.set_xticks(range(len(columns)), [str(key) for key in table])
@@ -200,7 +200,7 @@ def _scale_column(column: Sequence[Any]) -> tuple[list[float], list[tuple[float,
     scaled = np.array(known, float) if numbers else np.arange(len(known), dtype=float)
     scaled = np.log(scaled) if is_log else scaled
     at = dict(zip(known, (scaled - scaled[0]) / (np.ptp(scaled) or 1.0), strict=True))
-    shown: Iterable[Any] = known
+    shown: Any = known
     heights = list(at.values())
     if numbers and len(known) > MAX_LABELLED_VALUES:
         heights = list(np.linspace(0.0, 1.0, 5))

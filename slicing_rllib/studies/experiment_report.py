@@ -34,7 +34,9 @@ from slicing_rllib.studies.study_tables import join_sections, make_sections, mak
 from slicing_rllib.studies.summary import summarise, summarise_policies
 
 # pandas' own annotations are wider than what it returns.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: reportReturnType=false
 
 DISTANCE_MEASURE = "mean_shift"
 """Measure of the figure of gain over distance."""

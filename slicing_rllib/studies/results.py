@@ -25,8 +25,9 @@ from slicing_rllib.studies.experiment_config import (
 )
 
 # pandas' own annotations are wider than what it returns.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
-# pyright: reportIndexIssue=false, reportReturnType=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: reportReturnType=false
 
 CEILING_FILE = EXPERIMENTS / "results" / "ceiling-paper.jsonl"
 """Output of `slicing-rllib bench ceiling --json`, on the radio maps of seeds 0 to 9."""

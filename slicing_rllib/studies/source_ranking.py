@@ -23,8 +23,9 @@ from slicing_rllib.transfer import MEASURES
 from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
 
 # pandas' own annotations are wider than what it returns.
-# pyright: reportArgumentType=false, reportGeneralTypeIssues=false, reportReturnType=false
-# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: reportReturnType=false
 
 
 def list_source_choices(experiment: ExperimentConfig) -> list[str]:

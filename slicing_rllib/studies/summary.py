@@ -36,8 +36,9 @@ from slicing_rllib.studies.source_ranking import (
 )
 
 # pandas' own annotations are wider than what it returns.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: reportReturnType=false
 
 INTERVALS = "Student's t"
 """How intervals over seeds are computed, as a report names it."""
