@@ -1,16 +1,13 @@
 """The simulator compared with values that were not produced by it.
 
-Situations with a known answer, computed with the simulator's own functions.
-
-Path loss at single distances, compared with published values.
-
-CDFs of a static drop of UEs, compared with the curves of TR 36.873's phase-1 calibration.
-
-Geometry on the small torus of the scenario `paper`, beside larger layouts of the same sites.
+In this order: path loss at single distances against published values; situations with a known
+answer, computed with the simulator's own functions; CDFs of a static drop of UEs against those of
+TR 36.873's phase-1 calibration; geometry on the small torus of `paper` against larger layouts of
+the same sites; and the paper's results of its traffic-aware baseline.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +17,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from scipy.optimize import bisect
 
-from slicing_rllib.benchmarks import traffic_fit
-from slicing_rllib.benchmarks.rows import Row, compare_with_expected, make_row
+from slicing_rllib.benchmarks.rows import PERIOD_STEPS, Row, compare_with_expected, make_row
+from slicing_rllib.env import SlicingEnv
+from slicing_rllib.evaluation import rollout
+from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.radio import (
     ColumnAntenna,
     HexagonalCluster,
@@ -36,6 +35,67 @@ from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import LINKS
 from slicing_rllib.radio.propagation import UMA_38901, WINNER_B1, WINNER_C2
 from slicing_rllib.radio.sites import hexagonal_cluster_m
+
+Reference = dict[str, Float[np.ndarray, " percentile"]]
+"""Columns of a reference file by name: `percentile`, and `QUANTITY_db_LABEL` for each array."""
+TRAFFIC_SEEDS = range(10)
+
+
+def run(*, reference: Reference | None, on_message: Callable[[str], None]) -> Iterator[Row]:
+    """Yields all comparisons.
+
+    Args:
+        reference: Columns of TR 36.873's CDFs; None leaves this part out.
+        on_message: Receives one line of text before each part.
+    """
+    on_message("comparing path loss")
+    yield from compare_path_loss()
+    on_message("comparing closed forms")
+    yield from compare_closed_forms()
+    if reference is None:
+        on_message("leaving out the CDFs of TR 36.873: no reference file given")
+    else:
+        on_message("comparing the CDFs of TR 36.873")
+        yield from compare_drop_cdfs(make_scenario("tr36873_uma"), reference)
+    on_message("comparing the geometry of the paper's torus with that of 19 sites")
+    yield from compare_torus_geometry(make_scenario("paper"))
+    on_message("comparing the traffic of the paper's network")
+    yield from compare_traffic(make_scenario("paper"), TRAFFIC_SEEDS)
+
+
+PATH_LOSS_TOLERANCE_DB = 0.05
+WINNER_M = np.array([100.0, 250.0, 500.0, 1000.0])
+TR38901_M = np.array([10.0, 100.0, 1000.0, 5000.0])
+"""Horizontal distances."""
+C2 = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 2.6e9}
+B1 = {"bs_height_m": 10.0, "ue_height_m": 1.5, "carrier_hz": 2.6e9}
+UMA = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 5e9}
+
+
+def compare_path_loss() -> Iterator[Row]:
+    """Yields the loss of each model at each distance.
+
+    Expected values: WINNER+ D5.3, and TR 38.901 as the test suite of the ns-3 simulator has it.
+    """
+    slant_m = np.hypot(TR38901_M, UMA["bs_height_m"] - UMA["ue_height_m"])
+    for name, source, distances_m, losses_db, expected_db in (
+        ("winner_c2_los", "WINNER+ D5.3", WINNER_M, WINNER_C2.los_db(WINNER_M, **C2),
+         (85.30, 95.65, 104.61, 116.65)),
+        ("winner_c2_nlos", "WINNER+ D5.3", WINNER_M, WINNER_C2.nlos_db(WINNER_M, **C2),
+         (107.56, 121.79, 132.54, 143.30)),
+        ("winner_b1_los", "WINNER+ D5.3", WINNER_M, WINNER_B1.los_db(WINNER_M, **B1),
+         (80.70, 93.30, 105.34, 117.38)),
+        ("tr38901_uma_los", "ns-3", TR38901_M, UMA_38901.los_db(slant_m, **UMA),
+         (72.938, 86.2362, 109.7252, 137.6794)),
+        ("tr38901_uma_nlos", "ns-3", TR38901_M, UMA_38901.nlos_db(slant_m, **UMA),
+         (82.5131, 106.1356, 144.7641, 172.0753)),
+    ):  # fmt: skip
+        for distance_m, loss_db, expected in zip(distances_m, losses_db, expected_db, strict=True):
+            yield compare_with_expected(
+                f"calibration.path_loss.{name}.{distance_m:.0f}_m", loss_db, "dB", expected,
+                PATH_LOSS_TOLERANCE_DB, source,
+            )  # fmt: skip
+
 
 SNR_SCALE = 1e12
 """Factor on all gains that makes noise negligible, because the closed forms have no noise."""
@@ -162,85 +222,10 @@ def poisson_coverage(rng: np.random.Generator, networks: int = 20_000, cells: in
     return float((full_load_sir(gain, np.zeros(networks, int)) > 1).mean())
 
 
-TOLERANCE_DB = 0.05
-WINNER_SOURCE = "WINNER+ D5.3"
-NS3_SOURCE = "ns-3"
-"""TR 38.901 as the test suite of the ns-3 simulator has it."""
-WINNER_M = np.array([100.0, 250.0, 500.0, 1000.0])
-TR38901_M = np.array([10.0, 100.0, 1000.0, 5000.0])
-"""Horizontal distances."""
-C2 = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 2.6e9}
-B1 = {"bs_height_m": 10.0, "ue_height_m": 1.5, "carrier_hz": 2.6e9}
-UMA = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 5e9}
-
-
-class Curve(NamedTuple):
-    """A path loss model at some distances."""
-
-    name: str
-    distance_m: Float[np.ndarray, " distance"]
-    loss_db: Float[np.ndarray, " distance"]
-    expected_db: tuple[float, ...]
-    source: str
-
-
-def compare_path_loss() -> Iterator[Row]:
-    """Yields the loss of each model at each distance."""
-    for curve in _compute_curves():
-        for distance_m, loss_db, expected_db in zip(
-            curve.distance_m, curve.loss_db, curve.expected_db, strict=True
-        ):
-            name = f"calibration.path_loss.{curve.name}.{distance_m:.0f}_m"
-            yield compare_with_expected(
-                name, loss_db, "dB", expected_db, TOLERANCE_DB, curve.source
-            )
-
-
-def _compute_curves() -> list[Curve]:
-    slant_m = np.hypot(TR38901_M, UMA["bs_height_m"] - UMA["ue_height_m"])
-    return [
-        Curve(
-            "winner_c2_los",
-            WINNER_M,
-            WINNER_C2.los_db(WINNER_M, **C2),
-            (85.30, 95.65, 104.61, 116.65),
-            WINNER_SOURCE,
-        ),
-        Curve(
-            "winner_c2_nlos",
-            WINNER_M,
-            WINNER_C2.nlos_db(WINNER_M, **C2),
-            (107.56, 121.79, 132.54, 143.30),
-            WINNER_SOURCE,
-        ),
-        Curve(
-            "winner_b1_los",
-            WINNER_M,
-            WINNER_B1.los_db(WINNER_M, **B1),
-            (80.70, 93.30, 105.34, 117.38),
-            WINNER_SOURCE,
-        ),
-        Curve(
-            "tr38901_uma_los",
-            TR38901_M,
-            UMA_38901.los_db(slant_m, **UMA),
-            (72.938, 86.2362, 109.7252, 137.6794),
-            NS3_SOURCE,
-        ),
-        Curve(
-            "tr38901_uma_nlos",
-            TR38901_M,
-            UMA_38901.nlos_db(slant_m, **UMA),
-            (82.5131, 106.1356, 144.7641, 172.0753),
-            NS3_SOURCE,
-        ),
-    ]
-
-
 N_UES = 40_000
 """UEs of a drop."""
 DROP_SEED = 36873
-PERCENTILES = np.arange(5, 100, 5)
+PERCENTILES = range(5, 100, 5)
 REFERENCE_PERCENTILES = range(0, 101, 5)
 GEOMETRY_TOLERANCE_DB = 0.5
 COUPLING_TOLERANCE_DB = 1.0
@@ -250,36 +235,35 @@ ARRAYS = {1: "1_element", 10: "10_elements"}
 """Elements of the column antenna, and their label in file columns and row names."""
 QUANTITIES = ("coupling_gain", "geometry")
 
-Reference = dict[str, Float[np.ndarray, " percentile"]]
-"""Columns of a reference file by name: `percentile`, and `QUANTITY_db_LABEL` for each array."""
 
-
-def compare_drop_cdfs(scenario: Scenario, reference: Reference) -> Iterator[Row]:
+def compare_drop_cdfs(scenario: Scenario, reference: Reference | None) -> Iterator[Row]:
     """Yields coupling gain and geometry of both antennas at every 5 % from 5 to 95.
 
-    Raises: ValueError for a scenario without a column antenna.
-    """
-    for elements, label in ARRAYS.items():
-        for quantity, values_db in _split_by_quantity(make_drop(scenario, elements)).items():
-            expected_db = reference[f"{quantity}_db_{label}"][PERCENTILES // 5]
-            got_db = np.percentile(values_db, PERCENTILES)
-            for percentile, got, expected in zip(PERCENTILES, got_db, expected_db, strict=True):
-                name = _make_row_name(quantity, label, int(percentile))
-                tolerance_db = _get_tolerance_db(quantity, int(percentile))
-                yield compare_with_expected(name, got, "dB", expected, tolerance_db, "TR 36.873")
-
-
-def measure_drop_cdfs(scenario: Scenario) -> Iterator[Row]:
-    """Yields the same values without a reference.
+    Without a reference, rows have no expected values.
 
     Raises: ValueError for a scenario without a column antenna.
     """
     for elements, label in ARRAYS.items():
-        for quantity, values_db in _split_by_quantity(make_drop(scenario, elements)).items():
-            for percentile in PERCENTILES:
-                name = _make_row_name(quantity, label, int(percentile))
-                value_db = float(np.percentile(values_db, percentile))
-                yield make_row(name, value_db, "dB", ratio=math.nan)
+        drop = make_drop(scenario, elements)
+        for quantity, values_db in zip(QUANTITIES, drop, strict=True):
+            for percentile, got_db in zip(
+                PERCENTILES, np.percentile(values_db, PERCENTILES), strict=True
+            ):
+                name = f"calibration.tr36873.{quantity}.{label}.p{percentile:02d}"
+                if reference is None:
+                    yield make_row(name, float(got_db), "dB", ratio=math.nan)
+                    continue
+                expected_db = reference[f"{quantity}_db_{label}"][percentile // 5]
+                tolerance_db = _get_tolerance_db(quantity, percentile)
+                yield compare_with_expected(
+                    name, got_db, "dB", expected_db, tolerance_db, "TR 36.873"
+                )
+
+
+def _get_tolerance_db(quantity: str, percentile: int) -> float:
+    if quantity == "geometry":
+        return GEOMETRY_TOLERANCE_DB
+    return COUPLING_TAIL_TOLERANCE_DB if percentile == 5 else COUPLING_TOLERANCE_DB
 
 
 def make_drop(scenario: Scenario, elements: int) -> Drop:
@@ -324,8 +308,8 @@ def draw_cdfs(scenario: Scenario, reference: Reference) -> Figure:
     panels = figure.subplots(1, 2)
     levels = np.arange(0.5, 100, 0.5)
     for elements, label in ARRAYS.items():
-        drop = _split_by_quantity(make_drop(scenario, elements))
-        for axes, (quantity, values_db) in zip(panels, drop.items(), strict=True):
+        drop = make_drop(scenario, elements)
+        for axes, quantity, values_db in zip(panels, QUANTITIES, drop, strict=True):
             (line,) = axes.plot(
                 np.percentile(values_db, levels), levels, label=f"simulator, {label}"
             )
@@ -344,22 +328,6 @@ def draw_cdfs(scenario: Scenario, reference: Reference) -> Figure:
     return figure
 
 
-def _split_by_quantity(drop: Drop) -> dict[str, Float[np.ndarray, " ue"]]:
-    return dict(zip(QUANTITIES, drop, strict=True))
-
-
-def _make_row_name(quantity: str, array_label: str, percentile: int) -> str:
-    return f"calibration.tr36873.{quantity}.{array_label}.p{percentile:02d}"
-
-
-def _get_tolerance_db(quantity: str, percentile: int) -> float:
-    if quantity == "geometry":
-        return GEOMETRY_TOLERANCE_DB
-    return COUPLING_TAIL_TOLERANCE_DB if percentile == 5 else COUPLING_TOLERANCE_DB
-
-
-N_TORUS_UES = 40_000
-"""UEs of a drop."""
 GEOMETRY_SEED = 4
 GEOMETRY_PERCENTILES = (5, 50, 95)
 
@@ -400,29 +368,55 @@ def compare_torus_geometry(scenario: Scenario) -> Iterator[Row]:
 
 
 def _draw_geometry_db(scenario: Scenario) -> np.ndarray:
-    return draw_static_drop(scenario, N_TORUS_UES, np.random.default_rng(GEOMETRY_SEED)).geometry_db
+    return draw_static_drop(scenario, N_UES, np.random.default_rng(GEOMETRY_SEED)).geometry_db
 
 
-TRAFFIC_SEEDS = range(10)
+class Target(NamedTuple):
+    """A result that the traffic of `paper` has to reproduce, as a mean over seeds."""
+
+    policy: str
+    metric: str
+    """`satisfaction_mean`; `fail_rate_95`, the share of (cell, step) with satisfaction below 0.95;
+    or `delay_max_ms`, the mean over (cell, step) of the largest per-slice delay."""
+    expected: float
+    tolerance: float
 
 
-def run(*, reference: Reference | None, on_message: Callable[[str], None]) -> Iterator[Row]:
-    """Yields path loss, closed forms, TR 36.873's CDFs, and the paper's torus and traffic.
+TARGETS = (
+    Target("traffic_aware", "satisfaction_mean", 0.87, 0.02),
+    Target("traffic_aware", "fail_rate_95", 0.25, 0.03),
+    Target("traffic_aware", "delay_max_ms", 1.8, 0.2),
+    Target("oracle", "fail_rate_95", 0.11, 0.03),
+)
+"""The first three are the paper's. The last one keeps the task hard but solvable."""
 
-    Args:
-        reference: Columns of TR 36.873's CDFs; None leaves this part out.
-        on_message: Receives one line of text before each part.
-    """
-    on_message("comparing path loss")
-    yield from compare_path_loss()
-    on_message("comparing closed forms")
-    yield from compare_closed_forms()
-    if reference is None:
-        on_message("leaving out the CDFs of TR 36.873: no reference file given")
-    else:
-        on_message("comparing the CDFs of TR 36.873")
-        yield from compare_drop_cdfs(make_scenario("tr36873_uma"), reference)
-    on_message("comparing the geometry of the paper's torus with that of 19 sites")
-    yield from compare_torus_geometry(make_scenario("paper"))
-    on_message("comparing the traffic of the paper's network")
-    yield from traffic_fit.compare_with_targets(make_scenario("paper"), TRAFFIC_SEEDS)
+
+def compare_traffic(scenario: Scenario, seeds: Iterable[int]) -> Iterator[Row]:
+    """Yields the result for each target."""
+    seeds = tuple(seeds)
+    policies = {target.policy for target in TARGETS}
+    results = {policy: evaluate_policy(scenario, policy, seeds) for policy in policies}
+    for target in TARGETS:
+        yield compare_with_expected(
+            f"calibration.traffic.{target.policy}.{target.metric}",
+            results[target.policy][target.metric],
+            "ms" if target.metric == "delay_max_ms" else "1",
+            target.expected,
+            target.tolerance,
+            "paper" if target.policy == "traffic_aware" else "design",
+        )
+
+
+def evaluate_policy(
+    scenario: Scenario, policy: str, seeds: Iterable[int], *, steps: int = PERIOD_STEPS
+) -> Mapping[str, float]:
+    """Each metric of `Target` for a named baseline on map 0, from `steps` steps of each seed."""
+    per_seed = []
+    for seed in seeds:
+        env = SlicingEnv(scenario, map_seed=0, episode_steps=steps)
+        baseline = make_policy(policy, scenario, np.random.default_rng(seed), map_seed=0)
+        record = rollout(env, baseline, steps, seed)
+        satisfaction, delay_ms = record.satisfaction, record.delay_max_ms
+        per_seed.append((satisfaction.mean(), (satisfaction < 0.95).mean(), delay_ms.mean()))
+    names = ("satisfaction_mean", "fail_rate_95", "delay_max_ms")
+    return dict(zip(names, np.mean(per_seed, axis=0).tolist(), strict=True))

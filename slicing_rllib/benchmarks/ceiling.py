@@ -108,26 +108,19 @@ def make_rows(per_map: dict[str, np.ndarray]) -> Iterator[Row]:
     for name, metric, unit in (("reward", REWARD, "reward"), ("fail_rate_95", FAIL_RATE, "share")):
         ours, theirs = ceiling[:, metric], baseline[:, metric]
         yield make_row(
-            f"ceiling.{name}",
-            float(ours.mean()),
-            unit,
-            reference="traffic_aware",
-            ratio=float(ours.mean() / theirs.mean()),
-            reference_value=float(theirs.mean()),
-            difference=_describe(ours - theirs),
-            maps=len(ours),
-        )
+            f"ceiling.{name}", float(ours.mean()), unit, reference="traffic_aware",
+            ratio=float(ours.mean() / theirs.mean()), reference_value=float(theirs.mean()),
+            difference=_describe(ours - theirs), maps=len(ours),
+        )  # fmt: skip
     closed = gap_interval(ceiling[:, REWARD], baseline[:, REWARD], oracle[:, REWARD])
-    gap = oracle[:, REWARD].mean() - baseline[:, REWARD].mean()
+    levels = {name: float(values[:, REWARD].mean()) for name, values in per_map.items()}
+    gap = levels["oracle"] - levels["traffic_aware"]
     yield make_row(
-        "ceiling.share_of_oracle_gap",
-        float((ceiling[:, REWARD].mean() - baseline[:, REWARD].mean()) / gap),
-        "share",
-        reference="oracle",
-        reference_value=float(oracle[:, REWARD].mean()),
+        "ceiling.share_of_oracle_gap", (levels["ceiling"] - levels["traffic_aware"]) / gap, "share",
+        reference="oracle", reference_value=levels["oracle"],
         difference="" if closed is None else f"[{closed[0]:.3f}, {closed[1]:.3f}]",
         maps=len(ceiling),
-    )
+    )  # fmt: skip
 
 
 def _describe(differences: np.ndarray) -> str:

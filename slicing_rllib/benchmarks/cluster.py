@@ -9,8 +9,7 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from slicing_rllib.benchmarks.learning_peers.own_td3 import OwnTD3, configure_td3
-from slicing_rllib.benchmarks.learning_peers.peer import WARM_UP_STEPS
+from slicing_rllib.benchmarks.learning import WARM_UP_STEPS, OwnTD3, configure_td3
 from slicing_rllib.benchmarks.rows import Row, make_row, measure_medians
 from slicing_rllib.radio import make_scenario
 
@@ -52,13 +51,9 @@ def _compare_nodes(name: str, exploration_steps: int, turns: int, seconds: float
     first = str(N_NODES[0])
     for key, rate in rates.items():
         yield make_row(
-            name,
-            rate,
-            "steps/s",
-            reference=f"{first}_node",
-            ratio=rate / rates[first],
+            name, rate, "steps/s", reference=f"{first}_node", ratio=rate / rates[first],
             nodes=found_nodes[key],
-        )
+        )  # fmt: skip
 
 
 def _build_peer(n_nodes: int, exploration_steps: int) -> OwnTD3:

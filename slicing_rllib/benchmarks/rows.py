@@ -1,10 +1,7 @@
-"""The rows that benchmarks yield: one measured value each, with what it is compared to.
+"""What all benchmarks share: rows and their table, interleaved turns, networks of growing size.
 
-The terminal table of a benchmark's rows.
-
-Measurements in interleaved turns, so that a change of the machine's load affects all alike.
-
-The networks of the growth curves, and the period of their traffic.
+A row is one measured value with what it is compared to. Measurements take turns, so that a change
+of the machine's load affects all alike.
 """
 
 import statistics
@@ -14,7 +11,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from rich.table import Table
 
-from slicing_rllib.cli.console import format_number, format_value
 from slicing_rllib.radio import Scenario, SyntheticMask, make_hexagonal_scenario, make_scenario
 
 Row = dict[str, float | str | int]
@@ -80,7 +76,8 @@ def make_benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table()
     has_expected = any("expected" in row for row in rows)
     extra_columns = sorted({key for row in rows for key in row} - STANDARD_COLUMNS)
-    for heading in ("name", *extra_columns, "value", "unit", "reference", "ratio"):
+    table.add_column("name", no_wrap=True, min_width=max(len(str(row["name"])) for row in rows))
+    for heading in (*extra_columns, "value", "unit", "reference", "ratio"):
         table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
     if has_expected:
         table.add_column("expected", justify="right")
@@ -88,14 +85,14 @@ def make_benchmark_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         line = [
             str(row["name"]),
-            *(format_value(row.get(key, "")) for key in extra_columns),
-            format_number(row["value"]),
+            *(_format_number(row.get(key, "")) for key in extra_columns),
+            _format_number(row["value"]),
             str(row["unit"]),
             str(row.get("reference") or ""),
-            format_number(row.get("ratio")),
+            _format_number(row.get("ratio")),
         ]
         if has_expected:
-            line += [format_number(row.get("expected")), _format_verdict(row)]
+            line += [_format_number(row.get("expected")), _format_verdict(row)]
         table.add_row(*line)
     return table
 
@@ -106,7 +103,13 @@ def _format_verdict(row: Mapping[str, Any]) -> str:
     return "yes" if is_within_tolerance(row) else "NO"
 
 
-Measurement = Callable[[], float]
+def _format_number(value: float | str | None) -> str:
+    """Four significant digits for floats; nothing for None and NaN."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 Value = TypeVar("Value")
 
 
@@ -126,7 +129,9 @@ def run_interleaved(
     return values
 
 
-def measure_medians(measurements: Mapping[str, Measurement], turns: int) -> dict[str, float]:
+def measure_medians(
+    measurements: Mapping[str, Callable[[], float]], turns: int
+) -> dict[str, float]:
     """Returns the median over `turns` interleaved turns of each measurement, by its name."""
     values = run_interleaved(measurements, turns)
     return {name: statistics.median(found) for name, found in values.items()}
@@ -139,7 +144,6 @@ def time_call(function: Callable[..., object], *arguments: object) -> float:
     return time.perf_counter() - started
 
 
-SECTORS_PER_SITE = 3
 PERIOD_STEPS = round(SyntheticMask().period_steps)
 """Steps of one period of the traffic mask."""
 
@@ -152,7 +156,7 @@ class NetworkSize(NamedTuple):
 
     @property
     def n_cells(self) -> int:
-        return SECTORS_PER_SITE * self.n_rows * self.n_columns
+        return 3 * self.n_rows * self.n_columns
 
     def make_scenario(self) -> Scenario:
         """Returns a network of this size with the traffic and radio settings of `paper`."""

@@ -46,28 +46,20 @@ class Cost(NamedTuple):
 
 def make_rows(costs: list[Cost]) -> Iterator[Row]:
     """Yields time per step, time per cell and step over that of 12 cells, set-up, and memory."""
-    smallest_ms = costs[0].step_ms / costs[0].cells
-    for cost in costs:
-        cells = cost.cells
-        per_cell_us = 1e3 * cost.step_ms / cells
-        ratio = cost.step_ms / cells / smallest_ms
-        yield make_row("simulator.step_ms", cost.step_ms, "ms", cells=cells)
-        yield make_row(
-            "simulator.us_per_cell_step",
-            per_cell_us,
-            "us",
-            reference="12_cells",
-            ratio=ratio,
-            cells=cells,
-        )
-        yield make_row("simulator.setup", cost.setup_s, "s", cells=cells)
-        yield make_row("simulator.peak_memory", cost.peak_gib, "GiB", cells=cells)
+    smallest_us = 1e3 * costs[0].step_ms / costs[0].cells
+    for cells, step_ms, setup_s, peak_gib in costs:
+        us = 1e3 * step_ms / cells
+        relative = {"reference": "12_cells", "ratio": us / smallest_us}
+        yield make_row("simulator.step_ms", step_ms, "ms", cells=cells)
+        yield make_row("simulator.us_per_cell_step", us, "us", cells=cells) | relative
+        yield make_row("simulator.setup", setup_s, "s", cells=cells)
+        yield make_row("simulator.peak_memory", peak_gib, "GiB", cells=cells)
 
 
 def measure_costs(
     *, turns: int, seconds: float, max_cells: int, on_message: Callable[[str], None]
 ) -> list[Cost]:
-    """Returns the costs of each network size.
+    """The costs of each network size.
 
     Args:
         turns: Interleaved turns of which the median counts, 1 to 200.
@@ -82,11 +74,10 @@ def measure_costs(
             on_message(f"preparing {name} cells")
             processes[name] = stack.enter_context(_start_process(size))
             setups_s[name] = processes[name].recv()
-        request = (PERIOD_STEPS // turns, seconds)
 
         def measure(name: str) -> float:
             on_message(f"measuring {name} cells")
-            return _ask(processes[name], request)
+            return _ask(processes[name], (PERIOD_STEPS // turns, seconds))
 
         steps_s = measure_medians({name: partial(measure, name) for name in processes}, turns)
         peaks_gib = {name: _ask(process, None) for name, process in processes.items()}
@@ -123,19 +114,13 @@ def _answer_requests(requests: Connection, size: NetworkSize) -> None:
     simulator.reset(0)
     while request := requests.recv():
         requests.send(_measure_step_s(simulator, *request))
-    requests.send(_read_peak_gib())
-
-
-def _read_peak_gib() -> float:
-    """Reads Linux's /proc, because `getrusage` also counts the process that started this one."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 2**20
-    return float("nan")
+    # Linux's /proc, because `getrusage` also counts the process that started this one.
+    status = Path("/proc/self/status").read_text().splitlines()
+    requests.send(next(int(line.split()[1]) for line in status if "VmHWM:" in line) / 2**20)
 
 
 def _measure_step_s(simulator: Simulator, steps: int, seconds: float) -> float:
-    """Returns the mean processor time of the next `steps` steps under random splits.
+    """The mean processor time of the next `steps` steps under random splits.
 
     The same steps are repeated until `seconds` have passed.
     """

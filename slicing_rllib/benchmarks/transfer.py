@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from slicing_rllib.benchmarks.rows import Row, make_row, measure_medians, time_call
-from slicing_rllib.benchmarks.warm_start_records import start_collecting
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback, decision
 from slicing_rllib.transfer.distances import MEASURES, Population
+from slicing_rllib.transfer.stages import Collecting, StageRecords
 from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import train_vae
 
@@ -47,7 +47,7 @@ def run(*, decisions: int, turns: int, on_message: Callable[[str], None]) -> Ite
 
 
 def compute_kl_by_double_loop(source: Population, target: Population) -> float:
-    """Returns eq. (7) as it is written: the mean KL divergence over all pairs of samples."""
+    """Eq. (7) as it is written: the mean KL divergence over all pairs of samples."""
     total = 0.0
     for m, v in zip(source.mean, source.variance, strict=True):
         for n, w in zip(target.mean, target.variance, strict=True):
@@ -56,7 +56,6 @@ def compute_kl_by_double_loop(source: Population, target: Population) -> float:
 
 
 def _train_vae_s() -> float:
-    """Seconds to train on as many samples as the cells of the paper's network collect."""
     samples = np.random.default_rng(0).standard_normal((N_CELLS * N_SAMPLES, N_FEATURES))
     return time_call(train_vae, samples, VaeSettings(), 0)
 
@@ -120,7 +119,9 @@ def _train_sources() -> TD3:
 def _measure_decision_ms(algorithm: TD3) -> float:
     """Time of one decision for the last cell, and of the network step that follows it."""
     cell, callback = algorithm.cells[-1], WarmStartCallback(TransferSettings())
-    start_collecting(algorithm, cell)
+    # The callback chooses a source for the cell after the next iteration.
+    algorithm.callback_state.pop("transfer", None)
+    StageRecords(algorithm.callback_state).write(cell, Collecting(until=0))
     vae_seconds: list[float] = []
 
     def train_vae_timed(samples: np.ndarray, settings: VaeSettings, seed: int):

@@ -1,6 +1,6 @@
 """Figures that show no policies: an operator's sites and traffic, trials of a sweep, benchmarks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -238,46 +238,3 @@ def draw_growth(
         axes.set_xlabel("cells (128 UEs each)")
         axes.set_ylabel(what)
     return figure
-
-
-BAR_COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00")
-
-
-def draw_coupling(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """How splits affect other cells, and what a message adds, from `bench coupling`'s rows."""
-    found = {row["name"]: row for row in rows}
-    networks = list(dict.fromkeys(".".join(name.split(".")[1:3]) for name in found))
-    figure, panels = make_panels(2, (9.6, 3.6))
-    effects = [("tenth.one_cell", "one cell moves a tenth"),
-            ("tenth.neighbours", "all neighbours move a tenth"),
-            ("any_split.one_cell", "one cell takes a random split"),
-            ("any_split.neighbours", "all neighbours take random splits")]  # fmt: skip
-    messages = [("message.mean_load", "neighbours' mean load"),
-            ("message.per_neighbour", "each neighbour's load"),
-            ("message.foreseen", "next step's mean load (not observable)")]  # fmt: skip
-    _draw_bars(panels[0], found, networks, [(f"{key}.throughput", label) for key, label in effects])
-    panels[0].set_yscale("symlog", linthresh=0.1)
-    panels[0].set_ylabel("change of throughput, %")
-    _draw_bars(panels[1], found, networks, messages)
-    panels[1].set_ylabel("reward added to a forecast")
-    panels[1].axhline(0, color=OTHER_COLOUR, lw=0.8)
-    return figure
-
-
-def _draw_bars(
-    axes: Axes,
-    found: Mapping[str, Mapping[str, Any]],
-    networks: Sequence[str],
-    quantities: Sequence[tuple[str, str]],
-) -> None:
-    """A group of bars with intervals for each network."""
-    width = 0.8 / len(quantities)
-    for number, (key, label) in enumerate(quantities):
-        cells = [found[f"coupling.{network}.{key}"] for network in networks]
-        values = np.array([row["value"] for row in cells])
-        reach = np.abs(np.array([(row["low"], row["high"]) for row in cells]).T - values)
-        places = np.arange(len(networks)) + (number - (len(quantities) - 1) / 2) * width
-        axes.bar(places, values, width, yerr=reach, color=BAR_COLOURS[number], label=label,
-                 error_kw={"lw": 0.8})  # fmt: skip
-    axes.set_xticks(range(len(networks)), [network.replace(".", "\n") for network in networks])
-    axes.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)

@@ -19,7 +19,7 @@ def make_paper() -> Scenario:
     """The paper's network: 4 three-sector sites on a torus, 4 slices, two SLA groups.
 
     The paper does not give arrival rates, packet sizes or the mask. They were fitted once, on
-    2026-11-23, with `slicing-rllib bench calibrate-traffic`, and rounded. The fit used only the
+    2026-11-23, by `tests/studies/test_study_traffic_fit.py`, and rounded. The fit used only the
     results of the paper's traffic-aware baseline and of the oracle, before any policy had been
     trained on this scenario. Do not change them because of the results of a learned policy.
     """

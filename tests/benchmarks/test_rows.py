@@ -1,4 +1,6 @@
-"""Rows with an expected value, and their table."""
+"""Rows and their table; turns are interleaved, and medians are taken over turns."""
+
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +10,11 @@ from slicing_rllib.benchmarks.rows import (
     is_within_tolerance,
     make_benchmark_table,
     make_row,
+    measure_medians,
+    run_interleaved,
 )
+from slicing_rllib.cli import bench_commands
+from slicing_rllib.storage.errors import RunError
 
 
 def test_a_value_outside_the_tolerance_is_recognised():
@@ -32,3 +38,45 @@ def test_the_table_shows_further_columns_and_whether_values_are_within_tolerance
     columns = {c.header: list(c.cells) for c in make_benchmark_table(rows).columns}
     assert columns["cells"] == ["12", "", ""]
     assert columns["within"] == ["", "NO", "yes"]
+
+
+def test_json_lines_have_null_instead_of_nan(capsys):
+    rows = [make_row("x", 1.0, "1", ratio=np.nan), make_row("y", -1.0, "1")]
+    bench_commands.print_rows(rows, json=True)
+    lines = [
+        json.loads(line, parse_constant=pytest.fail)
+        for line in capsys.readouterr().out.split("\n")[:-1]
+    ]
+
+    assert [line["ratio"] for line in lines] == [None, 1.0]
+    assert lines[1]["value"] == -1.0
+
+
+def test_a_missing_package_is_said_in_one_line(monkeypatch):
+    monkeypatch.setattr(bench_commands, "find_spec", lambda name: None)
+
+    with pytest.raises(RunError, match="bench learning: expected the package stable-baselines3"):
+        bench_commands.learning()
+
+
+def test_every_second_turn_runs_in_reverse_order():
+    order = []
+
+    def make_measurement(name):
+        def measure():
+            order.append(name)
+            return float(len(order))
+
+        return measure
+
+    values = run_interleaved({name: make_measurement(name) for name in ("a", "b")}, 3)
+
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert values == {"a": [1.0, 4.0, 5.0], "b": [2.0, 3.0, 6.0]}
+
+
+def test_the_median_over_turns_counts():
+    """Turns of 1, 9 and 2 have the median 2."""
+    a, b = iter([1.0, 9.0, 2.0]), iter([4.0, 4.0, 5.0])
+
+    assert measure_medians({"a": lambda: next(a), "b": lambda: next(b)}, 3) == {"a": 2, "b": 4}

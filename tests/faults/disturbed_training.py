@@ -19,7 +19,7 @@ from ray_nodes import RayNodes
 from slicing_rllib.runs.checkpoints import list_checkpoints
 from slicing_rllib.runs.run_directory import RunDirectory
 
-STEPS = 5000
+STEPS = 6000
 """Of a training on the driver alone."""
 ITERATION_STEPS, CHECKPOINT_STEPS = 20, 100
 ALLOWED_LOSS = CHECKPOINT_STEPS + ITERATION_STEPS

@@ -1,4 +1,8 @@
-"""What callers notice of roll-outs, roll-backs and killed replicas, under load."""
+"""What callers notice of roll-outs, roll-backs and killed replicas, under load.
+
+The README of `benchmarks` has the results with one and with two replicas of
+`SLICING_RLLIB_FULL_STUDIES=1 pytest -n 0 -s -m slow tests/faults/test_service_faults.py`.
+"""
 
 import asyncio
 import os
@@ -12,20 +16,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
+import psutil
+import pytest
+from service_settings import WITH_MESSAGES
 
-from slicing_rllib.benchmarks.rows import SIZES, Row, compare_with_expected, make_row
-from slicing_rllib.benchmarks.serving.answers import AnswerCheck
-from slicing_rllib.benchmarks.serving.load import LoadGenerator, Outcome
-from slicing_rllib.benchmarks.serving.network import (
-    WITH_MESSAGES,
+from slicing_rllib.benchmarks.rows import (
+    SIZES,
+    Row,
+    compare_with_expected,
+    is_within_tolerance,
+    make_row,
+)
+from slicing_rllib.benchmarks.serving import (
+    DECISIONS,
+    AnswerCheck,
+    LoadGenerator,
+    Outcome,
+    Service,
     add_version,
     configure,
     make_bodies,
     measure_network,
+    start_service,
 )
-from slicing_rllib.benchmarks.serving.service import DECISIONS, REPORTS, Service, start_service
 from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory
-from slicing_rllib.storage.errors import RunError
 
 INTERVALS = 20
 """Different requests, which are sent in turn."""
@@ -35,6 +49,8 @@ LEAD_S = 1.0
 """Load before and after a change."""
 TIMEOUT_S = 120.0
 POLL_S = 0.05
+POLICIES, REPORTS = "PolicyService", "NeighbourReports"
+"""Deployments of Ray Serve."""
 NO_REQUEST = "no request"
 """How many may be lost, or answered wrongly."""
 
@@ -59,8 +75,6 @@ def run(*, replicas: list[int], on_message: Callable[[str], None]) -> Iterator[R
     Args:
         replicas: Numbers of replicas.
         on_message: Receives one line of text before each part.
-
-    Raises: RunError if a roll-out fails or a killed replica is not replaced.
     """
     for n_replicas in replicas:
         on_message(f"replicas: {n_replicas}; starting the service")
@@ -106,7 +120,7 @@ async def _measure_change(scene: _Scene, event: str, change: str, version: int) 
             *command, "--url", scene.service.url, stdout=asyncio.subprocess.DEVNULL
         )
         if await process.wait():
-            raise RunError(f"bench serving: the {event} has failed")
+            pytest.fail(f"the {event} has failed")
         seconds = time.perf_counter() - started
         await asyncio.sleep(LEAD_S)
         scene.check.allowed = {version}
@@ -126,7 +140,7 @@ async def _measure_kill(scene: _Scene) -> list[Row]:
     async def kill_one() -> float:
         nonlocal killed_s
         known = await _find_replicas(scene.service, lambda found: len(found) == scene.n_replicas)
-        os.kill(min(scene.service.list_replicas()), signal.SIGKILL)
+        os.kill(min(list_replicas(scene.service)), signal.SIGKILL)
         killed_s = time.perf_counter()
         await _find_replicas(scene.service, lambda found: bool(found - known))
         return time.perf_counter() - killed_s
@@ -147,8 +161,8 @@ async def _measure_kill_of_reports(scene: _Scene) -> list[Row]:
 
     async def kill() -> float:
         started = time.perf_counter()
-        os.kill(min(scene.service.list_replicas(REPORTS)), signal.SIGKILL)
-        while not scene.service.list_replicas(REPORTS):
+        os.kill(min(list_replicas(scene.service, REPORTS)), signal.SIGKILL)
+        while not list_replicas(scene.service, REPORTS):
             await asyncio.sleep(POLL_S)
         return time.perf_counter() - started
 
@@ -195,6 +209,18 @@ async def _find_replicas(service: Service, is_enough: Callable[[set[str]], bool]
     return found
 
 
+def list_replicas(service: Service, deployment: str = POLICIES) -> set[int]:
+    """Process ids of the replicas of a deployment."""
+    found: set[int] = set()
+    for process in psutil.Process(service.process.pid).children(recursive=True):
+        try:
+            if f"ServeReplica:slicing:{deployment}" in process.cmdline()[0]:
+                found.add(process.pid)
+        except (IndexError, psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
 def _find_recovery_s(outcomes: list[Outcome], killed_s: float) -> float:
     """Time until requests that are sent after the kill are answered, and none is lost any more."""
     lost = [outcome.ended_s for outcome in outcomes if outcome.failure]
@@ -217,3 +243,30 @@ def _count_wrong(outcomes: list[Outcome]) -> int:
 def _expect_none(name: str, value: int, event: str, scene: _Scene, outcomes: list[Outcome]) -> Row:
     row = compare_with_expected(name, value, "1", 0, 0, NO_REQUEST)
     return row | {"event": event, "replicas": scene.n_replicas, "requests": len(outcomes)}
+
+
+def test_recovery_ends_with_the_last_lost_request_or_the_first_answer_after_the_kill():
+    """Killed at 10 s: an answer to an earlier request does not count, one at 11 s does."""
+    before = Outcome(10.5, 1000.0, None, None)
+    lost = Outcome(10.8, 400.0, "status 500", None)
+    after = Outcome(11.0, 500.0, None, None)
+
+    assert _find_recovery_s([before, lost, after], 10.0) == pytest.approx(1.0)
+    late = lost._replace(ended_s=12.0)
+    assert _find_recovery_s([before, after, late], 10.0) == pytest.approx(2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_roll_outs_lose_no_request_and_no_fault_makes_an_answer_wrong(
+    ray_folder: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Every answer is compared with NumPy's, in the version that may answer."""
+    monkeypatch.setenv("RAY_TMPDIR", ray_folder)
+    rows = list(run(replicas=[2], on_message=print))
+
+    expected = [row for row in rows if "expected" in row]
+    assert len(expected) == 7
+    assert all(map(is_within_tolerance, expected)), expected
+    (replaced,) = [row for row in rows if row["name"] == "serving.replacement_s"]
+    assert replaced["value"] < TIMEOUT_S

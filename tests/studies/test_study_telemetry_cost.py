@@ -1,16 +1,26 @@
-"""What observation costs: training with metrics, run directory and live page, and without."""
+"""What observation costs: training with metrics, run directory and live page, and without.
+
+The READMEs of `benchmarks` and `clusters` have the results of
+`SLICING_RLLIB_FULL_STUDIES=1 pytest -n 0 -m slow tests/studies/test_study_telemetry_cost.py`.
+"""
 
 import math
+import socket
 import statistics
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pytest
 
-from slicing_rllib.benchmarks.live_page import read_live_page, serve_live_page
 from slicing_rllib.benchmarks.rows import Row, make_row, run_interleaved
 from slicing_rllib.learning import TD3
 from slicing_rllib.runs.algorithm import build, read_network_state
@@ -133,3 +143,93 @@ def _find_median_interval(n: int) -> tuple[int, int]:
     """
     half = 0.98 * math.sqrt(n)
     return max(0, math.floor(n / 2 - half)), min(n - 1, math.ceil(n / 2 + half))
+
+
+TIMEOUT_S = 30
+RETRY_S = 0.2
+
+
+@contextmanager
+def serve_live_page(folder: Path) -> Iterator[int]:
+    """Runs `slicing-rllib monitor` on a folder of runs; gives the port once it accepts connections.
+
+    Raises: OSError if the page cannot be reached within TIMEOUT_S.
+    """
+    port = find_free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "slicing_rllib", "monitor", str(folder), "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for_server(port)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def read_live_page(port: int, run_name: str) -> Iterator[None]:
+    """Reads the page's event stream of one run in a thread, until the context ends."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    connection.request("GET", f"/api/stream?run={run_name}")
+    # getresponse() takes the socket away from the connection.
+    stream_socket, stream = connection.sock, connection.getresponse()
+    reader = threading.Thread(target=_read_stream, args=(stream,), daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        stream_socket.shutdown(socket.SHUT_RDWR)
+        reader.join()
+        connection.close()
+
+
+def _wait_for_server(port: int) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
+
+
+def _read_stream(stream: HTTPResponse) -> None:
+    # The stream ends with an error when the socket is shut down.
+    with suppress(OSError, ValueError, HTTPException):
+        while stream.read1(4096):
+            pass
+
+
+def find_free_port() -> int:
+    """Returns a port of this machine that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_the_interval_of_a_median_follows_the_binomial_distribution():
+    """100 values: 50 -+ 1.96 * 10 / 2 is 40.2 to 59.8, rounded outwards."""
+    assert _find_median_interval(100) == (40, 60)
+    assert _find_median_interval(4) == (0, 3)
+
+
+def test_the_median_of_the_turns_ratios_counts():
+    """Ratios of 0.5, 1 and 2 have the median 1, although the medians are 20 and 10 steps/s."""
+    row = _make_rate_row(on=[5.0, 20.0, 20.0], off=[10.0, 20.0, 10.0])
+    assert row["ratio"] == pytest.approx(1.0)
+    assert (row["value"], row["reference_value"]) == (20.0, 10.0)
+    assert (row["ratio_low"], row["ratio_high"]) == (0.5, 2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("ray_session")
+def test_observation_costs_less_than_a_fifth_of_the_speed(is_full_study, show_rows):
+    """The interval of five short turns is wide: its upper end is what is tested."""
+    turns, seconds = (100, 1.0) if is_full_study else (5, 0.5)
+    found = show_rows(run(turns=turns, seconds=seconds, on_message=print))
+    assert found["telemetry.steps_per_s"]["ratio_high"] > 0.8

@@ -1,13 +1,17 @@
-"""How many harmful and how many harmless warm starts the guard stops, counted in live runs."""
+"""How many harmful and how many harmless warm starts the guard stops, counted in live runs.
+
+The READMEs of `transfer` and `benchmarks` have the results of
+`SLICING_RLLIB_FULL_STUDIES=1 pytest -n 0 -m slow tests/studies/test_study_transfer_guard.py`.
+"""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 from slicing_rllib.benchmarks.rows import Row, make_row
-from slicing_rllib.benchmarks.warm_start_records import start_guarding
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, TD3Config
@@ -17,6 +21,7 @@ from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.radio import Phase, make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback
 from slicing_rllib.transfer.methods import Target, train_offline
+from slicing_rllib.transfer.stages import Guarded, StageRecords, WarmStartPlan
 from slicing_rllib.transfer.transfer_settings import GuardSettings
 
 Weights = Mapping[str, np.ndarray]
@@ -50,11 +55,9 @@ def run(*, warm_starts: int, on_message: Callable[[str], None]) -> Iterator[Row]
     starts are counted apart.
 
     Args:
-        warm_starts: Number of warm starts of each kind; with 0, nothing is run.
+        warm_starts: Number of warm starts of each kind.
         on_message: Receives one line of text before each part.
     """
-    if warm_starts == 0:
-        return
     on_message(f"training sources for {EXPLORATION_STEPS + TRAINING_STEPS} steps")
     algorithm = _train_sources()
     healthy = {cell: algorithm.policy_weights(cell) for cell in algorithm.cells}
@@ -139,7 +142,10 @@ def _warm_start(algorithm: TD3, cell: str, weights: Weights) -> None:
     algorithm.set_policy_weights(cell, weights)
     algorithm.reset_optimizer(cell)
     algorithm.resume_updates(cell)
-    start_guarding(algorithm, cell)
+    # The guard tests the policy from the next step on, as after a transfer.
+    algorithm.cell_states.set_guarded(cell)
+    stage = Guarded(source="another", plan=WarmStartPlan(attempts=1))
+    StageRecords(algorithm.callback_state).write(cell, stage)
 
 
 def _train_until_judged(algorithm: TD3) -> dict[str, int | None]:
@@ -172,3 +178,13 @@ def _learn_inverted(algorithm: TD3, cell: str) -> Weights:
 
 def _negate(weights: Weights) -> Weights:
     return {name: -value for name, value in weights.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("ray_session")
+def test_the_guard_stops_every_source_that_learned_from_inverted_rewards(is_full_study, show_rows):
+    found = show_rows(run(warm_starts=60 if is_full_study else 12, on_message=print))
+    assert found["transfer.guard_alarms.inverted.harmful"]["value"] == 1.0
+    healthy = found["transfer.guard_alarms.healthy.harmless"]
+    assert healthy["value"] <= 0.1

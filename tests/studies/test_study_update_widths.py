@@ -1,4 +1,8 @@
-"""How fast updates of wider networks compute, beside a matrix product: is there a cliff?"""
+"""How fast updates of wider networks compute, beside a matrix product: is there a cliff?
+
+The README of `benchmarks` has the results of
+`SLICING_RLLIB_FULL_STUDIES=1 pytest -n 0 tests/studies/test_study_update_widths.py`.
+"""
 
 import statistics
 import time
@@ -24,27 +28,28 @@ WIDTHS = (
 """Hidden widths of actor and critics, and the batch size; the first row is the paper's."""
 MATRIX_SIZE = 512
 """Rows and columns of the matrix product that shows what the processor can do."""
-UPDATES_PER_TURN = 20
 
 
-def measure_widths(turns: int, on_message: Callable[[str], None]) -> Iterator[Row]:
+def measure_widths(turns: int, updates_per_turn: int) -> Iterator[Row]:
     """Yields GFLOP/s of an update of 12 cells, by widths, over those of a matrix product.
 
     Everything runs in one thread. Operations are counted in the matrix products alone.
 
     Args:
         turns: Interleaved turns of which the median counts.
-        on_message: Receives one line of text before the measurement.
+        updates_per_turn: Updates of which the median counts.
     """
     torch.set_num_threads(1)
     env = SlicingEnv(make_scenario("paper"))
-    on_message("measuring updates of wider networks")
     updates = {index: _make_update(env, *widths) for index, widths in enumerate(WIDTHS)}
     measured = {
-        str(index): partial(_measure_seconds, update) for index, (update, _) in updates.items()
+        str(index): partial(_measure_seconds, update, updates_per_turn)
+        for index, (update, _) in updates.items()
     }
     product, product_flops = _make_product()
-    seconds = measure_medians({**measured, "product": partial(_measure_seconds, product)}, turns)
+    seconds = measure_medians(
+        {**measured, "product": partial(_measure_seconds, product, updates_per_turn)}, turns
+    )
     product_rate = product_flops / seconds["product"] / 1e9
     for index, (actor, critic, batch_size) in enumerate(WIDTHS):
         _, flops = updates[index]
@@ -100,11 +105,23 @@ def _make_product() -> tuple[Callable[[], Tensor], float]:
     return partial(torch.matmul, left, right), 2.0 * MATRIX_SIZE**3
 
 
-def _measure_seconds(function: Callable[[], object]) -> float:
+def _measure_seconds(function: Callable[[], object], calls: int) -> float:
     """Median seconds of a call."""
     found: list[float] = []
-    for _ in range(UPDATES_PER_TURN):
+    for _ in range(calls):
         started = time.perf_counter()
         function()
         found.append(time.perf_counter() - started)
     return statistics.median(found)
+
+
+def test_each_width_is_compared_with_the_same_matrix_product(is_full_study, show_rows):
+    turns, updates_per_turn = (15, 20) if is_full_study else (1, 1)
+    rows = list(measure_widths(turns, updates_per_turn))
+    show_rows(rows)
+
+    assert [row["batch_size"] for row in rows] == [batch_size for *_, batch_size in WIDTHS]
+    assert len({row["reference_value"] for row in rows}) == 1
+    for row in rows:
+        assert abs(row["value"] * row["update_ms"] / 1e3 - row["gflop"]) < 1e-9
+        assert row["ratio"] == row["value"] / row["reference_value"]

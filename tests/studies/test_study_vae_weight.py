@@ -4,19 +4,23 @@ A small weight lets posteriors shrink until their variance reaches the limit of 
 eq. (7), which divides by variances, then depends on a few samples. A large weight makes the latent
 space forget its input. The default is chosen by reconstruction and stability, never by what a
 transfer gains.
+
+The README of `transfer` has the results of
+`SLICING_RLLIB_FULL_STUDIES=1 pytest -n 0 -m slow tests/studies/test_study_vae_weight.py`.
 """
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation.statistics import group_auc, mean_interval
-from slicing_rllib.radio import Scenario
+from slicing_rllib.radio import Scenario, make_scenario
 from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
 from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import LOG_VARIANCE_LIMITS, train_vae
@@ -30,12 +34,13 @@ LARGEST_SAMPLES = 0.01
 
 
 def run(
-    *,
     scenario: Scenario,
+    settings: VaeSettings,
+    weights: Sequence[float],
+    *,
     networks: int,
     vae_seeds: int,
     samples: int,
-    on_message: Callable[[str], None],
 ) -> Iterator[Row]:
     """Yields, for each weight, means over networks with 95 % t intervals in `low` and `high`.
 
@@ -45,17 +50,17 @@ def run(
 
     Args:
         scenario: Network whose cells are compared.
+        settings: Of the VAE, but for its weight.
+        weights: Weights to compare.
         networks: Radio maps and traffic seeds 0, 1, ... that intervals are over.
         vae_seeds: Seeds of the VAE on the same samples, at least 2.
         samples: Steps under the default action that every cell contributes.
-        on_message: Receives one line of text per weight.
     """
     groups = [name for site in scenario.sites for name in site.sla_groups]
     populations = [_collect_samples(scenario, seed, samples) for seed in range(networks)]
-    for weight in WEIGHTS:
-        on_message(f"alpha {weight:g}")
-        settings = replace(VaeSettings(), kl_weight=weight, members=1)
-        found = [_describe(cells, settings, vae_seeds, groups) for cells in populations]
+    for weight in weights:
+        own = replace(settings, kl_weight=weight, members=1)
+        found = [_describe(cells, own, vae_seeds, groups) for cells in populations]
         for name in found[0]:
             values = np.array([row[name] for row in found])
             interval = mean_interval(values) or (math.nan, math.nan)
@@ -129,3 +134,34 @@ def _compare_choices(matrices: Sequence[np.ndarray]) -> float:
         np.fill_diagonal(apart, np.inf)
         choices.append(apart.argmin(axis=0))
     return float(np.mean([a == b for a, b in itertools.combinations(choices, 2)]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_large_weight_reconstructs_worse_and_leaves_the_limit(is_full_study, show_rows):
+    scenario, settings = make_scenario("mixed"), VaeSettings()
+    if is_full_study:
+        rows = list(run(scenario, settings, WEIGHTS, networks=10, vae_seeds=3, samples=500))
+    else:
+        few = replace(settings, updates=150)
+        rows = list(run(scenario, few, WEIGHTS[::6], networks=2, vae_seeds=2, samples=60))
+    show_rows(rows)
+    found = {(row["name"], row["alpha"]): row["value"] for row in rows}
+
+    error, largest = "vae.reconstruction_error", "vae.largest_samples"
+    assert found[error, 1e-3] < found[error, 1.0]
+    assert found[largest, 1e-3] > found[largest, 1.0]
+    assert 0.0 <= found["vae.kl_paper.same_choice", 1e-3] <= 1.0
+
+
+def test_the_largest_of_a_hundred_equal_samples_hold_a_hundredth():
+    assert np.isclose(_share_of_largest(np.ones((100, 4))), 0.01)
+
+
+def test_choices_agree_where_the_nearest_source_is_the_same():
+    one = np.array([[0.0, 1.0, 5.0], [1.0, 0.0, 2.0], [4.0, 3.0, 0.0]])
+    other = one.copy()
+    other[:, 2] = [1.0, 9.0, 0.0]
+
+    assert _compare_choices([one, one]) == 1.0
+    assert np.isclose(_compare_choices([one, other]), 2 / 3)

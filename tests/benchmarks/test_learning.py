@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from slicing_rllib.benchmarks.learning_peers.bare_loop import make_bare_loop
-from slicing_rllib.benchmarks.learning_peers.peer import Peer, get_network_sizes
-from slicing_rllib.benchmarks.learning_peers.sb3_td3 import Sb3TD3
-from slicing_rllib.benchmarks.learning_peers.separate_updates import _OneCell, make_separate_updates
+from slicing_rllib.benchmarks.learning import (
+    OneCellTD3,
+    Peer,
+    Sb3TD3,
+    make_bare_loop,
+    make_network_sizes,
+    make_separate_updates,
+)
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.stacked_td3 import Batch
 from slicing_rllib.radio import make_scenario
@@ -23,7 +27,7 @@ def test_a_peer_makes_steps(build):
 
 def test_separate_updates_move_actor_critics_and_targets():
     """Two updates: critics move in both, actor and targets in the second (policy delay 2)."""
-    cell = _OneCell(get_network_sizes(SlicingEnv(make_scenario("paper"))), seed=0)
+    cell = OneCellTD3(make_network_sizes(SlicingEnv(make_scenario("paper"))), seed=0)
     before = {name: p.detach().clone() for name, p in cell.net.named_parameters()}
     rng = np.random.default_rng(0)
     obs_size, action_size = cell.net["actor"][0].in_features, cell.net["actor"][-1].out_features
