@@ -207,7 +207,7 @@ def list_bundles(library: Library, json: Json = False) -> None:
 
     opened = PolicyLibrary(library)
     rows = [
-        opened.read_manifest(name, versions[-1]) | {"versions": versions}
+        opened.read_manifest(name, versions[-1]).model_dump(mode="json") | {"versions": versions}
         for name, versions in opened.list_versions().items()
     ]
     if json:
@@ -232,7 +232,7 @@ def show(
     from slicing_rllib.cli.console import print_json
     from slicing_rllib.transfer import PolicyLibrary
 
-    print_json(PolicyLibrary(library).read_manifest(name, version))
+    print_json(PolicyLibrary(library).read_manifest(name, version).model_dump(mode="json"))
 
 
 @library_app.command()

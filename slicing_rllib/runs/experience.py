@@ -5,7 +5,7 @@ A run's policies as bundles of a policy library.
 A run in which one cell of a trained network learns from another cell.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from slicing_rllib.storage.errors import ConfigError, RunError
 from slicing_rllib.storage.safe_yaml import Document
 from slicing_rllib.storage.yaml_validation import validate_document
 from slicing_rllib.transfer import Bundle, PolicyLibrary
+from slicing_rllib.transfer.policy_library import pack_transitions, unpack_transitions
 
 FILE = "experience.safetensors"
 MAX_FILE_TRANSITIONS = 250_000
@@ -63,9 +64,7 @@ def write_experience(run: RunDirectory, config: RunConfig, algorithm: TD3) -> No
             learned_from=algorithm.replay.last(cell, per_cell),
             default=default.last(cell, config.transfer.samples),
         )
-        for kind, transitions in experience._asdict().items():
-            for field, column in transitions._asdict().items():
-                tensors[f"{cell}/{kind}/{field}"] = np.ascontiguousarray(column)
+        tensors |= pack_transitions({f"{cell}/{k}": t for k, t in experience._asdict().items()})
     with replace_durably(run.path / FILE) as partial:
         save_file(tensors, partial)
 
@@ -78,12 +77,12 @@ def read_experience(run: RunDirectory) -> dict[str, CellExperience]:
     try:
         return {
             cell: CellExperience(
-                *(_unpack_transitions(tensors, cell, kind) for kind in CellExperience._fields)
+                *(unpack_transitions(tensors, f"{cell}/{kind}") for kind in CellExperience._fields)
             )
             for cell in cells
         }
-    except KeyError as error:
-        raise RunError(f"{path}: expected a tensor {error}") from error
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
 
 
 def record_default_action(config: RunConfig) -> Replay:
@@ -115,10 +114,6 @@ def record_transitions(
         replay.add(make_transitions(before, after), before.live & after.live)
         before = env.reset_columns() if after.truncated.all() else after
     return replay
-
-
-def _unpack_transitions(tensors: Mapping[str, np.ndarray], cell: str, kind: str) -> Transitions:
-    return Transitions(*(tensors[f"{cell}/{kind}/{field}"] for field in Transitions._fields))
 
 
 def add_run(

@@ -33,9 +33,11 @@ from slicing_rllib.transfer import MEASURES, TransferDecision
 from slicing_rllib.transfer.decision import (
     CellSamples,
     Distances,
-    compute_distances,
+    compute_distances_by_measure,
     decide_from_distances,
 )
+from slicing_rllib.transfer.methods import Sla
+from slicing_rllib.transfer.sources import join_samples
 
 
 class Comparison(NamedTuple):
@@ -65,7 +67,7 @@ def compare_cells(run: RunDirectory, measure: str, seed: int = 0) -> Comparison:
     """
     config = run.config()
     cells = read_cell_samples(run, config)
-    distances = compute_distances(cells, measure, config.transfer.vae, seed)
+    distances = compute_distances_by_measure(cells, [measure], config.transfer.vae, seed)[measure]
     groups = list_sla_groups(config)
     auc = group_auc(distances.mean, groups) if len(set(groups)) > 1 else None
     return Comparison(measure, distances, groups, auc)
@@ -74,15 +76,10 @@ def compare_cells(run: RunDirectory, measure: str, seed: int = 0) -> Comparison:
 def read_cell_samples(run: RunDirectory, config: RunConfig) -> dict[str, CellSamples]:
     """Each cell's [state, reward] under the default action, and its SLA."""
     scenario, experience = config.scenario, read_experience(run)
-    promised = np.concatenate([scenario.sla_throughput_mbps, scenario.sla_delay_ms], axis=1)
+    slas = map(Sla, scenario.sla_throughput_mbps, scenario.sla_delay_ms)
     return {
-        cell: CellSamples(
-            np.concatenate(
-                [experience[cell].default.obs, experience[cell].default.reward[:, None]], axis=1
-            ).astype(np.float64),
-            promised[row],
-        )
-        for row, cell in enumerate(scenario.cells)
+        cell: join_samples(experience[cell].default, sla)
+        for cell, sla in zip(scenario.cells, slas, strict=True)
     }
 
 

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.transfer.distances import MEASURES
 from slicing_rllib.transfer.library_files import LibraryError
-from slicing_rllib.transfer.transfer_settings import (
-    CHOICES,
-    METHODS,
-    SourceName,
-    SourceRotation,
-    TransferSettings,
-    parse_source,
-)
+from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
 
 if TYPE_CHECKING:
     from slicing_rllib.transfer.decision import TransferDecision
@@ -29,15 +22,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "Bundle": "policy_library",
     "PolicyLibrary": "policy_library",
-    "PolicyWeights": "strategies",
+    "PolicyWeights": "methods",
     "TransferDecision": "decision",
-    "TransitionBatch": "strategies",
+    "TransitionBatch": "methods",
     "WarmStartCallback": "warm_start",
 }
 """Module of each name that is imported on first access."""
 
 __all__ = [
-    "CHOICES",
     "MEASURES",
     "METHODS",
     "Bundle",
@@ -45,13 +37,10 @@ __all__ = [
     "LibraryError",
     "PolicyLibrary",
     "PolicyWeights",
-    "SourceName",
-    "SourceRotation",
     "TransferDecision",
     "TransferSettings",
     "TransitionBatch",
     "WarmStartCallback",
-    "parse_source",
 ]
 
 

@@ -1,7 +1,12 @@
-"""Decides which source a target learns from, with its evidence."""
+"""Decides which source a target learns from, with its evidence.
+
+`select_source` decides by the settings: a prescribed source, a control, or `choose_source`, which
+takes the nearest source by a measure, eq. (10). `decide_by_returns` decides after a trial of the
+sources.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,18 +14,29 @@ from jaxtyping import Float
 
 from slicing_rllib.random_streams import Stream, make_generator
 from slicing_rllib.transfer.distances import BLOCK_STEPS, MEASURES, WITHOUT_VAE, Population
-from slicing_rllib.transfer.transfer_settings import VaeSettings
+from slicing_rllib.transfer.transfer_settings import (
+    BUILTIN_LIBRARY,
+    WITHOUT_DISTANCE,
+    TransferSettings,
+    VaeSettings,
+)
 from slicing_rllib.transfer.vae import train_vae
 
 RESAMPLES = 8
 """Resamples per model of the ensemble that the confidence is estimated from."""
+FEWEST_SAMPLES = 20
+"""Samples under the default action below which a cell is not compared."""
+REFERENCE_MEASURE = "mean_shift"
+"""Measure of the control `worst`, and of the distances that are reported beside a source that no
+measure has chosen."""
+REASONS_SHOWN = 4
 
 
 class CellSamples(NamedTuple):
     """What a cell contributes to a comparison."""
 
     joint: Float[np.ndarray, "sample feature"]
-    """[s, r] under the default action, oldest first."""
+    """[s, r] under the default action, oldest first; possibly empty."""
     sla: Float[np.ndarray, " sla"]
     """Required throughput in Mbit/s of every slice, then the delay bound in ms of every slice."""
 
@@ -34,16 +50,16 @@ class TransferDecision:
     """None where no source is good enough, or none can be used."""
     measure: str
     """Name of the measure that `distances` are from."""
-    distance: float | None
+    distance: float | None = None
     """Distance of the source; None without one."""
-    runner_up: str | None
-    """The second nearest source."""
-    confidence: float | None
+    runner_up: str | None = None
+    """The nearest of the other sources."""
+    confidence: float | None = None
     """Fraction of resamples, over all models of the ensemble, in which the source is the nearest;
     None where the source was not chosen by samples."""
     why: str
     """The reason in one line."""
-    distances: dict[str, float]
+    distances: dict[str, float] = field(default_factory=dict)
     """Distance of every source that was compared."""
 
     @property
@@ -52,46 +68,40 @@ class TransferDecision:
         return sorted(self.distances, key=self.distances.__getitem__)
 
 
-class Distances(NamedTuple):
-    """Distances of all pairs of cells, for every model of the ensemble."""
+@dataclass(frozen=True, kw_only=True)
+class SelectionProblem:
+    """All that a selection depends on."""
 
-    names: tuple[str, ...]
-    """Names of the cells in the order of both axes."""
-    per_member: Float[np.ndarray, "member source target"]
-
-    @property
-    def mean(self) -> Float[np.ndarray, "source target"]:
-        """Mean over the ensemble."""
-        return self.per_member.mean(axis=0)
-
-
-def compute_distances(
-    cells: Mapping[str, CellSamples], measure: str, vae: VaeSettings, seed: int
-) -> Distances:
-    """The distance of every cell from every other.
-
-    Args:
-        cells: samples by name; where the measure needs a VAE, it is trained on all of them.
-        measure: one of `MEASURES`.
-        vae: settings of the VAE.
-        seed: seed of the VAE.
-    """
-    return compute_distances_by_measure(cells, [measure], vae, seed)[measure]
+    target: str
+    samples: CellSamples
+    """Samples of the target."""
+    candidates: Mapping[str, CellSamples]
+    """Samples of the sources that can be used, by name."""
+    refused: Mapping[str, str]
+    """Other potential sources, by name, with the reason why they cannot be used."""
+    prescribed_source: str | None
+    """Name of the source that the settings prescribe; None: the measure decides."""
+    settings: TransferSettings
+    seed: int
+    """Seed of this decision."""
 
 
-def compute_distances_by_measure(
-    cells: Mapping[str, CellSamples], measures: Sequence[str], vae: VaeSettings, seed: int
-) -> dict[str, Distances]:
-    """As `compute_distances` for several measures; those that need a VAE share one."""
-    found = {}
-    ensembles: dict[bool, list[list[Population]]] = {}
-    for measure in measures:
-        is_without_vae = measure in WITHOUT_VAE
-        if is_without_vae not in ensembles:
-            ensembles[is_without_vae] = _make_ensemble(cells, measure, vae, seed)
-        per_member = [MEASURES[measure](populations) for populations in ensembles[is_without_vae]]
-        found[measure] = Distances(tuple(cells), np.stack(per_member))
-    return found
+def select_source(problem: SelectionProblem) -> TransferDecision:
+    """Select a source; the decision's source is None where no candidate can be used."""
+    measure, prescribed = problem.settings.measure, problem.prescribed_source
+    if prescribed is not None:
+        if prescribed not in problem.candidates:
+            reason = problem.refused.get(prescribed, "is not there")
+            return _decide_none(problem.target, "named", {prescribed: reason})
+        nearest = _select_nearest(
+            problem, REFERENCE_MEASURE if measure in WITHOUT_DISTANCE else measure
+        )
+        return _take(prescribed, "named in the settings", nearest)
+    if not problem.candidates:
+        return _decide_none(problem.target, measure, problem.refused)
+    if measure in ("random", "worst"):
+        return _select_control(problem)
+    return _select_nearest(problem, measure)
 
 
 def choose_source(
@@ -144,10 +154,87 @@ def decide_from_distances(
         measure=measure,
         distance=distances[first],
         runner_up=second,
-        confidence=None,
         why=f"nearest by {measure}: {distances[first]:.4g}{beside}",
         distances=dict(distances),
     )
+
+
+def decide_by_returns(
+    target: str, returns: Mapping[str, float], refused: Mapping[str, str]
+) -> TransferDecision:
+    """The source with the highest return in the target; its distance is minus the return.
+
+    Args:
+        target: the cell in which the sources were tried.
+        returns: mean reward per step by source.
+        refused: reasons why other sources were not tried.
+    """
+    if not returns:
+        return _decide_none(target, "zero_shot", refused)
+    distances = {name: -reward for name, reward in returns.items()}
+    return decide_from_distances(target, distances, "zero_shot")
+
+
+def _select_nearest(problem: SelectionProblem, measure: str) -> TransferDecision:
+    target, samples, settings = problem.target, problem.samples, problem.settings
+    if not len(samples.joint) and len(samples.sla) > 1:
+        # A cell that never was under the default action can be compared by its SLA alone.
+        measure = "sla"
+    fewest = 0 if measure == "sla" else FEWEST_SAMPLES
+    compared = {
+        name: source
+        for name, source in problem.candidates.items()
+        if name != BUILTIN_LIBRARY and len(source.joint) >= fewest
+    }
+    if compared and len(samples.joint) >= fewest:
+        return choose_source(
+            target,
+            compared | {target: samples},
+            measure,
+            settings.vae,
+            problem.seed,
+            max_distance_ratio=settings.max_distance_ratio,
+        )
+    if BUILTIN_LIBRARY in problem.candidates:
+        nothing = TransferDecision(target=target, source=None, measure=settings.measure, why="")
+        why = "no cell can be compared; the pretrained actor serves any cell"
+        return _take(BUILTIN_LIBRARY, why, nothing)
+    if len(samples.joint) < fewest:
+        few = f"{len(samples.joint)} samples under the default action, expected {fewest}"
+        return _decide_none(target, measure, {target: few})
+    few = dict.fromkeys(problem.candidates, "has too few samples under the default action")
+    return _decide_none(target, measure, {**problem.refused, **few})
+
+
+def _select_control(problem: SelectionProblem) -> TransferDecision:
+    """A choice that is not meant to be good: every measure should do better."""
+    nearest = _select_nearest(problem, REFERENCE_MEASURE)
+    if problem.settings.measure == "worst" and nearest.distances:
+        name, why = nearest.ranking[-1], f"control: the farthest by {REFERENCE_MEASURE}"
+    else:
+        names = sorted(nearest.distances or problem.candidates)
+        rng = make_generator(problem.seed, Stream.RANDOM_CONTROL)
+        name, why = names[int(rng.integers(len(names)))], "control: drawn at random"
+    return _take(name, why, replace(nearest, measure=problem.settings.measure))
+
+
+def _take(name: str, why: str, compared: TransferDecision) -> TransferDecision:
+    """The decision for a source that no measure has chosen, with the distances beside it."""
+    others = [other for other in compared.ranking if other != name]
+    return replace(
+        compared,
+        source=name,
+        distance=compared.distances.get(name),
+        runner_up=others[0] if others else None,
+        confidence=None,
+        why=why,
+    )
+
+
+def _decide_none(target: str, measure: str, reasons: Mapping[str, str]) -> TransferDecision:
+    shown = "; ".join(f"{name} {why}" for name, why in list(reasons.items())[:REASONS_SHOWN])
+    why = f"no source to choose from{': ' + shown if shown else ''}"
+    return TransferDecision(target=target, source=None, measure=measure, why=why)
 
 
 def _refuse_if_far(
@@ -167,6 +254,41 @@ def _refuse_if_far(
         f"{nearest.distance:.4g}, more than {max_ratio:g} x {median:.4g}, the median among sources"
     )
     return replace(nearest, source=None, why=why)
+
+
+class Distances(NamedTuple):
+    """Distances of all pairs of cells, for every model of the ensemble."""
+
+    names: tuple[str, ...]
+    """Names of the cells in the order of both axes."""
+    per_member: Float[np.ndarray, "member source target"]
+
+    @property
+    def mean(self) -> Float[np.ndarray, "source target"]:
+        """Mean over the ensemble."""
+        return self.per_member.mean(axis=0)
+
+
+def compute_distances_by_measure(
+    cells: Mapping[str, CellSamples], measures: Sequence[str], vae: VaeSettings, seed: int
+) -> dict[str, Distances]:
+    """By measure, the distance of every cell from every other.
+
+    Args:
+        cells: samples by name; one VAE for all measures that need it is trained on all of them.
+        measures: keys of `MEASURES`.
+        vae: settings of the VAE.
+        seed: seed of the VAE.
+    """
+    found = {}
+    ensembles: dict[bool, list[list[Population]]] = {}
+    for measure in measures:
+        is_without_vae = measure in WITHOUT_VAE
+        if is_without_vae not in ensembles:
+            ensembles[is_without_vae] = _make_ensemble(cells, measure, vae, seed)
+        per_member = [MEASURES[measure](populations) for populations in ensembles[is_without_vae]]
+        found[measure] = Distances(tuple(cells), np.stack(per_member))
+    return found
 
 
 def _make_ensemble(

@@ -1,6 +1,8 @@
-"""Sequential test of whether a transferred policy is worse than the default action.
+"""Tests of a cell's own experience: whether its policy does harm, and whether its world changed.
 
-Detects that a cell's environment has changed, from its own recent experience.
+The harm test is sequential: it may be looked at after every step. It guards a cell after its warm
+start, and with `guard.every_cell` all cells that are settled. The drift test compares the newest
+steps of a settled cell with those before.
 """
 
 from collections.abc import Iterable
@@ -8,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from slicing_rllib.learning.td3 import TD3
+from slicing_rllib.learning.events import EventKind
+from slicing_rllib.learning.td3 import TD3, Event
 from slicing_rllib.random_streams import Stream, make_generator
 from slicing_rllib.transfer.distances import permutation_p_value, standardise
-from slicing_rllib.transfer.transfer_settings import DriftSettings
+from slicing_rllib.transfer.transfer_settings import DriftSettings, GuardSettings
 
 BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Fractions of its wealth that each bet stakes on harm, dimensionless.
@@ -47,8 +51,8 @@ class HarmTest:
     def observe(self, losses: Iterable[float]) -> bool:
         """Update the test with losses of successive steps; True once harm is shown.
 
-        A loss is the default action's reward minus the policy's; it is clipped to [-1, 1]. Losses
-        after the one that shows harm are ignored.
+        A loss is the fallback's reward minus the policy's; it is clipped to [-1, 1]. Losses after
+        the one that shows harm are ignored.
         """
         wealth = np.array(self.log_wealth)
         stakes = np.array(BETS) / (1.0 + self.margin)
@@ -63,8 +67,80 @@ class HarmTest:
         return bool(np.exp(log_wealth).mean() >= 1.0 / self.alpha)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuardWindow:
+    """What the harm test of a cell has seen since its window began."""
+
+    log_wealth: tuple[float, ...] = INITIAL_LOG_WEALTH
+    """State of the `HarmTest`."""
+    steps: int = 0
+    """Network steps that were compared."""
+    lost_reward: float = 0.0
+    """Sum over those steps of the fallback's reward minus the policy's."""
+
+    @property
+    def mean_loss(self) -> float:
+        """Reward per step that the policy has lost to the fallback; negative for a gain."""
+        return self.lost_reward / max(self.steps, 1)
+
+    def extend(
+        self, algorithm: TD3, cell: str, settings: GuardSettings
+    ) -> tuple["GuardWindow", bool]:
+        """The window with the iteration that has ended, and whether harm is shown."""
+        losses = [-gain for gain in algorithm.last_advantages.get(cell, []) if not np.isnan(gain)]
+        test = HarmTest(settings.margin, settings.alpha, self.log_wealth)
+        is_harmful = test.observe(losses)
+        extended = GuardWindow(
+            log_wealth=test.log_wealth,
+            steps=self.steps + len(losses),
+            lost_reward=self.lost_reward + float(np.sum(losses)),
+        )
+        return extended, is_harmful
+
+
+START_GUARD_KEY = "start_guard"
+"""Entry of `callback_state`: the window of every cell that is tested."""
+_WINDOW = TypeAdapter(GuardWindow)
+
+
+def guard_settled_cells(algorithm: TD3, cells: Iterable[str], settings: GuardSettings) -> None:
+    """Tests settled cells against their initial policies, in one window after another.
+
+    On evidence of harm a cell gets its initial policy back and goes on learning from there. Needs
+    a base policy and `every_cell`, and does nothing without one of them.
+    """
+    if not settings.every_cell or not algorithm.has_initial_policy:
+        return
+    records: dict[str, Any] = algorithm.callback_state.setdefault(START_GUARD_KEY, {})
+    for cell in cells:
+        window = _WINDOW.validate_python(records.get(cell, {}))
+        window, is_harmful = window.extend(algorithm, cell, settings)
+        if is_harmful:
+            restore_initial_policy(algorithm, cell)
+            evidence = {
+                "mean_loss": window.mean_loss,
+                "steps": window.steps,
+                "alpha": settings.alpha,
+            }
+            message = (
+                f"loses {window.mean_loss:.3f} of reward to its initial policy, which is restored"
+            )
+            algorithm.report(Event(EventKind.POLICY_RESTORED, message, cell, evidence))
+        if is_harmful or window.steps >= settings.window_steps:
+            window = GuardWindow()
+        records[cell] = _WINDOW.dump_python(window, mode="json")
+        algorithm.cell_states.set_guarded(cell)
+
+
+def restore_initial_policy(algorithm: TD3, cell: str) -> None:
+    """Give a cell back the weights that it started from, with a fresh optimiser."""
+    algorithm.set_policy_weights(cell, algorithm.fresh_weights(cell, 0))
+    algorithm.reset_optimizer(cell)
+
+
 DRIFT_KEY = "drift"
-"""Key of the progress of all cells in `callback_state`."""
+"""Entry of `callback_state`: by cell, the environment step from which the next test is due, and
+the significant tests in a row so far."""
 TESTS_PER_WINDOW = 4
 ROUNDS = 199
 """Permutations per test: the smallest p-value is 1 / (1 + ROUNDS)."""
@@ -72,63 +148,35 @@ HITS_NEEDED = 2
 """Significant tests in a row that make a detection."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DriftProgress:
-    """How far the tests of one cell have come."""
+def detect_drift(algorithm: TD3, cell: str, settings: DriftSettings) -> str:
+    """A sentence that states how the cell's environment has changed; empty if it has not.
 
-    next_test: int
-    """Environment step from which the next test is due."""
-    hits: int = 0
-    """Significant tests in a row so far."""
-
-
-class DriftDetector:
-    """Compares each cell's newest window of [s, r] with the window before it.
-
-    Args:
-        settings: length of the window and significance level; `window_steps` = 0 disables tests.
+    Compares the newest window of [s, r] with the window before it.
     """
-
-    def __init__(self, settings: DriftSettings) -> None:
-        self._settings = settings
-
-    def detect(self, algorithm: TD3, cell: str) -> str:
-        """A sentence that states the detected change; empty if there is none.
-
-        The progress of the cell's tests is written to `algorithm.callback_state["drift"]`.
-        """
-        window = self._settings.window_steps
-        if not window:
-            return ""
-        records = algorithm.callback_state.setdefault(DRIFT_KEY, {})
-        progress = _read_progress(records, cell, DriftProgress(next_test=2 * window))
-        if algorithm.env_steps < progress.next_test:
-            return ""
-        p_value = self._compute_p_value(algorithm, cell)
-        hits = progress.hits + 1 if p_value < self._settings.alpha else 0
-        is_detected = hits >= HITS_NEEDED
-        # After a detection, wait until both windows lie after the change.
-        wait = 3 * window if is_detected else window // TESTS_PER_WINDOW
-        records[cell] = {"next": algorithm.env_steps + wait, "hits": 0 if is_detected else hits}
-        if not is_detected:
-            return ""
-        return f"its last {window} steps differ from those before, p = {p_value:.3f}"
-
-    def _compute_p_value(self, algorithm: TD3, cell: str) -> float:
-        window = self._settings.window_steps
-        recent = algorithm.replay.last(cell, 2 * window)
-        if len(recent.reward) < 2 * window:
-            return 1.0
-        joint = np.concatenate([recent.obs, recent.reward[:, None]], axis=1)
-        before, after = standardise([joint[:window], joint[window:]])
-        row, seed = algorithm.cell_states.row(cell), algorithm.config.seed or 0
-        rng = make_generator(seed, Stream.DRIFT_TEST, row, algorithm.env_steps)
-        return permutation_p_value(before, after, rng, rounds=ROUNDS)
+    window = settings.window_steps
+    if not window:
+        return ""
+    records = algorithm.callback_state.setdefault(DRIFT_KEY, {})
+    progress = records.get(cell, {"next": 2 * window, "hits": 0})
+    if algorithm.env_steps < progress["next"]:
+        return ""
+    p_value = _compute_p_value(algorithm, cell, window)
+    hits = progress["hits"] + 1 if p_value < settings.alpha else 0
+    is_detected = hits >= HITS_NEEDED
+    # After a detection, wait until both windows lie after the change.
+    wait = 3 * window if is_detected else window // TESTS_PER_WINDOW
+    records[cell] = {"next": algorithm.env_steps + wait, "hits": 0 if is_detected else hits}
+    if not is_detected:
+        return ""
+    return f"its last {window} steps differ from those before, p = {p_value:.3f}"
 
 
-def _read_progress(
-    records: dict[str, dict[str, Any]], cell: str, initial: DriftProgress
-) -> DriftProgress:
-    if cell not in records:
-        return initial
-    return DriftProgress(next_test=records[cell]["next"], hits=records[cell]["hits"])
+def _compute_p_value(algorithm: TD3, cell: str, window: int) -> float:
+    recent = algorithm.replay.last(cell, 2 * window)
+    if len(recent.reward) < 2 * window:
+        return 1.0
+    joint = np.concatenate([recent.obs, recent.reward[:, None]], axis=1)
+    before, after = standardise([joint[:window], joint[window:]])
+    row, seed = algorithm.cell_states.row(cell), algorithm.config.seed or 0
+    rng = make_generator(seed, Stream.DRIFT_TEST, row, algorithm.env_steps)
+    return permutation_p_value(before, after, rng, rounds=ROUNDS)

@@ -1,9 +1,7 @@
 """What a target takes over from its sources: weights, eq. (4), experience, or both.
 
-Every strategy has the same signature. It takes the target, the sources (the nearest first), the
-settings and a random generator, and returns a `WarmStart`.
-
-Puts a warm start into a running algorithm without touching any other cell.
+Every method has the same signature. It takes the target, the sources (the nearest first), the
+settings and a random generator, and returns a `WarmStart`. `transfer_settings.METHODS` names them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +15,6 @@ from slicing_rllib.env import CounterfactualReward, needed_share, slice_reward
 from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, StackedTD3
-from slicing_rllib.learning.td3 import TD3
 from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.transfer.transfer_settings import TransferSettings
 
@@ -79,7 +76,8 @@ class WarmStart(NamedTuple):
     """True: the weights are a complete policy, which the guard compares with the default."""
 
 
-Strategy = Callable[[Target, Sequence[Source], TransferSettings, np.random.Generator], WarmStart]
+Method = Callable[[Target, Sequence[Source], TransferSettings, np.random.Generator], WarmStart]
+"""A value of `transfer_settings.METHODS`, imported."""
 
 
 def start_from_scratch(
@@ -115,7 +113,7 @@ def copy_experience(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
     """`instance`: the nearest source's experience; random weights."""
-    experience = _take_newest(sources[0], target, settings)
+    experience = _select_experience(sources[0], target, settings)
     return WarmStart(target.fresh, experience, is_trained=False)
 
 
@@ -123,7 +121,7 @@ def copy_weights_and_experience(
     target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
 ) -> WarmStart:
     """`integrated`: the nearest source's weights and experience. Source: the paper, sec. IV-C."""
-    return WarmStart(sources[0].weights, _take_newest(sources[0], target, settings))
+    return WarmStart(sources[0].weights, _select_experience(sources[0], target, settings))
 
 
 def copy_experience_of_several(
@@ -134,7 +132,7 @@ def copy_experience_of_several(
     shares = compute_source_shares([source.distance for source in taken])
     counts = np.floor(settings.transferred_transitions * shares).astype(int).tolist()
     parts = [
-        _take_newest(source, target, settings, count)
+        _select_experience(source, target, settings, count)
         for source, count in zip(taken, counts, strict=True)
     ]
     return WarmStart(sources[0].weights, _concatenate(parts))
@@ -145,21 +143,11 @@ def train_generalist(
 ) -> WarmStart:
     """`generalist`: a policy trained offline on equal parts of every source's experience."""
     each = max(settings.transferred_transitions // len(sources), 1)
-    joined = _concatenate([_take_newest(source, target, settings, each) for source in sources])
+    joined = _concatenate(
+        [_select_experience(source, target, settings, each) for source in sources]
+    )
     weights = train_offline(target, joined, settings.generalist_updates, rng)
     return WarmStart(weights, joined)
-
-
-STRATEGIES: dict[str, Strategy] = {
-    "none": start_from_scratch,
-    "model": copy_weights,
-    "feature": copy_lower_layers,
-    "instance": copy_experience,
-    "integrated": copy_weights_and_experience,
-    "generalist": train_generalist,
-    "multi_source": copy_experience_of_several,
-}
-"""Strategy by the value of `transfer.method`."""
 
 
 def relabel_rewards(experience: TransitionBatch, sla: Sla) -> TransitionBatch:
@@ -240,13 +228,18 @@ def train_offline(
     return {name: view.numpy().copy() for name, view in bank.iterate_row(0)}
 
 
-def _take_newest(
+def take_newest(experience: TransitionBatch, n: int) -> TransitionBatch:
+    """The `n` newest transitions, or all if there are fewer."""
+    begin = max(len(experience.reward) - n, 0)
+    return Transitions(*(field[begin:] for field in experience))
+
+
+def _select_experience(
     source: Source, target: Target, settings: TransferSettings, count: int | None = None
 ) -> TransitionBatch:
     """The source's newest transitions; where possible with rewards of the target's SLA."""
     n = settings.transferred_transitions if count is None else count
-    begin = max(len(source.experience.reward) - n, 0)
-    taken = Transitions(*(column[begin:] for column in source.experience))
+    taken = take_newest(source.experience, n)
     has_outcomes = taken.outcome.shape[-1] > 0
     if settings.relabel and has_outcomes and target.sla is not None:
         return relabel_rewards(taken, target.sla)
@@ -255,58 +248,3 @@ def _take_newest(
 
 def _concatenate(parts: Sequence[TransitionBatch]) -> TransitionBatch:
     return Transitions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def apply_warm_start(
-    algorithm: TD3,
-    cell: str,
-    start: WarmStart,
-    settings: TransferSettings,
-    optimiser_source: str | None,
-) -> None:
-    """Set the cell's weights, optimiser, exploration and experience.
-
-    Args:
-        algorithm: the running algorithm; only the state of `cell` changes.
-        cell: the target.
-        start: what the target takes over.
-        settings: how the target learns from here on.
-        optimiser_source: cell of the run whose weights `start` contains; its Adam moments can be
-            copied with them. None: the moments start from zero.
-    """
-    states, row = algorithm.cell_states, algorithm.cell_states.row(cell)
-    algorithm.set_policy_weights(cell, start.weights)
-    if optimiser_source is None or settings.reset_optimiser or not start.is_trained:
-        algorithm.reset_optimizer(cell)
-    else:
-        algorithm.copy_optimizer(optimiser_source, cell)
-    algorithm.freeze(cell, start.frozen)
-    from_scratch = algorithm.settings.exploration_steps
-    algorithm.explore(cell, from_scratch if start.explores else settings.exploration_steps)
-    algorithm.resume_updates(cell)
-    states.actor_delay_updates[row] = settings.actor_delay_updates
-    if settings.exploration_noise is not None:
-        states.noise_sigma[row] = settings.exploration_noise
-    _fill_replay(algorithm, cell, start, settings)
-
-
-def _fill_replay(algorithm: TD3, cell: str, start: WarmStart, settings: TransferSettings) -> None:
-    """Add the transferred transitions to the cell's own replay, or keep them apart from it."""
-    states, row = algorithm.cell_states, algorithm.cell_states.row(cell)
-    algorithm.source_replay.clear(cell)
-    states.source_share[row] = 0.0
-    if start.experience is None:
-        return
-    if settings.source_share is None:
-        algorithm.replay.seed(cell, start.experience)
-        return
-    algorithm.source_replay.seed(cell, start.experience)
-    states.source_share[row] = settings.source_share
-    half_life = settings.source_share_half_life_updates
-    states.source_share_decay[row] = 1.0 if half_life is None else float(np.exp2(-1.0 / half_life))
-
-
-def restore_initial_policy(algorithm: TD3, cell: str) -> None:
-    """Give a cell back the weights that it started from, with a fresh optimiser."""
-    algorithm.set_policy_weights(cell, algorithm.fresh_weights(cell, 0))
-    algorithm.reset_optimizer(cell)

@@ -6,12 +6,12 @@ without a manifest is not a bundle.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
@@ -19,17 +19,17 @@ from safetensors.numpy import save as save_tensors
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.transfer.library_files import (
     EXPERIENCE,
-    FORMAT,
     MANIFEST,
     NAME,
     WEIGHTS,
     LibraryError,
     LibraryFiles,
-    parse_manifest,
+    TensorFile,
 )
 
 OWN, DEFAULT_ACTION = "experience", "default_experience"
 """Prefixes of the tensors' names in the experience file."""
+MAX_SLICES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,52 @@ class Bundle:
     provenance: Mapping[str, Any]
     """Run, cell, network, seed, digest of the config, package version."""
     policy: Mapping[str, Any] | None = None
-    """What `policies.describe_policy` tells of the policy; None in bundles of version 0.1.0, which
-    can be transferred but not served."""
+    """What `policies.describe_policy` tells of the policy; None for a policy that can be
+    transferred but not served."""
+
+
+class _Strict(BaseModel):
+    """Part of a manifest, which a stranger may have written: read strictly, or refused."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class ManifestSla(_Strict):
+    """A number per slice for each part of the SLA."""
+
+    throughput_mbps: tuple[FiniteFloat, ...]
+    delay_ms: tuple[FiniteFloat, ...]
+
+
+class Manifest(_Strict):
+    """The content of `manifest.json`. `Bundle` describes the fields that it has as well."""
+
+    format: Literal[1] = 1
+    """Version of this layout."""
+    name: str
+    version: int
+    slices: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_SLICES)]
+    sla: ManifestSla
+    message: str
+    obs_size: int
+    action_size: int
+    transitions: int
+    default_transitions: int
+    returns: dict[str, FiniteFloat]
+    provenance: dict[str, Any]
+    policy: dict[str, Any] | None = None
+    sha256: Annotated[
+        dict[TensorFile, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(min_length=2)
+    ]
+    """Digests of both files of tensors."""
+
+    @model_validator(mode="after")
+    def _check_sla(self) -> "Manifest":
+        for name, numbers in self.sla:
+            if len(numbers) != len(self.slices):
+                expected = f"a number for each of {len(self.slices)} slices"
+                raise ValueError(f"sla.{name}: expected {expected}, got {len(numbers)}")
+        return self
 
 
 def identify_cell(scenario: str, map_seed: int, cell: str) -> str:
@@ -92,24 +136,49 @@ class PolicyLibrary:
         """
         if not NAME.fullmatch(name):
             raise LibraryError(f"bundle {name!r}: expected letters, digits, dots, dashes")
-        files = {
+        experience = {OWN: bundle.experience, DEFAULT_ACTION: bundle.default_action_experience}
+        files: dict[TensorFile, bytes] = {
             WEIGHTS: save_tensors({n: np.ascontiguousarray(w) for n, w in bundle.weights.items()}),
-            EXPERIENCE: save_tensors(_pack_experience(bundle)),
+            EXPERIENCE: save_tensors(pack_transitions(experience)),
         }
-        digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+        digests: dict[TensorFile, str] = {
+            file: hashlib.sha256(data).hexdigest() for file, data in files.items()
+        }
 
-        def make(version: int) -> bytes:
-            manifest = _make_manifest(name, version, bundle) | {"sha256": digests}
-            return json.dumps(manifest, indent=2).encode()
+        def make_manifest(version: int) -> bytes:
+            manifest = Manifest(
+                name=name,
+                version=version,
+                slices=bundle.slices,
+                sla=ManifestSla(
+                    throughput_mbps=bundle.sla_throughput_mbps, delay_ms=bundle.sla_delay_ms
+                ),
+                message=bundle.message,
+                obs_size=bundle.experience.obs.shape[1],
+                action_size=bundle.experience.action.shape[1],
+                transitions=len(bundle.experience.reward),
+                default_transitions=len(bundle.default_action_experience.reward),
+                returns=dict(bundle.returns),
+                provenance=dict(bundle.provenance),
+                policy=dict(bundle.policy) if bundle.policy else None,
+                sha256=digests,
+            )
+            return manifest.model_dump_json(indent=2).encode()
 
         first = self.list_versions().get(name, [0])[-1] + 1
-        return self._files.add(name, first, files, make)
+        return self._files.add(name, first, files, make_manifest)
 
-    def read_manifest(self, name: str, version: int | None = None) -> dict[str, Any]:
+    def read_manifest(self, name: str, version: int | None = None) -> Manifest:
         """A bundle's manifest; `version` None: of the newest version."""
         found = self._find_version(name, version)
-        data = self._files.read(name, found, MANIFEST)
-        return parse_manifest(data, self._files.describe(name, found, MANIFEST))
+        try:
+            return Manifest.model_validate_json(self._files.read(name, found, MANIFEST))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = "".join(f"{part}: " for part in first["loc"])
+            what = str(first["msg"]).removeprefix("Value error, ")
+            where = self._files.describe(name, found, MANIFEST)
+            raise LibraryError(f"{where}: expected a manifest; {key}{what}") from error
 
     def load(self, name: str, version: int | None = None) -> Bundle:
         """Read a bundle; `version` None: the newest version.
@@ -120,21 +189,27 @@ class PolicyLibrary:
         version = self._find_version(name, version)
         manifest = self.read_manifest(name, version)
         weights, experience = (
-            self._read_tensors(name, version, file, manifest["sha256"][file])
+            self._read_tensors(name, version, file, manifest.sha256[file])
             for file in (WEIGHTS, EXPERIENCE)
         )
-        where = self._files.describe(name, version, EXPERIENCE)
+        try:
+            own, default_action = (
+                unpack_transitions(experience, prefix) for prefix in (OWN, DEFAULT_ACTION)
+            )
+        except ValueError as error:
+            where = self._files.describe(name, version, EXPERIENCE)
+            raise LibraryError(f"{where}: {error}") from error
         return Bundle(
             weights=weights,
-            experience=_unpack_transitions(experience, OWN, where),
-            default_action_experience=_unpack_transitions(experience, DEFAULT_ACTION, where),
-            slices=tuple(manifest["slices"]),
-            sla_throughput_mbps=tuple(manifest["sla"]["throughput_mbps"]),
-            sla_delay_ms=tuple(manifest["sla"]["delay_ms"]),
-            message=manifest["message"],
-            returns=manifest["returns"],
-            provenance=manifest["provenance"],
-            policy=manifest.get("policy"),
+            experience=own,
+            default_action_experience=default_action,
+            slices=manifest.slices,
+            sla_throughput_mbps=manifest.sla.throughput_mbps,
+            sla_delay_ms=manifest.sla.delay_ms,
+            message=manifest.message,
+            returns=manifest.returns,
+            provenance=manifest.provenance,
+            policy=manifest.policy,
         )
 
     def read_file(self, name: str) -> bytes | None:
@@ -173,13 +248,41 @@ class PolicyLibrary:
     def _read_tensors(
         self, name: str, version: int, file: str, digest: str
     ) -> dict[str, np.ndarray]:
-        data, where = (
-            self._files.read(name, version, file),
-            self._files.describe(name, version, file),
-        )
+        data = self._files.read(name, version, file)
+        where = self._files.describe(name, version, file)
         if hashlib.sha256(data).hexdigest() != digest:
             raise LibraryError(f"{where}: has changed since it was written")
-        return _parse_tensors(where, data)
+        try:
+            tensors = load_tensors(data)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise LibraryError(f"{where}: expected safetensors") from error
+        for tensor_name, tensor in tensors.items():
+            if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
+                raise LibraryError(f"{where}: {tensor_name!r}: expected finite numbers")
+        return tensors
+
+
+def pack_transitions(experience: Mapping[str, Transitions]) -> dict[str, np.ndarray]:
+    """Transitions of several kinds as one set of arrays, `KIND/FIELD`."""
+    return {
+        f"{kind}/{field}": np.ascontiguousarray(array)
+        for kind, transitions in experience.items()
+        for field, array in transitions._asdict().items()
+    }
+
+
+def unpack_transitions(arrays: Mapping[str, np.ndarray], kind: str) -> Transitions:
+    """The transitions of one kind in the result of `pack_transitions`.
+
+    Raises: ValueError where an array is missing or has another length than the others.
+    """
+    names = [f"{kind}/{field}" for field in Transitions._fields]
+    missing = [name for name in names if name not in arrays or arrays[name].ndim < 1]
+    if missing:
+        raise ValueError(f"expected the array {missing[0]}")
+    if len({len(arrays[name]) for name in names}) > 1:
+        raise ValueError(f"expected arrays of {kind} of one length")
+    return Transitions(*(arrays[name] for name in names))
 
 
 def explain_refusal(
@@ -207,54 +310,3 @@ def explain_mismatch(weights: Mapping[str, np.ndarray], like: Mapping[str, np.nd
         if got != own.shape:
             return f"{name} is {got}, expected {own.shape}"
     return ""
-
-
-def _make_manifest(name: str, version: int, bundle: Bundle) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "name": name,
-        "version": version,
-        "slices": list(bundle.slices),
-        "sla": {
-            "throughput_mbps": list(bundle.sla_throughput_mbps),
-            "delay_ms": list(bundle.sla_delay_ms),
-        },
-        "message": bundle.message,
-        "obs_size": int(bundle.experience.obs.shape[1]),
-        "action_size": int(bundle.experience.action.shape[1]),
-        "transitions": len(bundle.experience.reward),
-        "default_transitions": len(bundle.default_action_experience.reward),
-        "returns": dict(bundle.returns),
-        "provenance": dict(bundle.provenance),
-    } | ({"policy": dict(bundle.policy)} if bundle.policy else {})
-
-
-def _pack_experience(bundle: Bundle) -> dict[str, np.ndarray]:
-    experience = {OWN: bundle.experience, DEFAULT_ACTION: bundle.default_action_experience}
-    return {
-        f"{prefix}/{field}": np.ascontiguousarray(column)
-        for prefix, transitions in experience.items()
-        for field, column in transitions._asdict().items()
-    }
-
-
-def _unpack_transitions(tensors: Mapping[str, np.ndarray], prefix: str, where: str) -> Transitions:
-    """Raises: LibraryError where a column is missing or has another length than the others."""
-    names = [f"{prefix}/{field}" for field in Transitions._fields]
-    missing = [name for name in names if name not in tensors or tensors[name].ndim < 1]
-    if missing:
-        raise LibraryError(f"{where}: expected the column {missing[0]}")
-    if len({len(tensors[name]) for name in names}) > 1:
-        raise LibraryError(f"{where}: expected columns of {prefix} of one length")
-    return Transitions(*(tensors[name] for name in names))
-
-
-def _parse_tensors(path: str, data: bytes) -> dict[str, np.ndarray]:
-    try:
-        tensors = load_tensors(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise LibraryError(f"{path}: expected safetensors") from error
-    for name, tensor in tensors.items():
-        if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
-            raise LibraryError(f"{path}: {name!r}: expected finite numbers")
-    return tensors

@@ -1,253 +1,164 @@
-"""Settings of a transfer: from whom a cell learns, what it takes over, and how it is guarded.
+"""Settings of a transfer: from whom a cell learns, what it takes over, and how it is guarded."""
 
-The setting `transfer.source`: a source by its name, or by its distance in the order of cells.
-"""
+from collections.abc import Collection
+from typing import Annotated
 
-import re
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from slicing_rllib.transfer.distances import MEASURES
 
-METHODS = (
-    "none",
-    "model",
-    "feature",
-    "instance",
-    "integrated",
-    "generalist",
-    "multi_source",
-)
-"""Values of `transfer.method`."""
-CHOICES = (*MEASURES, "zero_shot", "random", "worst")
-"""Values of `transfer.measure`: distances, a trial of each source in the target, two controls."""
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+METHODS = {
+    "none": "slicing_rllib.transfer.methods:start_from_scratch",
+    "model": "slicing_rllib.transfer.methods:copy_weights",
+    "feature": "slicing_rllib.transfer.methods:copy_lower_layers",
+    "instance": "slicing_rllib.transfer.methods:copy_experience",
+    "integrated": "slicing_rllib.transfer.methods:copy_weights_and_experience",
+    "generalist": "slicing_rllib.transfer.methods:train_generalist",
+    "multi_source": "slicing_rllib.transfer.methods:copy_experience_of_several",
+}
+"""Function by the value of `transfer.method`. It is imported when it is used, because it needs
+PyTorch, which settings do not."""
+WITHOUT_DISTANCE = ("zero_shot", "random", "worst")
+"""Values of `transfer.measure` that define no distance: a trial of each source in the target, and
+two controls."""
+BUILTIN_LIBRARY = "builtin"
+"""Value of `transfer.library` for the pretrained actor that comes with the package."""
 
 
-@dataclass(frozen=True, kw_only=True)
+def _one_of(names: Collection[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"expected one of {', '.join(names)}, got {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
 class VaeSettings:
     """The variational autoencoder that measures compare cells with.
 
     The paper gives `hiddens` and `latent`; it does not state the others.
-
-    Raises: ValueError for a number outside its range.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    hiddens: tuple[int, ...] = (64, 24)
+    hiddens: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = (64, 24)
     """Widths of the encoder's hidden layers; the decoder has the same in reverse order."""
-    latent: int = 4
-    """Dimension of the latent space; at least 1."""
-    kl_weight: float = 0.1
-    """alpha of eq. (6), at least 0. A small weight gives the narrow posteriors of the paper, with
-    which eq. (7) depends on a few samples; a large one makes the latent space forget its input."""
-    members: int = 3
-    """Models of the ensemble, at least 1. They differ in their seed alone, so the agreement of
-    their decisions measures how reliable a decision is."""
-    updates: int = 600
-    """Gradient steps of the training; at least 1."""
-    batch: int = 128
-    """Samples per gradient step and model; at least 1."""
-    lr: float = 3e-3
-    """Adam's initial learning rate, more than 0. It decays to 0 along a cosine."""
-
-    def __post_init__(self) -> None:
-        if min(self.hiddens, default=1) < 1:
-            raise ValueError(f"vae.hiddens: expected widths of at least 1, got {self.hiddens}")
-        for name in ("latent", "members", "updates", "batch", "lr"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"vae.{name}: expected more than 0, got {getattr(self, name)}")
-        if self.kl_weight < 0:
-            raise ValueError(f"vae.kl_weight: expected at least 0, got {self.kl_weight}")
+    latent: int = Field(default=4, ge=1, le=65_536)
+    """Dimension of the latent space."""
+    kl_weight: float = Field(default=0.1, ge=0)
+    """alpha of eq. (6). A small weight gives the narrow posteriors of the paper, with which eq. (7)
+    depends on a few samples; a large one makes the latent space forget its input."""
+    members: int = Field(default=3, ge=1)
+    """Models of the ensemble. They differ in their seed alone, so the agreement of their decisions
+    measures how reliable a decision is."""
+    updates: int = Field(default=600, ge=1)
+    """Gradient steps of the training."""
+    batch: int = Field(default=128, ge=1)
+    """Samples per gradient step and model."""
+    lr: float = Field(default=3e-3, gt=0)
+    """Adam's initial learning rate. It decays to 0 along a cosine."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
 class GuardSettings:
-    """The test that ends a harmful transfer.
+    """The test that ends a harmful transfer."""
 
-    Raises: ValueError for a number outside its range.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    window_steps: int = 400
-    """Network steps after the warm start in which the cell's policy is compared with the default
-    action or, with a base policy, with the cell's initial policy; at least 0. 0 disables it."""
-    margin: float = 0.0
-    """Tolerated loss of reward per step against the default action; at least 0."""
-    alpha: float = 0.01
-    """Probability of a false alarm over the whole window, whatever its length; between 0 and 1."""
-    cool_down_steps: int = 50
-    """Network steps under the default action before the next source is tried; at least 0. With a
-    base policy the cell's initial policy takes the place of the default action."""
+    window_steps: int = Field(default=400, ge=0)
+    """Network steps after the warm start in which the cell's policy is compared with its fallback:
+    the default action or, with a base policy, the cell's initial policy. 0 disables the test."""
+    margin: float = Field(default=0.0, ge=0)
+    """Tolerated loss of reward per step against the fallback."""
+    alpha: float = Field(default=0.01, gt=0, lt=1)
+    """Probability of a false alarm over the whole window, whatever its length."""
+    cool_down_steps: int = Field(default=50, ge=0)
+    """Network steps under the fallback before the next source is tried."""
     every_cell: bool = False
     """Whether cells without a transfer are tested as well, in one window after another, against the
     policy that they started from. On evidence of harm they get it back. Needs a base policy."""
 
-    def __post_init__(self) -> None:
-        if self.window_steps < 0 or self.cool_down_steps < 0 or self.margin < 0:
-            raise ValueError("guard: expected window_steps, cool_down_steps, margin of at least 0")
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"guard.alpha: expected more than 0, less than 1, got {self.alpha}")
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
 class DriftSettings:
-    """The test that finds a change in the environment of a cell with a settled policy.
+    """The test that finds a change in the environment of a cell with a settled policy."""
 
-    Raises: ValueError for a number outside its range.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    window_steps: int = 0
+    window_steps: int = Field(default=0, ge=0)
     """Environment steps in each of the two windows that are compared, the newest and the one
-    before it; at least 0. It should cover whole periods of the traffic. Below 150, two windows
-    have too few blocks for a p-value under 0.01. 0 disables the test."""
-    alpha: float = 0.01
-    """Significance level of the permutation test on [s, r], between 0 and 1. Two significant
-    tests in a row are a detection."""
-    default_action_steps: int = 200
+    before it. It should cover whole periods of the traffic. Below 150, two windows have too few
+    blocks for a p-value under 0.01. 0 disables the test."""
+    alpha: float = Field(default=0.01, gt=0, lt=1)
+    """Significance level of the permutation test on [s, r]. Two significant tests in a row are a
+    detection."""
+    default_action_steps: int = Field(default=200, ge=1)
     """Network steps under the default action after a detection, in which samples for the choice
-    of a source are collected; at least 1."""
-
-    def __post_init__(self) -> None:
-        if self.window_steps < 0 or self.default_action_steps < 1:
-            raise ValueError("drift: expected window_steps >= 0 and default_action_steps >= 1")
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"drift.alpha: expected more than 0, less than 1, got {self.alpha}")
+    of a source are collected."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
 class TransferSettings:
-    """From whom a cell learns, what it takes over, and how it continues.
+    """From whom a cell learns, what it takes over, and how it continues."""
 
-    Raises: ValueError for an unknown name or a number outside its range.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    method: str = "integrated"
-    """What the target takes over; one of `METHODS`. `strategies.py` defines them."""
-    measure: str = "sla_first"
-    """How a source is chosen; one of `CHOICES`. The default chose best of all measures on every
-    (source, target) pair of the scenario `mixed` over five seeds."""
+    method: Annotated[str, _one_of(METHODS), Field(json_schema_extra={"enum": [*METHODS]})] = (
+        "integrated"
+    )
+    """What the target takes over: `none`, `model`, `feature`, `instance`, `integrated`,
+    `generalist` or `multi_source`. `methods.py` defines them."""
+    measure: Annotated[
+        str,
+        _one_of((*MEASURES, *WITHOUT_DISTANCE)),
+        Field(json_schema_extra={"enum": [*MEASURES, *WITHOUT_DISTANCE]}),
+    ] = "sla_first"
+    """How a source is chosen: by a distance of `distances.py`; by trying each source in the target
+    (`zero_shot`); or by a control (`random`, `worst`). The default chose best of all measures on
+    every (source, target) pair of the scenario `mixed` over five seeds."""
     targets: tuple[str, ...] = ()
     """Cells that are warm-started although they were on the air from the first step. Each needs
     a deployment with a period under the default action."""
     source: str | None = None
     """Prescribes the source, whatever the distances are. `cell_3` names a cell of the run,
-    `library:NAME` a bundle, `next:3` the third cell after the target (`source_setting.py`).
+    `library:NAME` a bundle, `next:3` the third cell after the target in the cyclic order of cells.
     None: the measure decides."""
     library: str | None = None
     """Folder or URI of a policy library whose bundles are candidates too, or `builtin`: the
     pretrained actor of the package, taken where no trained cell can be compared. None: neither."""
-    samples: int = 500
+    samples: int = Field(default=500, ge=1)
     """N_k of the paper: newest samples under the default action that represent a cell in a
-    comparison; at least 1."""
-    max_distance_ratio: float | None = None
+    comparison."""
+    max_distance_ratio: float | None = Field(default=None, ge=0)
     """No source is chosen if the nearest one's distance exceeds this multiple of the median
     distance among sources. None: the nearest source is always chosen."""
-    transferred_transitions: int = 2000
-    """Newest transitions of the source that the target learns from; at least 0."""
+    transferred_transitions: int = Field(default=2000, ge=0)
+    """Newest transitions of the source that the target learns from."""
     relabel: bool = True
     """True: rewards of transferred transitions are recomputed for the target's SLA, eq. (2)."""
-    source_share: float | None = None
-    """Fraction of each batch that is drawn from transferred transitions, 0 to 1. None: they are
-    put into the target's own replay buffer, as in the paper."""
-    source_share_half_life_updates: int | None = None
-    """Updates after which `source_share` has halved; at least 1. None: it stays constant."""
-    n_sources: int = 3
-    """Sources that the method `multi_source` takes transitions from; at least 1."""
-    frozen_layers: int = 1
-    """Lower layers that the method `feature` copies and freezes; at least 1."""
+    source_share: float | None = Field(default=None, ge=0, le=1)
+    """Fraction of each batch that is drawn from transferred transitions. None: they are put into
+    the target's own replay buffer, as in the paper."""
+    source_share_half_life_updates: int | None = Field(default=None, ge=1)
+    """Updates after which `source_share` has halved. None: it stays constant."""
+    n_sources: int = Field(default=3, ge=1)
+    """Sources that the method `multi_source` takes transitions from."""
+    frozen_layers: int = Field(default=1, ge=1)
+    """Lower layers that the method `feature` copies and freezes."""
     reset_optimiser: bool = True
     """True: Adam's moments start from zero. False: they are copied with the weights where the
     source is a cell of the run."""
-    actor_delay_updates: int = 0
-    """Updates of the critics alone before the actor's first update; at least 0."""
-    exploration_steps: int = 0
-    """Random steps after the warm start, before the target acts by the policy that it took over; at
-    least 0. Updates start after them. The methods `feature` and `instance`, which take over no
-    whole policy, explore as long as a cell that learns from scratch."""
-    exploration_noise: float | None = None
+    actor_delay_updates: int = Field(default=0, ge=0)
+    """Updates of the critics alone before the actor's first update."""
+    exploration_steps: int = Field(default=0, ge=0)
+    """Random steps after the warm start, before the target acts by the policy that it took over.
+    Updates start after them. The methods `feature` and `instance`, which take over no whole policy,
+    explore as long as a cell that learns from scratch."""
+    exploration_noise: float | None = Field(default=None, ge=0)
     """Standard deviation of the noise on the actor's logits after the warm start,
     dimensionless. None: it is not changed."""
-    generalist_updates: int = 2000
-    """Offline updates of the method `generalist`; at least 1."""
-    vae: VaeSettings = field(default_factory=VaeSettings)
-    guard: GuardSettings = field(default_factory=GuardSettings)
-    drift: DriftSettings = field(default_factory=DriftSettings)
-
-    def __post_init__(self) -> None:
-        _require_known("method", self.method, METHODS)
-        _require_known("measure", self.measure, CHOICES)
-        self._require_at_least(1, "samples", "n_sources", "frozen_layers", "generalist_updates")
-        self._require_at_least(
-            0, "transferred_transitions", "exploration_steps", "actor_delay_updates"
-        )
-        share, half_life = self.source_share, self.source_share_half_life_updates
-        if share is not None and not 0 <= share <= 1:
-            raise ValueError(f"transfer.source_share: expected from 0 to 1, got {share}")
-        if half_life is not None and half_life < 1:
-            raise ValueError("transfer.source_share_half_life_updates: expected at least 1")
-
-    def _require_at_least(self, least: int, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"transfer.{name}: expected at least {least}, got {value}")
-
-
-def _require_known(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"transfer.{key}: expected one of {', '.join(known)}, got {value!r}")
-
-
-ROTATION = re.compile(r"next:(\d+)")
-
-
-@dataclass(frozen=True)
-class SourceName:
-    """One source for every target: a cell of the run, or `library:NAME` for a bundle."""
-
-    name: str
-
-    def resolve(self, target: str, cells: Sequence[str], candidates: Container[str]) -> str:
-        """The source's name."""
-        return self.name
-
-
-@dataclass(frozen=True)
-class SourceRotation:
-    """For each target the cell that follows it by `offset` places, written `next:OFFSET`.
-
-    The order of cells is cyclic; an offset of 0 is the target itself.
-    """
-
-    offset: int
-
-    def resolve(self, target: str, cells: Sequence[str], candidates: Container[str]) -> str:
-        """The source's name: that cell of the run, or the bundle of the same name.
-
-        Args:
-            target: the cell that is to be warm-started, one of `cells`.
-            cells: all cells of the run in their order.
-            candidates: names of the sources that can be used. A cell that is not among them is
-                looked for in the library.
-        """
-        cell = cells[(list(cells).index(target) + self.offset) % len(cells)]
-        return cell if cell in candidates else label_bundle(cell)
-
-
-def parse_source(text: str | None) -> SourceName | SourceRotation | None:
-    """The meaning of a value of `transfer.source`; None where the measure is to decide."""
-    if text is None:
-        return None
-    rotation = ROTATION.fullmatch(text)
-    return SourceRotation(int(rotation[1])) if rotation else SourceName(text)
-
-
-def label_bundle(name: str) -> str:
-    """The name of a library's bundle among the candidates, apart from the run's own cells."""
-    return f"library:{name}"
+    generalist_updates: int = Field(default=2000, ge=1)
+    """Offline updates of the method `generalist`."""
+    vae: VaeSettings = VaeSettings()
+    """The autoencoder of the measures that compare cells in a latent space."""
+    guard: GuardSettings = GuardSettings()
+    """The test that ends a harmful transfer."""
+    drift: DriftSettings = DriftSettings()
+    """The test that finds a change in a cell's environment."""

@@ -1,11 +1,15 @@
-"""The sequential test for harm."""
+"""Tests of a cell's own experience: for harm, and for a change in its environment."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.transfer.guard import HarmTest
+from slicing_rllib.transfer.guard import HarmTest, detect_drift
+from slicing_rllib.transfer.transfer_settings import DriftSettings
+
+WINDOW = 200
+DRIFT = DriftSettings(window_steps=WINDOW, alpha=0.05)
 
 
 def test_a_constant_loss_is_detected_within_a_few_steps():
@@ -44,3 +48,49 @@ def test_the_result_does_not_depend_on_how_steps_are_grouped(losses, cut):
     assert alarmed == (first or resumed.observe(losses[cut:]))
     if not first:
         assert resumed.log_wealth == pytest.approx(whole.log_wealth)
+
+
+@pytest.fixture
+def algorithm(build):
+    """Its replay is filled by the tests; it has made two windows of steps."""
+    made = build()
+    made.env_steps = 2 * WINDOW
+    return made
+
+
+def fill_replay(algorithm, shift):
+    """Two windows of random observations of cell_1; the second is shifted."""
+    rng = np.random.default_rng(0)
+    empty = algorithm.replay.last("cell_1", 0)
+    columns = [rng.standard_normal((2 * WINDOW, *c.shape[1:])).astype(np.float32) for c in empty]
+    columns[0][WINDOW:] += shift
+    algorithm.replay.seed("cell_1", empty._make(columns))
+
+
+def test_a_change_is_detected_by_the_second_significant_test(algorithm):
+    """Tests are a quarter of a window apart."""
+    fill_replay(algorithm, shift=2.0)
+
+    assert detect_drift(algorithm, "cell_1", DRIFT) == ""
+    algorithm.env_steps += WINDOW // 4 - 1
+    assert detect_drift(algorithm, "cell_1", DRIFT) == ""
+    algorithm.env_steps += 1
+    assert "differ from those before" in detect_drift(algorithm, "cell_1", DRIFT)
+    assert algorithm.callback_state["drift"]["cell_1"] == {
+        "next": algorithm.env_steps + 3 * WINDOW,
+        "hits": 0,
+    }
+
+
+def test_equal_windows_are_no_change(algorithm):
+    fill_replay(algorithm, shift=0.0)
+    for _ in range(4):
+        assert detect_drift(algorithm, "cell_1", DRIFT) == ""
+        algorithm.env_steps += WINDOW
+
+
+def test_a_window_of_zero_disables_the_test(algorithm):
+    fill_replay(algorithm, shift=2.0)
+
+    assert detect_drift(algorithm, "cell_1", DriftSettings()) == ""
+    assert "drift" not in algorithm.callback_state

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from slicing_rllib.transfer.guard import GuardWindow
 from slicing_rllib.transfer.stages import (
+    PLAIN,
     Collecting,
     CoolingDown,
     Guarded,
@@ -12,17 +14,13 @@ from slicing_rllib.transfer.stages import (
     Settled,
     StageRecords,
     WarmStartPlan,
-    from_plain,
-    to_plain,
 )
 
 PLAN = WarmStartPlan(ranking=("cell_2",), distances={"cell_1": 0.5, "cell_2": 0.7}, attempts=1)
 GUARDED = Guarded(
     source="cell_1",
     plan=PLAN,
-    log_wealth=(0.1, 0.2, 0.3, 0.4, 0.5),
-    guarded_steps=40,
-    lost_reward=2.0,
+    window=GuardWindow(log_wealth=(0.1, 0.2, 0.3, 0.4, 0.5), steps=40, lost_reward=2.0),
 )
 STAGES = [
     Collecting(until=160),
@@ -36,10 +34,10 @@ STAGES = [
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_survives_the_way_through_plain_values(stage):
     """JSON accepts plain values only."""
-    record = json.loads(json.dumps(to_plain(stage)))
+    plain = PLAIN.dump_python(stage, mode="json")
 
-    assert type(to_plain(stage)["stage"]) is str
-    assert from_plain(record) == stage
+    assert type(plain["stage"]) is str
+    assert PLAIN.validate_python(json.loads(json.dumps(plain))) == stage
 
 
 def test_a_cell_is_settled_without_a_record_or_after_its_warm_start():
@@ -63,5 +61,5 @@ def test_records_are_kept_in_the_given_state():
 
 def test_the_mean_loss_is_per_guarded_step():
     """2.0 over 40 steps; 0 before the first step."""
-    assert GUARDED.mean_loss == pytest.approx(0.05)
-    assert Guarded(source=None, plan=PLAN).mean_loss == 0.0
+    assert GUARDED.window.mean_loss == pytest.approx(0.05)
+    assert GuardWindow().mean_loss == 0.0
