@@ -1,9 +1,4 @@
-"""`slicing-rllib cluster`
-
-`slicing-rllib submit`
-
-`slicing-rllib monitor`
-"""
+"""Commands on clusters: `submit`, `cluster check|release`; and the page of runs, `monitor`."""
 
 import socket
 from json import loads
@@ -18,12 +13,14 @@ if TYPE_CHECKING:
     from slicing_rllib.cluster.client import Cluster
 
 
-cluster_app = typer.Typer(no_args_is_help=True, help="Checks Ray clusters, and rolls policies out.")
+cluster_app = typer.Typer(
+    no_args_is_help=True, help="Checks Ray clusters, and releases policies on Kubernetes."
+)
 
 
 @cluster_app.callback()
 def _root() -> None:
-    """Checks Ray clusters, and rolls policies out."""
+    """Checks Ray clusters, and releases policies on Kubernetes."""
 
 
 @cluster_app.command()
@@ -64,8 +61,8 @@ def check(
         raise typer.Exit(1)
 
 
-@cluster_app.command("roll-out")
-def roll_out(
+@cluster_app.command()
+def release(
     service: Annotated[str, typer.Argument(metavar="RAYSERVICE", help="Name of the RayService.")],
     version: Annotated[
         int | None,
@@ -79,26 +76,25 @@ def roll_out(
 ) -> None:
     """Serves another version of the policy library that a RayService serves.
 
-    Runs in a pod with the role of clusters/kuberay/rollout.yaml. Changes the version in the
+    Runs in a pod with the role of clusters/kuberay/release.yaml. Changes the version in the
     arguments of the application, and waits until all replicas serve it. If the version does not
     run, restores the previous one, and the exit code is 1.
 
     Examples:
 
-      slicing-rllib cluster roll-out slicing-serve
+      slicing-rllib cluster release slicing-serve
 
-      slicing-rllib cluster roll-out slicing-serve --version 3
+      slicing-rllib cluster release slicing-serve --version 3
     """
     from slicing_rllib.cli.console import err, print_json
-    from slicing_rllib.cluster.kubernetes import find_kubernetes_api
-    from slicing_rllib.cluster.kubernetes import roll_out as roll_out_version
+    from slicing_rllib.cluster.kubernetes import find_kubernetes_api, release_version
     from slicing_rllib.storage.errors import RunError
 
     api = find_kubernetes_api()
     if api is None:
-        raise RunError("cluster roll-out: expected to run in a pod with a service account")
+        raise RunError("cluster release: expected to run in a pod with a service account")
     url = url or f"http://{service}-serve-svc:8000"
-    result = roll_out_version(api, service, version, url, on_message=err.print)
+    result = release_version(api, service, version, url, on_message=err.print)
     if json:
         print_json(result._asdict())
 

@@ -1,10 +1,6 @@
-"""A Ray cluster as `submit` and `cluster check` use it: its nodes and its jobs.
+"""A Ray cluster as `submit` and `cluster check` use it: its nodes, its jobs and their results.
 
-The connection to a cluster's dashboard; its errors become one line.
-
-The result of one check of a cluster.
-
-Fetches the results of a finished job from the cluster.
+Errors of Ray's clients become one line.
 """
 
 import os
@@ -13,20 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 import yaml
 from ray.exceptions import RayError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from ray.util.state import list_nodes
 
 import slicing_rllib
 from slicing_rllib.cluster.job_entrypoint import (
-    CODE_MARK,
+    ANSWER_MARK,
     FILES_FOLDER,
     FILES_KEY,
-    RESULTS_MARK,
-    compute_code_digest,
     pack_files,
     unpack,
 )
@@ -38,6 +33,7 @@ from slicing_rllib.cluster.jobs import (
     JobSpec,
     compute_exit_code,
 )
+from slicing_rllib.cluster.node_probe import compute_code_digest
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
 
@@ -45,77 +41,9 @@ ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 CLIENT_ERRORS = (RuntimeError, ValueError, OSError, RayError)
 """What Ray's clients raise if a cluster does not answer or refuses a request."""
-
-
-def connect(address: str) -> JobSubmissionClient:
-    """A client of the job API at a dashboard's URL.
-
-    Raises: RunError if there is no such cluster, it refuses our token, or it runs another version
-    of Ray than this machine.
-    """
-    with convert_errors(address):
-        with use_address(address):
-            client = JobSubmissionClient(address)
-        version = _read_ray_version(client)
-    if version != ray.__version__:
-        raise RunError(
-            f"{address}: the cluster runs Ray {version}, this machine {ray.__version__}; "
-            "expected the same version"
-        )
-    return client
-
-
-@contextmanager
-def use_address(address: str) -> Iterator[None]:
-    """Sets RAY_API_SERVER_ADDRESS for the block and restores it afterwards.
-
-    Ray's clients prefer this variable to the address that is passed to them, so the variable has to
-    agree with the argument while a client is made.
-    """
-    previous = os.environ.get(ADDRESS_VARIABLE)
-    os.environ[ADDRESS_VARIABLE] = address
-    try:
-        yield
-    finally:
-        if previous is None:
-            del os.environ[ADDRESS_VARIABLE]
-        else:
-            os.environ[ADDRESS_VARIABLE] = previous
-
-
-@contextmanager
-def convert_errors(address: str) -> Iterator[None]:
-    """Raises: RunError with one line instead of an error of Ray's clients."""
-    try:
-        yield
-    except RunError:
-        raise
-    except CLIENT_ERRORS as error:
-        raise RunError(_describe_error(address, error)) from error
-
-
-def _describe_error(address: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if any(sign in text for sign in ("401", "403", "Unauthorized", "authentication", "token")):
-        return (
-            f"{address}: the cluster refuses the token, expected its token in RAY_AUTH_TOKEN or "
-            "~/.ray/auth_token"
-        )
-    if "ailed to connect" in text or "onnection" in text or "Max retries" in text:
-        return f"{address}: no Ray cluster answers, expected the URL of a Ray dashboard"
-    return f"{address}: {text[:200]}"
-
-
-def _read_ray_version(client: JobSubmissionClient) -> str:
-    answer = client._do_request("GET", "/api/version")
-    if answer.status_code != 200:
-        raise RuntimeError(f"{answer.status_code} {answer.text}")
-    return str(answer.json().get("ray_version"))
-
-
 POLL_S = 1.0
-HELPER_JOB_POLL_S = 0.25
-HELPER_JOB_TIMEOUT_S = 120.0
+TASK_POLL_S = 0.25
+TASK_TIMEOUT_S = 120.0
 TIMEOUT_S = 60.0
 """How long a cluster may not answer before the command fails."""
 MAX_METADATA_CHARACTERS = 64 * 1024
@@ -128,15 +56,6 @@ MAX_UPLOAD_BYTES = 512 * 2**20
 
 OnMessage = Callable[[str], None]
 """Called with lines for the user."""
-
-
-class Node(NamedTuple):
-    """A live node of a cluster."""
-
-    node_id: str
-    address: str
-    is_head: bool
-    resources: Mapping[str, float]
 
 
 class Cluster:
@@ -152,25 +71,6 @@ class Cluster:
         self.address = address
         self._client = connect(address)
         self.ray_version = ray.__version__
-
-    def list_nodes(self) -> list[Node]:
-        """The live nodes, the head first."""
-        from ray.util.state import list_nodes
-
-        with convert_errors(self.address), use_address(self.address):
-            states: list[Any] = list_nodes(address=self.address, detail=True)
-        nodes = [
-            Node(
-                state.node_id, state.node_ip, bool(state.is_head_node), state.resources_total or {}
-            )
-            for state in states
-            if state.state == "ALIVE"
-        ]
-        return sorted(nodes, key=lambda node: not node.is_head)
-
-    def count_cpus(self) -> float:
-        """CPUs of all live nodes."""
-        return sum(node.resources.get("CPU", 0.0) for node in self.list_nodes())
 
     def submit(self, job_spec: JobSpec, storage: str | None, on_message: OnMessage) -> bool:
         """Submits a job. False if the same job is already there and runs or has succeeded.
@@ -191,7 +91,12 @@ class Cluster:
             )
         if existing is not None and existing.status not in (JobStatus.FAILED, JobStatus.STOPPED):
             return False
-        self._check_cpus(job_spec)
+        cpus = self._count_cpus()
+        if job_spec.cpus > cpus:
+            raise RunError(
+                f"{self.address}: {job_spec.name} needs {job_spec.cpus} CPUs (its driver included),"
+                f" the cluster has {cpus:g}"
+            )
         if existing is not None:
             status = existing.status.lower()
             on_message(f"{job_spec.submission_id} has {status}: resuming from its last checkpoint")
@@ -245,13 +150,15 @@ class Cluster:
                 return compute_exit_code(details)
             time.sleep(POLL_S)
 
-    def run_helper_job(
+    def run_task(
         self,
         task: str,
         environment: Mapping[str, Any],
         labels: Mapping[str, str] | None = None,
-    ) -> tuple[int, str]:
-        """Runs a short task of `job_entrypoint` and deletes its job. Returns exit code and log.
+    ) -> tuple[str | None, str]:
+        """Runs a short task of `job_entrypoint` and deletes its job.
+
+        Returns the task's answer, None if it failed, and the last line of its log.
 
         Args:
             task: name of the task and its arguments, quoted for a shell.
@@ -264,15 +171,18 @@ class Cluster:
                 runtime_env=dict(environment),
                 entrypoint_label_selector=dict(labels) if labels else None,
             )
-            deadline = time.monotonic() + HELPER_JOB_TIMEOUT_S
+            deadline = time.monotonic() + TASK_TIMEOUT_S
             while not (details := self.read_details(name)).status.is_terminal():
                 if time.monotonic() > deadline:
                     self._client.stop_job(name)
-                    return 1, ""
-                time.sleep(HELPER_JOB_POLL_S)
+                    return None, f"no answer within {TASK_TIMEOUT_S:g} s"
+                time.sleep(TASK_POLL_S)
             log = self._client.get_job_logs(name)
             self._client.delete_job(name)
-        return compute_exit_code(details), log
+        _, mark, answer = log.partition(ANSWER_MARK)
+        is_answered = details.status == JobStatus.SUCCEEDED and mark
+        last_line = (log.strip().splitlines() or ["its log is empty"])[-1]
+        return answer.splitlines()[0] if is_answered else None, last_line
 
     def prepare_job_environment(self, on_message: OnMessage) -> dict[str, Any]:
         """Ray's runtime environment for jobs.
@@ -282,21 +192,19 @@ class Cluster:
         environment: dict[str, Any] = {"env_vars": {"OMP_NUM_THREADS": "1"}}
         if os.environ.get("SLICING_RLLIB_DEBUG"):
             environment["env_vars"]["SLICING_RLLIB_DEBUG"] = "1"
-        code, log = self.run_helper_job("code", environment)
-        digest = log.split(CODE_MARK, 1)[1].split()[0] if CODE_MARK in log else None
-        if code == 0 and digest == compute_code_digest():
+        digest, _ = self.run_task("code", environment)
+        if digest == compute_code_digest():
             return environment
         installed = "another version of slicing-rllib" if digest else "no slicing-rllib"
         on_message(f"the cluster has {installed}: this machine's code is sent with the job")
         return environment | {"py_modules": [str(Path(slicing_rllib.__file__).parent)]}
 
-    def _check_cpus(self, job_spec: JobSpec) -> None:
-        available = self.count_cpus()
-        if job_spec.cpus > available:
-            raise RunError(
-                f"{self.address}: {job_spec.name} needs {job_spec.cpus} CPUs (its driver included),"
-                f" the cluster has {available:g}"
-            )
+    def _count_cpus(self) -> float:
+        """CPUs of all live nodes."""
+        with convert_errors(self.address), use_address(self.address):
+            nodes: list[Any] = list_nodes(address=self.address, detail=True)
+        alive = [node for node in nodes if node.state == "ALIVE"]
+        return sum((node.resources_total or {}).get("CPU", 0.0) for node in alive)
 
     def _upload(
         self, job_spec: JobSpec, storage: str | None, environment: Mapping[str, Any]
@@ -366,19 +274,76 @@ def _format_entrypoint(job_spec: JobSpec, storage: str | None) -> str:
     )
 
 
-class Check(NamedTuple):
-    """The result of one check."""
+def connect(address: str) -> JobSubmissionClient:
+    """A client of the job API at a dashboard's URL.
 
-    name: str
-    ok: bool
-    found: str
-    """What was found; if the check failed, also what was expected."""
+    Raises: RunError if there is no such cluster, it refuses our token, or it runs another version
+    of Ray than this machine.
+    """
+    with convert_errors(address):
+        with use_address(address):
+            client = JobSubmissionClient(address)
+        version = _read_ray_version(client)
+    if version != ray.__version__:
+        raise RunError(
+            f"{address}: the cluster runs Ray {version}, this machine {ray.__version__}; "
+            "expected the same version"
+        )
+    return client
+
+
+@contextmanager
+def use_address(address: str) -> Iterator[None]:
+    """Sets RAY_API_SERVER_ADDRESS for the block and restores it afterwards.
+
+    Ray's clients prefer this variable to the address that is passed to them, so the variable has to
+    agree with the argument while a client is made.
+    """
+    previous = os.environ.get(ADDRESS_VARIABLE)
+    os.environ[ADDRESS_VARIABLE] = address
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ[ADDRESS_VARIABLE]
+        else:
+            os.environ[ADDRESS_VARIABLE] = previous
+
+
+@contextmanager
+def convert_errors(address: str) -> Iterator[None]:
+    """Raises: RunError with one line instead of an error of Ray's clients."""
+    try:
+        yield
+    except RunError:
+        raise
+    except CLIENT_ERRORS as error:
+        raise RunError(_describe_error(address, error)) from error
+
+
+def _describe_error(address: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if any(sign in text for sign in ("401", "403", "Unauthorized", "authentication", "token")):
+        return (
+            f"{address}: the cluster refuses the token, expected its token in RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token"
+        )
+    if "ailed to connect" in text or "onnection" in text or "Max retries" in text:
+        return f"{address}: no Ray cluster answers, expected the URL of a Ray dashboard"
+    return f"{address}: {text[:200]}"
+
+
+def _read_ray_version(client: JobSubmissionClient) -> str:
+    answer = client._do_request("GET", "/api/version")
+    if answer.status_code != 200:
+        raise RuntimeError(f"{answer.status_code} {answer.text}")
+    return str(answer.json().get("ray_version"))
 
 
 def fetch_results(cluster: Cluster, job_spec: JobSpec, folder: Path) -> Path:
     """Writes the run directory of a job, without its checkpoints, to a local folder.
 
-    A helper job prints the packed run directory to its log, so that only the job API is needed.
+    A task of `job_entrypoint` prints the packed run directory, so that only the job API is needed.
 
     Raises: RunError if the folder is not empty or the results cannot be fetched.
     """
@@ -390,10 +355,10 @@ def fetch_results(cluster: Cluster, job_spec: JobSpec, folder: Path) -> Path:
     run_directory = details.entrypoint.split("job_entrypoint", 1)[1].split()[1]
     # Without shared storage, only the node that ran the job's driver has the results.
     node = {"ray.io/node-id": details.driver_node_id} if details.driver_node_id else None
-    code, log = cluster.run_helper_job(f"results {run_directory}", environment, node)
-    if code or RESULTS_MARK not in log:
+    packed, _ = cluster.run_task(f"results {run_directory}", environment, node)
+    if packed is None:
         raise RunError(f"job {job_spec.submission_id}: its results cannot be fetched")
-    unpack(log.split(RESULTS_MARK, 1)[1].split()[0], folder)
+    unpack(packed, folder)
     _use_local_trace(folder)
     return folder
 

@@ -1,8 +1,6 @@
-"""What a job runs on the cluster: a training or sweep, or a helper job whose log is its answer.
+"""What a job runs on the cluster: a command, or a short task whose log is its answer.
 
-Files packed into one line of text, so that they fit into a job's metadata or its log.
-
-The slicing-rllib that a node's image contains, apart from code that a job has brought along.
+Files travel packed into one line of text, in the job's metadata or in its log.
 """
 
 import base64
@@ -13,17 +11,73 @@ import os
 import sys
 import tarfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import NoReturn
 
-import slicing_rllib
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
 
+ANSWER_MARK = "slicing-rllib answers: "
+"""Begins the line of a task's log that is its answer."""
+FILES_KEY = "job_files"
+"""Key of the job's metadata that holds its packed files. Absent if they are in the working
+directory because they are too large for the metadata."""
+FILES_FOLDER = "job_files"
+"""Folder of the run directory in which the job's files are written."""
 EXCLUDED_PREFIX = "checkpoint"
 """Files and folders with this prefix are not packed: checkpoints are large, and a job resumes only
 from the storage that it wrote them to."""
+
+
+def main(task: str, *arguments: str) -> None:
+    """Runs one task of a job. `train` and `sweep` do not return: the command replaces the process.
+
+    Args:
+        task: `train` or `sweep` with the run directory as argument; or `results` with a run
+            directory, `nodes` with the storage or nothing, or `code`, which print an answer.
+    """
+    match task, arguments:
+        case "code", ():
+            from slicing_rllib.cluster.node_probe import compute_code_digest
+
+            answer = compute_code_digest()
+        case "results", (folder,):
+            answer = pack_folder(Path(folder))
+        case "nodes", storage:
+            from slicing_rllib.cluster.jobs import resolve_storage
+            from slicing_rllib.cluster.node_probe import probe_nodes
+
+            answer = json.dumps(probe_nodes(resolve_storage(storage[0] if storage else None)))
+        case (("train" | "sweep"), (folder,)):
+            run_command(task, Path(folder).absolute())
+        case _:
+            sys.exit(f"job_entrypoint: expected a task and its arguments, got {task} {arguments}")
+    sys.stdout.write(f"{ANSWER_MARK}{answer}\n")
+
+
+def run_command(command: str, folder: Path) -> NoReturn:
+    """Replaces this process by `slicing-rllib COMMAND`, which resumes the run in `folder`, if any.
+
+    Ray's signals therefore reach the command, and Ray sees the command's exit code.
+    """
+    files = folder / FILES_FOLDER
+    _write_job_files(files)
+    arguments = [command, str(files / f"{command}.yaml"), "--out", str(folder), "--resume"]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "slicing_rllib", *arguments])
+
+
+def _write_job_files(folder: Path) -> None:
+    """Writes the files in this job's metadata, which Ray passes in an environment variable; if they
+    were too large for it, they are in the working directory."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    packed = job.get("metadata", {}).get(FILES_KEY)
+    if packed is not None:
+        unpack(packed, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in Path.cwd().iterdir():
+        write_durably(folder / path.name, path.read_bytes())
 
 
 def pack_files(files: Mapping[str, bytes]) -> str:
@@ -63,19 +117,6 @@ def unpack(line: str, folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
-def compute_code_digest(root: Path | None = None) -> str:
-    """Hash of the package's source: two machines with equal digests run equal code.
-
-    Args:
-        root: folder of the package; None means the one that this process has imported.
-    """
-    root = root or Path(slicing_rllib.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def _encode(content: bytes) -> str:
     return f"{hashlib.sha256(content).hexdigest()}:{base64.b64encode(content).decode()}"
 
@@ -84,105 +125,5 @@ def _exclude_checkpoints(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if Path(entry.name).name.startswith(EXCLUDED_PREFIX) else entry
 
 
-RESULTS_MARK = "slicing-rllib results: "
-NODES_MARK = "slicing-rllib nodes: "
-CODE_MARK = "slicing-rllib code: "
-FILES_KEY = "job_files"
-"""Key of the job's metadata that holds its packed files. Absent if they are in the working
-directory because they are too large for the metadata."""
-FILES_FOLDER = "job_files"
-"""Folder of the run directory in which the job's files are written."""
-
-
-def main(task: str, *arguments: str) -> None:
-    """Runs one task of a job. `train` and `sweep` do not return: the command replaces the process.
-
-    Args:
-        task: `train` or `sweep` with the run directory as argument; `results` with a run directory,
-            `nodes` with the storage or nothing, or `code`, which print one marked line.
-    """
-    match task, arguments:
-        case "code", ():
-            _print_marked(CODE_MARK, compute_code_digest())
-        case "results", (folder,):
-            _print_marked(RESULTS_MARK, pack_folder(Path(folder)))
-        case "nodes", storage:
-            from slicing_rllib.cluster.jobs import resolve_storage
-            from slicing_rllib.cluster.preflight import probe_nodes
-
-            rows = probe_nodes(resolve_storage(storage[0] if storage else None))
-            _print_marked(NODES_MARK, json.dumps(rows))
-        case (("train" | "sweep"), (folder,)):
-            run_command(task, Path(folder).absolute())
-        case _:
-            sys.exit(f"job_entrypoint: expected a task and its arguments, got {task} {arguments}")
-
-
-def run_command(command: str, folder: Path) -> None:
-    """Replaces this process by `slicing-rllib COMMAND`, which resumes the run in `folder`, if any.
-
-    Ray's signals therefore reach the command, and Ray sees the command's exit code.
-    """
-    files = folder / FILES_FOLDER
-    _write_job_files(files)
-    arguments = [command, str(files / f"{command}.yaml"), "--out", str(folder), "--resume"]
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "slicing_rllib", *arguments])
-
-
-def _write_job_files(folder: Path) -> None:
-    packed = _read_packed_files()
-    if packed is not None:
-        unpack(packed, folder)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in Path.cwd().iterdir():
-        write_durably(folder / path.name, path.read_bytes())
-
-
-def _read_packed_files() -> str | None:
-    """The files in this job's metadata, which Ray passes to a job in an environment variable."""
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    return job.get("metadata", {}).get(FILES_KEY)
-
-
-def _print_marked(mark: str, content: str) -> None:
-    sys.stdout.write(f"{mark}{content}\n")
-
-
 if __name__ == "__main__":
     main(*sys.argv[1:])
-
-
-PACKAGE, DISTRIBUTION = "slicing_rllib", "slicing-rllib"
-JOB_CODE = "runtime_resources"
-"""Part of the path under which Ray unpacks the code of a job."""
-NONE = "no slicing-rllib"
-
-
-def describe_installed_code() -> str:
-    """Version and digest of the installed package, or `NONE`."""
-    folder = find_installed_code()
-    if folder is None:
-        return NONE
-    try:
-        version = distribution(DISTRIBUTION).version
-    except PackageNotFoundError:
-        version = "unknown"
-    return f"{version} ({compute_code_digest(folder)})"
-
-
-def find_installed_code() -> Path | None:
-    """Folder of the installed package, or None."""
-    for entry in sys.path:
-        folder = Path(entry) / PACKAGE
-        if JOB_CODE not in entry and (folder / "__init__.py").is_file():
-            return folder
-    try:
-        installed = distribution(DISTRIBUTION)
-    except PackageNotFoundError:
-        return None
-    # An editable installation is not on the path: it is recorded by its URL.
-    origin = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
-    folder = Path(unquote(urlsplit(origin).path)) / PACKAGE
-    return folder if (folder / "__init__.py").is_file() else None

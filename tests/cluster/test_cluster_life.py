@@ -26,7 +26,7 @@ from hosts import explain_missing_namespaces, make_hosts
 from kuberay_operator import Operator, call_dashboard
 from manifests import find_secret_variables
 
-from slicing_rllib.cluster.kubernetes import Rollout, roll_out
+from slicing_rllib.cluster.kubernetes import ReleaseResult, release_version
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.transfer import PolicyLibrary
 
@@ -184,7 +184,7 @@ def test_each_worker_has_a_replica_and_the_secret_is_the_token_of_callers(
     assert set(find_replicas(cluster)) == workers
 
 
-def test_a_roll_out_changes_the_version_and_no_request_fails(
+def test_a_release_changes_the_version_and_no_request_fails(
     cluster: HostCluster, operator: Operator
 ):
     versions, ended, before = [], threading.Event(), find_replicas(cluster)
@@ -197,13 +197,13 @@ def test_a_roll_out_changes_the_version_and_no_request_fails(
     client.start()
     try:
         url = f"http://{cluster.get_host(SECOND_WORKER)}:8000"
-        done = roll_out(operator, "slicing-serve", None, url, log.info)
+        done = release_version(operator, "slicing-serve", None, url, log.info)
     finally:
         ended.set()
         client.join()
 
     log.info("%d answers; replicas %s, then %s", len(versions), before, find_replicas(cluster))
-    assert done == Rollout("slicing-serve", 1, 2)
+    assert done == ReleaseResult("slicing-serve", 1, 2)
     assert set(versions) == {1, 2}
     assert read_version(cluster, FIRST_WORKER) == 2
 
@@ -214,7 +214,7 @@ def test_a_version_that_does_not_exist_is_taken_back_and_the_old_one_goes_on(
     url = f"http://{cluster.get_host(SECOND_WORKER)}:8000"
 
     with pytest.raises(RunError, match="version 9 is DEPLOY_FAILED; version 2 is restored"):
-        roll_out(operator, "slicing-serve", 9, url, log.info)
+        release_version(operator, "slicing-serve", 9, url, log.info)
 
     assert read_version(cluster, FIRST_WORKER) == 2
     wait_until(lambda: operator.read_states() == {"slicing": "RUNNING"}, "the old configuration")

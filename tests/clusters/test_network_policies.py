@@ -56,7 +56,7 @@ def test_who_may_connect_to_which_port(pod: dict, namespace: dict, ports: set):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("preflight", "Job"), ("rollout", "CronJob"), *((n, "") for n in JOBS)]
+    ("name", "kind"), [("preflight", "Job"), ("release", "CronJob"), *((n, "") for n in JOBS)]
 )
 def test_pods_that_call_the_cluster_have_the_label_of_clients(name: str, kind: str):
     if kind == "":

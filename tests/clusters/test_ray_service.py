@@ -1,4 +1,4 @@
-"""The service of rayservice.yaml, and the roll-out of what the nightly job has trained."""
+"""The service of rayservice.yaml, and the release of what the nightly job has trained."""
 
 import kuberay
 from manifests import (
@@ -15,24 +15,24 @@ from slicing_rllib.serving.service_settings import TOKEN_VARIABLE, ServiceArgume
 APPLICATION = (ROOT / "slicing_rllib/serving/application.py").read_text()
 
 
-def test_the_result_of_a_night_is_what_the_service_serves_and_the_roll_out_changes():
+def test_the_result_of_a_night_is_what_the_service_serves_and_the_release_changes():
     (application,) = load_serve_config()["applications"]
     library = application["args"]["run"]
-    rollout = load_one("rollout", "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    release = load_one("release", "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (service,) = load("rayservice")
-    (container,) = rollout["containers"]
-    role = load_one("rollout", "Role")["rules"][0]
+    (container,) = release["containers"]
+    role = load_one("release", "Role")["rules"][0]
 
     assert f"library add {library} /results/nightly/$RUN" in load_job("raycronjob")["entrypoint"]
     name = service["metadata"]["name"]
-    assert container["args"] == ["slicing-rllib", "cluster", "roll-out", name]
+    assert container["args"] == ["slicing-rllib", "cluster", "release", name]
     assert (role["resourceNames"], role["verbs"]) == ([name], ["get", "patch"])
     (mount,) = (m for m in container["volumeMounts"] if library.startswith(m["mountPath"]))
     assert mount["readOnly"] is True
 
 
 def test_the_arguments_of_the_service_are_settings_of_the_application():
-    """They name a version, which only a roll-out changes, and demand a token."""
+    """They name a version, which only a release changes, and demand a token."""
     (served,) = load_serve_config()["applications"]
     arguments = ServiceArguments(**served["args"])
 

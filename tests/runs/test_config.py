@@ -97,7 +97,7 @@ def test_a_setting_below_scenario_changes_the_built_in_scenario():
         ("scenario: {like: paper, radio: {noise_figure_db: 'nan'}}\n", "finite number, got 'nan'"),
         ("learning: {actor_hiddens: [0]}\n", "learning.actor_hiddens.0: Input should be greater"),
         ("learning: {networks: {cell_1: {critic_hiddens: [-4]}}}\n", "critic_hiddens.0: Input"),
-        ("transfer: {vae: {hiddens: [0]}}\n", "vae.hiddens.0: Input should be greater than or equal to 1"),
+        ("transfer: {vae: {hiddens: [0]}}\n", "vae.hiddens.0: Input should be greater"),
         ("learning: {training_steps: 0, exploration_steps: 0}\n", "expected at least 1 network st"),
         ("learning: {batch_size: 64, replay_capacity: 63}\n", "expected at most replay"),
         ("transfer: {source: cell_99, targets: [cell_3]}\n", ":1: transfer.source: expected cell"),
