@@ -1,11 +1,4 @@
-"""`slicing-rllib similarity`
-
-`slicing-rllib transfer`
-
-`slicing-rllib library list|show|add|remove`
-
-`slicing-rllib pretrain`
-"""
+"""Commands on transfer: `similarity`, `transfer`, `library list|show|add|remove`, `pretrain`."""
 
 import time
 from pathlib import Path
@@ -21,7 +14,7 @@ def similarity(
     measure: Annotated[
         str | None,
         typer.Option(
-            help="Name of a similarity measure, or all. Default: the measure of the run's config.",
+            help="Name of a distance, or all. Default: the measure of the run's config.",
             show_default=False,
         ),
     ] = None,
@@ -103,14 +96,14 @@ def transfer(
     method: Annotated[
         str,
         typer.Option(
-            help="What is transferred: none, model, feature, instance, integrated, generalist or "
-            "multi_source."
+            help="What is transferred, as in transfer.method: integrated (weights and experience), "
+            "model, instance, feature, ..."
         ),
     ] = "integrated",
     measure: Annotated[
         str | None,
         typer.Option(
-            help="Similarity measure. Default: the measure of the run's config.",
+            help="How the source is chosen. Default: the measure of the run's config.",
             show_default=False,
         ),
     ] = None,

@@ -1,11 +1,4 @@
-"""What a job runs: a command and the files that it reads, checked before anything is submitted.
-
-The log of a job as `submit` shows it: what the command says, without what Ray says around it.
-
-What Ray knows about a job, as an exit code and as JSON.
-
-Where a cluster keeps the run directories of its jobs.
-"""
+"""A job: the command and the files that it reads, checked before it is submitted, and its log."""
 
 import hashlib
 import json

@@ -3,12 +3,11 @@
 from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from slicing_rllib.radio.settings import SETTINGS, Count, Positive, Share, Steps
 from slicing_rllib.transfer.distances import MEASURES
-
-CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 METHODS = {
     "none": "slicing_rllib.transfer.methods:start_from_scratch",
@@ -24,6 +23,10 @@ PyTorch, which settings do not."""
 WITHOUT_DISTANCE = ("zero_shot", "random", "worst")
 """Values of `transfer.measure` that define no distance: a trial of each source in the target, and
 two controls."""
+Weight = Annotated[float, Field(ge=0, le=1e12)]
+"""A factor or a standard deviation, perhaps zero."""
+Level = Annotated[float, Field(gt=0, lt=1)]
+"""A probability of error."""
 BUILTIN_LIBRARY = "builtin"
 """Value of `transfer.library` for the pretrained actor that comes with the package."""
 
@@ -37,7 +40,7 @@ def _one_of(names: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class VaeSettings:
     """The variational autoencoder that measures compare cells with.
 
@@ -48,55 +51,55 @@ class VaeSettings:
     """Widths of the encoder's hidden layers; the decoder has the same in reverse order."""
     latent: int = Field(default=4, ge=1, le=65_536)
     """Dimension of the latent space."""
-    kl_weight: float = Field(default=0.1, ge=0)
+    kl_weight: Weight = 0.1
     """alpha of eq. (6). A small weight gives the narrow posteriors of the paper, with which eq. (7)
     depends on a few samples; a large one makes the latent space forget its input."""
-    members: int = Field(default=3, ge=1)
+    members: Count = 3
     """Models of the ensemble. They differ in their seed alone, so the agreement of their decisions
     measures how reliable a decision is."""
-    updates: int = Field(default=600, ge=1)
+    updates: Count = 600
     """Gradient steps of the training."""
-    batch: int = Field(default=128, ge=1)
+    batch: Count = 128
     """Samples per gradient step and model."""
-    lr: float = Field(default=3e-3, gt=0)
+    lr: Positive = 3e-3
     """Adam's initial learning rate. It decays to 0 along a cosine."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class GuardSettings:
     """The test that ends a harmful transfer."""
 
-    window_steps: int = Field(default=400, ge=0)
+    window_steps: Steps = 400
     """Network steps after the warm start in which the cell's policy is compared with its fallback:
     the default action or, with a base policy, the cell's initial policy. 0 disables the test."""
-    margin: float = Field(default=0.0, ge=0)
+    margin: Weight = 0.0
     """Tolerated loss of reward per step against the fallback."""
-    alpha: float = Field(default=0.01, gt=0, lt=1)
+    alpha: Level = 0.01
     """Probability of a false alarm over the whole window, whatever its length."""
-    cool_down_steps: int = Field(default=50, ge=0)
+    cool_down_steps: Steps = 50
     """Network steps under the fallback before the next source is tried."""
     every_cell: bool = False
     """Whether cells without a transfer are tested as well, in one window after another, against the
     policy that they started from. On evidence of harm they get it back. Needs a base policy."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class DriftSettings:
     """The test that finds a change in the environment of a cell with a settled policy."""
 
-    window_steps: int = Field(default=0, ge=0)
+    window_steps: Steps = 0
     """Environment steps in each of the two windows that are compared, the newest and the one
     before it. It should cover whole periods of the traffic. Below 150, two windows have too few
     blocks for a p-value under 0.01. 0 disables the test."""
-    alpha: float = Field(default=0.01, gt=0, lt=1)
+    alpha: Level = 0.01
     """Significance level of the permutation test on [s, r]. Two significant tests in a row are a
     detection."""
-    default_action_steps: int = Field(default=200, ge=1)
+    default_action_steps: Count = 200
     """Network steps under the default action after a detection, in which samples for the choice
     of a source are collected."""
 
 
-@dataclass(frozen=True, kw_only=True, config=CONFIG)
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class TransferSettings:
     """From whom a cell learns, what it takes over, and how it continues."""
 
@@ -123,38 +126,38 @@ class TransferSettings:
     library: str | None = None
     """Folder or URI of a policy library whose bundles are candidates too, or `builtin`: the
     pretrained actor of the package, taken where no trained cell can be compared. None: neither."""
-    samples: int = Field(default=500, ge=1)
+    samples: Count = 500
     """N_k of the paper: newest samples under the default action that represent a cell in a
     comparison."""
-    max_distance_ratio: float | None = Field(default=None, ge=0)
+    max_distance_ratio: Weight | None = None
     """No source is chosen if the nearest one's distance exceeds this multiple of the median
     distance among sources. None: the nearest source is always chosen."""
-    transferred_transitions: int = Field(default=2000, ge=0)
+    transferred_transitions: Steps = 2000
     """Newest transitions of the source that the target learns from."""
     relabel: bool = True
     """True: rewards of transferred transitions are recomputed for the target's SLA, eq. (2)."""
-    source_share: float | None = Field(default=None, ge=0, le=1)
+    source_share: Share | None = None
     """Fraction of each batch that is drawn from transferred transitions. None: they are put into
     the target's own replay buffer, as in the paper."""
-    source_share_half_life_updates: int | None = Field(default=None, ge=1)
+    source_share_half_life_updates: Count | None = None
     """Updates after which `source_share` has halved. None: it stays constant."""
-    n_sources: int = Field(default=3, ge=1)
+    n_sources: Count = 3
     """Sources that the method `multi_source` takes transitions from."""
-    frozen_layers: int = Field(default=1, ge=1)
+    frozen_layers: Count = 1
     """Lower layers that the method `feature` copies and freezes."""
     reset_optimiser: bool = True
     """True: Adam's moments start from zero. False: they are copied with the weights where the
     source is a cell of the run."""
-    actor_delay_updates: int = Field(default=0, ge=0)
+    actor_delay_updates: Steps = 0
     """Updates of the critics alone before the actor's first update."""
-    exploration_steps: int = Field(default=0, ge=0)
+    exploration_steps: Steps = 0
     """Random steps after the warm start, before the target acts by the policy that it took over.
     Updates start after them. The methods `feature` and `instance`, which take over no whole policy,
     explore as long as a cell that learns from scratch."""
-    exploration_noise: float | None = Field(default=None, ge=0)
+    exploration_noise: Weight | None = None
     """Standard deviation of the noise on the actor's logits after the warm start,
     dimensionless. None: it is not changed."""
-    generalist_updates: int = Field(default=2000, ge=1)
+    generalist_updates: Count = 2000
     """Offline updates of the method `generalist`."""
     vae: VaeSettings = VaeSettings()
     """The autoencoder of the measures that compare cells in a latent space."""

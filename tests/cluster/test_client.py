@@ -1,7 +1,6 @@
 """Jobs on a cluster of a head and a worker node that do not share a file system."""
 
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -13,15 +12,11 @@ from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
-import yaml
 from local_cluster import LocalCluster
-from ray.job_submission import JobDetails, JobStatus
 
 from slicing_rllib.cluster import client
-from slicing_rllib.cluster import job_entrypoint as archive
-from slicing_rllib.cluster.jobs import compute_exit_code, make_job_spec
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.storage.errors import ConfigError, RunError
+from slicing_rllib.storage.errors import RunError
 
 TIMEOUT_S = 180
 SMALL = [
@@ -229,61 +224,3 @@ def test_files_that_are_too_large_are_not_uploaded(tmp_path: Path, monkeypatch):
 
     with pytest.raises(RunError, match=r"files have 0\.2 MiB, Ray takes at most"):
         client.write_upload({"trace.csv": b"0" * 200_000}, tmp_path)
-
-
-def test_a_traffic_trace_is_part_of_the_job(tmp_path: Path):
-    """A job made from the unpacked files is the same job."""
-    (tmp_path / "busy.csv").write_text("slice_1,slice_2,slice_3,slice_4\n1,0.5,0.25,1\n")
-    config = {"scenario": {"like": "paper", "mask": {"kind": "csv", "path": "busy.csv"}}}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
-    job_spec = make_job_spec(["train", str(tmp_path / "mine.yaml")], "one")
-
-    archive.unpack(archive.pack_files(job_spec.files), tmp_path / "there")
-
-    assert (tmp_path / "there" / "trace.csv").read_text().startswith("slice_1")
-    same = make_job_spec(["train", str(tmp_path / "there" / "train.yaml")], "two")
-    assert same.digest == job_spec.digest
-
-
-def test_a_sweep_can_run_as_a_job(tmp_path: Path):
-    job_spec = make_job_spec(["sweep", "learning_rates"], None)
-
-    archive.unpack(archive.pack_files(job_spec.files), tmp_path)
-
-    same = make_job_spec(["sweep", str(tmp_path / "sweep.yaml")], None)
-    assert same.files["base.yaml"] == job_spec.files["base.yaml"]
-    assert job_spec.submission_id.startswith("learning_rates-")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["evaluate", "x"], "expected -- train"),
-        (["train", "--out", "here"], "a job does not support --out"),
-        (["train", "quick", "paper"], "expected one config"),
-        (["train", "--set", "pretrained_run=runs/a"], "cannot read this machine's folders"),
-        (["sweep"], "expected a YAML file"),
-    ],
-)
-def test_a_command_that_cannot_run_as_a_job_is_refused_before_it_is_submitted(
-    arguments: list[str], line: str
-):
-    with pytest.raises(ConfigError, match=line):
-        make_job_spec(arguments, None)
-
-
-def test_results_that_are_not_whole_are_refused(tmp_path: Path):
-    line = archive.pack_files({"a": b"1"})
-
-    with pytest.raises(RunError, match="expected content with the digest"):
-        archive.unpack("0" + line[1:] if line[0] != "0" else "1" + line[1:], tmp_path)
-
-
-def test_a_job_ended_by_a_signal_has_the_exit_code_of_a_shell():
-    """kill -9 gives 128 + 9 = 137."""
-    status = JobStatus.FAILED
-    details = JobDetails(
-        type="SUBMISSION", entrypoint="", status=status, driver_exit_code=-signal.SIGKILL
-    )
-
-    assert compute_exit_code(details) == 128 + 9
