@@ -7,7 +7,6 @@ read the settings.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from slicing_rllib.learning.events import EventKind
 from slicing_rllib.transfer.distances import MEASURES
 from slicing_rllib.transfer.library_files import LibraryError
 from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
@@ -33,7 +32,6 @@ __all__ = [
     "MEASURES",
     "METHODS",
     "Bundle",
-    "EventKind",
     "LibraryError",
     "PolicyLibrary",
     "PolicyWeights",
