@@ -48,15 +48,14 @@ from slicing_rllib.runs.policy_evaluation import (
 )
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.serving.closed_loop import make_request
-from slicing_rllib.serving.policy_set import PolicySet, SlaRows
-from slicing_rllib.serving.requests import KPI_NAMES
+from slicing_rllib.serving.decisions import PolicySet
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.transfer import Bundle, PolicyLibrary
 
 INTERVALS = 20
 """Different requests, which are sent in turn."""
 QUANTILES = (0.5, 0.99)
-REFERENCE = "onnxruntime"
+REFERENCE = "numpy"
 WARM_UP_S = 0.2
 BARE, READY = "bare", "ready"
 WAYS = {"Ray Serve": False, "direct": True}
@@ -156,12 +155,11 @@ def _send(generator: "LoadGenerator", load: float, seconds: float) -> list[float
 
 def _make_bare_call(network: _ServedNetwork, n_cells: int) -> Callable[[], object]:
     """The call with which the service decides, without anything around it."""
-    group, rows = PolicySet(network.policies).groups[0], list(range(n_cells))
-    scenario, kpis = network.config.scenario, network.recorded[-1]
-    table = np.stack([getattr(kpis, name) for name in KPI_NAMES], axis=-1)[:n_cells]
-    sla = SlaRows(scenario.sla_throughput_mbps[:n_cells], scenario.sla_delay_ms[:n_cells])
-    no_messages = np.zeros((n_cells, 0, scenario.n_slices))
-    return lambda: group.compute(rows, table, no_messages, sla)
+    group, kpis = PolicySet(network.policies).groups[0], network.recorded[-1]
+    encoders = [policy.encoder for policy in group.policies[:n_cells]]
+    columns = {name: getattr(kpis, name)[:n_cells] for name in group.encoder.required_kpis}
+    no_messages = np.zeros((n_cells, 0, network.config.scenario.n_slices))
+    return lambda: group.decide(encoders, columns, no_messages)
 
 
 def _time_ready_calls(url: str, seconds: float) -> list[float]:

@@ -1,11 +1,4 @@
-"""`slicing-rllib export`
-
-`slicing-rllib serve`
-
-`slicing-rllib rollout`
-
-`slicing-rllib closed-loop`
-"""
+"""The commands that export and serve policies, release their versions, and close the loop."""
 
 import time
 from collections.abc import Iterator
@@ -16,6 +9,40 @@ from typing import Annotated
 import typer
 
 from slicing_rllib.cli.console import Json, Run
+
+Pin = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
+]
+CanaryVersion = Annotated[
+    int | None, typer.Option(min=1, help="Version for a share of the bundles; others stay.")
+]
+CanaryShare = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Share of the bundles for --canary.")
+]
+Shadow = Annotated[
+    int | None,
+    typer.Option(min=1, help="Version that answers beside the live one, for comparison only."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the bearer token that callers must present. Default: the environment "
+        "variable SLICING_RLLIB_SERVE_TOKEN."
+    ),
+]
+
+
+@contextmanager
+def _explain_missing_packages(command: str, extra: str = "serve") -> Iterator[None]:
+    from slicing_rllib.storage.errors import RunError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'{command}: the package {error.name} is missing; pip install "slicing-rllib[{extra}]"'
+        ) from error
 
 
 def export(
@@ -54,14 +81,10 @@ def export(
     """
     from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.cli.console import print_json
-    from slicing_rllib.storage.errors import ConfigError, RunError
+    from slicing_rllib.storage.errors import ConfigError
 
-    try:
+    with _explain_missing_packages("export", "export"):
         from slicing_rllib.serving.export import export_policies
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f'export: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
-        ) from error
 
     if bool(cell) == all_cells:
         raise ConfigError("export: expected either --cell or --all")
@@ -86,37 +109,21 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Beyond loopback, a token is required.")
     ] = "127.0.0.1",
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with the bearer token that callers must present. Default: the environment "
-            "variable SLICING_RLLIB_SERVE_TOKEN."
-        ),
-    ] = None,
+    token_file: TokenFile = None,
     name: Annotated[str, typer.Option(help="Serves the bundles whose names begin with this.")] = "",
     version: Annotated[
         int | None,
         typer.Option(
             "--version",
             min=1,
-            help="Version of every bundle. Default: the release that rollout has made, or else the "
-            "newest version of each bundle.",
+            help="Version of every bundle. Default: that of the library's release, or else the "
+            "newest of each bundle.",
         ),
     ] = None,
-    pin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
-    ] = None,
-    canary: Annotated[
-        int | None, typer.Option(min=1, help="Version for a share of the cells.")
-    ] = None,
-    share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the cells for --canary.")
-    ] = 0.1,
-    shadow: Annotated[
-        int | None,
-        typer.Option(min=1, help="Version that answers beside the live one, for comparison."),
-    ] = None,
+    pin: Pin = None,
+    canary: CanaryVersion = None,
+    share: CanaryShare = 0.1,
+    shadow: Shadow = None,
     shadow_log: Annotated[
         Path | None, typer.Option(help="File for the shares of both versions, as JSON lines.")
     ] = None,
@@ -155,9 +162,9 @@ def serve(
     from slicing_rllib.runs.watches import catch_signals
     from slicing_rllib.storage.errors import ConfigError
 
-    with _explain_missing_packages():
-        from slicing_rllib.serving.policy_service import load_first
+    with _explain_missing_packages("serve"):
         from slicing_rllib.serving.release import make_canary
+        from slicing_rllib.serving.served_release import load_first
         from slicing_rllib.serving.service_settings import (
             ServiceArguments,
             require_token_beyond_loopback,
@@ -169,7 +176,7 @@ def serve(
     if direct and most > 1:
         raise ConfigError(f"--direct: expected one replica, got {most}")
     arguments = ServiceArguments(
-        run=_make_absolute(source),
+        run=str(Path(source).resolve()) if Path(source).exists() else source,
         name=name,
         version=version,
         pins=tuple(pin or ()),
@@ -183,7 +190,7 @@ def serve(
     )
     arguments = require_token_beyond_loopback(arguments, host)
     load_first(arguments)
-    with _explain_missing_packages():
+    with _explain_missing_packages("serve"):
         # After the checks, because Ray Serve takes seconds to import.
         from slicing_rllib.serving.application import serve_directly, serve_policies
 
@@ -198,23 +205,7 @@ def serve(
             time.sleep(0.1)
 
 
-@contextmanager
-def _explain_missing_packages() -> Iterator[None]:
-    from slicing_rllib.storage.errors import RunError
-
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f'serve: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
-        ) from error
-
-
-def _make_absolute(source: str) -> str:
-    return str(Path(source).resolve()) if Path(source).exists() else source
-
-
-def rollout(
+def release(
     library: Annotated[
         str,
         typer.Argument(metavar="LIBRARY", help="The policy library: a folder or a URI."),
@@ -223,24 +214,10 @@ def rollout(
         int | None,
         typer.Option("--version", min=1, help="Version of every bundle. Default: the newest."),
     ] = None,
-    pin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
-    ] = None,
-    canary: Annotated[
-        int | None,
-        typer.Option(min=1, help="Version for a share of the bundles; others stay."),
-    ] = None,
-    share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the bundles for --canary.")
-    ] = 0.1,
-    shadow: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Version that answers for comparison only; the live versions stay as they are.",
-        ),
-    ] = None,
+    pin: Pin = None,
+    canary: CanaryVersion = None,
+    share: CanaryShare = 0.1,
+    shadow: Shadow = None,
     back: Annotated[bool, typer.Option(help="Goes back to the release before.")] = False,
     run: Annotated[
         Path | None,
@@ -265,40 +242,36 @@ def rollout(
 
     Examples:
 
-      slicing-rllib rollout policies --run runs/nightly --name city --url http://127.0.0.1:8000
+      slicing-rllib release policies --run runs/nightly --name city --url http://127.0.0.1:8000
 
-      slicing-rllib rollout policies --canary 4 --share 0.25
+      slicing-rllib release policies --canary 4 --share 0.25
 
-      slicing-rllib rollout policies --back
+      slicing-rllib release policies --back
     """
     from slicing_rllib.cli.console import out, print_json
     from slicing_rllib.runs.experience import add_run
     from slicing_rllib.runs.run_directory import RunDirectory
-    from slicing_rllib.storage.errors import ConfigError, RunError
+    from slicing_rllib.storage.errors import ConfigError
     from slicing_rllib.transfer import PolicyLibrary
 
-    try:
-        from slicing_rllib.serving.release import make_change
-        from slicing_rllib.serving.release_change import roll_out
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f'rollout: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
-        ) from error
+    with _explain_missing_packages("release"):
+        from slicing_rllib.serving.release import make_release
+        from slicing_rllib.serving.served_release import change_release
 
     if back and (version or pin or canary or shadow or run):
-        raise ConfigError("rollout: --back goes with no other change")
+        raise ConfigError("release: --back goes with no other change")
+    wanted = None if back else make_release(version, pin or (), canary, share, shadow)
     if run is not None:
         add_run(PolicyLibrary(library), RunDirectory.open(run), None, name or None)
-    change = make_change(
-        version=version, pins=pin or (), canary=canary, share=share, shadow=shadow, back=back
-    )
-    result = roll_out(library, change, url, timeout_s, name)
+    served = change_release(library, wanted, url, timeout_s, name)
     if json:
-        release = result.release.model_dump()
-        print_json({"revision": result.revision, "release": release, "policies": result.policies})
+        release = served.release.model_dump()
+        print_json(
+            {"revision": served.revision, "release": release, "policies": dict(served.chosen)}
+        )
         return
-    out.print(f"revision {result.revision}")
-    for policy, number in result.policies.items():
+    out.print(f"revision {served.revision}")
+    for policy, number in served.chosen.items():
         out.print(f"{policy}@{number}")
 
 
@@ -309,13 +282,7 @@ def closed_loop(
         typer.Option(help="Service of the run's policies. Default: one is started."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Network steps.")] = 250,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with the service's bearer token. Default: the environment variable "
-            "SLICING_RLLIB_SERVE_TOKEN."
-        ),
-    ] = None,
+    token_file: TokenFile = None,
     json: Json = False,
 ) -> None:
     """Controls the simulated network over HTTP, and compares with evaluation in process.
@@ -333,16 +300,11 @@ def closed_loop(
     from slicing_rllib.cli.console import ProgressBar, print_json
     from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.runs.run_directory import RunDirectory
-    from slicing_rllib.storage.errors import RunError
 
-    try:
+    with _explain_missing_packages("closed-loop"):
         from slicing_rllib.serving.application import serve_for_command
         from slicing_rllib.serving.closed_loop import run_closed_loop
         from slicing_rllib.serving.service_settings import ServiceArguments, read_token
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f'closed-loop: the package {error.name} is missing; pip install "slicing-rllib[serve]"'
-        ) from error
 
     opened = RunDirectory.open(run)
     arguments = ServiceArguments(

@@ -1,15 +1,12 @@
-"""Baseline policies: heuristics, persistence (a model-based policy) and oracles.
+"""Baseline policies by name: heuristics, the best constant split, persistence and oracles.
 
 `traffic_aware`, `sla_weighted` and all oracles know the step that they decide and cannot run on a
 real network; `equal`, `best_static` and `persistence` can. `oracle` maximises the reward,
 `oracle_throughput` the throughput satisfaction of the worst slice; `oracle_delay` minimises the
 largest delay.
-
-Baselines without search: equal shares, shares by demand, a constant split, and persistence.
-
-The best constant split, fitted on separate traffic.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,17 +149,21 @@ def _compute_mean_level(
     return total / len(required)
 
 
-BASELINES = (
-    "equal",
-    "traffic_aware",
-    "sla_weighted",
-    "best_static",
-    "persistence",
-    "oracle_o1",
-    "oracle",
-    "oracle_throughput",
-    "oracle_delay",
-)
+MakeBaseline = Callable[[Scenario, np.random.Generator, int], Policy]
+"""Makes a baseline for a scenario, a generator and the seed of a map. Only `best_static` uses the
+last two, for the traffic on which it is fitted."""
+
+BASELINES: Mapping[str, MakeBaseline] = {
+    "equal": lambda scenario, rng, map_seed: Equal(),
+    "traffic_aware": lambda scenario, rng, map_seed: TrafficAware(),
+    "sla_weighted": lambda scenario, rng, map_seed: SlaWeighted(scenario),
+    "best_static": lambda scenario, rng, map_seed: fit_static(scenario, rng, map_seed=map_seed),
+    "persistence": lambda scenario, rng, map_seed: Persistence(scenario),
+    "oracle_o1": lambda scenario, rng, map_seed: OracleO1(scenario),
+    "oracle": lambda scenario, rng, map_seed: Oracle(scenario),
+    "oracle_throughput": lambda scenario, rng, map_seed: OracleThroughput(scenario),
+    "oracle_delay": lambda scenario, rng, map_seed: OracleDelay(),
+}
 
 METRIC_ORACLES = ("oracle_throughput", "oracle_delay")
 """Oracles of a single metric. They take long and are evaluated only where they are named."""
@@ -171,29 +172,7 @@ METRIC_ORACLES = ("oracle_throughput", "oracle_delay")
 def make_policy(
     name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int
 ) -> Policy:
-    """The baseline with that name.
-
-    Only `best_static` uses `rng` and `map_seed`, for the traffic on which it is fitted.
-    Raises: ValueError for a name that is not in BASELINES.
-    """
-    match name:
-        case "equal":
-            return Equal()
-        case "traffic_aware":
-            return TrafficAware()
-        case "sla_weighted":
-            return SlaWeighted(scenario)
-        case "best_static":
-            return fit_static(scenario, rng, map_seed=map_seed)
-        case "persistence":
-            return Persistence(scenario)
-        case "oracle_o1":
-            return OracleO1(scenario)
-        case "oracle":
-            return Oracle(scenario)
-        case "oracle_throughput":
-            return OracleThroughput(scenario)
-        case "oracle_delay":
-            return OracleDelay()
-        case _:
-            raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
+    """The baseline with that name. Raises: ValueError for a name that is not in BASELINES."""
+    if name not in BASELINES:
+        raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
+    return BASELINES[name](scenario, rng, map_seed)

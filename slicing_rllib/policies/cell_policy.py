@@ -1,11 +1,13 @@
 """One cell's policy from measured KPIs to shares, with all that it needs to be moved elsewhere.
 
-A cell's policy as files: `policy.safetensors`, `manifest.json`, and perhaps `policy.onnx`.
+A `CellPolicy` is an encoder, a base policy and an actor; a `PolicyGroup` computes the policies of
+many cells at once. As files, a policy is `policy.safetensors` and `manifest.json`, beside which
+`export` writes `policy.onnx`.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +21,23 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from slicing_rllib.env import ActorForm
-from slicing_rllib.policies.encoder import KPI_SPECS, CellEncoder, NeighbourLoad, PerSlice
-from slicing_rllib.policies.trained_policy import compute_actions, list_layers
+from slicing_rllib.policies.encoder import (
+    KPI_SPECS,
+    CellEncoder,
+    NeighbourLoad,
+    PerSlice,
+    encode_rows,
+)
+from slicing_rllib.policies.trained_policy import compute_actions, list_layers, stack_layers
+from slicing_rllib.storage import read_bounded
+from slicing_rllib.storage.regular_file import GIB
 
 ACTOR = "actor."
 """Beginning of the names of an actor's parameters."""
+WEIGHTS_FILE, GRAPH_FILE, MANIFEST_FILE = "policy.safetensors", "policy.onnx", "manifest.json"
+FORMAT = 1
+"""Version of the manifest's layout."""
+MAX_FILE_BYTES = GIB
 
 
 class PolicyError(ValueError):
@@ -46,8 +60,8 @@ class KpiRange:
     """Standard deviation in this cell."""
 
 
-def _no_ranges() -> dict[str, tuple[KpiRange, ...]]:
-    return {}
+Recorded = Mapping[str, tuple[KpiRange, ...]]
+"""By KPI, the range of each slice."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,8 +81,8 @@ class CellPolicy:
     """Name of the policy, without its version."""
     version: int = 0
     """Version in its library; 0 for the policies of a run directory."""
-    recorded: Mapping[str, tuple[KpiRange, ...]] = field(default_factory=_no_ranges)
-    """By KPI and slice: its range where the policy was trained; empty if nobody recorded it."""
+    recorded: Recorded = field(default_factory=dict[str, tuple[KpiRange, ...]])
+    """KPIs where the policy was trained; empty if nobody recorded them."""
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Run, cell, network, seed, digest of the config, package version."""
 
@@ -110,14 +124,60 @@ class CellPolicy:
     def decide(
         self, columns: Mapping[str, PerSlice], neighbour_load: NeighbourLoad
     ) -> Float32[np.ndarray, "row slice"]:
-        """Shares of the carrier, one row per interval, without ONNX Runtime."""
+        """Shares of the carrier, one row per interval."""
         obs = self.encoder.encode(columns, neighbour_load)
-        return compute_actions(self.form, self.layers, obs)
+        return compute_actions(self.form, self._layers, obs)
 
     @cached_property
-    def layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Weight and bias of each layer, with an axis of length 1 for rows that share them."""
-        return [(layer.weight[None], layer.bias[None]) for layer in list_layers(self.weights)]
+    def _layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        # One row, which all intervals share.
+        return stack_layers([list_layers(self.weights)])
+
+
+class PolicyGroup:
+    """Policies whose encoders and actors have the same form, computed together."""
+
+    def __init__(self, policies: Sequence[CellPolicy]) -> None:
+        """`policies` have equal keys, see `group_policies`."""
+        self.policies = tuple(policies)
+        self.encoder = policies[0].encoder
+        self.rows = {policy.encoder.cell: row for row, policy in enumerate(policies)}
+        self._form = policies[0].form
+        self._layers = stack_layers([list_layers(policy.weights) for policy in policies])
+
+    def decide(
+        self,
+        encoders: Sequence[CellEncoder],
+        columns: Mapping[str, PerSlice],
+        neighbour_load: NeighbourLoad,
+    ) -> Float32[np.ndarray, "row slice"]:
+        """Shares of some of the group's cells; NaN where an observation is not finite.
+
+        Args:
+            encoders: those of the cells, perhaps with another SLA than their policies carry.
+            columns: KPIs by name, one row per cell.
+            neighbour_load: load of the cells' neighbours.
+        """
+        rows = [self.rows[encoder.cell] for encoder in encoders]
+        is_whole = rows == list(range(len(self.policies)))
+        layers = self._layers if is_whole else [(w[rows], b[rows]) for w, b in self._layers]
+        with np.errstate(all="ignore"):
+            obs = encode_rows(encoders, columns, neighbour_load)
+            shares = compute_actions(self._form, layers, obs)
+        shares[~np.isfinite(obs).all(axis=1)] = np.nan
+        return shares
+
+
+def group_policies(policies: Sequence[CellPolicy]) -> list[PolicyGroup]:
+    """Policies in as few groups as their forms allow."""
+    members: dict[tuple[object, ...], list[CellPolicy]] = {}
+    for policy in policies:
+        encoder = policy.encoder
+        shapes = tuple(layer.weight.shape for layer in list_layers(policy.weights))
+        network = encoder.observation, encoder.message, encoder.message_slots
+        key = (*network, encoder.slices, encoder.users, policy.form, shapes)
+        members.setdefault(key, []).append(policy)
+    return [PolicyGroup(group) for group in members.values()]
 
 
 def select_actor(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -129,21 +189,13 @@ def select_actor(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array for name, array in weights.items() if name.startswith(ACTOR)}
 
 
-WEIGHTS_FILE, GRAPH_FILE, MANIFEST_FILE = "policy.safetensors", "policy.onnx", "manifest.json"
-FORMAT = 1
-"""Version of the manifest's layout."""
-
-Recorded = Mapping[str, tuple[KpiRange, ...]]
-
-_ENCODER: TypeAdapter[CellEncoder] = TypeAdapter(CellEncoder)
-_FORM: TypeAdapter[ActorForm] = TypeAdapter(ActorForm)
-_RECORDED: TypeAdapter[dict[str, tuple[KpiRange, ...]]] = TypeAdapter(
-    dict[str, tuple[KpiRange, ...]]
-)
+_ENCODER = TypeAdapter(CellEncoder)
+_FORM = TypeAdapter(ActorForm)
+_RECORDED = TypeAdapter(dict[str, tuple[KpiRange, ...]])
 
 
 def describe_policy(policy: CellPolicy) -> dict[str, Any]:
-    """Encoder, form and recorded ranges as plain values, which `make_policy` reads."""
+    """Encoder, form and recorded ranges as plain values, which `parse_policy` reads."""
     return policy.describe() | {
         "recorded": {
             name: [asdict(kpi) for kpi in ranges] for name, ranges in policy.recorded.items()
@@ -151,7 +203,7 @@ def describe_policy(policy: CellPolicy) -> dict[str, Any]:
     }
 
 
-def make_policy(
+def parse_policy(
     description: Mapping[str, Any],
     weights: Mapping[str, np.ndarray],
     *,
@@ -209,15 +261,15 @@ def load_policy(folder: Path) -> CellPolicy:
     """
     path = folder / MANIFEST_FILE
     try:
-        manifest: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+        manifest: dict[str, Any] = dict(json.loads(read_bounded(path, MAX_FILE_BYTES)))
         if manifest.get("format") != FORMAT:
             raise PolicyError(f"{path}: expected a manifest of format {FORMAT}")
         for name, digest in manifest["sha256"].items():
-            data = (folder / Path(name).name).read_bytes()
+            data = read_bounded(folder / Path(name).name, MAX_FILE_BYTES)
             if hashlib.sha256(data).hexdigest() != digest:
                 raise PolicyError(f"{folder / name}: has changed since it was written")
-        weights = load_tensors((folder / WEIGHTS_FILE).read_bytes())
-        policy = make_policy(
+        weights = load_tensors(read_bounded(folder / WEIGHTS_FILE, MAX_FILE_BYTES))
+        policy = parse_policy(
             manifest,
             weights,
             name=str(manifest["name"]),

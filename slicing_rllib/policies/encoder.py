@@ -1,6 +1,8 @@
-"""Everything between the KPIs that a cell measures and the observation of its policy.
+"""From the KPIs that a cell measures and the load of its neighbours to its policy's observation.
 
-The KPIs that policies read: names, units and limits, and which of them a policy needs.
+`KPI_SPECS` are the KPIs that policies read, with units and limits. A `CellEncoder` is what a policy
+keeps of the network that it was trained in. `encode_rows` computes the observations of many cells
+at once, by the functions of the environment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +13,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from slicing_rllib.env import MESSAGES, OBSERVATIONS, Measurement, ObservedNetwork, ObservedSlice
-from slicing_rllib.env.observation import MeanLoad, Message, NoMessage, PerNeighbour, make_observer
+from slicing_rllib.env.observation import MeanLoad, make_observer
 from slicing_rllib.radio import Phase, Scenario, StepKpis
 
 PerSlice = Float[np.ndarray, "row slice"]
+NeighbourLoad = Float[np.ndarray, "row neighbour slice"]
 
 
 class KpiSpec(NamedTuple):
@@ -50,9 +53,6 @@ KPI_SPECS = {
     "sinr_db_p90": KpiSpec("dB", -60.0, 90.0, "90th percentile of the active UEs' SINR"),
 }
 """By the name of the field of `StepKpis`."""
-TOLERANCE = 1e-9
-"""By so much a share may exceed its limits, which rounding can do."""
-
 _PAPER = ("throughput_mbps", "load", "users")
 BASE_POLICY_KPIS = ("throughput_mbps", "delay_ms", "prb_ratio", "demand_mbps", "mean_inverse_rate")
 """What the split that was best in the last interval follows from."""
@@ -69,17 +69,6 @@ REQUIRED_KPIS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """KPIs that each kind of observation is computed from."""
-
-
-def make_step_kpis(columns: Mapping[str, PerSlice]) -> StepKpis:
-    """KPIs of one row per cell; zeros for KPIs that nobody reads."""
-    shape = next(iter(columns.values())).shape
-    absent = np.zeros(shape)
-    values = {name: columns.get(name, absent) for name in StepKpis._fields if name != "phase"}
-    return StepKpis(**values, phase=np.full(shape[0], int(Phase.CONTROLLED)))
-
-
-NeighbourLoad = Float[np.ndarray, "row neighbour slice"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +100,11 @@ class CellEncoder:
     """Neighbours that the message has room for: the most that a cell of the network has."""
 
     def __post_init__(self) -> None:
-        _require_member(f"{self.cell}: observation", self.observation, OBSERVATIONS)
-        _require_member(f"{self.cell}: message", self.message, MESSAGES)
+        for name, known in (("observation", OBSERVATIONS), ("message", MESSAGES)):
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(
+                    f"{self.cell}: {name}: expected one of {', '.join(known)}, got {value!r}"
+                )
         if len(set(self.slices)) != len(self.slices) or not self.slices:
             raise ValueError(f"{self.cell}: expected distinct names of slices")
         for name in ("users", "sla_throughput_mbps", "sla_delay_ms"):
@@ -127,64 +119,82 @@ class CellEncoder:
         """KPIs that the observation is computed from."""
         return REQUIRED_KPIS[self.observation]
 
-    @property
-    def reads_message(self) -> bool:
-        """Whether the observation depends on what neighbours report."""
-        return bool(self.neighbours)
-
-    def sla(self, rows: int) -> tuple[PerSlice, PerSlice]:
-        """Required throughput and highest permitted delay, as `rows` equal rows."""
-        shape = rows, len(self.slices)
-        return (
-            np.broadcast_to(np.array(self.sla_throughput_mbps, float), shape),
-            np.broadcast_to(np.array(self.sla_delay_ms, float), shape),
-        )
-
     def encode(
         self, columns: Mapping[str, PerSlice], neighbour_load: NeighbourLoad
     ) -> Float32[np.ndarray, "row obs"]:
-        """Observations of this cell, by the functions that the environment uses.
+        """Observations of this cell.
 
         Args:
             columns: this cell's KPIs by name, one row per interval.
             neighbour_load: load of the neighbours in the same intervals.
         """
-        rows = len(neighbour_load)
-        network = self.make_network(rows)
-        kpis = _append_neighbours(columns, neighbour_load)
-        observer = make_observer(self.observation, network, self._make_message(network))
-        return observer(Measurement(network)(kpis, 0), np.ones(len(network.cells), bool))[:rows]
+        return encode_rows([self] * len(neighbour_load), columns, neighbour_load)
 
-    def base_split(self, columns: Mapping[str, PerSlice]) -> PerSlice:
-        """The split that was best in the measured interval: what the base policy answers."""
-        kpis = make_step_kpis(columns)
-        return Measurement(self.make_network(len(kpis.load), 0))(kpis, 0).base_split
 
-    def make_network(self, rows: int, n_neighbours: int | None = None) -> ObservedNetwork:
-        """This cell `rows` times, followed by the neighbours of each of these rows."""
-        n = len(self.neighbours) if n_neighbours is None else n_neighbours
-        neighbours = np.full((rows * (1 + n), self.message_slots), -1)
-        neighbours[:rows, :n] = rows + np.arange(rows * n).reshape(rows, n)
-        throughput_mbps, delay_ms = self.sla(len(neighbours))
-        return ObservedNetwork(
-            cells=(self.cell,) * len(neighbours),
-            slices=tuple(
-                ObservedSlice(name=name, users=users)
-                for name, users in zip(self.slices, self.users, strict=True)
-            ),
-            sla_throughput_mbps=throughput_mbps,
-            sla_delay_ms=delay_ms,
-            neighbours=neighbours,
-        )
+def encode_rows(
+    encoders: Sequence[CellEncoder],
+    columns: Mapping[str, PerSlice],
+    neighbour_load: NeighbourLoad,
+) -> Float32[np.ndarray, "row obs"]:
+    """Observations of cells whose encoders differ in name, SLA and neighbours only.
 
-    def _make_message(self, network: ObservedNetwork) -> Message:
-        match self.message:
-            case "none":
-                return NoMessage()
-            case "mean_load":
-                return MeanLoad(network.neighbours)
-            case _:  # The load of all cells is that of one neighbour after the other.
-                return PerNeighbour(network.neighbours)
+    Args:
+        encoders: the encoder of each row.
+        columns: KPIs by name.
+        neighbour_load: load of the neighbours; slots after a cell's last neighbour may be left out.
+    """
+    first, n_rows = encoders[0], len(encoders)
+    absent = np.zeros((n_rows, len(first.slices)))
+    values = {name: columns.get(name, absent) for name in StepKpis._fields if name != "phase"}
+    kpis = StepKpis(**values, phase=np.full(n_rows, int(Phase.CONTROLLED)))
+    network = ObservedNetwork(
+        cells=tuple(encoder.cell for encoder in encoders),
+        slices=tuple(
+            ObservedSlice(name=name, users=users)
+            for name, users in zip(first.slices, first.users, strict=True)
+        ),
+        sla_throughput_mbps=np.array([encoder.sla_throughput_mbps for encoder in encoders]),
+        sla_delay_ms=np.array([encoder.sla_delay_ms for encoder in encoders]),
+        neighbours=np.empty((n_rows, 0), int),
+    )
+    message = _ReceivedMessage(_form_message(encoders, neighbour_load))
+    observer = make_observer(first.observation, network, message)
+    return observer(Measurement(network)(kpis, 0), np.ones(n_rows, bool))
+
+
+class _ReceivedMessage:
+    """The message that each row has received, whatever the rows' own load is."""
+
+    name = "received"
+
+    def __init__(self, message: Float[np.ndarray, "row message"]) -> None:
+        self._message = message
+
+    def width(self, n_slices: int) -> int:
+        return self._message.shape[1]
+
+    def __call__(self, load: PerSlice) -> Float[np.ndarray, "row message"]:
+        return self._message
+
+
+def _form_message(
+    encoders: Sequence[CellEncoder], neighbour_load: NeighbourLoad
+) -> Float[np.ndarray, "row message"]:
+    kind, n_rows, n_slots = encoders[0].message, len(encoders), encoders[0].message_slots
+    if kind == "none":
+        return np.empty((n_rows, 0))
+    padded = np.zeros((n_rows, n_slots, neighbour_load.shape[2]))
+    padded[:, : neighbour_load.shape[1]] = neighbour_load
+    if kind != "mean_load":  # The loads of all cells, too, are those of one after the other.
+        return padded.reshape(n_rows, -1)
+    # A table of loads as a network has it: first the cells themselves, then all their neighbours.
+    load = np.concatenate(
+        [np.zeros((n_rows, padded.shape[2])), padded.reshape(-1, padded.shape[2])]
+    )
+    neighbours = np.full((len(load), n_slots), -1)
+    is_used = np.arange(n_slots) < np.array([[len(e.neighbours)] for e in encoders])
+    neighbours[:n_rows][is_used] = np.arange(n_rows, len(load))[is_used.ravel()]
+    return MeanLoad(neighbours)(load)[:n_rows]
 
 
 def make_encoders(scenario: Scenario, observation: str, message: str) -> dict[str, CellEncoder]:
@@ -230,17 +240,3 @@ def _list_neighbours(scenario: Scenario, message: str) -> tuple[list[tuple[str, 
             rows: list[list[int]] = scenario.neighbours.tolist()
             named = [tuple(cells[i] for i in row if i >= 0) for row in rows]
             return named, scenario.neighbours.shape[1]
-
-
-def _append_neighbours(columns: Mapping[str, PerSlice], neighbour_load: NeighbourLoad) -> StepKpis:
-    """KPIs with rows for the neighbours, of which only the load matters."""
-    extra = neighbour_load.reshape(-1, neighbour_load.shape[2])
-    ones = np.ones_like(extra)
-    appended = {name: np.concatenate([column, ones]) for name, column in columns.items()}
-    own = columns.get("load", np.zeros((len(neighbour_load), neighbour_load.shape[2])))
-    return make_step_kpis(appended | {"load": np.concatenate([own, extra])})
-
-
-def _require_member(where: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{where}: expected one of {', '.join(known)}, got {value!r}")

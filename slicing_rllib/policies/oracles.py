@@ -1,6 +1,4 @@
-"""The served share that a slice needs, from what only the simulator knows of its UEs.
-
-Oracles: policies that know the users and rates of the step that they decide.
+"""Oracles: policies that know the users and rates of the step that they decide.
 
 No policy can be best in every metric at once, so each metric has an oracle of its own: `Oracle`
 maximises the reward, `OracleThroughput` the throughput satisfaction of each cell's worst slice, and
@@ -17,6 +15,10 @@ from slicing_rllib.env import DecisionView, max_min_split
 from slicing_rllib.radio import Scenario, StepKpis
 
 PerSlice = Float[np.ndarray, "cell slice"]
+TOLERANCE = 1e-3
+"""Change of any share between two rounds at which the splits count as an equilibrium."""
+MAX_ROUNDS = 20
+"""Number of rounds after which the oracle stops without an equilibrium."""
 OUT_OF_REACH = 1e3
 """A served share that no split of one carrier can give."""
 
@@ -51,12 +53,6 @@ def needed_service_for_equal_delay(kpis: StepKpis) -> PerSlice:
 
 def _service_for_one_ms(kpis: StepKpis) -> PerSlice:
     return np.where(kpis.users > 0, kpis.packet_kbit * kpis.mean_inverse_rate, 0.0)
-
-
-TOLERANCE = 1e-3
-"""Change of any share between two rounds at which the splits count as an equilibrium."""
-MAX_ROUNDS = 20
-"""Number of rounds after which the oracle stops without an equilibrium."""
 
 
 def best_response(kpis: StepKpis, scenario: Scenario) -> PerSlice:

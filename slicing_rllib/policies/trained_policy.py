@@ -1,11 +1,8 @@
-"""The trained actors of all cells as one policy.
-
-Pretrained policies: one equivariant actor for cells of networks that nobody trained in.
-
-The layers of a fully connected network from saved weights.
+"""Actors in NumPy: those of a run's cells, and the pretrained one that comes with the package.
 
 Weights are named "NETWORK.INDEX.weight" and "NETWORK.INDEX.bias", as PyTorch's `nn.Sequential` in
-an attribute `NETWORK` names them. Indices of activations are missing.
+an attribute `NETWORK` names them. Indices of activations are missing. `compute_actions` is the
+forward pass that evaluation, export's check and the service share.
 """
 
 import hashlib
@@ -77,9 +74,12 @@ class TrainedPolicy:
             raise ValueError(f"policies: expected one for each cell, none for {missing[0]}")
         actors = [list_layers(weights[cell]) for cell in cells]
         self._form = form or ActorForm(len(actors[0][-1].bias))
+        members: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for row, layers in enumerate(actors):
+            members.setdefault(tuple(layer.weight.shape for layer in layers), []).append(row)
         self._groups = [
-            (np.array(rows), _stack_layers([actors[row] for row in rows]))
-            for rows in _group_by_shape(actors)
+            (np.array(rows), stack_layers([actors[row] for row in rows]))
+            for rows in members.values()
         ]
 
     def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
@@ -110,16 +110,7 @@ class BasePolicySplit:
         return softmax(view.obs[:, -self._n_slices :], axis=1)
 
 
-def _group_by_shape(actors: Sequence[Sequence[Layer]]) -> list[list[int]]:
-    """Indices of the actors, in groups with equal shapes of all layers."""
-    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for index, layers in enumerate(actors):
-        shapes = tuple(array.shape for layer in layers for array in layer)
-        groups.setdefault(shapes, []).append(index)
-    return list(groups.values())
-
-
-def _stack_layers(actors: Sequence[Sequence[Layer]]) -> list[tuple[np.ndarray, np.ndarray]]:
+def stack_layers(actors: Sequence[Sequence[Layer]]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Weight and bias of each layer of actors with equal shapes, with a leading axis for cells."""
     return [
         (np.stack([layer.weight for layer in layers]), np.stack([layer.bias for layer in layers]))
@@ -135,8 +126,8 @@ def compute_actions(
     """Softmax of the actors' logits, or their tanh.
 
     Computed in float64, so that float32 shares do not depend on the order in which a library adds
-    numbers: evaluation and ONNX Runtime give the same. Near saturation, the last digit of a share
-    changes the fifth digit of a delay.
+    numbers: evaluation, the service and ONNX Runtime give the same. Near saturation, the last digit
+    of a share changes the fifth digit of a delay.
     """
     logits = compute_logits(form, layers, obs.astype(np.float64))
     actions = np.tanh(logits) if form.squash == "tanh" else softmax(logits, axis=1)

@@ -1,10 +1,7 @@
 """What a caller gets: shares by cell and slice, and where they come from.
 
-Shares in the style of O1: `RRMPolicyRatio` of 3GPP TS 28.541, in whole percent.
-
-No conformance is claimed.
-
-A request that the served policies answer.
+With `?format=o1`, shares also come in the style of `RRMPolicyRatio` of 3GPP TS 28.541, in whole
+percent. No conformance is claimed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,63 +12,18 @@ from pydantic import BaseModel, ConfigDict
 
 from slicing_rllib.policies import KPI_SPECS, CellPolicy
 from slicing_rllib.serving.decisions import Decision, Method, Reason
-from slicing_rllib.serving.policy_source import ServedPolicies
 from slicing_rllib.serving.requests import A1Policy
 
 PERCENT = 100
 
 
-def round_to_percent(shares: Sequence[float]) -> list[int]:
-    """Whole percentages with a sum of 100, by the largest remainder.
-
-    Each is at most 1 away from its exact value. Equal remainders: the earlier slice gets more.
-    """
-    exact = np.array(shares, float) * (PERCENT / sum(shares))
-    floor = np.floor(exact + 1e-9)
-    missing = PERCENT - int(floor.sum())
-    order = np.argsort(-(exact - floor), kind="stable")
-    floor[order[:missing]] += 1
-    return [int(value) for value in floor]
-
-
-def make_rrm_policies(
-    cell: str, shares: Mapping[str, float], a1_policies: Mapping[str, A1Policy]
-) -> list[dict[str, Any]]:
-    """An `RRMPolicyRatio` per slice, whose dedicated and largest ratio are the slice's share.
-
-    Members carry the S-NSSAI of the slice's A1-style policy; without one, the list is empty.
-    """
-    percent = round_to_percent(list(shares.values()))
-    return [
-        {
-            "id": f"{cell}-{name}",
-            "attributes": {
-                "resourceType": "PRB_DL",
-                "rRMPolicyMemberList": _list_members(a1_policies.get(name)),
-                "rRMPolicyDedicatedRatio": ratio,
-                "rRMPolicyMinRatio": ratio,
-                "rRMPolicyMaxRatio": ratio,
-            },
-        }
-        for name, ratio in zip(shares, percent, strict=True)
-    ]
-
-
-def _list_members(policy: A1Policy | None) -> list[dict[str, Any]]:
-    if policy is None:
-        return []
-    slice_id = policy.scope.sliceId
-    snssai = {"sst": slice_id.sst} | ({"sd": slice_id.sd} if slice_id.sd else {})
-    return [{"plmnId": slice_id.plmnId.model_dump(), "snssai": snssai}]
-
-
 class AnswerModel(BaseModel):
-    """A part of an answer."""
+    """A part of an answer, as `/openapi.json` describes it."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class Fallback(AnswerModel):
+class FallbackDescription(AnswerModel):
     """Why the cell's policy did not answer, and what answered instead."""
 
     reason: Reason
@@ -111,7 +63,7 @@ class CellDecision(AnswerModel):
     """Age of the cell's KPIs."""
     neighbours_age_s: float | None
     """Age of the oldest report of a neighbour; null if the policy reads none."""
-    fallback: Fallback | None
+    fallback: FallbackDescription | None
     """Null if the policy answered."""
     rrm_policies: list[RrmPolicy] | None = None
     """With `?format=o1`: the shares in whole percent, per slice."""
@@ -144,7 +96,65 @@ def make_answer(
 
     `a1_policies` None leaves the ratios in percent out.
     """
-    return {"decisions": {cell: _describe(cell, d, a1_policies) for cell, d in decisions.items()}}
+    answer: dict[str, Any] = {}
+    for cell, decision in decisions.items():
+        policy, fallback = decision.policy, decision.fallback
+        shares = dict(zip(decision.slices, decision.shares, strict=True))
+        answer[cell] = {
+            "shares": shares,
+            "policy": policy and policy.label,
+            "policy_sha256": policy and policy.digest,
+            "age_s": decision.age_s,
+            "neighbours_age_s": decision.neighbours_age_s,
+            "fallback": fallback and fallback._asdict(),
+        }
+        if a1_policies is not None:
+            answer[cell]["rrm_policies"] = make_rrm_policies(cell, shares, a1_policies)
+    return {"decisions": answer}
+
+
+def make_rrm_policies(
+    cell: str, shares: Mapping[str, float], a1_policies: Mapping[str, A1Policy]
+) -> list[dict[str, Any]]:
+    """An `RRMPolicyRatio` per slice, whose dedicated and largest ratio are the slice's share.
+
+    Members carry the S-NSSAI of the slice's A1-style policy; without one, the list is empty.
+    """
+    percent = round_to_percent(list(shares.values()))
+    return [
+        {
+            "id": f"{cell}-{name}",
+            "attributes": {
+                "resourceType": "PRB_DL",
+                "rRMPolicyMemberList": _list_members(a1_policies.get(name)),
+                "rRMPolicyDedicatedRatio": ratio,
+                "rRMPolicyMinRatio": ratio,
+                "rRMPolicyMaxRatio": ratio,
+            },
+        }
+        for name, ratio in zip(shares, percent, strict=True)
+    ]
+
+
+def round_to_percent(shares: Sequence[float]) -> list[int]:
+    """Whole percentages with a sum of 100, by the largest remainder.
+
+    Each is at most 1 away from its exact value. Equal remainders: the earlier slice gets more.
+    """
+    exact = np.array(shares, float) * (PERCENT / sum(shares))
+    floor = np.floor(exact + 1e-9)
+    missing = PERCENT - int(floor.sum())
+    order = np.argsort(-(exact - floor), kind="stable")
+    floor[order[:missing]] += 1
+    return [int(value) for value in floor]
+
+
+def _list_members(policy: A1Policy | None) -> list[dict[str, Any]]:
+    if policy is None:
+        return []
+    slice_id = policy.scope.sliceId
+    snssai = {"sst": slice_id.sst} | ({"sd": slice_id.sd} if slice_id.sd else {})
+    return [{"plmnId": slice_id.plmnId.model_dump(), "snssai": snssai}]
 
 
 def describe_policy(policy: CellPolicy) -> dict[str, Any]:
@@ -163,30 +173,11 @@ def describe_policy(policy: CellPolicy) -> dict[str, Any]:
     }
 
 
-def _describe(
-    cell: str, decision: Decision, a1_policies: Mapping[str, A1Policy] | None
-) -> dict[str, Any]:
-    shares = dict(zip(decision.slices, decision.shares, strict=True))
-    policy, reason = decision.policy, decision.reason
-    row: dict[str, Any] = {
-        "shares": shares,
-        "policy": policy.label if policy else None,
-        "policy_sha256": policy.digest if policy else None,
-        "age_s": decision.age_s,
-        "neighbours_age_s": decision.neighbours_age_s,
-        "fallback": reason
-        and {"reason": reason, "method": decision.method, "detail": decision.detail},
-    }
-    if a1_policies is not None:
-        row["rrm_policies"] = make_rrm_policies(cell, shares, a1_policies)
-    return row
-
-
-def make_example(served: ServedPolicies) -> dict[str, Any]:
+def make_example(policies: Mapping[str, CellPolicy]) -> dict[str, Any]:
     """A request with every served cell, whose KPIs are the means of its training."""
     cells: dict[str, Any] = {}
-    for cell, policy in served.live.policies.items():
-        names = tuple(dict.fromkeys((*policy.encoder.required_kpis, "load")))
+    for cell, policy in policies.items():
+        names = dict.fromkeys((*policy.encoder.required_kpis, "load"))
         recorded = {name: policy.recorded[name] for name in names if name in policy.recorded}
         cells[cell] = {
             "slices": {

@@ -1,8 +1,7 @@
-"""Trained policies over HTTP on Ray Serve: KPIs of cells in, shares of the carrier out.
+"""Trained policies over HTTP: KPIs of cells in, shares of the carrier out.
 
-Serves policies on this machine until the caller ends the block.
-
-The service in this process: the shortest latency, without Ray Serve's proxy and replicas.
+The resources of the interface and their description, and how the service is started: on Ray Serve,
+or with `serve_directly` in this process, which has the shortest latency.
 """
 
 import asyncio
@@ -15,8 +14,9 @@ from threading import Thread
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Depends, Request, Security
+from fastapi import Depends, FastAPI, Request, Security
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
@@ -30,16 +30,90 @@ from slicing_rllib.serving.answers import (
     describe_policy,
     make_example,
 )
-from slicing_rllib.serving.http import DECISION_BODY, DescribedApi, describe_problems
-from slicing_rllib.serving.load_reports import LoadReport, LocalReports
-from slicing_rllib.serving.policy_service import PolicyService, load_first
-from slicing_rllib.serving.requests import Problem, make_problem
+from slicing_rllib.serving.decisions import LoadReport
+from slicing_rllib.serving.policy_service import LocalReports, PolicyService
+from slicing_rllib.serving.requests import EXAMPLE, DecisionRequest, Problem
+from slicing_rllib.serving.served_release import load_first
 from slicing_rllib.serving.service_settings import (
     RELEASE_FIELDS,
     ServiceArguments,
     require_token_beyond_loopback,
 )
 from slicing_rllib.storage.errors import RunError
+
+NAME = "slicing"
+LOOPBACK = "127.0.0.1"
+POLL_S = 0.01
+REF = "#/components/schemas/{model}"
+
+
+class ProblemDescription(BaseModel):
+    """An error, as RFC 9457 describes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+_PROBLEM = {
+    "content": {
+        "application/problem+json": {"schema": {"$ref": REF.format(model="ProblemDescription")}}
+    }
+}
+
+
+def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of a resource, by status."""
+    meanings = {
+        400: "The body is not JSON.",
+        401: "The bearer token is missing or wrong.",
+        404: "A cell has no policy.",
+        413: "The body is too large.",
+        415: "The content type is not application/json.",
+        422: "The body does not fit the schema, or a KPI that the policy needs is missing.",
+        429: "Too many requests; Retry-After says when to ask again.",
+        503: "No policies are loaded, or all replicas are busy.",
+    }
+    return {status: {"description": meanings[status], **_PROBLEM} for status in statuses}
+
+
+DECISION_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REF.format(model="DecisionRequest")},
+                "examples": {"one_cell": {"value": EXAMPLE}},
+            }
+        },
+    },
+    "parameters": [
+        {
+            "name": "format",
+            "in": "query",
+            "description": "`o1` adds the shares in whole percent.",
+            "schema": {"type": "string", "enum": ["shares", "o1"], "default": "shares"},
+        }
+    ],
+}
+
+
+class DescribedApi(FastAPI):
+    """FastAPI whose description contains the body that we parse ourselves."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of the interface."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            models = schema["components"]["schemas"]
+            for model in (DecisionRequest, ProblemDescription):
+                described = model.model_json_schema(ref_template=REF)
+                models |= described.pop("$defs", {})
+                models[model.__name__] = described
+            self.openapi_schema = schema
+        return self.openapi_schema
+
 
 # FastAPI's documentation pages would load scripts from other hosts; /openapi.json has the same.
 api = DescribedApi(
@@ -55,7 +129,7 @@ with_token = [Security(HTTPBearer(auto_error=False))]
 @api.exception_handler(HTTPException)
 def report_http_error(request: Request, error: HTTPException) -> Response:
     """Unknown resources and methods."""
-    return make_problem(error.status_code, str(error.detail), error.headers)
+    return Problem(error.status_code, str(error.detail), error.headers).respond()
 
 
 @api.exception_handler(Problem)
@@ -116,7 +190,7 @@ async def policies(service: Service, request: Request) -> Response:
 async def example(service: Service, request: Request) -> dict[str, Any]:
     """A body for POST /v1/decisions: every cell with the mean KPIs of its training."""
     service.admit(request)
-    return make_example(service.require_served())
+    return make_example(service.require_served().live.policies)
 
 
 @api.get("/v1/shadow", dependencies=with_token, responses=describe_problems(401, 429))
@@ -154,14 +228,13 @@ def make_application(arguments: ServiceArguments, *, shares_reports: bool) -> se
         arguments: settings.
         shares_reports: whether there may be several replicas.
     """
-    plain = arguments.model_dump(mode="json")
-    release = {name: plain[name] for name in RELEASE_FIELDS}
-    # Not in the arguments of the class, whose change would replace the processes.
-    fixed = plain | ServiceArguments(run="").model_dump(mode="json", include={*RELEASE_FIELDS})
     scale: dict[str, Any] = {"num_replicas": arguments.min_replicas}
     if arguments.max_replicas > arguments.min_replicas:
-        limits = {name: plain[name] for name in ("min_replicas", "max_replicas")}
+        limits = arguments.model_dump(include={"min_replicas", "max_replicas"})
         scale = {"autoscaling_config": limits | {"target_ongoing_requests": 4}}
+    release = arguments.model_dump(mode="json", include={*RELEASE_FIELDS})
+    # Not in the arguments of the class, whose change would replace the processes.
+    fixed = arguments.model_dump(mode="json", exclude={*RELEASE_FIELDS})
     service = DEPLOYMENT.options(user_config=release, **scale)
     return service.bind(fixed, NeighbourReports.bind() if shares_reports else None)
 
@@ -174,10 +247,6 @@ def application(args: ServiceArguments) -> serve.Application:
     """
     load_first(args)
     return make_application(args, shares_reports=True)
-
-
-NAME = "slicing"
-LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -227,9 +296,6 @@ def check_port_is_free(host: str, port: int) -> None:
             raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
 
 
-POLL_S = 0.01
-
-
 @contextmanager
 def serve_directly(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
     """Answers requests in a thread of this process for the block.
@@ -243,8 +309,7 @@ def serve_directly(arguments: ServiceArguments, host: str, port: int) -> Iterato
     """
     check_port_is_free(host, port)
     service = PolicyService(arguments.model_dump(mode="json"))
-    release = arguments.model_dump(mode="json", include={*RELEASE_FIELDS})
-    asyncio.run(service.reconfigure(release))
+    asyncio.run(service.reconfigure({}))
     api.dependency_overrides[find_service] = lambda: service
     server = uvicorn.Server(
         uvicorn.Config(

@@ -1,31 +1,45 @@
-"""From a request to decisions: KPIs to arrays, neighbours' messages, policies and fallbacks.
+"""From a request to decisions: each cell's policy, or the fallback that answers in its place.
 
-Shares for cells whose policy cannot or must not answer.
-
-What a candidate version would have answered: differences from the live version.
+A cell whose KPIs or neighbours are missing, stale or far from training gets a fallback with its
+reason; the policies of all others are computed at once, by `PolicyGroup.decide`.
 """
 
-import json
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from slicing_rllib.env import max_min_split
 from slicing_rllib.env.rewards import needed_share, offered_share
-from slicing_rllib.policies import CellPolicy
+from slicing_rllib.policies import CellEncoder, CellPolicy, PolicyGroup, group_policies
 from slicing_rllib.policies.baselines import divide_in_proportion
 from slicing_rllib.policies.encoder import BASE_POLICY_KPIS
-from slicing_rllib.serving.load_reports import LoadReport, Reports
-from slicing_rllib.serving.policy_set import GroupAnswer, PolicyGroup, PolicySet, SlaRows
-from slicing_rllib.serving.requests import KPI_NAMES, CellReport, DecisionRequest, stack_tables
+from slicing_rllib.serving.requests import KPI_NAMES, CellReport, DecisionRequest, Problem
+
+RANGE_MARGIN = 1.0
+"""A KPI is far outside if it is off the recorded range by more than this times its width."""
+LEAST_WIDTH = 0.5
+"""Least width of a range, as a share of its largest absolute value."""
+MAX_NAMES_IN_MESSAGE = 3
+
+Table = Float[np.ndarray, "slice kpi"]
+
+
+class LoadReport(NamedTuple):
+    """The load of one cell in its last interval, from which neighbours' messages are formed."""
+
+    measured_at: float
+    """End of the interval, as a POSIX time."""
+    load: Mapping[str, float] | None
+    """By slice; None for a cell that is off the air."""
+
+
+Reports = Mapping[str, LoadReport]
+"""By cell."""
 
 
 class Reason(StrEnum):
@@ -58,60 +72,12 @@ class Method(StrEnum):
     """Equal shares."""
 
 
-class Substitute(NamedTuple):
-    """Shares of one cell and where they come from."""
+class Fallback(NamedTuple):
+    """Why the cell's policy did not answer, and what answered instead."""
 
-    shares: Float[np.ndarray, " slice"]
+    reason: Reason
     method: Method
-
-
-def substitute(
-    table: Float[np.ndarray, "slice kpi"],
-    sla_throughput_mbps: Float[np.ndarray, " slice"] | None = None,
-    sla_delay_ms: Float[np.ndarray, " slice"] | None = None,
-) -> Substitute:
-    """The best shares that the KPIs of a cell allow without its policy.
-
-    Args:
-        table: the cell's KPIs; NaN for those that are not there.
-        sla_throughput_mbps: required throughput; None for a cell without SLA.
-        sla_delay_ms: highest permitted delay; None for a cell without SLA.
-    """
-    kpis = {name: table[:, column] for column, name in enumerate(KPI_NAMES)}
-    if sla_throughput_mbps is not None and sla_delay_ms is not None:
-        shares = _split_by_base_policy(kpis, sla_throughput_mbps, sla_delay_ms)
-        if np.isfinite(shares).all():
-            return Substitute(shares, Method.BASE_POLICY)
-    for name in ("demand_mbps", "load"):
-        if np.isfinite(kpis[name]).all() and kpis[name].sum() > 0.0:
-            shares = divide_in_proportion(kpis[name][None])[0]
-            return Substitute(shares, Method.TRAFFIC_PROPORTIONAL)
-    return Substitute(np.full(len(table), 1.0 / len(table)), Method.EQUAL)
-
-
-def _split_by_base_policy(
-    kpis: dict[str, np.ndarray], sla_throughput_mbps: np.ndarray, sla_delay_ms: np.ndarray
-) -> Float[np.ndarray, " slice"]:
-    """NaN where a KPI is missing or the model has no answer, as for a throughput of zero."""
-    throughput, delay, share, demand, inverse = (kpis[name] for name in BASE_POLICY_KPIS)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        offered = offered_share(demand, inverse)
-        needed = needed_share(share, offered, throughput, delay, sla_throughput_mbps, sla_delay_ms)
-        shares = max_min_split(offered[None], needed[None])[0]
-    known = np.isfinite(offered).all() and np.isfinite(needed).all()
-    return shares if known else np.full(len(share), np.nan)
-
-
-LOAD = KPI_NAMES.index("load")
-MAX_NAMES_IN_MESSAGE = 3
-
-
-class RequestError(ValueError):
-    """A request cannot be answered. The message is one line."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -127,31 +93,58 @@ class Decision:
     """Age of the cell's KPIs."""
     neighbours_age_s: float | None
     """Age of the oldest report of a neighbour; None if the policy reads none."""
-    table: Float[np.ndarray, "slice kpi"]
-    """The KPIs that the decision rests on."""
-    reason: Reason | None = None
-    """Why the policy did not answer; None if it did."""
-    method: Method | None = None
-    """What answered instead."""
-    detail: str = ""
-    """More about the reason."""
+    table: Table
+    """The KPIs that the decision rests on; NaN for those that are not there."""
+    fallback: Fallback | None
+    """None if the policy answered."""
+
+
+class PolicySet:
+    """The policies of all cells, in groups that are computed together."""
+
+    def __init__(self, policies: Mapping[str, CellPolicy]) -> None:
+        self.policies = dict(policies)
+        self.groups = group_policies(list(policies.values()))
+        self.group_of = {cell: group for group in self.groups for cell in group.rows}
+        self.limits = {group: _find_limits(group.policies) for group in self.groups}
+        self.reads_messages = any(p.encoder.neighbours for p in policies.values())
+
+
+class _Limits(NamedTuple):
+    """Smallest and largest KPIs that policies answer; infinite where nothing was recorded."""
+
+    low: Float[np.ndarray, "cell slice read"]
+    high: Float[np.ndarray, "cell slice read"]
+
+
+def _find_limits(policies: Sequence[CellPolicy]) -> _Limits:
+    encoder = policies[0].encoder
+    shape = len(policies), len(encoder.slices), len(encoder.required_kpis)
+    low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
+    for row, policy in enumerate(policies):
+        for column, name in enumerate(encoder.required_kpis):
+            for slice_row, kpi in enumerate(policy.recorded.get(name, ())):
+                scale = LEAST_WIDTH * max(abs(kpi.minimum), abs(kpi.maximum))
+                margin = RANGE_MARGIN * max(kpi.maximum - kpi.minimum, scale)
+                low[row, slice_row, column] = kpi.minimum - margin
+                high[row, slice_row, column] = kpi.maximum + margin
+    return _Limits(low, high)
 
 
 @dataclass(frozen=True)
 class _Case:
     """One cell of a request that has a policy."""
 
-    cell: str
-    report: CellReport
-    row: int
+    policy: CellPolicy
+    encoder: CellEncoder
+    """The policy's, with the SLA of the request."""
     table: list[list[float | None]]
-    sla: tuple[tuple[float, ...], tuple[float, ...]]
     load: list[list[float]]
     """Of the neighbours, zeros where a report is missing."""
     age_s: float
     neighbours_age_s: float | None
-    reason: Reason | None
-    detail: str
+    objection: tuple[Reason, str] | None
+    """Why the policy must not answer."""
 
 
 def list_new_reports(request: DecisionRequest, policies: PolicySet, now: datetime) -> Reports:
@@ -160,10 +153,10 @@ def list_new_reports(request: DecisionRequest, policies: PolicySet, now: datetim
     for cell, report in request.cells.items():
         if cell not in policies.policies:
             continue
-        loads = {name: kpis.load for name, kpis in report.slices.items()}
-        if report.off or None not in loads.values():
+        loads = {name: kpis.load for name, kpis in report.slices.items() if kpis.load is not None}
+        if len(loads) == len(report.slices):
             measured_at = (report.measured_at or now).timestamp()
-            found[cell] = LoadReport(measured_at, None if report.off else loads)  # pyright: ignore[reportArgumentType]
+            found[cell] = LoadReport(measured_at, None if report.off else loads)
     return found
 
 
@@ -192,93 +185,82 @@ def decide(
         now: the present.
         max_age_s: age above which KPIs and reports are stale.
 
-    Raises: RequestError for unknown cells, slices and missing KPIs.
+    Raises: Problem for unknown cells, slices and missing KPIs.
     """
-    _refuse_unknown(request, policies)
-    groups: dict[int, list[_Case]] = {}
+    unknown = [cell for cell in request.cells if cell not in policies.policies]
+    if unknown and request.unknown_cells == "refuse":
+        more = len(unknown) - MAX_NAMES_IN_MESSAGE
+        names = ", ".join(unknown[:MAX_NAMES_IN_MESSAGE]) + (f" and {more} more" * (more > 0))
+        raise Problem(404, f"no policy for {names}; GET /v1/policies lists the cells")
     decisions: dict[str, Decision] = {}
+    groups: dict[PolicyGroup, list[_Case]] = {}
     for cell, report in request.cells.items():
         if report.off:
             continue
-        if group := policies.group_of.get(cell):
-            case = _make_case(cell, report, group, request, reports, now, max_age_s)
-            groups.setdefault(policies.groups.index(group), []).append(case)
+        if policy := policies.policies.get(cell):
+            case = _make_case(policy, report, request, reports, now, max_age_s)
+            groups.setdefault(policies.group_of[cell], []).append(case)
         else:
-            decisions[cell] = _decide_unknown(report, now)
-    for number, cases in groups.items():
-        decisions |= _decide_group(policies.groups[number], cases)
+            decisions[cell] = _decide_unknown_cell(report, now)
+    for group, cases in groups.items():
+        decisions |= _decide_group(group, cases, policies)
     return {cell: decisions[cell] for cell in request.cells if cell in decisions}
 
 
-def _refuse_unknown(request: DecisionRequest, policies: PolicySet) -> None:
-    unknown = [cell for cell in request.cells if cell not in policies.policies]
-    if unknown and request.unknown_cells == "refuse":
-        names = ", ".join(unknown[:MAX_NAMES_IN_MESSAGE])
-        more = f" and {len(unknown) - MAX_NAMES_IN_MESSAGE} more" if len(unknown) > 3 else ""
-        raise RequestError(404, f"no policy for {names}{more}; GET /v1/policies lists the cells")
-
-
 def _make_case(
-    cell: str,
+    policy: CellPolicy,
     report: CellReport,
-    group: PolicyGroup,
     request: DecisionRequest,
     reports: Reports,
     now: datetime,
     max_age_s: float,
 ) -> _Case:
-    row = group.rows[cell]
-    encoder = group.policies[row].encoder
+    """Raises: Problem for KPIs or slices that are missing."""
+    encoder = policy.encoder
     if report.slices.keys() != set(encoder.slices):
         expected = ", ".join(encoder.slices)
-        raise RequestError(422, f"cells.{cell}.slices: expected exactly {expected}")
-    table = report.table(encoder.slices)
-    for values, name in zip(table, encoder.slices, strict=True):
-        for column in group.columns:
-            if values[column] is None:
-                where = f"cells.{cell}.slices.{name}.{KPI_NAMES[column]}"
-                raise RequestError(422, f"{where}: the policy needs this KPI")
-    sla = _find_sla(group.policies[row], request)
+        raise Problem(422, f"cells.{encoder.cell}.slices: expected exactly {expected}")
+    for name in encoder.slices:
+        kpis = vars(report.slices[name])
+        for kpi in encoder.required_kpis:
+            if kpis[kpi] is None:
+                where = f"cells.{encoder.cell}.slices.{name}.{kpi}"
+                raise Problem(422, f"{where}: the policy needs this KPI")
+    if request.a1_policies:
+        encoder = _apply_a1_policies(encoder, request)
     age_s = report.age_s(now)
-    load, neighbours_age_s, reason, detail = _form_message(
-        group.policies[row], reports, now.timestamp(), max_age_s
-    )
-    own = encoder.sla_throughput_mbps, encoder.sla_delay_ms
-    if encoder.observation == "paper" and sla != own:
-        reason, detail = Reason.SLA_NOT_OBSERVED, "the policy was trained for its own SLA"
+    load, neighbours_age_s, objection = _form_message(encoder, reports, now, max_age_s)
+    if encoder.observation == "paper" and encoder != policy.encoder:
+        objection = Reason.SLA_NOT_OBSERVED, "the policy was trained for its own SLA"
     if abs(age_s) > max_age_s:
-        reason, detail = Reason.STALE_KPIS, f"KPIs are {age_s:.3g} s old, expected {max_age_s:g} s"
-    return _Case(cell, report, row, table, sla, load, age_s, neighbours_age_s, reason, detail)
+        objection = Reason.STALE_KPIS, f"KPIs are {age_s:.3g} s old, expected {max_age_s:g} s"
+    table = report.table(encoder.slices)
+    return _Case(policy, encoder, table, load, age_s, neighbours_age_s, objection)
 
 
-def _find_sla(
-    policy: CellPolicy, request: DecisionRequest
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Required throughput and permitted delay by slice."""
-    encoder = policy.encoder
-    if not request.a1_policies:
-        return encoder.sla_throughput_mbps, encoder.sla_delay_ms
-    pairs = [
-        request.a1_policies[name].override_sla(throughput, delay)
-        if name in request.a1_policies
-        else (throughput, delay)
-        for name, throughput, delay in zip(
-            encoder.slices, encoder.sla_throughput_mbps, encoder.sla_delay_ms, strict=True
-        )
-    ]
-    return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+def _apply_a1_policies(encoder: CellEncoder, request: DecisionRequest) -> CellEncoder:
+    """The encoder with the SLA of the request's A1-style policies."""
+    own = zip(encoder.slices, encoder.sla_throughput_mbps, encoder.sla_delay_ms, strict=True)
+    throughput_mbps, delay_ms = zip(
+        *(
+            request.a1_policies[name].override_sla(*sla) if name in request.a1_policies else sla
+            for name, *sla in own
+        ),
+        strict=True,
+    )
+    return replace(
+        encoder, sla_throughput_mbps=tuple(throughput_mbps), sla_delay_ms=tuple(delay_ms)
+    )
 
 
 def _form_message(
-    policy: CellPolicy, reports: Reports, now: float, max_age_s: float
-) -> tuple[list[list[float]], float | None, Reason | None, str]:
+    encoder: CellEncoder, reports: Reports, now: datetime, max_age_s: float
+) -> tuple[list[list[float]], float | None, tuple[Reason, str] | None]:
     """Loads of the neighbours in the order of the message, their age, and what is wrong."""
-    encoder = policy.encoder
-    zeros = [0.0] * len(encoder.slices)
-    load = [zeros] * encoder.message_slots
+    load = [[0.0] * len(encoder.slices)] * encoder.message_slots
     if not encoder.neighbours:
-        return load, None, None, ""
-    oldest, missing = now, []
+        return load, None, None
+    oldest, missing = now.timestamp(), []
     for slot, neighbour in enumerate(encoder.neighbours):
         report = reports.get(neighbour)
         if report is None or not (report.load is None or report.load.keys() >= set(encoder.slices)):
@@ -287,140 +269,94 @@ def _form_message(
         if report.load is not None:
             load[slot] = [report.load[name] for name in encoder.slices]
         oldest = min(oldest, report.measured_at)
-    age_s = now - oldest
+    age_s = now.timestamp() - oldest
     if missing:
         names = ", ".join(missing[:MAX_NAMES_IN_MESSAGE])
-        return load, age_s, Reason.MISSING_NEIGHBOURS, f"no report of {names}"
+        return load, age_s, (Reason.MISSING_NEIGHBOURS, f"no report of {names}")
     if age_s > max_age_s:
         detail = f"a neighbour's report is {age_s:.3g} s old, expected {max_age_s:g} s"
-        return load, age_s, Reason.STALE_NEIGHBOURS, detail
-    return load, age_s, None, ""
+        return load, age_s, (Reason.STALE_NEIGHBOURS, detail)
+    return load, age_s, None
 
 
-def _decide_unknown(report: CellReport, now: datetime) -> Decision:
-    slices = tuple(report.slices)
-    table = stack_tables([report.table(slices)])[0]
-    answer = substitute(table)
-    return Decision(
-        slices,
-        answer.shares.tolist(),
-        None,
-        report.age_s(now),
-        None,
-        table,
-        Reason.UNKNOWN_CELL,
-        answer.method,
-        "no policy for this cell",
-    )
-
-
-def _decide_group(group: PolicyGroup, cases: Sequence[_Case]) -> Mapping[str, Decision]:
-    rows = [case.row for case in cases]
-    table = stack_tables([case.table for case in cases])
+def _decide_group(
+    group: PolicyGroup, cases: Sequence[_Case], policies: PolicySet
+) -> dict[str, Decision]:
+    encoder, rows = group.encoder, [group.rows[case.encoder.cell] for case in cases]
+    tables = np.array([case.table for case in cases], float)
+    columns = {name: tables[:, :, KPI_NAMES.index(name)] for name in encoder.required_kpis}
     load = np.array([case.load for case in cases], float)
-    load = load.reshape(len(cases), group.encoder.message_slots, len(group.encoder.slices))
-    sla = SlaRows(*(np.array([case.sla[part] for case in cases], float) for part in range(2)))
-    answer = group.compute(rows, table, load, sla)
-    far = group.find_far_values(rows, table)
-    is_far = [bool(rows.any()) for rows in far]
-    sums = answer.shares.sum(axis=1)
-    values = np.column_stack([sums, answer.observation])
-    is_finite = [bool(np.isfinite(row).all()) for row in values]
+    load = load.reshape(len(cases), encoder.message_slots, len(encoder.slices))
+    answers = group.decide([case.encoder for case in cases], columns, load)
+    is_finite = np.ravel(np.isfinite(answers).all(axis=1))
+    values, (low, high) = np.stack([*columns.values()], axis=2), policies.limits[group]
+    far = (values < low[rows]) | (values > high[rows])
+    is_far = np.ravel(far.any(axis=(1, 2)))
     decisions: dict[str, Decision] = {}
-    for number, case in enumerate(cases):
-        reason, detail = case.reason, case.detail
-        if not is_finite[number] and reason is None:
-            reason, detail = Reason.POLICY_FAILED, "the policy's answer is not finite"
-        elif is_far[number] and reason is None:
-            first = int(np.flatnonzero(far[number].ravel())[0])
-            slice_row, column = divmod(first, far.shape[2])
-            kpi, name = KPI_NAMES[group.columns[column]], group.encoder.slices[slice_row]
-            detail = f"{kpi} of {name} is far from what the policy has met"
-            reason = Reason.OUTSIDE_TRAINING
-        decisions[case.cell] = _conclude(group, case, table[number], answer, number, reason, detail)
+    for row, case in enumerate(cases):
+        table, shares, objection = tables[row], answers[row], case.objection
+        if objection is None and not is_finite[row]:
+            objection = Reason.POLICY_FAILED, "the policy's answer is not finite"
+        elif objection is None and is_far[row]:
+            slice_row, column = np.argwhere(far[row])[0]
+            kpi = f"{encoder.required_kpis[column]} of {encoder.slices[slice_row]}"
+            objection = Reason.OUTSIDE_TRAINING, f"{kpi} is far from what the policy has met"
+        fallback = None
+        if objection is not None:
+            sla = case.encoder.sla_throughput_mbps, case.encoder.sla_delay_ms
+            shares, method = choose_fallback(table, *map(np.array, sla))
+            fallback = Fallback(objection[0], method, objection[1])
+        decisions[case.encoder.cell] = Decision(
+            slices=encoder.slices,
+            shares=shares.tolist(),
+            policy=case.policy,
+            age_s=case.age_s,
+            neighbours_age_s=case.neighbours_age_s,
+            table=table,
+            fallback=fallback,
+        )
     return decisions
 
 
-def _conclude(
-    group: PolicyGroup,
-    case: _Case,
-    table: np.ndarray,
-    answer: GroupAnswer,
-    number: int,
-    reason: Reason | None,
-    detail: str,
-) -> Decision:
-    method, shares = None, answer.shares[number].tolist()
-    if reason is not None:
-        found = substitute(table, *(np.array(part, float) for part in case.sla))
-        method, shares = found.method, found.shares.tolist()
+def _decide_unknown_cell(report: CellReport, now: datetime) -> Decision:
+    slices = tuple(report.slices)
+    table = np.array(report.table(slices), float)
+    shares, method = choose_fallback(table)
     return Decision(
-        group.encoder.slices,
-        shares,
-        group.policies[case.row],
-        case.age_s,
-        case.neighbours_age_s,
-        table,
-        reason,
-        method,
-        detail,
+        slices=slices,
+        shares=shares.tolist(),
+        policy=None,
+        age_s=report.age_s(now),
+        neighbours_age_s=None,
+        table=table,
+        fallback=Fallback(Reason.UNKNOWN_CELL, method, "no policy for this cell"),
     )
 
 
-class ShadowComparison:
-    """Counts and logs differences between the shares of two versions.
+def choose_fallback(
+    table: Table,
+    sla_throughput_mbps: Float[np.ndarray, " slice"] | None = None,
+    sla_delay_ms: Float[np.ndarray, " slice"] | None = None,
+) -> tuple[Float[np.ndarray, " slice"], Method]:
+    """The best shares that the KPIs of a cell allow without its policy.
 
     Args:
-        log_file: file to which a line per cell and request is appended; None writes none.
+        table: the cell's KPIs; NaN for those that are not there.
+        sla_throughput_mbps: required throughput; None for a cell without SLA.
+        sla_delay_ms: highest permitted delay; None for a cell without SLA.
     """
-
-    def __init__(self, log_file: str | None) -> None:
-        self._log_file = None if log_file is None else Path(log_file)
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._lock = threading.Lock()
-
-    def add(self, live: Mapping[str, Decision], candidate: Mapping[str, Decision]) -> None:
-        """Compares the decisions of one request."""
-        lines = []
-        with self._lock:
-            for cell, ours in live.items():
-                theirs = candidate.get(cell)
-                if ours.policy is None or theirs is None or theirs.policy is None:
-                    continue
-                difference = max(
-                    abs(a - b) for a, b in zip(ours.shares, theirs.shares, strict=True)
-                )
-                self._count(cell, ours.policy.label, theirs.policy.label, difference)
-                lines.append(_make_line(cell, ours, theirs))
-        if self._log_file is not None and lines:
-            with self._log_file.open("a", encoding="utf-8") as file:
-                file.write("".join(lines))
-
-    def summarise(self) -> dict[str, dict[str, Any]]:
-        """By cell: both versions, the number of decisions, mean and largest difference."""
-        with self._lock:
-            return {cell: dict(row) for cell, row in self._rows.items()}
-
-    def _count(self, cell: str, live: str, candidate: str, difference: float) -> None:
-        row = self._rows.get(cell)
-        if row is None or (row["live"], row["candidate"]) != (live, candidate):
-            row = {"live": live, "candidate": candidate, "decisions": 0}
-            row |= {"mean_difference": 0.0, "largest_difference": 0.0}
-            self._rows[cell] = row
-        row["decisions"] += 1
-        row["mean_difference"] += (difference - row["mean_difference"]) / row["decisions"]
-        row["largest_difference"] = max(row["largest_difference"], difference)
-
-
-def _make_line(cell: str, live: Decision, candidate: Decision) -> str:
-    row = {
-        "time": time.time(),
-        "cell": cell,
-        "live": live.policy and live.policy.label,
-        "candidate": candidate.policy and candidate.policy.label,
-        "live_shares": dict(zip(live.slices, live.shares, strict=True)),
-        "candidate_shares": dict(zip(candidate.slices, candidate.shares, strict=True)),
-        "live_fallback": live.reason,
-        "candidate_fallback": candidate.reason,
-    }
-    return json.dumps(row) + "\n"
+    kpis = {name: table[:, column] for column, name in enumerate(KPI_NAMES)}
+    if sla_throughput_mbps is not None and sla_delay_ms is not None:
+        throughput, delay, share, demand, inverse = (kpis[name] for name in BASE_POLICY_KPIS)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            offered = offered_share(demand, inverse)
+            sla = sla_throughput_mbps, sla_delay_ms
+            needed = needed_share(share, offered, throughput, delay, *sla)
+            shares = max_min_split(offered[None], needed[None])[0]
+        # A KPI is missing, or the model has no answer, as for a throughput of zero.
+        if np.isfinite([offered, needed, shares]).all():
+            return shares, Method.BASE_POLICY
+    for name in ("demand_mbps", "load"):
+        if np.isfinite(kpis[name]).all() and kpis[name].sum() > 0.0:
+            return divide_in_proportion(kpis[name][None])[0], Method.TRAFFIC_PROPORTIONAL
+    return np.full(len(table), 1.0 / len(table)), Method.EQUAL

@@ -1,8 +1,11 @@
-"""Which version of each policy answers: pins, canary and shadow. A library keeps it as a file."""
+"""Which version of each policy answers: pins, canary and shadow.
+
+A library keeps its release as a file, which the services of the library follow.
+"""
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,7 +13,7 @@ from slicing_rllib.storage.errors import RunError
 
 RELEASE_FILE = "release.json"
 KEPT = 20
-"""Earlier releases that the file keeps, for roll-backs."""
+"""Earlier releases that the file keeps, to go back to."""
 
 
 class ReleaseModel(BaseModel):
@@ -98,32 +101,37 @@ class ReleaseHistory(ReleaseModel):
     earlier: tuple[Release, ...] = ()
     """Earlier releases, newest first."""
 
-    def append(self, release: Release) -> "ReleaseHistory":
-        """The history with a further release."""
-        earlier = (self.release, *self.earlier)[:KEPT]
-        return ReleaseHistory(revision=self.revision + 1, release=release, earlier=earlier)
+    def change(self, wanted: Release | None) -> "ReleaseHistory":
+        """The history with a further release; with None, with the one before the present one again.
 
-    def roll_back(self) -> "ReleaseHistory":
-        """The history with the release before this one. Raises: RunError if there is none."""
-        if not self.earlier:
-            raise RunError("roll-back: there is no earlier release")
-        return ReleaseHistory(
-            revision=self.revision + 1, release=self.earlier[0], earlier=self.earlier[1:]
-        )
+        A canary or a shadow alone is added to the present release; anything else replaces it.
+
+        Raises: RunError if there is none before.
+        """
+        if wanted is None:
+            if not self.earlier:
+                raise RunError("release: there is no earlier one to go back to")
+            release, *earlier = self.earlier
+        else:
+            release, earlier = wanted, (self.release, *self.earlier)[:KEPT]
+            if (wanted.canary or wanted.shadow) and not wanted.version and not wanted.pins:
+                present = self.release
+                update = {
+                    "canary": wanted.canary or present.canary,
+                    "shadow": wanted.shadow or present.shadow,
+                }
+                release = present.model_copy(update=update)
+        return ReleaseHistory(revision=self.revision + 1, release=release, earlier=tuple(earlier))
 
 
-def make_change(
-    *,
+def make_release(
     version: int | None,
     pins: Sequence[str],
     canary: int | None,
     share: float,
     shadow: int | None,
-    back: bool,
-) -> Callable[[ReleaseHistory], ReleaseHistory]:
-    """From the present release to the one that somebody asked for.
-
-    A canary or a shadow is added to the present release; anything else replaces it.
+) -> Release:
+    """The release that options of a command describe.
 
     Args:
         version: version of every policy; None means the newest of each.
@@ -131,22 +139,12 @@ def make_change(
         canary: version for a share of the policies.
         share: that share.
         shadow: version that only answers for comparison.
-        back: whether to go back to the release before.
 
-    Raises: RunError for a pin that cannot be read, or a share of zero.
+    Raises: RunError for a pin that cannot be read, or a canary's share of zero.
     """
-    parsed, part = parse_pins(pins), make_canary(canary, share)
-
-    def change(history: ReleaseHistory) -> ReleaseHistory:
-        if back:
-            return history.roll_back()
-        if (part or shadow) and not version and not parsed:
-            live = history.release
-            update = {"canary": part or live.canary, "shadow": shadow or live.shadow}
-            return history.append(history.release.model_copy(update=update))
-        return history.append(Release(version=version, pins=parsed, canary=part, shadow=shadow))
-
-    return change
+    return Release(
+        version=version, pins=parse_pins(pins), canary=make_canary(canary, share), shadow=shadow
+    )
 
 
 def make_canary(version: int | None, share: float) -> Canary | None:

@@ -1,100 +1,34 @@
-"""What a caller sends: KPIs of the last slicing interval, by cell, slice and name.
+"""From an HTTP request to the KPIs of cells, or to a refusal in one line.
 
-From the body of a request to its content, or to one line about the first mistake.
+`Admission` asks for the token and limits how much is sent; `parse_request` reads the body: KPIs of
+the last slicing interval, by cell, slice and name; and SLAs in the style of an A1 policy of the
+O-RAN Alliance. Refusals are problem+json (RFC 9457).
 
-SLAs in the style of an A1 policy of the O-RAN Alliance: `scope` and `sliceSlaObjectives`.
-
-Names and units follow the slice SLA target of O-RAN's A1 type definitions: throughput in kbit/s,
-delay in ms. We read `guaDlThptPerSlice` as the throughput that the slice must deliver while it has
-data, which is what policies are trained for. No conformance is claimed.
-
-Errors as problem+json (RFC 9457): status, title, and one line of detail.
+Names and units of SLAs follow the slice SLA target of O-RAN's A1 type definitions: throughput in
+kbit/s, delay in ms. We read `guaDlThptPerSlice` as the throughput that the slice must deliver while
+it has data, which is what policies are trained for. No conformance is claimed.
 """
 
+import hmac
 import json
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from jaxtyping import Float
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.requests import Request
 from starlette.responses import Response
 
 from slicing_rllib.policies import KPI_SPECS
 from slicing_rllib.storage import make_printable
 
-KBIT_PER_MBIT = 1e3
-MAX_KBPS = 1e8
-
-
-class A1Model(BaseModel):
-    """A part of an A1-style policy."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-
-class PlmnId(A1Model):
-    """A mobile network."""
-
-    mcc: Annotated[str, Field(pattern=r"^[0-9]{3}$")]
-    """Mobile country code."""
-    mnc: Annotated[str, Field(pattern=r"^[0-9]{2,3}$")]
-    """Mobile network code."""
-
-
-class SliceId(A1Model):
-    """The S-NSSAI of a slice in a network."""
-
-    sst: int = Field(ge=0, le=255)
-    """Slice or service type."""
-    sd: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{6}$")] | None = None
-    """Slice differentiator."""
-    plmnId: PlmnId
-    """Network of the slice."""
-
-
-class Scope(A1Model):
-    """What the policy is about."""
-
-    sliceId: SliceId
-    """The slice."""
-
-
-class SliceSlaObjectives(A1Model):
-    """What the slice is promised."""
-
-    guaDlThptPerSlice: float | None = Field(default=None, gt=0, le=MAX_KBPS)
-    """Guaranteed downlink throughput, kbit/s."""
-    maxDlPacketDelayPerUe: float | None = Field(default=None, gt=0, le=1e5)
-    """Largest downlink packet delay, ms."""
-
-
-class A1Policy(A1Model):
-    """A slice's SLA."""
-
-    scope: Scope
-    """The slice."""
-    sliceSlaObjectives: SliceSlaObjectives
-    """Its SLA."""
-
-    def override_sla(self, throughput_mbps: float, delay_ms: float) -> tuple[float, float]:
-        """Required throughput and permitted delay; what the policy leaves open stays as it is."""
-        objectives = self.sliceSlaObjectives
-        return (
-            throughput_mbps
-            if objectives.guaDlThptPerSlice is None
-            else objectives.guaDlThptPerSlice / KBIT_PER_MBIT,
-            delay_ms
-            if objectives.maxDlPacketDelayPerUe is None
-            else objectives.maxDlPacketDelayPerUe,
-        )
-
-
+MAX_DETAIL = 500
 KPI_NAMES = tuple(KPI_SPECS)
+MAX_CELLS, MAX_SLICES = 20_000, 64
+KBIT_PER_MBIT, MAX_KBPS, MAX_MS = 1e3, 1e8, 1e5
 UNITS = {
     "Mbit/s": {"Mbit/s": 1.0, "kbit/s": 1e-3, "bit/s": 1e-6, "Gbit/s": 1e3},
     "ms": {"ms": 1.0, "s": 1e3, "us": 1e-3},
@@ -103,18 +37,116 @@ UNITS = {
     "dB": {"dB": 1.0},
 }
 """Accepted units by the unit that policies use, and what a value is multiplied by."""
-ALL_UNITS = tuple(unit for accepted in UNITS.values() for unit in accepted)
 MEASUREMENT_NAMES = {
     name: kpi
     for kpi in KPI_NAMES
     for name in (kpi, kpi.removesuffix("_mbps").removesuffix("_ms"), kpi.replace("_db", ""))
 }
 """KPI by each name that a measurement may have."""
-MAX_CELLS, MAX_SLICES = 20_000, 64
 CellName = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 ]
 SliceName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Problem(Exception):
+    """A request that gets an error.
+
+    Args:
+        status: status of the answer.
+        detail: one line for the caller.
+        headers: further headers.
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, dict(headers or {})
+
+    def respond(self) -> Response:
+        """The answer, of type application/problem+json."""
+        body = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": make_printable(self.detail, MAX_DETAIL),
+        }
+        # Only ASCII, also for callers whose terminal knows no more.
+        content = json.dumps(body).encode("ascii")
+        return Response(content, self.status, self.headers, "application/problem+json")
+
+
+class RateLimit:
+    """A token bucket: `rate_per_s` requests per second, with bursts of as many.
+
+    Args:
+        rate_per_s: requests per second.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._clock = rate_per_s, clock
+        self._size = max(rate_per_s, 1.0)
+        self._tokens, self._time = self._size, clock()
+
+    def take(self) -> float:
+        """0 if the request may go on; else the seconds after which the next one may."""
+        now = self._clock()
+        self._tokens = min(self._size, self._tokens + (now - self._time) * self._rate)
+        self._time = now
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+            return 0.0
+        return (1.0 - self._tokens) / self._rate
+
+
+class Admission:
+    """Lets requests in.
+
+    Args:
+        token: token that callers must present; None lets everybody in.
+        rate_per_s: accepted requests per second.
+        max_body_bytes: largest body.
+    """
+
+    def __init__(self, token: str | None, rate_per_s: float, max_body_bytes: int) -> None:
+        self._token = None if token is None else token.encode()
+        self._limit = RateLimit(rate_per_s)
+        self._max_body_bytes = max_body_bytes
+
+    def require_token(self, request: Request) -> None:
+        """Raises: Problem 401 without the right token."""
+        if self._token is None:
+            return
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # Compares in constant time, so that the time of the answer says nothing about the token.
+        is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
+        if scheme.lower() != "bearer" or not is_right:
+            raise Problem(401, "expected a valid bearer token", {"WWW-Authenticate": "Bearer"})
+
+    def require_rate(self) -> None:
+        """Raises: Problem 429 above the rate limit."""
+        if wait_s := self._limit.take():
+            headers = {"Retry-After": str(math.ceil(wait_s))}
+            raise Problem(429, "too many requests", headers)
+
+    async def read_body(self, request: Request) -> bytes:
+        """The body of a JSON request. Raises: Problem 413 or 415."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Problem(415, "expected the content type application/json")
+        declared = request.headers.get("content-length", "0")
+        if declared.isascii() and declared.isdigit() and len(declared) < 20:
+            self._require_size(int(declared))
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            self._require_size(size)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _require_size(self, size: int) -> None:
+        if size > self._max_body_bytes:
+            raise Problem(413, f"expected a body of at most {self._max_body_bytes} bytes")
 
 
 class Model(BaseModel):
@@ -125,12 +157,67 @@ class Model(BaseModel):
     )
 
 
+class PlmnId(Model):
+    """A mobile network."""
+
+    mcc: Annotated[str, Field(pattern=r"^[0-9]{3}$")]
+    """Mobile country code."""
+    mnc: Annotated[str, Field(pattern=r"^[0-9]{2,3}$")]
+    """Mobile network code."""
+
+
+class SliceId(Model):
+    """The S-NSSAI of a slice in a network."""
+
+    sst: int = Field(ge=0, le=255)
+    """Slice or service type."""
+    sd: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{6}$")] | None = None
+    """Slice differentiator."""
+    plmnId: PlmnId
+    """Network of the slice."""
+
+
+class Scope(Model):
+    """What the policy is about."""
+
+    sliceId: SliceId
+    """The slice."""
+
+
+class SliceSlaObjectives(Model):
+    """What the slice is promised."""
+
+    guaDlThptPerSlice: float | None = Field(default=None, gt=0, le=MAX_KBPS)
+    """Guaranteed downlink throughput, kbit/s."""
+    maxDlPacketDelayPerUe: float | None = Field(default=None, gt=0, le=MAX_MS)
+    """Largest downlink packet delay, ms."""
+
+
+class A1Policy(Model):
+    """A slice's SLA."""
+
+    scope: Scope
+    """The slice."""
+    sliceSlaObjectives: SliceSlaObjectives
+    """Its SLA."""
+
+    def override_sla(self, throughput_mbps: float, delay_ms: float) -> tuple[float, float]:
+        """Required throughput and permitted delay; what the policy leaves open stays as it is."""
+        kbps = self.sliceSlaObjectives.guaDlThptPerSlice
+        ms = self.sliceSlaObjectives.maxDlPacketDelayPerUe
+        throughput_mbps = throughput_mbps if kbps is None else kbps / KBIT_PER_MBIT
+        return throughput_mbps, delay_ms if ms is None else ms
+
+
 class Measurement(Model):
     """A value with its unit."""
 
     value: float
     """Number in that unit."""
-    unit: str = Field(max_length=16, json_schema_extra={"enum": list(ALL_UNITS)})
+    unit: str = Field(
+        max_length=16,
+        json_schema_extra={"enum": [unit for accepted in UNITS.values() for unit in accepted]},
+    )
     """Such as Mbit/s, kbit/s, ms, s, %, 1 or dB."""
 
 
@@ -229,9 +316,30 @@ class DecisionRequest(Model):
     """A1-style policies by slice, whose objectives replace the SLA that the policy carries."""
 
 
-def stack_tables(tables: list[list[list[float | None]]]) -> Float[np.ndarray, "cell slice kpi"]:
-    """KPIs of several cells with equal slices; NaN for KPIs that are not there."""
-    return np.array(tables, float)
+EXAMPLE = {
+    "cells": {
+        "cell_1": {
+            "slices": {
+                f"slice_{number}": {
+                    "throughput_mbps": 9.5,
+                    "delay_ms": 1.2,
+                    "load": 0.05,
+                    "utilisation": 0.2,
+                    "users": 6,
+                    "prb_ratio": 0.25,
+                    "demand_mbps": 1.5,
+                    "mean_inverse_rate": 0.03,
+                    "sinr_db_p10": 4.0,
+                    "sinr_db_p50": 14.0,
+                    "sinr_db_p90": 24.0,
+                }
+                for number in range(1, 5)
+            }
+        }
+    },
+    "unknown_cells": "fallback",
+}
+"""Runs as it is, whatever the cells are; GET /v1/example has one for the served cells."""
 
 
 def _convert(name: str, measurement: Measurement) -> tuple[str, float]:
@@ -247,40 +355,6 @@ def _convert(name: str, measurement: Measurement) -> tuple[str, float]:
     if not spec.minimum <= value <= spec.maximum:
         raise ValueError(f"{name}: expected {spec.minimum:g} to {spec.maximum:g} {spec.unit}")
     return kpi, value
-
-
-MAX_DETAIL = 500
-
-
-class Problem(Exception):
-    """A request that gets an error.
-
-    Args:
-        status: status of the answer.
-        detail: one line for the caller.
-        headers: further headers.
-    """
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, dict(headers or {})
-
-    def respond(self) -> Response:
-        """The answer."""
-        return make_problem(self.status, self.detail, self.headers)
-
-
-def make_problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer of type application/problem+json."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": make_printable(detail, MAX_DETAIL),
-    }
-    # Only ASCII, also from callers whose terminal knows no more.
-    content = json.dumps(body).encode("ascii")
-    return Response(content, status, dict(headers or {}), "application/problem+json")
 
 
 def parse_request(body: bytes) -> DecisionRequest:

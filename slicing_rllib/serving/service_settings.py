@@ -2,9 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,22 +11,22 @@ from slicing_rllib.storage.errors import ConfigError, RunError
 
 TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
 LEAST_TOKEN_CHARACTERS = 16
-RELEASE_FIELDS = ("canary", "pins", "shadow", "version")
+RELEASE_FIELDS = frozenset({"canary", "pins", "shadow", "version"})
 """Arguments that a running replica can change."""
 
 
 class ServiceArguments(BaseModel):
     """Arguments of the application. An unknown name is an error."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     run: str
     """A run directory, a policy library (a folder or a URI), or the folder of an export."""
     name: str = ""
     """The beginning of the names of a library's bundles that are served."""
     version: int | None = Field(default=None, ge=1)
-    """Version of every bundle of the library. None: the release that `rollout` has made, or else
-    the newest version of each. A run has none."""
+    """Version of every bundle of the library. None: the library's release, or else the newest
+    version of each. A run has none."""
     pins: tuple[str, ...] = ()
     """`NAME@VERSION` of policies that stay at a version."""
     canary: Canary | None = None
@@ -57,19 +55,15 @@ class ServiceArguments(BaseModel):
     """Time between two looks for a new release and for files that have changed."""
 
     @property
-    def follows_release(self) -> bool:
-        """Whether the library's release file decides, because the arguments choose no version."""
-        return not (self.version or self.pins or self.canary or self.shadow)
+    def release(self) -> Release | None:
+        """The release that the arguments choose; None where the library's release decides.
 
-    @property
-    def release(self) -> Release:
-        """The release that the arguments choose. Raises: RunError."""
-        return Release(
-            version=self.version,
-            pins=parse_pins(self.pins),
-            canary=self.canary,
-            shadow=self.shadow,
-        )
+        Raises: RunError for a pin that cannot be read.
+        """
+        if not (self.version or self.pins or self.canary or self.shadow):
+            return None
+        pins = parse_pins(self.pins)
+        return Release(version=self.version, pins=pins, canary=self.canary, shadow=self.shadow)
 
 
 def read_token(arguments: ServiceArguments) -> str | None:
@@ -89,28 +83,18 @@ def read_token(arguments: ServiceArguments) -> str | None:
     return token
 
 
-def parse_release(user_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked values of `RELEASE_FIELDS` in a mapping of plain values."""
-    chosen = ServiceArguments(run="", **{name: user_config[name] for name in RELEASE_FIELDS})
-    return {name: getattr(chosen, name) for name in RELEASE_FIELDS}
-
-
 def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
     """The arguments, with leave to run without a token where only this machine can ask.
 
     Raises: ConfigError for an address beyond loopback without a token.
     """
-    if read_token(arguments) is None and not is_loopback(host):
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if read_token(arguments) is None and not is_loopback:
         raise ConfigError(
             f"serve: {host} can be reached from other machines; expected --token-file or "
             "the environment variable SLICING_RLLIB_SERVE_TOKEN"
         )
-    return arguments.model_copy(update={"without_token": is_loopback(host)})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return arguments.model_copy(update={"without_token": is_loopback})

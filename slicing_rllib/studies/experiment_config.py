@@ -181,7 +181,7 @@ def read_saved_experiment(folder: Path) -> ExperimentConfig:
 def _check_arms(experiment: ExperimentConfig, where: str) -> None:
     sources = [CLONED_BASELINE]
     for name, arm in experiment.arms.items():
-        if name in BASELINES + PACKAGE_POLICIES:
+        if name in (*BASELINES, *PACKAGE_POLICIES):
             raise ConfigError(f"{where}: arms.{name}: this is the name of a baseline")
         if arm.learns_from is not None and arm.learns_from not in sources:
             raise ConfigError(
@@ -204,8 +204,8 @@ def _check_arms(experiment: ExperimentConfig, where: str) -> None:
 
 def _check_names(experiment: ExperimentConfig, where: str) -> None:
     for baseline in experiment.baselines:
-        if baseline not in BASELINES + PACKAGE_POLICIES:
-            known = ", ".join(BASELINES + PACKAGE_POLICIES)
+        if baseline not in (*BASELINES, *PACKAGE_POLICIES):
+            known = ", ".join((*BASELINES, *PACKAGE_POLICIES))
             raise ConfigError(f"{where}: baselines: expected some of {known}, got {baseline!r}")
     for name, arm in experiment.arms.items():
         if arm.from_scratch is not None and arm.from_scratch not in experiment.arms:

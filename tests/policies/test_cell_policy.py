@@ -16,9 +16,10 @@ from slicing_rllib.policies import (
     PolicyError,
     TrainedPolicy,
     describe_policy,
+    group_policies,
     load_policy,
     make_encoders,
-    make_policy,
+    parse_policy,
     select_actor,
 )
 from slicing_rllib.policies.cell_policy import MANIFEST_FILE, WEIGHTS_FILE, make_manifest
@@ -79,9 +80,43 @@ def test_kpis_lead_to_the_observations_and_shares_of_the_environment(
         load = env.kpis.load[[env.cells.index(c) for c in policy.encoder.neighbours]][None]
         assert (policy.encoder.encode(kpis, load)[0] == columns.obs[row]).all()
         assert policy.decide(kpis, load)[0] == pytest.approx(expected[row], abs=1e-7)
-        if observation != "paper":
-            base = policy.encoder.base_split(kpis)[0]
-            assert base == pytest.approx(env.measured.base_split[row], abs=1e-12)
+
+
+@pytest.mark.parametrize(("observation", "message", "kind", "base_policy"), FORMS)
+def test_a_group_decides_like_its_policies_one_by_one(
+    scenario, observation, message, kind, base_policy
+):
+    """Bit for bit, for all cells and for some of them in another order."""
+    env = SlicingEnv(scenario, message=message, observation=observation, default_seed=1)
+    form = ActorForm(scenario.n_slices, kind, base_policy)
+    policies = list(make_policies(scenario, observation, message, form, env.obs_size).values())
+    (group,) = group_policies(policies)
+    env.reset_columns(1)
+    first = policies[0].encoder
+    for rows in (list(range(12)), [7, 2]):
+        encoders = [policies[row].encoder for row in rows]
+        columns = {name: getattr(env.kpis, name)[rows] for name in first.required_kpis}
+        load = np.zeros((len(rows), first.message_slots, scenario.n_slices))
+        for number, encoder in enumerate(encoders):
+            neighbours = [env.cells.index(cell) for cell in encoder.neighbours]
+            load[number, : len(neighbours)] = env.kpis.load[neighbours]
+        together = group.decide(encoders, columns, load)
+        for number, row in enumerate(rows):
+            one = {name: values[number : number + 1] for name, values in columns.items()}
+            slots = len(encoders[number].neighbours)
+            alone = policies[row].decide(one, load[number : number + 1, :slots])
+            assert (together[number] == alone[0]).all()
+
+
+def test_policies_of_different_forms_are_in_different_groups(scenario):
+    narrow, wide = (
+        next(iter(make_policies(scenario, *form, ActorForm(4, kind, base), size).values()))
+        for form, kind, base, size in (
+            (("paper", "mean_load"), "mlp", "none", 16),
+            (("per_slice", "none"), "equivariant", "persistence", 36),
+        )
+    )
+    assert len(group_policies([narrow, wide])) == 2
 
 
 @pytest.fixture
@@ -145,7 +180,7 @@ def test_a_description_with_a_mistake_is_one_line(policy: CellPolicy):
     description = describe_policy(policy)
     description["encoder"]["users"] = [-1] * 4
     with pytest.raises(PolicyError, match="expected a positive users per slice") as failure:
-        make_policy(description, policy.weights, name="p", version=1, provenance={})
+        parse_policy(description, policy.weights, name="p", version=1, provenance={})
     assert "\n" not in str(failure.value)
 
 

@@ -20,16 +20,20 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
-from slicing_rllib.cli import serving_commands as rollout_command
+from slicing_rllib import serving
 from slicing_rllib.cli.main import run
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.closed_loop import LARGEST_DIFFERENCE, run_closed_loop
+from slicing_rllib.serving.service_settings import ServiceArguments
+from slicing_rllib.storage.errors import RunError
 
 TOKEN = secrets.token_hex(16)
-README = Path(rollout_command.__file__).parents[1] / "serving" / "README.md"
+README = Path(serving.__file__).parent / "README.md"
 DOTS = "…"
 """What stands for more of the same in the answers of the page."""
 Answer = tuple[int, dict]
+in_this_process = pytest.mark.usefixtures("unchecked", "application_module")
+"""For `serve --direct`."""
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +210,7 @@ def assert_like(shown: object, answer: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_roll_out_and_a_roll_back_lose_no_request(url: str, send_request, served_library: Path):
+def test_a_release_and_the_way_back_lose_no_request(url: str, send_request, served_library: Path):
     """Versions change while requests come in; each answer is of one version throughout."""
     body = json.dumps(send_request("/v1/example")[1])
     versions = []
@@ -219,16 +223,16 @@ def test_a_roll_out_and_a_roll_back_lose_no_request(url: str, send_request, serv
         versions.append(labels.pop())
 
     for change, wanted in ((["--version", "2", "--shadow", "1"], "2"), (["--back"], "1")):
-        rolling = subprocess.Popen(
-            [sys.executable, "-m", "slicing_rllib", "rollout", str(served_library), *change,
+        changing = subprocess.Popen(
+            [sys.executable, "-m", "slicing_rllib", "release", str(served_library), *change,
              "--url", url, "--json"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        while rolling.poll() is None:
+        while changing.poll() is None:
             ask()
-        assert rolling.returncode == 0
-        result = json.loads(rolling.stdout.read())
-        rolling.stdout.close()
+        assert changing.returncode == 0
+        result = json.loads(changing.stdout.read())
+        changing.stdout.close()
         ask()
         assert versions[-1] == wanted
         assert set(result["policies"].values()) == {int(wanted)}
@@ -244,7 +248,7 @@ def test_a_roll_out_and_a_roll_back_lose_no_request(url: str, send_request, serv
 def test_a_version_that_cannot_be_loaded_is_refused_and_changes_nothing(
     send_request, served_library: Path, capsys
 ):
-    assert run(["rollout", str(served_library), "--version", "9"]) == 1
+    assert run(["release", str(served_library), "--version", "9"]) == 1
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert "quick-cell_1 has no version 9" in line
@@ -275,3 +279,54 @@ def test_an_overwritten_file_is_noticed(send_request, served_library: Path):
             break
     assert (health["status"], health["changed_files"]) == ("degraded", [str(path)])
     assert send_request("/v1/policies")[1]["cell_1"]["policy"] == "quick-cell_1@1"
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@in_this_process
+def test_decisions_are_answered_without_ray_serve(served_run: RunDirectory, port: int):
+    from slicing_rllib.serving.application import serve_directly
+
+    url = f"http://127.0.0.1:{port}/v1"
+    with serve_directly(
+        ServiceArguments(run=str(served_run.path), without_token=True), "127.0.0.1", port
+    ):
+        with urllib.request.urlopen(f"{url}/ready") as ready:
+            assert json.load(ready) == {"status": "ready"}
+        with urllib.request.urlopen(f"{url}/example") as example:
+            body = example.read()
+        asked = urllib.request.Request(
+            f"{url}/decisions", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked) as answer:
+            cells = json.load(answer)["decisions"]
+
+    assert len(cells) == 12
+    assert all(sum(cell["shares"].values()) == pytest.approx(1) for cell in cells.values())
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{url}/ready")
+
+
+@in_this_process
+def test_a_port_that_is_taken_is_named(served_run: RunDirectory):
+    from slicing_rllib.serving.application import serve_directly
+
+    arguments = ServiceArguments(run=str(served_run.path), without_token=True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        with (
+            pytest.raises(RunError, match=f"port {number} on 127.0.0.1"),
+            serve_directly(arguments, "127.0.0.1", number),
+        ):
+            pass
+
+
+def test_only_one_process_answers_directly(served_run: RunDirectory, capsys):
+    code = run(["serve", str(served_run.path), "--direct", "--replicas", "2"])
+
+    assert code == 2
+    assert "--direct: expected one replica" in capsys.readouterr().err

@@ -1,21 +1,95 @@
-"""Exported policies: the same bytes every time, and served like the run that they come from."""
+"""Exported policies: graphs that agree with NumPy, equal bytes, and served like their run."""
 
+import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from slicing_rllib.cli.main import run as run_command
+from slicing_rllib.env import ActorForm, SlicingEnv
+from slicing_rllib.policies import CellPolicy, PolicyError, make_encoders
+from slicing_rllib.radio import make_scenario
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.serving.policy_service import PolicyHolder, load_first
+from slicing_rllib.serving import export as exports
 from slicing_rllib.serving.policy_source import index_by_cell, open_source
-from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.serving.release import Release
+from slicing_rllib.serving.served_release import load_first
 from slicing_rllib.serving.service_settings import ServiceArguments
-from slicing_rllib.storage.errors import RunError
-from slicing_rllib.transfer import LibraryError, PolicyLibrary
+
+FORMS = [
+    ("paper", "mean_load", "mlp", "none"),
+    ("paper", "all_cells", "mlp", "none"),
+    ("paper", "none", "mlp", "none"),
+    ("widened", "per_neighbour", "mlp", "persistence"),
+    ("per_slice", "none", "equivariant", "persistence"),
+    ("per_slice", "none", "mlp", "none"),
+]
+
+
+def make_policies(observation: str, message: str, kind, base_policy) -> list[CellPolicy]:
+    scenario, rng = make_scenario("paper"), np.random.default_rng(0)
+    env = SlicingEnv(scenario, message=message, observation=observation, default_seed=1)
+    form = ActorForm(scenario.n_slices, kind, base_policy)
+    widths = list(itertools.pairwise(form.compute_widths(env.obs_size, (8, 6))))
+    return [
+        CellPolicy(
+            encoder=encoder,
+            form=form,
+            weights={
+                f"actor.{2 * n}.{part}": rng.normal(
+                    size=(b, a) if part == "weight" else (b,)
+                ).astype(np.float32)
+                for n, (a, b) in enumerate(widths)
+                for part in ("weight", "bias")
+            },
+            name=cell,
+        )
+        for cell, encoder in make_encoders(scenario, observation, message).items()
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS, ids="-".join)
+def test_the_graph_agrees_with_numpy(form):
+    policy = make_policies(*form)[0]
+    graph = exports.make_graph(policy)
+    found = exports.check_parity(policy, graph, None, np.random.default_rng(1))
+
+    assert found["random_rows"] == exports.RANDOM_ROWS
+    assert found["random_difference"] < 1e-7
+    onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
+
+
+@pytest.mark.parametrize("form", [FORMS[0], FORMS[3], FORMS[4]], ids="-".join)
+def test_the_graph_answers_kpis_that_are_not_finite_with_equal_shares(form):
+    """A row with such a value in any input; the other row stays as it is."""
+    policy = make_policies(*form)[0]
+    session = onnxruntime.InferenceSession(exports.make_graph(policy))
+    samples = exports.draw_samples(policy, np.random.default_rng(2), 2)
+    inputs = exports.make_inputs(policy, samples)
+    for name, values in inputs.items():
+        for value in (np.nan, np.inf, -np.inf):
+            broken = values.copy()
+            broken[0].flat[1] = value
+            (shares,) = session.run(None, inputs | {name: broken})
+            assert (shares[0] == 0.25).all(), (name, value)
+            assert shares[1] == pytest.approx(policy.decide(*samples)[1], abs=1e-7)
+
+
+def test_equal_policies_give_equal_graphs():
+    first, again = (make_policies(*FORMS[3])[0] for _ in range(2))
+    assert exports.make_graph(first) == exports.make_graph(again)
+
+
+def test_a_graph_that_differs_is_refused():
+    """The graph of another cell in the place of the right one."""
+    policy, other = make_policies(*FORMS[0])[:2]
+    graph = exports.make_graph(other)
+    with pytest.raises(PolicyError, match=r"cell_1@0: ONNX and NumPy differ by .* on random KPIs"):
+        exports.check_parity(policy, graph, None, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -63,51 +137,3 @@ def test_either_cells_or_all_are_exported(served_run: RunDirectory, capsys):
     assert run_command(["export", str(served_run.path)]) == 2
     assert run_command(["export", str(served_run.path), "--cell", "cell_99"]) == 1
     assert "no cell_99" in capsys.readouterr().err
-
-
-def test_weights_that_are_not_finite_are_never_served(library: Path, tmp_path: Path):
-    """Neither from a library nor from a run."""
-    bundle = PolicyLibrary(str(library)).load("quick-cell_1", 1)
-    broken = {name: array.copy() for name, array in bundle.weights.items()}
-    broken["actor.0.bias"][0] = np.inf
-    PolicyLibrary(str(library)).add(
-        "quick-cell_1", type(bundle)(**vars(bundle) | {"weights": broken})
-    )
-    with pytest.raises(LibraryError, match=r"actor.0.bias.: expected finite numbers"):
-        load_first(ServiceArguments(run=str(library)))
-    assert load_first(ServiceArguments(run=str(library), version=1)).chosen["quick-cell_1"] == 1
-
-
-def test_a_bundle_without_encoder_can_be_transferred_but_not_served(library: Path):
-    bundle = PolicyLibrary(str(library)).load("quick-cell_1", 1)
-    PolicyLibrary(str(library)).add("quick-cell_1", replace(bundle, policy=None))
-    with pytest.raises(RunError, match="quick-cell_1@3: a bundle without encoder"):
-        load_first(ServiceArguments(run=str(library)))
-
-
-def test_a_release_that_cannot_be_loaded_leaves_the_one_before(library: Path):
-    """A file of a release written by hand, without the checks of `rollout`."""
-    holder = PolicyHolder(ServiceArguments(run=str(library)))
-    holder.load(holder.arguments)
-    before = holder.served
-    history = ReleaseHistory(revision=2, release=Release(version=7))
-    (library / RELEASE_FILE).write_text(history.model_dump_json())
-    holder.look()
-
-    assert holder.served is before
-    assert "quick-cell_1 has no version 7" in holder.problem
-    (library / RELEASE_FILE).write_text(history.append(Release(version=1)).model_dump_json())
-    holder.look()
-    assert holder.problem is None
-    assert set(holder.served.chosen.values()) == {1}
-    assert holder.served.revision == 3
-
-
-def test_pinned_services_ignore_the_release(library: Path):
-    history = ReleaseHistory(revision=2, release=Release(version=1))
-    (library / RELEASE_FILE).write_text(history.model_dump_json())
-    assert set(load_first(ServiceArguments(run=str(library))).chosen.values()) == {1}
-    pinned = ServiceArguments(run=str(library), version=2, pins=("quick-cell_3@1",))
-    chosen = load_first(pinned).chosen
-    assert chosen.pop("quick-cell_3") == 1
-    assert set(chosen.values()) == {2}

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.serving.http import EXAMPLE
-from slicing_rllib.serving.service_settings import RELEASE_FIELDS, ServiceArguments
+from slicing_rllib.serving.requests import EXAMPLE
+from slicing_rllib.serving.service_settings import ServiceArguments
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("unchecked")]
 
@@ -42,8 +42,7 @@ def app(served_run: RunDirectory, application_module: Any) -> Iterator[Callable]
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SLICING_RLLIB_SERVE_TOKEN", TOKEN)
         service = module.PolicyService(arguments.model_dump(mode="json"))
-        release = arguments.model_dump(mode="json", include={*RELEASE_FIELDS})
-        asyncio.run(service.reconfigure(release))
+        asyncio.run(service.reconfigure({}))
         patched.setitem(module.api.dependency_overrides, module.find_service, lambda: service)
         for path in PATHS:
             call(module.api, path, headers=HEADERS)

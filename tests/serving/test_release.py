@@ -6,7 +6,7 @@ from slicing_rllib.serving.release import (
     Canary,
     Release,
     ReleaseHistory,
-    make_change,
+    make_release,
     parse_history,
     parse_pins,
 )
@@ -15,9 +15,8 @@ from slicing_rllib.storage.errors import RunError
 VERSIONS = {f"city-cell_{n}": [1, 2, 3] for n in range(1, 13)}
 
 
-def change(**settings):
-    defaults = {"version": None, "pins": (), "canary": None, "share": 0.1, "shadow": None}
-    return make_change(**(defaults | {"back": False} | settings))
+def make(version=None, pins=(), canary=None, share=0.1, shadow=None) -> Release:
+    return make_release(version, pins, canary, share, shadow)
 
 
 def test_the_newest_version_unless_something_else_is_asked_for():
@@ -58,7 +57,7 @@ def test_what_does_not_exist_cannot_be_released(release: Release, line: str):
 
 
 def test_a_shadow_answers_beside_and_changes_nothing():
-    release = change(shadow=3)(ReleaseHistory(release=Release(version=2))).release
+    release = ReleaseHistory(release=Release(version=2)).change(make(shadow=3)).release
     assert set(release.select(VERSIONS).values()) == {2}
     assert set(release.select_shadow(VERSIONS).values()) == {3}
 
@@ -66,12 +65,12 @@ def test_a_shadow_answers_beside_and_changes_nothing():
 def test_forward_and_back():
     """Each step has a revision of its own, so that services notice it."""
     history = ReleaseHistory(release=Release(version=1))
-    forward = change(version=2)(history)
-    back = change(back=True)(forward)
+    forward = history.change(make(version=2))
+    back = forward.change(None)
     assert [h.release.version for h in (history, forward, back)] == [1, 2, 1]
     assert [h.revision for h in (history, forward, back)] == [1, 2, 3]
-    with pytest.raises(RunError, match="no earlier release"):
-        change(back=True)(back)
+    with pytest.raises(RunError, match="no earlier one"):
+        back.change(None)
 
 
 @pytest.mark.parametrize("text", ["city", "city@", "city@x", "@2", "city@0", "city@²"])

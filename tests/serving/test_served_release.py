@@ -1,13 +1,21 @@
-"""How a roll-out learns that all replicas of a service serve a release."""
+"""The release in memory, and how a command learns that all replicas of a service serve it."""
 
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
-from slicing_rllib.serving.release_change import ANSWERS, wait_for_revision
+from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.serving.served_release import (
+    ANSWERS,
+    PolicyHolder,
+    load_first,
+    wait_for_revision,
+)
+from slicing_rllib.serving.service_settings import ServiceArguments
 from slicing_rllib.storage.errors import RunError
 
 
@@ -85,3 +93,32 @@ def test_a_problem_with_an_earlier_release_does_not_end_the_wait(start):
     service = start([*stale, *[describe("a", 2), describe("b", 2)] * 100])
     wait_for_revision(service.url, 2, 30.0, known_problem="no version 9")
     assert service.n_answered == 2 + 2 * ANSWERS
+
+
+def test_a_release_that_cannot_be_loaded_leaves_the_one_before(library: Path):
+    """A file of a release written by hand, without the checks of `release`."""
+    arguments = ServiceArguments(run=str(library))
+    holder = PolicyHolder(arguments)
+    holder.load(arguments)
+    before = holder.served
+    history = ReleaseHistory(revision=2, release=Release(version=7))
+    (library / RELEASE_FILE).write_text(history.model_dump_json())
+    holder.look()
+
+    assert holder.served is before
+    assert "quick-cell_1 has no version 7" in holder.problem
+    (library / RELEASE_FILE).write_text(history.change(Release(version=1)).model_dump_json())
+    holder.look()
+    assert holder.problem is None
+    assert set(holder.served.chosen.values()) == {1}
+    assert holder.served.revision == 3
+
+
+def test_pinned_services_ignore_the_release(library: Path):
+    history = ReleaseHistory(revision=2, release=Release(version=1))
+    (library / RELEASE_FILE).write_text(history.model_dump_json())
+    assert set(load_first(ServiceArguments(run=str(library))).chosen.values()) == {1}
+    pinned = ServiceArguments(run=str(library), version=2, pins=("quick-cell_3@1",))
+    chosen = load_first(pinned).chosen
+    assert chosen.pop("quick-cell_3") == 1
+    assert set(chosen.values()) == {2}

@@ -1,0 +1,254 @@
+"""The release that a service has loaded: how it follows a library's release, and how that changes.
+
+A `ServedPolicies` is one release in memory; `PolicyHolder` replaces it as a whole when the library
+has a new one. `change_release` checks and writes a new release and waits until it is served.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import urlopen
+
+from slicing_rllib.policies import PolicyError
+from slicing_rllib.serving.decisions import PolicySet
+from slicing_rllib.serving.policy_source import (
+    FileState,
+    LibrarySource,
+    PolicySource,
+    index_by_cell,
+    open_source,
+)
+from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.serving.service_settings import ServiceArguments
+from slicing_rllib.storage.errors import RunError
+from slicing_rllib.transfer import LibraryError, PolicyLibrary
+
+log = logging.getLogger(__name__)
+
+LOADING_ERRORS = (RunError, LibraryError, PolicyError)
+POLL_S = 0.2
+ANSWERS = 10
+"""Answers in a row per replica after which all replicas are taken to serve a release: requests go
+to replicas at random, and there may be more of them than the least number that is configured."""
+
+
+@dataclass(frozen=True)
+class ServedPolicies:
+    """One release in memory. It never changes, so that a request meets one version throughout."""
+
+    source: PolicySource
+    """Where the policies come from."""
+    release: Release
+    """The release."""
+    revision: int | None
+    """Number of the release in the library's release file; None if the file does not decide."""
+    chosen: Mapping[str, int]
+    """Version of each policy."""
+    live: PolicySet
+    """The policies that answer."""
+    shadow: PolicySet | None
+    """The policies that only answer for comparison."""
+    states: tuple[FileState, ...]
+    """The files, as they were when they were loaded."""
+
+
+def load_release(source: PolicySource, release: Release, revision: int | None) -> ServedPolicies:
+    """Loads and checks the policies of a release.
+
+    Raises: RunError, LibraryError or PolicyError if any policy cannot be used.
+    """
+    versions = source.list_versions()
+    chosen, shadow = release.select(versions), release.select_shadow(versions)
+    # Before the files are read: a change in between is noticed later rather than never.
+    states = tuple(source.read_states(chosen))
+    return ServedPolicies(
+        source=source,
+        release=release,
+        revision=revision,
+        chosen=chosen,
+        live=PolicySet(index_by_cell(source.load(chosen))),
+        shadow=PolicySet(index_by_cell(source.load(shadow))) if shadow else None,
+        states=states,
+    )
+
+
+def load_first(arguments: ServiceArguments) -> ServedPolicies:
+    """What a service with these arguments starts with.
+
+    Raises: RunError, LibraryError or PolicyError if it cannot start.
+    """
+    source, chosen = open_source(arguments.run, arguments.name), arguments.release
+    history = source.read_release() if chosen is None else None
+    if history is None:
+        return load_release(source, chosen or Release(), None)
+    return load_release(source, history.release, history.revision)
+
+
+class PolicyHolder:
+    """The release that is served. Changes replace it as a whole.
+
+    Args:
+        arguments: where policies come from and how often to look for changes.
+    """
+
+    def __init__(self, arguments: ServiceArguments) -> None:
+        self._arguments = arguments
+        self.served: ServedPolicies | None = None
+        self.problem: str | None = None
+        """Why a newer release is not served; None if the newest one is."""
+        self.changed_files: list[str] = []
+        """Files that have been overwritten or removed since they were loaded."""
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def load(self, arguments: ServiceArguments) -> None:
+        """Serves what these arguments choose. If that fails, what was served before stays.
+
+        Raises: RunError, LibraryError or PolicyError if nothing was served before.
+        """
+        with self._lock:
+            self._arguments = arguments
+            try:
+                self._replace(load_first(arguments))
+            except LOADING_ERRORS as error:
+                if self.served is None:
+                    raise
+                self._report(str(error))
+
+    def watch(self) -> None:
+        """Looks for new releases and changed files until `stop`, in a thread."""
+
+        def repeat() -> None:
+            while not self._stopped.wait(self._arguments.poll_s):
+                self.look()
+
+        threading.Thread(target=repeat, name="releases", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stopped.set()
+
+    def look(self) -> None:
+        """One look for a new release and for changed files."""
+        with self._lock:
+            if self.served is None:
+                return
+            try:
+                self._follow(self.served)
+            except LOADING_ERRORS as error:
+                self._report(str(error))
+
+    def _follow(self, served: ServedPolicies) -> None:
+        # The same source as before: opening a run or an export again would parse all its files.
+        source = served.source
+        history = source.read_release() if self._arguments.release is None else None
+        if history is not None and history.revision != served.revision:
+            self._replace(load_release(source, history.release, history.revision))
+            return
+        now = set(source.read_states(served.chosen))
+        changed = sorted(state.path for state in served.states if state not in now)
+        if changed and changed != self.changed_files:
+            log.warning("served files have changed since they were loaded: %s", ", ".join(changed))
+        self.changed_files = changed
+        self.problem = None
+
+    def _replace(self, served: ServedPolicies) -> None:
+        self.served, self.problem, self.changed_files = served, None, []
+
+    def _report(self, problem: str) -> None:
+        if problem != self.problem:
+            log.error("the release before goes on: %s", problem)
+        self.problem = problem
+
+
+def change_release(
+    library: str, wanted: Release | None, url: str | None, timeout_s: float, name: str = ""
+) -> ServedPolicies:
+    """Writes a new release after a check of all its policies, and waits until it is served.
+
+    Args:
+        library: the policy library.
+        wanted: what is changed, see `ReleaseHistory.change`; None goes back to the one before.
+        url: address of a service that follows the library; None does not wait for any.
+        timeout_s: time that the service may take.
+        name: the beginning of the names of the bundles that the service serves.
+
+    Raises: RunError, LibraryError or PolicyError for a release that cannot be served, before
+        anything has changed; RunError if the service does not serve it, after the release before
+        is back.
+    """
+    source, opened = LibrarySource(library, name), PolicyLibrary(library)
+    versions = source.list_versions()
+    if not versions:
+        raise RunError(f"{library}: expected a policy library")
+    before = source.read_release() or ReleaseHistory(release=Release().freeze(versions))
+    after = before.change(wanted)
+    after = after.model_copy(update={"release": after.release.freeze(versions)})
+    loaded = load_release(source, after.release, after.revision)
+    known_problem = None if url is None else _read_problem(url)
+    _write(opened, after)
+    if url is not None:
+        try:
+            wait_for_revision(url, after.revision, timeout_s, known_problem)
+        except RunError as error:
+            _write(opened, after.change(None))
+            raise RunError(f"{error}; the release before is back") from error
+    return loaded
+
+
+def _write(library: PolicyLibrary, history: ReleaseHistory) -> None:
+    library.write_file(RELEASE_FILE, history.model_dump_json(indent=1).encode())
+
+
+def wait_for_revision(
+    url: str, revision: int, timeout_s: float, known_problem: str | None = None
+) -> None:
+    """Waits until every replica of a service serves a release.
+
+    Args:
+        url: address of the service.
+        revision: number of the release.
+        timeout_s: time that the service may take.
+        known_problem: what replicas report about an earlier release until they look for this one.
+
+    Raises: RunError if a replica cannot serve it, or does not within the time.
+    """
+    deadline, answers, last = time.monotonic() + timeout_s, 0, "no answer"
+    replicas: set[str] = set()
+    while time.monotonic() < deadline:
+        try:
+            health = _read_health(url)
+        except (OSError, ValueError) as error:
+            answers, last = 0, str(error)
+            time.sleep(POLL_S)
+            continue
+        problem, least = health["problem"], health["min_replicas"]
+        if problem and problem != known_problem:
+            raise RunError(f"{url}: {problem}")
+        is_served = health["revision"] == revision
+        answers = answers + 1 if is_served else 0
+        replicas.add(health["replica"])
+        if len(replicas) >= least and answers >= ANSWERS * len(replicas):
+            return
+        last = f"{len(replicas)} of {least} replicas have answered"
+        if not is_served:
+            last = problem or f"a replica serves revision {health['revision']}"
+            time.sleep(POLL_S)
+    raise RunError(f"{url}: expected revision {revision} within {timeout_s:g} s, {last}")
+
+
+def _read_problem(url: str) -> str | None:
+    """What a service reports about its present release; None if it does not answer."""
+    try:
+        return _read_health(url)["problem"]
+    except (OSError, ValueError):
+        return None
+
+
+def _read_health(url: str) -> dict[str, Any]:
+    with urlopen(f"{url.rstrip('/').removesuffix('/v1')}/v1/health", timeout=5.0) as answer:
+        return json.load(answer)

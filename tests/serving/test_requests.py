@@ -1,0 +1,124 @@
+"""Who may ask, how often, and for what."""
+
+import asyncio
+
+import jsonschema
+import pytest
+from starlette.requests import Request
+
+from slicing_rllib.serving.requests import (
+    A1Policy,
+    Admission,
+    Problem,
+    RateLimit,
+    parse_request,
+)
+
+TOKEN = "a token of 24 characters"
+POLICY = {
+    "scope": {"sliceId": {"sst": 1, "sd": "00000A", "plmnId": {"mcc": "001", "mnc": "01"}}},
+    "sliceSlaObjectives": {"guaDlThptPerSlice": 4000, "maxDlPacketDelayPerUe": 3.0},
+}
+
+
+def make_request(headers: dict[str, str], body: bytes = b"") -> Request:
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw}, receive)
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer ÿ"]
+)
+def test_a_wrong_token_gets_401(header: str | None):
+    admission = Admission(TOKEN, 1.0, 1)
+    with pytest.raises(Problem) as failure:
+        admission.require_token(make_request({} if header is None else {"Authorization": header}))
+    assert failure.value.status == 401
+    assert failure.value.headers == {"WWW-Authenticate": "Bearer"}
+
+
+def test_the_right_token_gets_in():
+    Admission(TOKEN, 1.0, 1).require_token(make_request({"Authorization": f"bearer {TOKEN}"}))
+    Admission(None, 1.0, 1).require_token(make_request({}))
+
+
+def test_a_burst_and_then_a_rate():
+    """Two per second: two at once, then one every half second."""
+    now = [0.0]
+    limit = RateLimit(2.0, lambda: now[0])
+    assert [limit.take() for _ in range(3)] == [0.0, 0.0, 0.5]
+    now[0] = 0.5
+    assert [limit.take() for _ in range(2)] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"Content-Type": "text/plain"}, b"{}", 415),
+        ({}, b"{}", 415),
+        ({"Content-Type": "application/json"}, b"12345", 413),
+        ({"Content-Type": "application/json", "Content-Length": "5"}, b"", 413),
+    ],
+)
+def test_bodies_that_are_refused(headers, body, status: int):
+    with pytest.raises(Problem) as failure:
+        asyncio.run(Admission(None, 1.0, 4).read_body(make_request(headers, body)))
+    assert failure.value.status == status
+
+
+def test_a_body_within_the_limit_is_read():
+    request = make_request({"Content-Type": "application/json; charset=utf-8"}, b"1234")
+    assert asyncio.run(Admission(None, 1.0, 4).read_body(request)) == b"1234"
+
+
+def test_a_problem_is_one_line_of_ascii():
+    answer = Problem(422, "cells.\ud800:\n wrong").respond()
+    assert answer.media_type == "application/problem+json"
+    assert b"\n" not in answer.body
+    assert b'"detail": "cells.\\\\ud800: wrong"' in answer.body
+
+
+KPI = "cells.cell_1.slices.slice_1"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "line"),
+    [
+        ('{"cells"', 400, "body: Invalid JSON"),
+        ("[]", 422, "body: "),
+        ('{"cells": {}}', 422, "cells: Dictionary should have at least 1 item"),
+        ('{"cells": {"cell_1": {}}}', 422, "cells.cell_1: "),
+        ('{"cells": {"a b": {"off": true}}}', 422, "cells.a b.[key]: String should match"),
+        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": 1e39}}}}}', 422, f"{KPI}.load: "),
+        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": 1e999}}}}}', 422, f"{KPI}.load: "),
+        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": NaN}}}}}', 422, f"{KPI}.load: "),
+        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": "1"}}}}}', 422, f"{KPI}.load: "),
+        ('{"cells": {"cell_1": {"slices": {"slice_1": {"lod": 1}}}}}', 422, f"{KPI}.lod: Extra"),
+        ('{"cells": {"\\ud800": {"off": true}}}', 400, "body: Invalid JSON"),
+        ("[" * 100_000, 400, "body: Invalid JSON: recursion limit exceeded"),
+    ],
+)
+def test_a_body_with_a_mistake_gets_one_line(text: str, status: int, line: str):
+    with pytest.raises(Problem) as failure:
+        parse_request(text.encode())
+    assert failure.value.status == status
+    assert failure.value.detail.startswith(line)
+
+
+def test_objectives_replace_the_sla_in_our_units():
+    """4000 kbit/s are 4 Mbit/s; what the policy leaves open stays."""
+    assert A1Policy(**POLICY).override_sla(1.0, 1.0) == (4.0, 3.0)
+    open_delay = POLICY | {"sliceSlaObjectives": {"guaDlThptPerSlice": 500}}
+    assert A1Policy(**open_delay).override_sla(1.0, 7.0) == (0.5, 7.0)
+    jsonschema.validate(POLICY, A1Policy.model_json_schema())
+
+
+@pytest.mark.parametrize(
+    "change", [{"guaDlThptPerSlice": -1}, {"guaDlThptPerSlice": 1e39}, {"unknown": 1}]
+)
+def test_objectives_that_make_no_sense_are_refused(change):
+    with pytest.raises(ValueError, match="sliceSlaObjectives"):
+        A1Policy(**POLICY | {"sliceSlaObjectives": change})
