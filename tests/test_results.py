@@ -1,5 +1,6 @@
 """The tables of committed results agree with each other and with the pages that show them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pandas as pd
 import pytest
 from committed_results import RESULTS, TUNE_CONFIGS, read_summary
 
+from slicing_rllib.evaluation.statistics import paired_difference
 from slicing_rllib.studies.experiment_config import read_saved_experiment
-from slicing_rllib.studies.experiment_report import format_headline
+from slicing_rllib.studies.marked_text import format_marked_text
 
 WITH_GAINS = [folder for folder in RESULTS if read_summary(folder).get("gains")]
 WITH_BASELINE = [folder for folder in RESULTS if "baseline_gains" in read_summary(folder)]
@@ -16,11 +18,24 @@ WITH_PAIRS = [folder for folder in RESULTS if (folder / "pairs.csv").is_file()]
 MAX_TABLE_BYTES = 300_000
 
 
-@pytest.mark.parametrize("folder", RESULTS, ids=lambda path: path.name)
-def test_the_page_of_experiments_shows_the_committed_tables(folder: Path):
-    assert format_headline(folder).strip() in (TUNE_CONFIGS / "README.md").read_text(
-        encoding="utf-8"
-    )
+@pytest.mark.parametrize(
+    "page", ["README.md", "tune_configs/README.md", "tune_configs/NOT_REPRODUCED.md"]
+)
+def test_sentences_and_tables_of_a_page_are_those_of_the_committed_results(page: str):
+    """Numbers, and claims such as "no difference is certain", come from the results' files."""
+    text = (TUNE_CONFIGS.parent / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"<!-- begin (\S+) -->\n(.*?)\n<!-- end \1 -->", text, flags=re.DOTALL)
+
+    assert blocks
+    for name, written in blocks:
+        report, _, part = name.partition("/")
+        assert written == format_marked_text(TUNE_CONFIGS / "results" / report, part)
+
+
+def test_every_committed_result_has_its_place_on_the_page():
+    text = (TUNE_CONFIGS / "README.md").read_text(encoding="utf-8")
+
+    assert all(f"<!-- begin {folder.name} -->" in text for folder in RESULTS)
 
 
 def test_the_figures_of_the_page_exist():
@@ -81,24 +96,6 @@ def test_the_best_and_a_random_choice_are_those_of_the_pairs(folder: Path):
             assert found == pytest.approx(mean.loc[int(step)], abs=1e-5)
 
 
-def test_the_table_of_the_first_page_is_that_of_the_committed_results():
-    page = (TUNE_CONFIGS.parent / "README.md").read_text(encoding="utf-8")
-    policies = read_summary(TUNE_CONFIGS / "results" / "paper")["policies"]
-    results = page.partition("## Results")[2].partition("## Run directory")[0]
-    rows = [line for line in results.splitlines() if line.startswith("| `")]
-
-    assert len(rows) == 8
-    for row in rows:
-        name, _, satisfaction, fail_rate, delay, reward = map(str.strip, row.strip("|").split("|"))
-        found = policies[name.split("`")[1]]
-        low, high = found["ci95"]["satisfaction_mean"]
-        expected = f"{found['satisfaction_mean']:.3f} [{low:.3f}, {high:.3f}]"
-        assert satisfaction.split(" / ")[0] == expected
-        assert fail_rate.split(" / ")[0] == f"{found['fail_rate_95']:.3f}"
-        assert delay.split(" / ")[0] == f"{found['delay_max_ms']:.3f}"
-        assert reward == f"{found['reward_mean']:.3f}"
-
-
 def test_the_oracles_of_single_metrics_are_those_of_their_table():
     page = (TUNE_CONFIGS / "NOT_REPRODUCED.md").read_text(encoding="utf-8")
     table = pd.read_csv(TUNE_CONFIGS / "results" / "oracles-paper.csv")
@@ -110,6 +107,63 @@ def test_the_oracles_of_single_metrics_are_those_of_their_table():
         values = table[table["policy"] == row.split("`")[1]]
         for metric, shown in zip(metrics, row.strip("|").split("|")[1:], strict=True):
             assert shown.split()[0] == f"{values[metric].mean():.3f}"
+
+
+@pytest.mark.parametrize("folder", WITH_BASELINE, ids=lambda path: path.name)
+def test_the_steps_until_the_baseline_are_those_of_the_curves(folder: Path):
+    """The first evaluated step at which an arm reaches the baseline, default action included."""
+    curves = pd.read_csv(folder / "curves.csv")
+    curves["since_first"] = curves["step"] + curves["default_steps"]
+    reached = curves[curves["evaluated"] >= curves["baseline"]]
+
+    for arm, found in read_summary(folder)["steps_saved"].items():
+        steps = reached[reached["arm"] == arm].groupby("seed")["since_first"].min()
+        level = found["baseline"]
+        assert len(steps) == level["reached"]
+        median = np.median([*steps, *[np.inf] * (level["seeds"] - len(steps))])
+        assert level["median"] == (median if np.isfinite(median) else None)
+
+
+def test_two_of_twelve_differences_to_200_samples_are_certain():
+    curves = pd.read_csv(TUNE_CONFIGS / "results" / "ablation-samples" / "curves.csv")
+    by_seed = curves.pivot_table(index="seed", columns=["arm", "step"], values="evaluated")
+    certain = {}
+    for number in (25, 50, 100, 500):
+        for step in (0, 50, 200):
+            mean, interval = paired_difference(
+                by_seed[f"samples_{number}", step].to_numpy(),
+                by_seed["samples_200", step].to_numpy(),
+            )
+            assert interval is not None
+            if interval[0] > 0 or interval[1] < 0:
+                certain[number, step] = mean
+
+    assert sorted(certain) == [(25, 50), (50, 200)]
+    assert 0 < min(certain.values()) <= max(certain.values()) < 0.0071
+
+
+def test_the_guard_ended_only_transfers_that_eq_7_had_chosen():
+    transfers = pd.read_csv(TUNE_CONFIGS / "results" / "transfer-hard" / "transfers.csv")
+    ended = transfers.groupby("arm")["harmful"].sum()
+
+    assert ended["far_kl_paper"] == 6
+    assert ended.sum() == 6
+    assert (transfers["arm"] == "far_kl_paper").sum() == 120
+    curves = pd.read_csv(TUNE_CONFIGS / "results" / "transfer-hard" / "curves.csv")
+    guarded, unguarded = (
+        curves[curves["arm"] == arm]["evaluated"].to_numpy()
+        for arm in ("far_random", "far_unguarded")
+    )
+    assert np.array_equal(guarded, unguarded)
+
+
+def test_no_wrong_model_makes_a_policy_worse_than_its_base_policy():
+    """At any of the evaluated steps, for every arm of the robustness experiment."""
+    found = read_summary(TUNE_CONFIGS / "results" / "robustness")["baseline_gains"]
+
+    for steps in found.values():
+        for row in steps.values():
+            assert row["over_base_policy"]["ci95"][0] > 0
 
 
 def test_there_are_results_of_every_kind():

@@ -236,12 +236,12 @@ def report(
 def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
     from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.cli.console import print_json
-    from slicing_rllib.evaluation.tables import write_between_marks
-    from slicing_rllib.studies.experiment_report import format_headline, write_experiment_report
+    from slicing_rllib.studies.experiment_report import write_experiment_report
+    from slicing_rllib.studies.marked_text import write_marked_texts
 
     written = write_experiment_report(folder, out)
     if readme is not None:
-        write_between_marks(readme, written.summary["experiment"], format_headline(out or folder))
+        write_marked_texts(readme, out or folder, written.summary["experiment"])
     if json:
         print_json(written.summary)
         return

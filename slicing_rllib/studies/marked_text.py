@@ -1,0 +1,141 @@
+"""Sentences about results on other pages: templates beside the results, with a field per number.
+
+The text between the marks `<!-- begin NAME -->` and `<!-- end NAME -->` of a page is that of the
+report NAME: its `text.md`, if there is one, and its headline tables. Between the marks of a name
+`NAME/PART` stands its `PART.md`. A template is Markdown with fields of `str.format`:
+
+    TL is better than DRL by {policies[tl][less][drl][reward_mean]:ci} of reward.
+
+- The keys are those of the report's `summary.json`; `{results[OTHER][...]}` is that of another one.
+- `{paired[A@0 - B@50]}` is the paired difference of two arms' gains over the traffic-aware baseline
+  after own steps, `{final[A - B]}` that of two policies' final rewards.
+- Formats are `ci` (mean and interval, `+ci` with a plus), `points` (a share in percent) and those
+  of Python; a minus before a format turns the sign. `certain` and `uncertain` write nothing, and
+  refuse to be filled in where the interval says otherwise.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slicing_rllib.evaluation.statistics import paired_difference
+from slicing_rllib.evaluation.tables import format_mean, write_between_marks
+from slicing_rllib.storage.errors import RunError
+from slicing_rllib.studies.experiment_report import format_headline
+
+
+class Quantity:
+    """A mean and its interval, which know how they are written."""
+
+    def __init__(self, mean: float, interval: Sequence[float] | None) -> None:
+        self._mean, self._interval = mean, interval
+
+    def __format__(self, spec: str) -> str:
+        sign = -1.0 if spec.startswith("-") else 1.0
+        mean = sign * self._mean
+        ends = sorted(sign * end for end in self._interval or ())
+        match spec.removeprefix("-"):
+            case "certain" | "uncertain" as claim:
+                is_certain = bool(ends) and (ends[0] > 0 or ends[1] < 0)
+                if is_certain != (claim == "certain"):
+                    raise ValueError(f"{format_mean(mean, ends)} is not {claim}")
+                return ""
+            case "ci" | "+ci" as form:
+                text = format_mean(mean, ends, signed=form == "+ci")
+            case "points":
+                text = f"{100 * mean:.1f}"
+            case plain:
+                text = format(mean, plain or ".3f")
+        return text.replace("-", "−")
+
+
+class _Numbers(Mapping[str, Any]):
+    """A part of a summary. `str.format` passes keys of digits as int."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self._content = content
+
+    def __getitem__(self, key: object) -> Any:
+        value = self._content[str(key)]
+        intervals = self._content.get("ci95")
+        if isinstance(intervals, dict) and str(key) in intervals:
+            return Quantity(value, intervals[str(key)])
+        if not isinstance(value, dict):
+            return value
+        return Quantity(value["mean"], value["ci95"]) if "mean" in value else _Numbers(value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+
+class _PairedDifferences:
+    """`A - B` of a table with a row per seed and a column per policy."""
+
+    def __init__(self, by_seed: pd.DataFrame) -> None:
+        self._by_seed = by_seed
+
+    def __getitem__(self, pair: str) -> Quantity:
+        ours, theirs = (self._by_seed[name].to_numpy(float) for name in pair.split(" - "))
+        return Quantity(*paired_difference(ours, theirs))
+
+
+class _Reports:
+    """The reports beside a report."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        return read_numbers(self._folder / name)
+
+
+def read_numbers(report: Path) -> dict[str, Any]:
+    """What the fields of a template may name, from the files of a report."""
+    summary = _Numbers(json.loads((report / "summary.json").read_text(encoding="utf-8")))
+    final = pd.read_csv(report / "results.csv")
+    curves = pd.read_csv(report / "curves.csv")
+    curves["name"] = curves["arm"] + "@" + curves["step"].astype(str)
+    curves["gain"] = curves["evaluated"] - curves["baseline"]
+    return {
+        **summary,
+        "results": _Reports(report.parent),
+        "paired": _PairedDifferences(curves.pivot(index="seed", columns="name", values="gain")),
+        "final": _PairedDifferences(
+            final.pivot(index="seed", columns="policy", values="reward_mean")
+        ),
+    }
+
+
+def format_marked_text(report: Path, part: str = "") -> str:
+    """What stands between the marks of a report, or of a part of it.
+
+    Raises: RunError for a template with a field that has no number, or with a claim that is wrong.
+    """
+    template = report / f"{part or 'text'}.md"
+    text = ""
+    if part or template.is_file():
+        try:
+            text = template.read_text(encoding="utf-8").format_map(read_numbers(report)).strip()
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise RunError(f"{template}: {error}") from error
+    tables = "" if part else format_headline(report)
+    return "\n\n".join(block for block in (text, tables) if block)
+
+
+def write_marked_texts(page: Path, report: Path, name: str) -> None:
+    """Writes the texts of a report between all its marks in a page.
+
+    Raises: RunError for a page without the marks of the report.
+    """
+    parts = re.findall(rf"<!-- begin {re.escape(name)}/(\S+) -->", page.read_text(encoding="utf-8"))
+    for part in parts:
+        write_between_marks(page, f"{name}/{part}", format_marked_text(report, part))
+    if not parts or f"<!-- begin {name} -->" in page.read_text(encoding="utf-8"):
+        write_between_marks(page, name, format_marked_text(report))
