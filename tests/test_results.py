@@ -1,16 +1,24 @@
 """The tables of committed results agree with each other and with the pages that show them."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from committed_results import RESULTS, TUNE_CONFIGS, read_summary
 
 from slicing_rllib.evaluation.statistics import paired_difference
 from slicing_rllib.studies.experiment_config import read_saved_experiment
 from slicing_rllib.studies.marked_text import format_marked_text
+
+TUNE_CONFIGS = Path(__file__).parents[1] / "tune_configs"
+RESULTS = sorted(path.parent for path in TUNE_CONFIGS.glob("results/*/results.csv"))
+
+
+def read_summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
 
 WITH_GAINS = [folder for folder in RESULTS if read_summary(folder).get("gains")]
 WITH_BASELINE = [folder for folder in RESULTS if "baseline_gains" in read_summary(folder)]
