@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from slicing_rllib.benchmarks.rows import Row, make_row
-from slicing_rllib.env import ActorForm, Policy, SlicingEnv, StepColumns
+from slicing_rllib.env import ActorForm, BatchedStep, Policy, SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.evaluation.statistics import METRICS, gap_interval, mean_interval, seed_metrics
 from slicing_rllib.policies import TrainedPolicy
@@ -35,18 +35,18 @@ class HistoryEnv(SlicingEnv):
         self.obs_size *= HISTORY_STEPS
         self._history: deque[np.ndarray] = deque(maxlen=HISTORY_STEPS)
 
-    def reset_columns(self, seed: int | None = None) -> StepColumns:
+    def reset_batched(self, seed: int | None = None) -> BatchedStep:
         """First observations; the history is filled with copies of the first step."""
-        columns = super().reset_columns(seed)
+        batched = super().reset_batched(seed)
         if seed is not None or not self._history:
-            self._history.extend([columns.obs] * HISTORY_STEPS)
-        return columns._replace(obs=self._join_history())
+            self._history.extend([batched.obs] * HISTORY_STEPS)
+        return batched._replace(obs=self._join_history())
 
-    def step_columns(self, action: Float32[np.ndarray, "cell action"]) -> StepColumns:
+    def step_batched(self, action: Float32[np.ndarray, "cell action"]) -> BatchedStep:
         """One step, with the history beside it."""
-        columns = super().step_columns(action)
-        self._history.append(columns.obs)
-        return columns._replace(obs=self._join_history())
+        batched = super().step_batched(action)
+        self._history.append(batched.obs)
+        return batched._replace(obs=self._join_history())
 
     def _join_history(self) -> Float32[np.ndarray, "cell obs"]:
         return np.concatenate(list(self._history), axis=1)

@@ -346,10 +346,11 @@ class PlainLoop(Peer):
         self._env, self._update, self._actor = env, update, actor
         self._replay = Replay(
             env.cells, env.obs_size, env.action_size, REPLAY_CAPACITY,
-            outcome_size=env.outcome_size, feedback_size=env.feedback_size,
+            reward_inputs_size=env.reward_inputs_size,
+            counterfactual_inputs_size=env.counterfactual_inputs_size,
         )  # fmt: skip
         self._rng = np.random.default_rng(0)
-        self._columns = env.reset_columns(0)
+        self._batched = env.reset_batched(0)
         for _ in range(WARM_UP_STEPS):
             self._step()
 
@@ -362,14 +363,14 @@ class PlainLoop(Peer):
         return 1
 
     def _step(self) -> None:
-        before = self._columns
+        before = self._batched
         with torch.no_grad():
             logits = self._actor(torch.from_numpy(before.obs))
         shape = (len(self._env.cells), self._env.action_size)
         noise = torch.from_numpy(self._rng.standard_normal(shape, np.float32))
-        after = self._env.step_columns(torch.softmax(logits + ACTION_NOISE * noise, -1).numpy())
+        after = self._env.step_batched(torch.softmax(logits + ACTION_NOISE * noise, -1).numpy())
         self._replay.add(make_transitions(before, after), before.live & after.live)
-        self._columns = self._env.reset_columns() if after.truncated.all() else after
+        self._batched = self._env.reset_batched() if after.truncated.all() else after
 
 
 def make_network_sizes(env: SlicingEnv) -> NetworkSizes:

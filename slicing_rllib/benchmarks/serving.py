@@ -37,7 +37,7 @@ from slicing_rllib.benchmarks.rows import (
 )
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.policies import CellPolicy, describe_policy
-from slicing_rllib.policies.encoder import stack_columns
+from slicing_rllib.policies.encoder import stack_kpis
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.runs.config_loading import load_config
 from slicing_rllib.runs.policy_evaluation import (
@@ -382,9 +382,7 @@ def _compare(decision: Mapping[str, Any], expected: _Expected, number: int) -> s
 
 
 def _decide(policy: CellPolicy, recorded: Sequence[StepKpis], cells: Sequence[str]) -> _Expected:
-    columns = stack_columns(
-        recorded, cells.index(policy.encoder.cell), policy.encoder.required_kpis
-    )
+    columns = stack_kpis(recorded, cells.index(policy.encoder.cell), policy.encoder.required_kpis)
     rows = [cells.index(name) for name in policy.encoder.neighbours]
     load = np.stack([step.load[rows] for step in recorded])
     return _Expected(policy.digest, policy.decide(columns, load))

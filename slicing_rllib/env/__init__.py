@@ -1,6 +1,6 @@
 """The network as a multi-agent environment with one agent per cell.
 
-`SlicingEnv` implements PettingZoo's `ParallelEnv` and the columnar interface `ColumnarEnv`.
+`SlicingEnv` implements PettingZoo's `ParallelEnv` and the batched interface `BatchedEnv`.
 """
 
 from slicing_rllib.env.batched_network import Deployment
@@ -15,7 +15,8 @@ from slicing_rllib.env.observation import (
     Squash,
 )
 from slicing_rllib.env.protocols import (
-    ColumnarEnv,
+    BatchedEnv,
+    BatchedStep,
     DecisionView,
     LookaheadEnv,
     Network,
@@ -23,7 +24,6 @@ from slicing_rllib.env.protocols import (
     ObservedSlice,
     Policy,
     RestorableEnv,
-    StepColumns,
 )
 from slicing_rllib.env.rewards import (
     CounterfactualReward,
@@ -43,7 +43,8 @@ __all__ = [
     "ActorForm",
     "ActorKind",
     "BasePolicy",
-    "ColumnarEnv",
+    "BatchedEnv",
+    "BatchedStep",
     "CounterfactualReward",
     "DecisionView",
     "Deployment",
@@ -61,7 +62,6 @@ __all__ = [
     "SlicingEnv",
     "SplitReward",
     "Squash",
-    "StepColumns",
     "max_min_split",
     "needed_share",
     "offered_share",

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import Layout, ObservationLayout, make_message, make_observer
-from slicing_rllib.env.protocols import StepColumns
+from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction, slice_reward
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
 from slicing_rllib.radio.settings import SETTINGS, Steps
@@ -106,7 +106,7 @@ def _check_action(cell: str, action: np.ndarray, size: int) -> Float32[np.ndarra
     return row
 
 
-class ColumnNetwork:
+class BatchedNetwork:
     """What `SlicingEnv` does, without PettingZoo's dicts; its docstring has rules and arguments.
 
     Raises: ValueError for an unknown message or cell, or fewer than 1 episode steps.
@@ -143,7 +143,7 @@ class ColumnNetwork:
         self.layout = self._observer.layout
         self.obs_size = self.layout.size
         self.action_size = scenario.n_slices
-        self.feedback_size = self.outcome_size = 2 * scenario.n_slices
+        self.counterfactual_inputs_size = self.reward_inputs_size = 2 * scenario.n_slices
         self.network_step = 0
         """Number of steps since the last reset with a seed."""
         self._episode_step = 0
@@ -165,15 +165,15 @@ class ColumnNetwork:
         """What the cells measured of the last step."""
         return self._measurement(self.kpis, self.network_step)
 
-    def reset_columns(self, seed: int | None = None) -> StepColumns:
+    def reset_batched(self, seed: int | None = None) -> BatchedStep:
         """Starts a new episode: of a new network with a seed, of the running network without."""
         if seed is not None or self._kpis is None:
             self._start_network(self._default_seed if seed is None else seed)
         self._episode_step = 0
         n_cells = len(self.cells)
-        return self._make_columns(np.zeros(n_cells, np.float32), np.zeros(n_cells, bool))
+        return self._make_batched(np.zeros(n_cells, np.float32), np.zeros(n_cells, bool))
 
-    def step_columns(self, action: Float32[np.ndarray, "cell action"]) -> StepColumns:
+    def step_batched(self, action: Float32[np.ndarray, "cell action"]) -> BatchedStep:
         """One slicing interval. Rows of cells that are not controlled are ignored.
 
         Raises: ValueError with the cell whose weights are not finite, negative or all zero.
@@ -186,12 +186,12 @@ class ColumnNetwork:
         reward = self._compute_reward(self.kpis, self._live).astype(np.float32)
         is_over = self._episode_step >= self._episode_steps
         goes_off = self._live & ~self.simulator.on
-        return self._make_columns(reward, self._live if is_over else goes_off)
+        return self._make_batched(reward, self._live if is_over else goes_off)
 
     def compute_rewards(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float32[np.ndarray, " cell"]:
-        """Rewards that the next `step_columns(action)` would return; the state does not change."""
+        """Rewards that the next `step_batched(action)` would return; the state does not change."""
         kpis = self.simulator.evaluate(self._apply_default_action(action))
         return self._compute_reward(kpis, self.simulator.on).astype(np.float32)
 
@@ -267,11 +267,11 @@ class ColumnNetwork:
     def _compute_satisfaction(self) -> Float[np.ndarray, " cell"]:
         return satisfaction(self.kpis.throughput_mbps, self.scenario.sla_throughput_mbps)
 
-    def _make_columns(
+    def _make_batched(
         self, reward: Float32[np.ndarray, " cell"], truncated: Bool[np.ndarray, " cell"]
-    ) -> StepColumns:
+    ) -> BatchedStep:
         measured = self.measured
-        return StepColumns(
+        return BatchedStep(
             obs=self._observer(measured, self._live),
             reward=reward,
             action=self.kpis.prb_ratio.astype(np.float32),
@@ -279,8 +279,8 @@ class ColumnNetwork:
             truncated=truncated.copy(),
             live=self._live.copy(),
             controlled=self.controlled,
-            feedback=measured.feedback,
-            outcome=np.concatenate(
+            counterfactual_inputs=measured.counterfactual_inputs,
+            reward_inputs=np.concatenate(
                 [self.kpis.throughput_mbps, self.kpis.delay_ms], axis=1, dtype=np.float32
             ),
         )

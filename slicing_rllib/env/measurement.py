@@ -44,7 +44,7 @@ class Measured(NamedTuple):
     """m: served share at which a slice just meets both requirements."""
 
     @property
-    def feedback(self) -> Float32[np.ndarray, "cell feedback"]:
+    def counterfactual_inputs(self) -> Float32[np.ndarray, "cell input"]:
         """[S of all slices, m of all slices], for `SplitReward`."""
         return np.concatenate([self.offered, self.needed], axis=1, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""The columnar interface of a multi-cell environment: one array per quantity, one row per cell.
+"""The batched interface of a multi-cell environment: one array per quantity, one row per cell.
 
 What measurement and observation need to know of a network, without its simulation.
 
@@ -16,7 +16,7 @@ from slicing_rllib.env.rewards import CounterfactualReward
 from slicing_rllib.radio import Scenario, Simulator, StepKpis
 
 
-class StepColumns(NamedTuple):
+class BatchedStep(NamedTuple):
     """The result of one network step, with a row for every cell, live or not."""
 
     obs: Float32[np.ndarray, "cell obs"]
@@ -33,9 +33,9 @@ class StepColumns(NamedTuple):
     """The cell was on the air in this step, so that its observation and reward are valid."""
     controlled: Bool[np.ndarray, " cell"]
     """The cell's own policy decides its next action."""
-    feedback: Float32[np.ndarray, "cell feedback"]
-    """What the step tells about every action, for `counterfactual`; perhaps no columns."""
-    outcome: Float32[np.ndarray, "cell outcome"]
+    counterfactual_inputs: Float32[np.ndarray, "cell input"]
+    """What the step tells about every action, for `counterfactual`; may be empty."""
+    reward_inputs: Float32[np.ndarray, "cell input"]
     """The quantities that determine the reward, from which it can be computed for another SLA."""
 
 
@@ -46,12 +46,12 @@ class LookaheadEnv(Protocol):
     def compute_rewards(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float32[np.ndarray, " cell"]:
-        """Rewards that the next `step_columns(action)` would return; the state does not change."""
+        """Rewards that the next `step_batched(action)` would return; the state does not change."""
         ...
 
 
 @runtime_checkable
-class ColumnarEnv(Protocol):
+class BatchedEnv(Protocol):
     """A multi-cell environment that steps all cells at once.
 
     With `RestorableEnv` beside it, checkpoints contain the environment; without, a resumed run
@@ -64,18 +64,18 @@ class ColumnarEnv(Protocol):
     """Length of an observation."""
     action_size: int
     """Length of an action."""
-    feedback_size: int
-    """Length of the feedback; zero where `counterfactual` is None."""
+    counterfactual_inputs_size: int
+    """Length of the counterfactual inputs; zero where `counterfactual` is None."""
     counterfactual: CounterfactualReward | None
     """The reward of any action in a measured step, if the environment can tell it."""
-    outcome_size: int
-    """Length of an outcome; 0 if rewards cannot be computed for another SLA."""
+    reward_inputs_size: int
+    """Length of the reward inputs; 0 if rewards cannot be computed for another SLA."""
 
-    def reset_columns(self, seed: int | None = None) -> StepColumns:
+    def reset_batched(self, seed: int | None = None) -> BatchedStep:
         """First observations of a new episode, with zero rewards."""
         ...
 
-    def step_columns(self, action: Float32[np.ndarray, "cell action"]) -> StepColumns:
+    def step_batched(self, action: Float32[np.ndarray, "cell action"]) -> BatchedStep:
         """One network step; the rows of cells that are not controlled are ignored."""
         ...
 

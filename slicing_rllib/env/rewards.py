@@ -8,7 +8,8 @@ requirements. With interference held as it was, these two give the reward of any
 
     r(a') = min over slices of min(F(a'_n) / m_n, 1),   F = `radio.queueing.served_share`.
 
-S and m of all slices, 2 N numbers per transition, are the *feedback* that the replay buffer keeps.
+S and m of all slices, 2 N numbers per transition, are the *counterfactual inputs* that the replay
+buffer keeps.
 
 The best split of a cell at constant interference, in closed form.
 """
@@ -51,7 +52,7 @@ def satisfaction(
 
 
 PerSlice = Float[np.ndarray, "*cells slice"]
-Feedback = Float[np.ndarray, "*rows feedback"]
+CounterfactualInputs = Float[np.ndarray, "*rows input"]
 Action = Float[np.ndarray, "*rows action"]
 
 SMALLEST_SHARE = 1e-6
@@ -93,30 +94,30 @@ def needed_share(
 class CounterfactualReward(Protocol):
     """The reward of any action in a step that has been measured, and how it changes with it."""
 
-    def reward(self, feedback: Feedback, action: Action) -> Float[np.ndarray, "*rows"]:
-        """Reward that `action` would have earned in the step that `feedback` was measured in."""
+    def reward(self, inputs: CounterfactualInputs, action: Action) -> Float[np.ndarray, "*rows"]:
+        """Reward that `action` would have earned in the step that `inputs` was measured in."""
         ...
 
     def reward_and_gradient(
-        self, feedback: Feedback, action: Action
+        self, inputs: CounterfactualInputs, action: Action
     ) -> tuple[Float[np.ndarray, "*rows"], Action]:
         """`reward`, and its derivative with respect to `action`."""
         ...
 
 
 class SplitReward:
-    """The counterfactual reward of a split of the carrier; feedback is [S, m] of all slices."""
+    """The counterfactual reward of a split of the carrier; its inputs are [S, m] of all slices."""
 
-    def reward(self, feedback: Feedback, action: Action) -> Float[np.ndarray, "*rows"]:
+    def reward(self, inputs: CounterfactualInputs, action: Action) -> Float[np.ndarray, "*rows"]:
         """min over slices of min(F(a_n) / m_n, 1); 1 where no slice needs anything."""
-        offered, needed = _split_feedback(feedback)
+        offered, needed = _split_inputs(inputs)
         return np.asarray(np.minimum(_service_levels(offered, needed, action).min(axis=-1), 1.0))
 
     def reward_and_gradient(
-        self, feedback: Feedback, action: Action
+        self, inputs: CounterfactualInputs, action: Action
     ) -> tuple[Float[np.ndarray, "*rows"], Action]:
         """The gradient is F'(a_n) / m_n for the worst slice n, 0 for others and where r = 1."""
-        offered, needed = _split_feedback(feedback)
+        offered, needed = _split_inputs(inputs)
         levels = _service_levels(offered, needed, action)
         worst = levels.argmin(axis=-1)[..., None]
         share, required, need, level = (
@@ -139,37 +140,37 @@ class NumericalGradient:
         """`step` is how far each component of the action is moved either way."""
         self._reward, self._step = reward, step
 
-    def reward(self, feedback: Feedback, action: Action) -> Float[np.ndarray, "*rows"]:
+    def reward(self, inputs: CounterfactualInputs, action: Action) -> Float[np.ndarray, "*rows"]:
         """That of the wrapped reward."""
-        return self._reward.reward(feedback, action)
+        return self._reward.reward(inputs, action)
 
     def reward_and_gradient(
-        self, feedback: Feedback, action: Action
+        self, inputs: CounterfactualInputs, action: Action
     ) -> tuple[Float[np.ndarray, "*rows"], Action]:
         """The gradient is (r(a + h e_n) - r(a - h e_n)) / 2h for each component n."""
         columns: list[np.ndarray] = []
         for index in range(action.shape[-1]):
             shift = np.zeros(action.shape[-1], action.dtype)
             shift[index] = self._step
-            above = self._reward.reward(feedback, action + shift)
-            below = self._reward.reward(feedback, action - shift)
+            above = self._reward.reward(inputs, action + shift)
+            below = self._reward.reward(inputs, action - shift)
             columns.append((above - below) / (2.0 * self._step))
         gradient = np.stack(columns, axis=-1).astype(action.dtype)
-        return self._reward.reward(feedback, action), gradient
+        return self._reward.reward(inputs, action), gradient
 
 
 @runtime_checkable
 class RewardOfAction(Protocol):
     """A counterfactual reward without a gradient."""
 
-    def reward(self, feedback: Feedback, action: Action) -> Shaped[np.ndarray, "*rows"]:
+    def reward(self, inputs: CounterfactualInputs, action: Action) -> Shaped[np.ndarray, "*rows"]:
         """As in `CounterfactualReward`."""
         ...
 
 
-def _split_feedback(feedback: Feedback) -> tuple[np.ndarray, np.ndarray]:
-    n_slices = feedback.shape[-1] // 2
-    return feedback[..., :n_slices], feedback[..., n_slices:]
+def _split_inputs(inputs: CounterfactualInputs) -> tuple[np.ndarray, np.ndarray]:
+    n_slices = inputs.shape[-1] // 2
+    return inputs[..., :n_slices], inputs[..., n_slices:]
 
 
 def _service_levels(offered: PerSlice, needed: PerSlice, share: PerSlice) -> PerSlice:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 
 from slicing_rllib.env.batched_network import (
-    ColumnNetwork,
+    BatchedNetwork,
     Deployment,
     make_action_space,
     make_observation_space,
@@ -55,7 +55,7 @@ def _is_border(serving_cell: Int[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
     return right | above
 
 
-class SlicingEnv(ColumnNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):
+class SlicingEnv(BatchedNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):
     """Each cell divides its carrier among its slices and is rewarded for its worst-served slice.
 
     One step is one slicing interval. An action is one weight per slice, scaled to a sum of 1 (the
@@ -67,7 +67,7 @@ class SlicingEnv(ColumnNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):
     truncated. A cell that comes up joins `agents` after its first step. Until its `Deployment` says
     that its policy decides, its steps use the default action (equal shares).
 
-    `step` and `reset` use PettingZoo's dicts, `step_columns` and `reset_columns` use arrays.
+    `step` and `reset` use PettingZoo's dicts, `step_batched` and `reset_batched` use arrays.
 
     Args:
         scenario: the network.
@@ -124,9 +124,9 @@ class SlicingEnv(ColumnNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
         """First observations and infos of a new episode, by cell; `options` has no effect."""
-        columns = self.reset_columns(seed)
-        self.agents = self._select_names(columns.live)
-        return self._split_by_cell(columns.obs, self.agents), self._make_infos(self.agents)
+        batched = self.reset_batched(seed)
+        self.agents = self._select_names(batched.live)
+        return self._split_by_cell(batched.obs, self.agents), self._make_infos(self.agents)
 
     def step(
         self, actions: Mapping[str, np.ndarray]
@@ -146,13 +146,13 @@ class SlicingEnv(ColumnNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):
             return {}, {}, {}, {}, {}
         is_agent = np.isin(self.cells, self.agents)
         stacked = stack_actions(actions, self.cells, self.controlled & is_agent, self.action_size)
-        columns = self.step_columns(stacked)
-        names = self._select_names(columns.live)
-        truncated = self._split_by_cell(columns.truncated.tolist(), names)
+        batched = self.step_batched(stacked)
+        names = self._select_names(batched.live)
+        truncated = self._split_by_cell(batched.truncated.tolist(), names)
         self.agents = [cell for cell in names if not truncated[cell]]
         return (
-            self._split_by_cell(columns.obs, names),
-            self._split_by_cell(columns.reward.tolist(), names),
+            self._split_by_cell(batched.obs, names),
+            self._split_by_cell(batched.reward.tolist(), names),
             dict.fromkeys(names, False),
             truncated,
             self._make_infos(names),

@@ -38,19 +38,19 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
 
     Equal seeds give equal traffic and movement, whatever the policy does.
     """
-    columns = env.reset_columns(seed)
+    batched = env.reset_batched(seed)
     rewards, lives, kpis, loads, hours = [], [], [], [], []
     for _ in range(steps):
         hour = env.simulator.hour
         hours.append(-1 if hour is None else hour)
-        view = DecisionView(columns.obs, env.kpis, env.simulator)
-        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
-        rewards.append(columns.reward)
-        lives.append(columns.live)
+        view = DecisionView(batched.obs, env.kpis, env.simulator)
+        batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
+        rewards.append(batched.reward)
+        lives.append(batched.live)
         kpis.append((env.kpis.throughput_mbps, env.kpis.delay_ms, env.kpis.prb_ratio))
         loads.append(float(env.kpis.users.sum()))
-        if columns.truncated.all():
-            columns = env.reset_columns()
+        if batched.truncated.all():
+            batched = env.reset_batched()
     throughput_mbps, delay_ms, prb_ratio = (np.stack(column) for column in zip(*kpis, strict=True))
     live = np.stack(lives)
     satisfied = satisfaction(throughput_mbps, env.scenario.sla_throughput_mbps)

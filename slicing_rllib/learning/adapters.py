@@ -1,8 +1,8 @@
 """What adapters of other projects' environments have in common.
 
-An adapter that makes a Gymnasium environment a columnar one with a single agent.
+An adapter that makes a Gymnasium environment a batched one with a single agent.
 
-An adapter that makes parallel environments of PettingZoo and of RLlib columnar ones.
+An adapter that makes parallel environments of PettingZoo and of RLlib batched ones.
 
 From an algorithm's config to the environment that its env runners step.
 """
@@ -22,13 +22,13 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 from ray.rllib.utils.error import EnvError
 
-from slicing_rllib.env import ColumnarEnv, CounterfactualReward, RestorableEnv, Squash, StepColumns
+from slicing_rllib.env import BatchedEnv, BatchedStep, CounterfactualReward, RestorableEnv, Squash
 from slicing_rllib.learning.rl_module import AgentSpaces, SpaceError, natural_key
 from slicing_rllib.learning.td3_settings import SquashSetting
 
 
 class AdaptedEnv(ABC):
-    """Another project's environment as a columnar one, with a row per agent in natural order.
+    """Another project's environment as a batched one, with a row per agent in natural order.
 
     Rows of actions are what policies choose: shares, or numbers from -1 to 1.
     """
@@ -50,17 +50,17 @@ class AdaptedEnv(ABC):
             _require_equal_sizes(first, other)
         self.obs_size, self.action_size = first.obs_size, first.action_size
         self.squash: Squash = first.squash
-        self.feedback_size = self.outcome_size = 0
+        self.counterfactual_inputs_size = self.reward_inputs_size = 0
         self.counterfactual: CounterfactualReward | None = None
         self.infos: Mapping[Any, Any] = {}
         """By agent: what the environment said beside the last step."""
 
     @abstractmethod
-    def reset_columns(self, seed: int | None = None) -> StepColumns:
+    def reset_batched(self, seed: int | None = None) -> BatchedStep:
         """First observations of a new episode."""
 
     @abstractmethod
-    def step_columns(self, action: np.ndarray) -> StepColumns:
+    def step_batched(self, action: np.ndarray) -> BatchedStep:
         """One step with the actions of the agents that are there."""
 
     @property
@@ -92,39 +92,39 @@ class AdaptedEnv(ABC):
         assert not state
 
 
-def make_step_columns(
+def make_batched_step(
     obs: np.ndarray,
     action: np.ndarray,
     reward: Sequence[float],
     flags: Mapping[str, Any],
-) -> StepColumns:
+) -> BatchedStep:
     """Columns of an environment that measures nothing beside rewards.
 
     `flags` are `terminated`, `truncated`, `live` and `controlled`, a boolean per agent each.
     """
     nothing = np.empty((len(obs), 0), np.float32)
-    return StepColumns(
+    return BatchedStep(
         obs=obs,
         reward=np.array(reward, np.float32),
         action=np.asarray(action, np.float32),
         **{name: np.array(values, bool) for name, values in flags.items()},
-        feedback=nothing,
-        outcome=nothing,
+        counterfactual_inputs=nothing,
+        reward_inputs=nothing,
     )
 
 
-def offers_state(env: ColumnarEnv) -> bool:
+def offers_state(env: BatchedEnv) -> bool:
     """Whether the environment's state can be part of a checkpoint."""
     return env.offers_state if isinstance(env, AdaptedEnv) else isinstance(env, RestorableEnv)
 
 
-def get_infos(env: ColumnarEnv) -> Mapping[Any, Any]:
+def get_infos(env: BatchedEnv) -> Mapping[Any, Any]:
     """What the environment said beside its last step, by its own name of each agent."""
     return env.infos if isinstance(env, AdaptedEnv) else {}
 
 
-def find_squash(env: ColumnarEnv) -> Squash:
-    """How actions of this environment are computed; those of columnar ones are shares."""
+def find_squash(env: BatchedEnv) -> Squash:
+    """How actions of this environment are computed; those of batched ones are shares."""
     return env.squash if isinstance(env, AdaptedEnv) else "softmax"
 
 
@@ -141,7 +141,7 @@ SINGLE_AGENT = "default_agent"
 """RLlib's name of the only agent."""
 
 
-class GymnasiumColumns(AdaptedEnv):
+class BatchedGymnasium(AdaptedEnv):
     """One agent, `default_agent`, whose policy RLlib calls `default_policy`."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], squash: SquashSetting = "auto") -> None:
@@ -149,22 +149,22 @@ class GymnasiumColumns(AdaptedEnv):
         agent = AgentSpaces(SINGLE_AGENT, env.observation_space, env.action_space, squash)
         super().__init__(env, [agent], {SINGLE_AGENT: SINGLE_AGENT})
 
-    def reset_columns(self, seed: int | None = None) -> StepColumns:
+    def reset_batched(self, seed: int | None = None) -> BatchedStep:
         """First observation of a new episode."""
         obs, info = self.unwrapped.reset(seed=seed)
         self.infos = {SINGLE_AGENT: info}
-        return self._make_columns(obs, np.zeros((1, self.action_size)), 0.0, False, False)
+        return self._make_batched(obs, np.zeros((1, self.action_size)), 0.0, False, False)
 
-    def step_columns(self, action: np.ndarray) -> StepColumns:
+    def step_batched(self, action: np.ndarray) -> BatchedStep:
         """One step with the scaled action."""
         scaled = self.spaces[0].scale_action(action[0])
         obs, reward, terminated, truncated, info = self.unwrapped.step(scaled)
         self.infos = {SINGLE_AGENT: info}
-        return self._make_columns(obs, action, float(reward), bool(terminated), bool(truncated))
+        return self._make_batched(obs, action, float(reward), bool(terminated), bool(truncated))
 
-    def _make_columns(
+    def _make_batched(
         self, obs: Any, action: np.ndarray, reward: float, terminated: bool, truncated: bool
-    ) -> StepColumns:
+    ) -> BatchedStep:
         flags = {
             "terminated": [terminated],
             "truncated": [truncated],
@@ -172,14 +172,14 @@ class GymnasiumColumns(AdaptedEnv):
             "controlled": [not (terminated or truncated)],
         }
         flattened = self.spaces[0].flatten_obs(obs)[None]
-        return make_step_columns(flattened, action, [reward], flags)
+        return make_batched_step(flattened, action, [reward], flags)
 
 
 EVERYONE = "__all__"
 """Under this key RLlib's environments say that the episode is over for all agents."""
 
 
-class ParallelColumns(AdaptedEnv):
+class BatchedParallel(AdaptedEnv):
     """Agents in natural order, whatever the environment's own order; agents may come and go."""
 
     def __init__(
@@ -191,14 +191,14 @@ class ParallelColumns(AdaptedEnv):
         self._last_obs = np.zeros((len(self.cells), self.obs_size), np.float32)
         self._is_listing = isinstance(env, ParallelEnv)
 
-    def reset_columns(self, seed: int | None = None) -> StepColumns:
+    def reset_batched(self, seed: int | None = None) -> BatchedStep:
         """First observations of a new episode."""
         obs, self.infos = self.unwrapped.reset(seed=seed)
         self._acting[:] = False
         nothing = np.zeros((len(self.cells), self.action_size), np.float32)
-        return self._make_columns(obs, {}, {}, {}, nothing)
+        return self._make_batched(obs, {}, {}, {}, nothing)
 
-    def step_columns(self, action: np.ndarray) -> StepColumns:
+    def step_batched(self, action: np.ndarray) -> BatchedStep:
         """One step with the actions of the agents that are there."""
         chosen = {
             self.ids[spaces.agent]: spaces.scale_action(row)
@@ -206,16 +206,16 @@ class ParallelColumns(AdaptedEnv):
             if acts
         }
         obs, reward, terminated, truncated, self.infos = self.unwrapped.step(chosen)
-        return self._make_columns(obs, reward, terminated, truncated, action)
+        return self._make_batched(obs, reward, terminated, truncated, action)
 
-    def _make_columns(
+    def _make_batched(
         self,
         obs: Mapping[Any, Any],
         reward: Mapping[Any, float],
         terminated: Mapping[Any, bool],
         truncated: Mapping[Any, bool],
         action: np.ndarray,
-    ) -> StepColumns:
+    ) -> BatchedStep:
         ids = [self.ids[cell] for cell in self.cells]
         acted = self._acting
         live = acted | np.array([agent in obs and self._is_listed(agent) for agent in ids])
@@ -230,7 +230,7 @@ class ParallelColumns(AdaptedEnv):
             stacked[row] = self._read_obs(row, obs, is_terminated=bool(flags["terminated"][row]))
         self._last_obs, self._acting = stacked, live & ~done
         rewards = [float(reward.get(agent, 0.0)) for agent in ids]
-        return make_step_columns(
+        return make_batched_step(
             stacked, action, rewards, {**flags, "controlled": self._acting.copy()}
         )
 
@@ -283,11 +283,11 @@ CONFIG_PARAMETERS = {"config", "cfg", "env_config", "env_context", "context", "c
 """Names under which classes written for RLlib expect the whole `env_config`."""
 EXPECTED = (
     "expected an environment of Gymnasium, a parallel one of PettingZoo, RLlib's MultiAgentEnv or "
-    "a columnar one (cells, reset_columns, step_columns)"
+    "a batched one (cells, reset_batched, step_batched)"
 )
 
 
-def create_env(config: Any, worker_index: int, vector_index: int) -> tuple[ColumnarEnv, EnvContext]:
+def create_env(config: Any, worker_index: int, vector_index: int) -> tuple[BatchedEnv, EnvContext]:
     """An environment of `config.env`, and the context that it was made with.
 
     Raises: ValueError that says what is wrong with the environment's name, class or spaces.
@@ -298,7 +298,7 @@ def create_env(config: Any, worker_index: int, vector_index: int) -> tuple[Colum
         vector_index=vector_index,
         num_workers=config.num_env_runners,
     )
-    return make_columnar(find_creator(config)(context), config.squash), context
+    return make_batched(find_creator(config)(context), config.squash), context
 
 
 def find_creator(config: Any) -> Callable[[EnvContext], Any]:
@@ -318,12 +318,12 @@ def find_creator(config: Any) -> Callable[[EnvContext], Any]:
     return create
 
 
-def make_columnar(env: Any, squash: SquashSetting = "auto") -> ColumnarEnv:
-    """The environment itself if it is columnar, else an adapter around it.
+def make_batched(env: Any, squash: SquashSetting = "auto") -> BatchedEnv:
+    """The environment itself if it is batched, else an adapter around it.
 
     Raises: SpaceError for what is no environment that TD3 can use.
     """
-    if isinstance(env, ColumnarEnv):
+    if isinstance(env, BatchedEnv):
         if squash == "tanh":
             raise SpaceError(
                 f"squash tanh: expected softmax or auto, the actions of {type(env).__name__} are "
@@ -333,15 +333,15 @@ def make_columnar(env: Any, squash: SquashSetting = "auto") -> ColumnarEnv:
     # These wrappers of RLlib list agents in the order of a set, and their episodes never end when
     # some agents terminate and others are truncated.
     if isinstance(env, ParallelPettingZooEnv):
-        return make_columnar(env.par_env, squash)
+        return make_batched(env.par_env, squash)
     if isinstance(env, PettingZooEnv):
-        return make_columnar(env.env, squash)
+        return make_batched(env.env, squash)
     if isinstance(env, AECEnv):
-        return make_columnar(_parallelise(env), squash)
+        return make_batched(_parallelise(env), squash)
     if isinstance(env, ParallelEnv | MultiAgentEnv):
-        return ParallelColumns(env, squash)
+        return BatchedParallel(env, squash)
     if isinstance(env, gymnasium.Env):
-        return GymnasiumColumns(env, squash)
+        return BatchedGymnasium(env, squash)
     raise SpaceError(f"environment of type {type(env).__name__}: {EXPECTED}")
 
 

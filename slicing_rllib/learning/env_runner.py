@@ -1,4 +1,4 @@
-"""RLlib's EnvRunner for columnar environments: one forward pass for all cells of all of them.
+"""RLlib's EnvRunner for batched environments: one forward pass for all cells of all of them.
 
 What acting policies do: one forward pass for all cells of all environments of an env runner.
 """
@@ -44,7 +44,7 @@ class Actors:
         """The action of every environment and, if a cell is guarded, the action without noise."""
         if settings.explores.all():
             return [sampled.random_action() for sampled in sampled_envs], None
-        obs = np.stack([sampled.columns.obs for sampled in sampled_envs], axis=1)
+        obs = np.stack([sampled.batched.obs for sampled in sampled_envs], axis=1)
         noise = None
         if settings.noise_sigma.any():
             drawn = np.stack([sampled.noise(settings) for sampled in sampled_envs], axis=1)
@@ -109,7 +109,7 @@ class Sampled(NamedTuple):
     """RLlib's metrics since the last request."""
 
 
-class ColumnarEnvRunner(EnvRunner, Checkpointable):
+class BatchedEnvRunner(EnvRunner, Checkpointable):
     """Steps its environments (each a whole network of cells) with the policies of its module."""
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
@@ -325,7 +325,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     ) -> Step:
         sampled = self.sampled[index]
         self.callbacks.begin_step(index, sampled, self.policies)
-        before = sampled.columns
+        before = sampled.batched
         step, after = sampled.step(action, plain, settings.guarded_rows)
         self.counts.add_step(step)
         if sampled.over:

@@ -58,10 +58,12 @@ class InitialPolicies:
         `row` is the cell's index in `steps`; `form` and `widths` are those of its actor.
         """
         obs = torch.from_numpy(np.stack([step.transitions.obs[row] for step in steps]))
-        feedback = np.stack([step.transitions.feedback[row] for step in steps])
+        counterfactual_inputs = np.stack(
+            [step.transitions.counterfactual_inputs[row] for step in steps]
+        )
         logits, _ = compute_logits(form, self._find_layers(cell, widths), obs[None])
         split = torch.softmax(logits[0], dim=-1).numpy()
-        reference = self._counterfactual.reward(feedback, split)
+        reference = self._counterfactual.reward(counterfactual_inputs, split)
         rewards = np.array([step.transitions.reward[row] for step in steps])
         decided = np.array([step.decided[row] for step in steps])
         return np.where(decided, rewards - reference, np.nan).tolist()

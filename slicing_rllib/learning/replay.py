@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from slicing_rllib.env import StepColumns
+from slicing_rllib.env import BatchedStep
 
 Rows = Float32[np.ndarray, "*rows width"]
 
@@ -20,13 +20,13 @@ class Transitions(NamedTuple):
     next_obs: np.ndarray
     terminated: np.ndarray
     """0 or 1; truncation is not termination."""
-    feedback: np.ndarray
-    """What the step tells about every action; no columns where the environment does not say."""
-    outcome: np.ndarray
-    """What the reward was computed from; no columns where the environment does not tell."""
+    counterfactual_inputs: np.ndarray
+    """What the step tells about every action; empty where the environment does not say."""
+    reward_inputs: np.ndarray
+    """What the reward was computed from; empty where the environment does not tell."""
 
 
-def make_transitions(before: StepColumns, after: StepColumns) -> Transitions:
+def make_transitions(before: BatchedStep, after: BatchedStep) -> Transitions:
     """The transitions of all cells from one step to the next one."""
     return Transitions(
         before.obs,
@@ -34,8 +34,8 @@ def make_transitions(before: StepColumns, after: StepColumns) -> Transitions:
         after.reward,
         after.obs,
         after.terminated.astype(np.float32),
-        after.feedback,
-        after.outcome,
+        after.counterfactual_inputs,
+        after.reward_inputs,
     )
 
 
@@ -48,9 +48,9 @@ class Replay:
         obs_size: int,
         action_size: int,
         capacity: int,
-        outcome_size: int = 0,
+        reward_inputs_size: int = 0,
         precision: str = "float32",
-        feedback_size: int = 0,
+        counterfactual_inputs_size: int = 0,
     ) -> None:
         """`capacity` counts transitions per cell.
 
@@ -59,7 +59,15 @@ class Replay:
         """
         self.cells = tuple(cells)
         self.capacity, self.action_size = capacity, action_size
-        sizes = [obs_size, action_size, 1, obs_size, 1, feedback_size, outcome_size]
+        sizes = [
+            obs_size,
+            action_size,
+            1,
+            obs_size,
+            1,
+            counterfactual_inputs_size,
+            reward_inputs_size,
+        ]
         *self._cuts, width = np.cumsum(sizes)
         self._rows = np.zeros((len(self.cells), capacity, width), precision)
         self._learned_from = self._rows[..., : self._cuts[-1]]
@@ -136,8 +144,8 @@ class Replay:
             step.reward[..., None],
             step.next_obs,
             step.terminated[..., None],
-            step.feedback,
-            step.outcome,
+            step.counterfactual_inputs,
+            step.reward_inputs,
         ]
         return np.concatenate(columns, axis=-1, dtype=np.float32)
 

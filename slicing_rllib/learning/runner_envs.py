@@ -23,7 +23,7 @@ from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils import force_list
 
-from slicing_rllib.env import ColumnarEnv, StepColumns
+from slicing_rllib.env import BatchedEnv, BatchedStep
 from slicing_rllib.learning.adapters import SINGLE_AGENT, AdaptedEnv, create_env, get_infos
 from slicing_rllib.learning.policy_map import PolicyMap
 from slicing_rllib.learning.sampled_env import SampledEnv, Step
@@ -132,17 +132,17 @@ class EpisodeWriter(ABC):
     """The episode under way."""
 
     @abstractmethod
-    def add_reset(self, columns: StepColumns, infos: Mapping[Any, Any]) -> None:
+    def add_reset(self, batched: BatchedStep, infos: Mapping[Any, Any]) -> None:
         """Add the first observations."""
 
     @abstractmethod
     def add_step(
-        self, before: StepColumns, after: StepColumns, infos: Mapping[Any, Any], is_over: bool
+        self, before: BatchedStep, after: BatchedStep, infos: Mapping[Any, Any], is_over: bool
     ) -> None:
         """Add the step that led from `before` to `after`."""
 
 
-def make_episode_writer(env: ColumnarEnv, policies: PolicyMap, episode_id: str) -> EpisodeWriter:
+def make_episode_writer(env: BatchedEnv, policies: PolicyMap, episode_id: str) -> EpisodeWriter:
     """A writer of a new episode: of a single agent where the environment is Gymnasium's."""
     if env.cells == (SINGLE_AGENT,) and isinstance(env, AdaptedEnv):
         return _SingleAgentWriter(env, episode_id)
@@ -158,12 +158,12 @@ class _SingleAgentWriter(EpisodeWriter):
             action_space=self._spaces.action,
         )
 
-    def add_reset(self, columns: StepColumns, infos: Mapping[Any, Any]) -> None:
-        obs = self._spaces.restore_obs(columns.obs[0])
+    def add_reset(self, batched: BatchedStep, infos: Mapping[Any, Any]) -> None:
+        obs = self._spaces.restore_obs(batched.obs[0])
         self.episode.add_env_reset(observation=obs, infos=infos.get(SINGLE_AGENT))
 
     def add_step(
-        self, before: StepColumns, after: StepColumns, infos: Mapping[Any, Any], is_over: bool
+        self, before: BatchedStep, after: BatchedStep, infos: Mapping[Any, Any], is_over: bool
     ) -> None:
         self.episode.add_env_step(
             observation=self._spaces.restore_obs(after.obs[0]),
@@ -176,7 +176,7 @@ class _SingleAgentWriter(EpisodeWriter):
 
 
 class _MultiAgentWriter(EpisodeWriter):
-    def __init__(self, env: ColumnarEnv, policies: PolicyMap, episode_id: str) -> None:
+    def __init__(self, env: BatchedEnv, policies: PolicyMap, episode_id: str) -> None:
         self._agents = env.cells
         self._spaces = env.spaces if isinstance(env, AdaptedEnv) else None
         ids = env.ids if isinstance(env, AdaptedEnv) else {cell: cell for cell in env.cells}
@@ -188,13 +188,13 @@ class _MultiAgentWriter(EpisodeWriter):
         )
         self._is_done = np.zeros(len(env.cells), bool)
 
-    def add_reset(self, columns: StepColumns, infos: Mapping[Any, Any]) -> None:
-        observations = self._collect_obs(columns, columns.live)
+    def add_reset(self, batched: BatchedStep, infos: Mapping[Any, Any]) -> None:
+        observations = self._collect_obs(batched, batched.live)
         own_infos = {agent: infos[agent] for agent in observations if agent in infos}
         self.episode.add_env_reset(observations=observations, infos=own_infos)
 
     def add_step(
-        self, before: StepColumns, after: StepColumns, infos: Mapping[Any, Any], is_over: bool
+        self, before: BatchedStep, after: BatchedStep, infos: Mapping[Any, Any], is_over: bool
     ) -> None:
         # In an episode of RLlib an agent that was done does not come back.
         live = after.live & ~self._is_done
@@ -220,15 +220,15 @@ class _MultiAgentWriter(EpisodeWriter):
             truncateds=self._collect_flags(truncated, is_over and not all_terminated),
         )
 
-    def _collect_obs(self, columns: StepColumns, rows: np.ndarray) -> dict[Any, Any]:
+    def _collect_obs(self, batched: BatchedStep, rows: np.ndarray) -> dict[Any, Any]:
         return {
-            self._ids[row]: columns.obs[row]
+            self._ids[row]: batched.obs[row]
             if self._spaces is None
-            else self._spaces[row].restore_obs(columns.obs[row])
+            else self._spaces[row].restore_obs(batched.obs[row])
             for row in np.flatnonzero(rows).tolist()
         }
 
-    def _read_action(self, row: int, after: StepColumns) -> np.ndarray:
+    def _read_action(self, row: int, after: BatchedStep) -> np.ndarray:
         action = after.action[row]
         return action if self._spaces is None else self._spaces[row].scale_action(action)
 
@@ -255,7 +255,7 @@ class RunnerCallbacks:
         """By environment, what `on_sample_end` was given of the episode under way."""
         self._done: list[Any] = []
 
-    def call_environment_created(self, env: ColumnarEnv, context: Any) -> None:
+    def call_environment_created(self, env: BatchedEnv, context: Any) -> None:
         """The environment exists."""
         if "on_environment_created" in self._hooks:
             self._call("on_environment_created", env=_unwrap(env), env_context=context)
@@ -268,11 +268,11 @@ class RunnerCallbacks:
         self._writers[index] = make_episode_writer(sampled.env, policies, name)
         self._chunks[index] = []
         self._call_episode("on_episode_created", index, sampled)
-        self._writers[index].add_reset(sampled.columns, get_infos(sampled.env))
+        self._writers[index].add_reset(sampled.batched, get_infos(sampled.env))
         self._call_episode("on_episode_start", index, sampled)
 
     def end_step(
-        self, index: int, sampled: SampledEnv, before: StepColumns, after: StepColumns
+        self, index: int, sampled: SampledEnv, before: BatchedStep, after: BatchedStep
     ) -> None:
         """A step has been made; the episode may be over."""
         if not self._is_recording:
@@ -335,7 +335,7 @@ class RunnerCallbacks:
         )
 
 
-def _unwrap(env: ColumnarEnv) -> Any:
+def _unwrap(env: BatchedEnv) -> Any:
     """The environment as the user wrote it."""
     return env.unwrapped if isinstance(env, AdaptedEnv) else env
 

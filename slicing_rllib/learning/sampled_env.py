@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from slicing_rllib.env import ColumnarEnv, LookaheadEnv, StepColumns
+from slicing_rllib.env import BatchedEnv, BatchedStep, LookaheadEnv
 from slicing_rllib.learning.adapters import find_squash, get_infos, offers_state
 from slicing_rllib.learning.replay import Transitions, make_transitions
 from slicing_rllib.random_streams import (
@@ -114,10 +114,10 @@ class EpisodeReturns:
         """Seconds since the episode began, or since it was restored."""
         return time.perf_counter() - self._started
 
-    def add(self, columns: StepColumns) -> None:
+    def add(self, batched: BatchedStep) -> None:
         """Add one step."""
-        self.reward += columns.reward
-        self.agent_steps += columns.live
+        self.reward += batched.reward
+        self.agent_steps += batched.live
         self.length += 1
 
     def state(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Step(NamedTuple):
 class SampledEnv:
     """An environment that starts the next episode by itself when one has ended."""
 
-    def __init__(self, env: ColumnarEnv, seed: np.random.SeedSequence) -> None:
+    def __init__(self, env: BatchedEnv, seed: np.random.SeedSequence) -> None:
         """`seed` gives the environment's seed and that of exploration."""
         self.env = env
         self._seed = seed
@@ -179,36 +179,36 @@ class SampledEnv:
         self.returns = EpisodeReturns(len(env.cells))
         """Of the episode under way, or of the one that the last step ended."""
         self.over = False
-        """Whether the last step ended an episode; `columns` are then those of the next reset."""
+        """Whether the last step ended an episode; `batched` is then that of the next reset."""
         self.infos: Mapping[Any, Any] = {}
         """What the environment said beside the last step; that of a reset is in the environment."""
-        self._columns: StepColumns | None = None
+        self._batched: BatchedStep | None = None
 
     @property
-    def columns(self) -> StepColumns:
+    def batched(self) -> BatchedStep:
         """The last step, or that of the reset. Raises: RuntimeError before `start`."""
-        if self._columns is None:
+        if self._batched is None:
             raise RuntimeError("SampledEnv: start() comes before the first step")
-        return self._columns
+        return self._batched
 
     @property
     def is_started(self) -> bool:
         """Whether an episode is under way."""
-        return self._columns is not None
+        return self._batched is not None
 
     def start(self) -> None:
         """Reset the environment with its seed, unless it has been started already."""
-        if self._columns is None:
-            self._columns = self.env.reset_columns(self._derive_env_seed())
+        if self._batched is None:
+            self._batched = self.env.reset_batched(self._derive_env_seed())
             self.returns = EpisodeReturns(len(self.env.cells))
 
     def abandon_episode(self) -> None:
         """Let the next `start` reset the environment with its first seed, for an evaluation."""
-        self._columns, self.steps = None, 0
+        self._batched, self.steps = None, 0
 
-    def replace_env(self, env: ColumnarEnv) -> None:
+    def replace_env(self, env: BatchedEnv) -> None:
         """Go on with another environment in place of one that failed."""
-        self.env, self._columns, self.over = env, None, False
+        self.env, self._batched, self.over = env, None, False
 
     def noise(self, settings: SamplingSettings) -> np.ndarray:
         """Noise on this step's logits, (cell, action)."""
@@ -226,13 +226,13 @@ class SampledEnv:
 
     def step(
         self, action: np.ndarray, plain: np.ndarray | None, guarded_rows: tuple[int, ...]
-    ) -> tuple[Step, StepColumns]:
+    ) -> tuple[Step, BatchedStep]:
         """One network step. `plain` is the action without noise, needed where a cell is guarded."""
-        before = self.columns
+        before = self.batched
         if self.over:
             self.returns = EpisodeReturns(len(self.env.cells))
         advantage = self._compute_advantage(before, action, plain, guarded_rows)
-        after = self.env.step_columns(action)
+        after = self.env.step_batched(action)
         self.infos = get_infos(self.env)
         self.steps += 1
         self.returns.add(after)
@@ -242,29 +242,29 @@ class SampledEnv:
         done = after.terminated | after.truncated
         self.over = bool(done[after.live].all())
         self.episodes += self.over
-        self._columns = self.env.reset_columns() if self.over else after
+        self._batched = self.env.reset_batched() if self.over else after
         step = Step(transitions, present, after.live, present & before.controlled, advantage)
         return step, after
 
     def refresh_controlled(self) -> None:
         """Read again which cells their policies control, after a phase was set by hand."""
         env: Any = self.env
-        if self._columns is not None:
-            self._columns = self._columns._replace(controlled=env.controlled)
+        if self._batched is not None:
+            self._batched = self._batched._replace(controlled=env.controlled)
 
     def state(self) -> dict[str, Any]:
         """All that a continuation needs, for a checkpoint: bit-exact if the env offers its state.
 
         Without that state, a restored environment is reset.
         """
-        is_kept = self._columns is not None and offers_state(self.env)
+        is_kept = self._batched is not None and offers_state(self.env)
         env: Any = self.env
         return {
             "steps": self.steps,
             "episodes": self.episodes,
             "over": self.over,
             "env": env.state() if is_kept else None,
-            "columns": self.columns._asdict() if is_kept else None,
+            "batched": self.batched._asdict() if is_kept else None,
             "returns": self.returns.state() if is_kept else None,
         }
 
@@ -272,11 +272,11 @@ class SampledEnv:
         """Put a `state` back."""
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
         if state["env"] is None:
-            self._columns, self.over = None, False
+            self._batched, self.over = None, False
             return
         env: Any = self.env
         env.restore(state["env"])
-        self._columns = StepColumns(**state["columns"])
+        self._batched = BatchedStep(**state["batched"])
         # Checkpoints of earlier versions lack what metrics of episodes need.
         self.over = bool(state.get("over", False))
         self.returns = EpisodeReturns(len(self.env.cells))
@@ -293,7 +293,7 @@ class SampledEnv:
 
     def _compute_advantage(
         self,
-        before: StepColumns,
+        before: BatchedStep,
         action: np.ndarray,
         plain: np.ndarray | None,
         guarded_rows: tuple[int, ...],

@@ -58,14 +58,17 @@ class ActionGradient(NamedTuple):
 
 
 Gradient = Callable[[Tensor, Tensor, Tensor], ActionGradient]
-"""Called with obs, action and feedback, (cell, batch, ...) each."""
+"""Called with obs, action and counterfactual inputs, (cell, batch, ...) each."""
 
 
 def counterfactual_gradient(reward: CounterfactualReward) -> Gradient:
     """The gradient of the reward that an action would have earned in the measured step."""
 
-    def compute(obs: Tensor, action: Tensor, feedback: Tensor) -> ActionGradient:
-        measured, applied = feedback.cpu().numpy(), np.ascontiguousarray(action.cpu().numpy())
+    def compute(obs: Tensor, action: Tensor, counterfactual_inputs: Tensor) -> ActionGradient:
+        measured, applied = (
+            counterfactual_inputs.cpu().numpy(),
+            np.ascontiguousarray(action.cpu().numpy()),
+        )
         rewards, slopes = reward.reward_and_gradient(measured, applied)
         objective = torch.from_numpy(rewards.mean(axis=-1)).to(action.device)
         gradient = torch.from_numpy(slopes).to(action.device)
@@ -77,8 +80,11 @@ def counterfactual_gradient(reward: CounterfactualReward) -> Gradient:
 def blend_gradients(first: Gradient, second: Gradient, second_weight: float) -> Gradient:
     """(1 - w) times one gradient plus w times the other; `second_weight` is w, from 0 to 1."""
 
-    def compute(obs: Tensor, action: Tensor, feedback: Tensor) -> ActionGradient:
-        ours, theirs = first(obs, action, feedback), second(obs, action, feedback)
+    def compute(obs: Tensor, action: Tensor, counterfactual_inputs: Tensor) -> ActionGradient:
+        ours, theirs = (
+            first(obs, action, counterfactual_inputs),
+            second(obs, action, counterfactual_inputs),
+        )
         return ActionGradient(
             torch.lerp(ours.objective, theirs.objective, second_weight),
             torch.lerp(ours.gradient, theirs.gradient, second_weight),
@@ -147,8 +153,8 @@ class Batch(NamedTuple):
     reward: Tensor
     next_obs: Tensor
     terminated: Tensor
-    feedback: Tensor
-    """What the environment measured in the step; no columns where it measures nothing."""
+    counterfactual_inputs: Tensor
+    """What the environment measured in the step; empty where it measures nothing."""
     noise: Tensor
 
 
@@ -265,7 +271,7 @@ class _Block:
         """One Adam step of the actor up its objective; returns the objective's negative."""
         logits, inputs = compute_logits(self._form, self._layers["actor"], batch.obs)
         action = squash_logits(self._form.squash, logits)
-        objective, gradient = self._action_gradient(batch.obs, action, batch.feedback)
+        objective, gradient = self._action_gradient(batch.obs, action, batch.counterfactual_inputs)
         grad = backpropagate_squash(self._form.squash, action, -gradient)
         backpropagate_logits(self._form, self._layers["actor"], inputs, grad, self._grads["actor"])
         self._adam_step["actor"](self._hyper.actor_lr)
@@ -284,7 +290,9 @@ class _Block:
             return climb
         return blend_gradients(climb, self._climb_critic, self._hyper.blend_critic_weight)
 
-    def _climb_critic(self, obs: Tensor, action: Tensor, feedback: Tensor) -> ActionGradient:
+    def _climb_critic(
+        self, obs: Tensor, action: Tensor, counterfactual_inputs: Tensor
+    ) -> ActionGradient:
         """The first critic's value and its gradient."""
         q, inputs = forward(self._first_critic, torch.cat([obs, action], dim=-1))
         grad = torch.full_like(q, 1.0 / q.shape[1])
@@ -300,7 +308,9 @@ def add_counterfactual_splits(batch: Batch, counterfactual: CounterfactualReward
     """
     half = batch.action.shape[1] // 2
     other = batch.action.roll(1, dims=1)[:, half:].contiguous()
-    reward = counterfactual.reward(batch.feedback[:, half:].cpu().numpy(), other.cpu().numpy())
+    reward = counterfactual.reward(
+        batch.counterfactual_inputs[:, half:].cpu().numpy(), other.cpu().numpy()
+    )
     return batch._replace(
         action=torch.cat([batch.action[:, :half], other], dim=1),
         reward=torch.cat(

@@ -172,7 +172,10 @@ class TD3(PolicyOperations):
 
     def _build_buffers(self, env: Any) -> None:
         settings, sizes = self.settings, (env.obs_size, env.action_size)
-        measured = {"outcome_size": env.outcome_size, "feedback_size": env.feedback_size}
+        measured = {
+            "reward_inputs_size": env.reward_inputs_size,
+            "counterfactual_inputs_size": env.counterfactual_inputs_size,
+        }
         stored = {"capacity": settings.replay_capacity, "precision": settings.replay_precision}
         policies = self.policies.policies
         self.replay = Replay(policies, *sizes, **stored, **measured)

@@ -11,7 +11,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
-from slicing_rllib.learning.env_runner import ColumnarEnvRunner
+from slicing_rllib.learning.env_runner import BatchedEnvRunner
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.policy_map import PolicyMap, map_policies
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, TD3Module, choose_squash
@@ -74,7 +74,7 @@ class TD3Config(AlgorithmConfig):
         """`algo_class` is for subclasses of TD3."""
         super().__init__(algo_class=algo_class or _import_td3())
         vars(self).update(CheckedSettings().model_dump())
-        self.env_runner_cls = ColumnarEnvRunner
+        self.env_runner_cls = BatchedEnvRunner
         self.normalize_actions = False
         self.clip_actions = False
         self.evaluation_config = {"explore": False}
@@ -211,8 +211,8 @@ class TD3Config(AlgorithmConfig):
         if not issubclass(self.learner_class, TD3Learner):
             raise ValueError(f"learner_class={self.learner_class}: expected a TD3Learner")
         runner = self.env_runner_cls
-        if not (isinstance(runner, type) and issubclass(runner, ColumnarEnvRunner)):
-            raise ValueError(f"env_runner_cls={runner}: expected a ColumnarEnvRunner")
+        if not (isinstance(runner, type) and issubclass(runner, BatchedEnvRunner)):
+            raise ValueError(f"env_runner_cls={runner}: expected a BatchedEnvRunner")
         spec = self._rl_module_spec
         # RLlib itself sets a spec of ours when policies are added.
         if spec is not None and getattr(spec, "multi_rl_module_class", None) != BankedMultiRLModule:

@@ -223,7 +223,7 @@ def make_encoders(scenario: Scenario, observation: str, message: str) -> dict[st
     }
 
 
-def stack_columns(kpis: Sequence[StepKpis], row: int, names: Sequence[str]) -> dict[str, PerSlice]:
+def stack_kpis(kpis: Sequence[StepKpis], row: int, names: Sequence[str]) -> dict[str, PerSlice]:
     """KPIs of one cell over several steps, by name."""
     return {name: np.stack([getattr(step, name)[row] for step in kpis]) for name in names}
 

@@ -138,9 +138,9 @@ def check_network(config: RunConfig, where: str) -> None:
     with np.errstate(all="ignore"):
         try:
             env = _make_coarse_network(config)
-            env.reset_columns(config.seed)
+            env.reset_batched(config.seed)
             equal = np.full((len(env.cells), env.action_size), 1 / env.action_size, np.float32)
-            steps = [env.step_columns(equal) for _ in range(STEPS)]
+            steps = [env.step_batched(equal) for _ in range(STEPS)]
         except (ArithmeticError, ValueError, LookupError, MemoryError) as error:
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ConfigError(f"{where}: scenario: cannot be simulated: {why}") from error

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import save_file
 
-from slicing_rllib.env import SlicingEnv, StepColumns
+from slicing_rllib.env import BatchedStep, SlicingEnv
 from slicing_rllib.learning import TD3
 from slicing_rllib.learning.replay import Replay, Transitions, make_transitions
 from slicing_rllib.policies import describe_policy
@@ -97,7 +97,7 @@ def record_default_action(config: RunConfig) -> Replay:
 
 
 def record_transitions(
-    env: SlicingEnv, act: Callable[[StepColumns], np.ndarray], steps: int, seed: int
+    env: SlicingEnv, act: Callable[[BatchedStep], np.ndarray], steps: int, seed: int
 ) -> Replay:
     """What all cells experience in `steps` network steps with the actions of `act`."""
     replay = Replay(
@@ -105,14 +105,14 @@ def record_transitions(
         env.obs_size,
         env.action_size,
         steps,
-        outcome_size=env.outcome_size,
-        feedback_size=env.feedback_size,
+        reward_inputs_size=env.reward_inputs_size,
+        counterfactual_inputs_size=env.counterfactual_inputs_size,
     )
-    before = env.reset_columns(seed)
+    before = env.reset_batched(seed)
     for _ in range(steps):
-        after = env.step_columns(act(before))
+        after = env.step_batched(act(before))
         replay.add(make_transitions(before, after), before.live & after.live)
-        before = env.reset_columns() if after.truncated.all() else after
+        before = env.reset_batched() if after.truncated.all() else after
     return replay
 
 

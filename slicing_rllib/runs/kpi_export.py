@@ -55,15 +55,15 @@ def select_training_rows(
 
 def replay_steps(env: SlicingEnv, policy: Policy, seed: int, first: int, last: int) -> pd.DataFrame:
     """KPIs of every step from `first` to `last` under a policy, on the traffic of `seed`."""
-    columns = env.reset_columns(seed)
+    batched = env.reset_batched(seed)
     tables: list[pd.DataFrame] = []
     for step in range(last + 1):
-        view = DecisionView(columns.obs, env.kpis, env.simulator)
-        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        view = DecisionView(batched.obs, env.kpis, env.simulator)
+        batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
         if step >= first:
-            tables.append(_make_table(_iterate_step(step, env.kpis, columns.live, env.scenario)))
-        if columns.truncated.all():
-            columns = env.reset_columns()
+            tables.append(_make_table(_iterate_step(step, env.kpis, batched.live, env.scenario)))
+        if batched.truncated.all():
+            batched = env.reset_batched()
     return pd.concat(tables, ignore_index=True)
 
 

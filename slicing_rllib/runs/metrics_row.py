@@ -32,9 +32,9 @@ def compute_fail_rate(algorithm: TD3, scenario: Scenario) -> float | None:
     """
     if not algorithm.last_steps:
         return None
-    outcome = np.stack([step.transitions.outcome for step in algorithm.last_steps])
+    reward_inputs = np.stack([step.transitions.reward_inputs for step in algorithm.last_steps])
     live = np.stack([step.live for step in algorithm.last_steps])
-    throughput_mbps = outcome[..., : scenario.n_slices].astype(np.float64)
+    throughput_mbps = reward_inputs[..., : scenario.n_slices].astype(np.float64)
     satisfied = satisfaction(throughput_mbps, scenario.sla_throughput_mbps)
     return float((satisfied[live] < SATISFIED).mean()) if live.any() else None
 
@@ -80,16 +80,20 @@ def compute_same_step_rewards(algorithm: TD3) -> dict[str, float]:
     if not steps or not isinstance(algorithm.env.counterfactual, SplitReward):
         return {}
     live = np.stack([step.live for step in steps])
-    feedback = np.stack([step.transitions.feedback for step in steps])[live].astype(np.float64)
-    if not len(feedback):
+    counterfactual_inputs = np.stack([step.transitions.counterfactual_inputs for step in steps])[
+        live
+    ].astype(np.float64)
+    if not len(counterfactual_inputs):
         return {}
-    offered, needed = np.split(feedback, 2, axis=1)
+    offered, needed = np.split(counterfactual_inputs, 2, axis=1)
     splits = {
         EQUAL: np.full_like(offered, 1 / offered.shape[1]),
         BEST: max_min_split(offered, needed),
     }
     reward = algorithm.env.counterfactual.reward
-    return {name: float(reward(feedback, split).mean()) for name, split in splits.items()}
+    return {
+        name: float(reward(counterfactual_inputs, split).mean()) for name, split in splits.items()
+    }
 
 
 def make_metrics_row(
@@ -165,8 +169,8 @@ def _collect_kpis(
 def _average_steps(scenario: Scenario, steps: Sequence[Step]) -> dict[str, dict[str, Any]]:
     """Means over the steps in which a cell was on the air, for each cell that was."""
     live = np.stack([step.live for step in steps])
-    outcome = np.stack([step.transitions.outcome for step in steps]).astype(np.float64)
-    throughput_mbps, delay_ms = np.split(outcome, 2, axis=2)
+    reward_inputs = np.stack([step.transitions.reward_inputs for step in steps]).astype(np.float64)
+    throughput_mbps, delay_ms = np.split(reward_inputs, 2, axis=2)
     satisfied = satisfaction(throughput_mbps, scenario.sla_throughput_mbps)
     prb_ratio = np.stack([step.transitions.action for step in steps]).astype(np.float64)
     per_slice = {"throughput_mbps": throughput_mbps, "delay_ms": delay_ms, "prb_ratio": prb_ratio}

@@ -271,14 +271,14 @@ def record_kpis(config: RunConfig, weights: Weights, steps: int = RECORDED_STEPS
 
 def follow(env: SlicingEnv, policy: Policy, steps: int, seed: int):
     """Yields after the reset and after each of `steps` network steps with a policy."""
-    columns = env.reset_columns(seed)
+    batched = env.reset_batched(seed)
     yield
     for _ in range(steps):
-        view = DecisionView(columns.obs, env.kpis, env.simulator)
-        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        view = DecisionView(batched.obs, env.kpis, env.simulator)
+        batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
         yield
-        if columns.truncated.all():
-            columns = env.reset_columns()
+        if batched.truncated.all():
+            batched = env.reset_batched()
 
 
 def _find_ranges(

@@ -102,32 +102,36 @@ class _SampledNetwork:
         self.form = ActorForm(env.action_size, "equivariant", "persistence")
         steps = settings.rounds * settings.steps_per_round
         self._replay = Replay(
-            env.cells, env.obs_size, env.action_size, steps, feedback_size=env.feedback_size
+            env.cells,
+            env.obs_size,
+            env.action_size,
+            steps,
+            counterfactual_inputs_size=env.counterfactual_inputs_size,
         )
-        self._columns = env.reset_columns(seed)
+        self._batched = env.reset_batched(seed)
 
     def run(self, actor: nn.Sequential, steps: int) -> float:
         """Step the network under the actor; returns the mean reward of all cells."""
         rewards = []
         for _ in range(steps):
-            before = self._columns
+            before = self._batched
             with torch.no_grad():
                 action = _compute_shares(self.form, actor, torch.from_numpy(before.obs)).numpy()
-            after = self._env.step_columns(action)
+            after = self._env.step_batched(action)
             empty = np.empty((len(before.obs), 0), np.float32)
-            transitions = make_transitions(before, after)._replace(outcome=empty)
+            transitions = make_transitions(before, after)._replace(reward_inputs=empty)
             self._replay.add(transitions, before.live & after.live)
             rewards.append(float(after.reward.mean()))
-            self._columns = self._env.reset_columns() if after.truncated.all() else after
+            self._batched = self._env.reset_batched() if after.truncated.all() else after
         return float(np.mean(rewards))
 
     def sample(self, size: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-        """About `size` random steps of cells: observations, and the feedback of the next step."""
+        """About `size` random steps of cells: observations, then counterfactual inputs."""
         n_cells = len(self._env.cells)
         picks = rng.random((n_cells, max(size // n_cells, 1)), np.float32)
         batch = self._replay.sample(picks)
         obs = batch.obs.reshape(-1, batch.obs.shape[-1])
-        return torch.from_numpy(obs), batch.feedback.reshape(len(obs), -1)
+        return torch.from_numpy(obs), batch.counterfactual_inputs.reshape(len(obs), -1)
 
 
 def _build_actor(network: SlicingEnv, settings: PretrainingSettings) -> nn.Sequential:
@@ -146,10 +150,12 @@ def _update(
     size: int,
     rng: np.random.Generator,
 ) -> None:
-    obs, feedback = network.sample(size, rng)
+    obs, counterfactual_inputs = network.sample(size, rng)
     logits, _ = compute_logits(network.form, _list_layers(actor), obs[None])
     shares = torch.softmax(logits.detach(), dim=-1)
-    gradient = torch.from_numpy(REWARD.reward_and_gradient(feedback, shares[0].numpy())[1])
+    gradient = torch.from_numpy(
+        REWARD.reward_and_gradient(counterfactual_inputs, shares[0].numpy())[1]
+    )
     adam.zero_grad()
     logits.backward(softmax_gradient(shares, -gradient[None]) / len(obs))
     adam.step()

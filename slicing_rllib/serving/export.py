@@ -27,7 +27,7 @@ from slicing_rllib.policies.cell_policy import (
     WEIGHTS_FILE,
     make_manifest,
 )
-from slicing_rllib.policies.encoder import stack_columns
+from slicing_rllib.policies.encoder import stack_kpis
 from slicing_rllib.radio import SATURATION, StepKpis
 from slicing_rllib.radio.kpis import TINY
 from slicing_rllib.runs.policy_evaluation import record_kpis
@@ -117,7 +117,7 @@ def _select_samples(
     row = cells.index(policy.encoder.cell)
     neighbours = [cells.index(name) for name in policy.encoder.neighbours]
     load = np.stack([step.load[neighbours] for step in recorded])
-    return stack_columns(recorded, row, policy.encoder.required_kpis), load
+    return stack_kpis(recorded, row, policy.encoder.required_kpis), load
 
 
 class PolicyModule(nn.Module):

@@ -31,7 +31,7 @@ from ray.tune import (
     RunConfig as TuneRunConfig,
 )
 
-from slicing_rllib.env import ActorForm, DecisionView, StepColumns
+from slicing_rllib.env import ActorForm, BatchedStep, DecisionView
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, forward
@@ -89,7 +89,7 @@ def _record_baseline(config: RunConfig, baseline: str, seed: int) -> Replay:
     rng = make_generator(seed, Stream.CLONED_BASELINE)
     policy = make_policy(baseline, config.scenario, rng, map_seed=config.env.map_seed)
 
-    def act(before: StepColumns) -> np.ndarray:
+    def act(before: BatchedStep) -> np.ndarray:
         view = DecisionView(before.obs, env.kpis, env.simulator)
         return policy.prb_ratio(view).astype(np.float32)
 

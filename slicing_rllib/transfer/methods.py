@@ -156,24 +156,25 @@ def relabel_rewards(experience: TransitionBatch, sla: Sla) -> TransitionBatch:
     Raises: ValueError where the transitions do not contain each slice's throughput and delay.
     """
     n_slices = len(sla.delay_ms)
-    if experience.outcome.shape[-1] != 2 * n_slices:
+    if experience.reward_inputs.shape[-1] != 2 * n_slices:
         raise ValueError(
-            f"relabelling: expected {2 * n_slices} outcomes per transition, got "
-            f"{experience.outcome.shape[-1]}"
+            f"relabelling: expected {2 * n_slices} reward inputs per transition, got "
+            f"{experience.reward_inputs.shape[-1]}"
         )
-    throughput_mbps, delay_ms = np.split(experience.outcome.astype(np.float64), 2, axis=-1)
+    throughput_mbps, delay_ms = np.split(experience.reward_inputs.astype(np.float64), 2, axis=-1)
     reward = slice_reward(throughput_mbps, delay_ms, sla.throughput_mbps, sla.delay_ms)
     return experience._replace(
-        reward=reward.astype(np.float32), feedback=_relabel_feedback(experience, sla)
+        reward=reward.astype(np.float32),
+        counterfactual_inputs=_relabel_counterfactual_inputs(experience, sla),
     )
 
 
-def _relabel_feedback(experience: TransitionBatch, sla: Sla) -> np.ndarray:
+def _relabel_counterfactual_inputs(experience: TransitionBatch, sla: Sla) -> np.ndarray:
     """Offered shares as they were, needed shares for another SLA; nothing where there are none."""
-    if not experience.feedback.shape[-1]:
-        return experience.feedback
-    throughput_mbps, delay_ms = np.split(experience.outcome.astype(np.float64), 2, axis=-1)
-    offered, _ = np.split(experience.feedback.astype(np.float64), 2, axis=-1)
+    if not experience.counterfactual_inputs.shape[-1]:
+        return experience.counterfactual_inputs
+    throughput_mbps, delay_ms = np.split(experience.reward_inputs.astype(np.float64), 2, axis=-1)
+    offered, _ = np.split(experience.counterfactual_inputs.astype(np.float64), 2, axis=-1)
     action = experience.action.astype(np.float64)
     needed = needed_share(
         action, offered, throughput_mbps, delay_ms, sla.throughput_mbps, sla.delay_ms
@@ -214,8 +215,8 @@ def train_offline(
         obs_size,
         action_size,
         n,
-        outcome_size=experience.outcome.shape[1],
-        feedback_size=experience.feedback.shape[1],
+        reward_inputs_size=experience.reward_inputs.shape[1],
+        counterfactual_inputs_size=experience.counterfactual_inputs.shape[1],
     )
     replay.seed(target.name, experience)
     learner = StackedTD3(bank, target.hyper, target.counterfactual)
@@ -240,8 +241,8 @@ def _select_experience(
     """The source's newest transitions; where possible with rewards of the target's SLA."""
     n = settings.transferred_transitions if count is None else count
     taken = take_newest(source.experience, n)
-    has_outcomes = taken.outcome.shape[-1] > 0
-    if settings.relabel and has_outcomes and target.sla is not None:
+    has_reward_inputs = taken.reward_inputs.shape[-1] > 0
+    if settings.relabel and has_reward_inputs and target.sla is not None:
         return relabel_rewards(taken, target.sla)
     return taken
 

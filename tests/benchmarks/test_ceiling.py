@@ -11,10 +11,10 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 def test_an_observation_holds_eight_steps_the_newest_one_last():
     env = HistoryEnv(make_scenario("paper"), map_seed=0)
-    first = env.reset_columns(1).obs
+    first = env.reset_batched(1).obs
     width = first.shape[1] // HISTORY_STEPS
     equal = np.full((12, 4), 0.25, np.float32)
-    second, third = (env.step_columns(equal).obs for _ in range(2))
+    second, third = (env.step_batched(equal).obs for _ in range(2))
 
     assert np.array_equal(first[:, :width], first[:, -width:])
     assert np.array_equal(third[:, -2 * width : -width], second[:, -width:])

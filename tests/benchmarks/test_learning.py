@@ -35,8 +35,8 @@ def test_separate_updates_move_actor_critics_and_targets():
     obs, action, reward, next_obs = (
         torch.tensor(rng.random(shape), dtype=torch.float32) for shape in columns
     )
-    ended, feedback, noise = torch.zeros(32), torch.zeros(32, 0), torch.zeros(32, action_size)
-    batch = Batch(obs, action, reward, next_obs, ended, feedback, noise)
+    ended, inputs, noise = torch.zeros(32), torch.zeros(32, 0), torch.zeros(32, action_size)
+    batch = Batch(obs, action, reward, next_obs, ended, inputs, noise)
 
     def list_moved():
         after = dict(cell.net.named_parameters())

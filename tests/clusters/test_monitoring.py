@@ -244,7 +244,7 @@ def test_alerts_fire_in_a_training(training, tmp_path):
 
 def _kill_an_env_runner(cluster: LocalCluster) -> None:
     for process in psutil.Process(cluster.nodes[0].pid).children(recursive=True):
-        if "ColumnarEnvRunner" in " ".join(process.cmdline()):
+        if "BatchedEnvRunner" in " ".join(process.cmdline()):
             process.kill()
             return
     raise AssertionError("no env runner to kill")

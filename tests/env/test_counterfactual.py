@@ -56,24 +56,24 @@ def test_a_slice_without_traffic_needs_nothing_and_one_that_got_nothing_needs_al
 
 def test_the_worst_slice_makes_the_reward():
     """Slice 1: (.6 - .2) / .5 = .8; slice 2: (.4 - .1) / .2 = 1.5, so r = .8 and dr/da = (2, 0)."""
-    feedback, action = np.array([0.2, 0.1, 0.5, 0.2]), np.array([0.6, 0.4])
+    counterfactual_inputs, action = np.array([0.2, 0.1, 0.5, 0.2]), np.array([0.6, 0.4])
 
-    assert REWARD.reward(feedback, action) == pytest.approx(0.8)
-    assert REWARD.reward_and_gradient(feedback, action)[1] == pytest.approx([2.0, 0.0])
+    assert REWARD.reward(counterfactual_inputs, action) == pytest.approx(0.8)
+    assert REWARD.reward_and_gradient(counterfactual_inputs, action)[1] == pytest.approx([2.0, 0.0])
 
 
 def test_a_satisfied_cell_has_reward_one_and_no_gradient():
-    feedback, action = np.array([0.1, 0.1, 0.2, 0.0]), np.array([0.5, 0.5])
+    counterfactual_inputs, action = np.array([0.1, 0.1, 0.2, 0.0]), np.array([0.5, 0.5])
 
-    assert REWARD.reward(feedback, action) == 1.0
-    assert not REWARD.reward_and_gradient(feedback, action)[1].any()
+    assert REWARD.reward(counterfactual_inputs, action) == 1.0
+    assert not REWARD.reward_and_gradient(counterfactual_inputs, action)[1].any()
 
 
 @given(offered=st.tuples(SHARES, SHARES, SHARES), needed=st.tuples(SHARES, SHARES, SHARES),
        action=st.tuples(SHARES, SHARES, SHARES))  # fmt: skip
 def test_the_gradient_is_that_of_finite_differences(offered, needed, action):
     """Away from the kinks, where two slices are equally bad or one is just saturated."""
-    feedback, share = np.array([*offered, *needed]), np.array(action)
+    counterfactual_inputs, share = np.array([*offered, *needed]), np.array(action)
     levels = np.sort(
         [REWARD.reward(np.array([offered[n], needed[n]]), share[n : n + 1]) for n in range(3)]
     )
@@ -82,24 +82,24 @@ def test_the_gradient_is_that_of_finite_differences(offered, needed, action):
     if at_a_kink or saturated.any():
         return
 
-    _, exact = REWARD.reward_and_gradient(feedback, share)
-    assert NumericalGradient(REWARD, 1e-6).reward_and_gradient(feedback, share)[1] == pytest.approx(
-        exact, rel=1e-4, abs=1e-6
-    )
+    _, exact = REWARD.reward_and_gradient(counterfactual_inputs, share)
+    assert NumericalGradient(REWARD, 1e-6).reward_and_gradient(counterfactual_inputs, share)[
+        1
+    ] == pytest.approx(exact, rel=1e-4, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
 def steps(unchecked):
     """KPIs of 60 steps of the paper's network under random splits, many of them overloaded."""
     env = SlicingEnv(make_scenario("paper"))
-    env.reset_columns(5)
+    env.reset_batched(5)
     rng = np.random.default_rng(0)
     taken = []
     for _ in range(60):
         split = rng.dirichlet(np.ones(4), len(env.cells)).astype(np.float32)
         before = env.simulator.state()
-        columns = env.step_columns(split)
-        taken.append((env.kpis, columns, before))
+        batched = env.step_batched(split)
+        taken.append((env.kpis, batched, before))
     return env, taken
 
 
@@ -127,24 +127,24 @@ def test_below_saturation_the_offered_share_is_the_load(steps):
 
 def test_the_applied_split_gets_the_reward_that_it_got(steps):
     env, taken = steps
-    for kpis, columns, _ in taken:
+    for kpis, batched, _ in taken:
         uncapped = (kpis.delay_ms < env.scenario.delay_cap_ms).all(axis=1)
-        told = REWARD.reward(columns.feedback, columns.action)
-        assert told[uncapped] == pytest.approx(columns.reward[uncapped], abs=2e-5)
+        told = REWARD.reward(batched.counterfactual_inputs, batched.action)
+        assert told[uncapped] == pytest.approx(batched.reward[uncapped], abs=2e-5)
 
 
 def test_other_splits_get_the_simulators_answer_while_interference_is_held():
     """A cell that is alone in the network has no interference that could change."""
     paper = make_scenario("paper")
     env = SlicingEnv(paper)
-    env.reset_columns(3)
+    env.reset_batched(3)
     for cell in env.cells[1:]:
         env.set_phase(cell, 0)
-    env.step_columns(np.full((12, 4), 0.25, np.float32))
+    env.step_batched(np.full((12, 4), 0.25, np.float32))
     rng = np.random.default_rng(1)
     for _ in range(10):
         other = rng.dirichlet(3 * np.ones(4), 12).astype(np.float32)
         expected = env.compute_rewards(other)[0]
-        columns = env.step_columns(np.full((12, 4), 0.25, np.float32))
-        told = REWARD.reward(columns.feedback[0], other[0] / other[0].sum())
+        batched = env.step_batched(np.full((12, 4), 0.25, np.float32))
+        told = REWARD.reward(batched.counterfactual_inputs[0], other[0] / other[0].sum())
         assert told == pytest.approx(expected, abs=2e-4)

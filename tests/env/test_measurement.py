@@ -10,7 +10,7 @@ from slicing_rllib.radio import make_scenario
 @pytest.fixture(scope="module")
 def kpis():
     env = SlicingEnv(make_scenario("paper"))
-    env.reset_columns(1)
+    env.reset_batched(1)
     return env.kpis
 
 
@@ -37,9 +37,9 @@ def test_noise_is_a_function_of_the_step(kpis):
 def test_rewards_do_not_know_of_measurement_errors():
     def rewards(error):
         env = SlicingEnv(make_scenario("paper"), measurement_error=error)
-        env.reset_columns(2)
+        env.reset_batched(2)
         split = np.full((12, 4), 0.25, np.float32)
-        return np.stack([env.step_columns(split).reward for _ in range(5)])
+        return np.stack([env.step_batched(split).reward for _ in range(5)])
 
     assert np.array_equal(rewards(None), rewards(MeasurementError(kpi_noise=0.2, needed_share=0.6)))
 

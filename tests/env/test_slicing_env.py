@@ -70,12 +70,12 @@ def test_weights_are_scaled_to_a_sum_of_one(env):
 
 def test_all_cells_are_truncated_after_an_episode_and_the_network_continues(env):
     for _ in range(20):
-        columns = env.step_columns(equal_split(env))
-    again = env.reset_columns()
+        batched = env.step_batched(equal_split(env))
+    again = env.reset_batched()
 
-    assert columns.truncated.all()
-    assert not columns.terminated.any()
-    assert np.array_equal(again.obs, columns.obs)
+    assert batched.truncated.all()
+    assert not batched.terminated.any()
+    assert np.array_equal(again.obs, batched.obs)
     assert not again.truncated.any()
 
 
@@ -118,29 +118,29 @@ def test_a_cell_that_goes_off_is_truncated_and_no_longer_an_agent(scenario):
 
 def test_a_restored_environment_continues_bit_for_bit(env, scenario):
     for _ in range(3):
-        env.step_columns(equal_split(env))
+        env.step_batched(equal_split(env))
     state = env.state()
-    first = [env.step_columns(equal_split(env)) for _ in range(5)]
+    first = [env.step_batched(equal_split(env)) for _ in range(5)]
     other = SlicingEnv(scenario, episode_steps=20)
     other.restore(state)
-    second = [other.step_columns(equal_split(env)) for _ in range(5)]
+    second = [other.step_batched(equal_split(env)) for _ in range(5)]
 
     for one, two in zip(first, second, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_dicts_and_columns_have_the_same_values(scenario):
+def test_dicts_and_batched_arrays_have_the_same_values(scenario):
     rng = np.random.default_rng(0)
-    by_dict, by_column = (SlicingEnv(scenario) for _ in range(2))
+    by_dict, by_array = (SlicingEnv(scenario) for _ in range(2))
     by_dict.reset(seed=2)
-    by_column.reset_columns(2)
+    by_array.reset_batched(2)
     for _ in range(5):
         action = rng.dirichlet(np.ones(4), 12).astype(np.float32)
         obs, rewards, *_ = by_dict.step(dict(zip(by_dict.cells, action, strict=True)))
-        columns = by_column.step_columns(action)
+        batched = by_array.step_batched(action)
 
-        assert np.array_equal(np.stack(list(obs.values())), columns.obs)
-        assert list(rewards.values()) == columns.reward.tolist()
+        assert np.array_equal(np.stack(list(obs.values())), batched.obs)
+        assert list(rewards.values()) == batched.reward.tolist()
 
 
 def test_render_returns_an_rgb_picture_with_several_colours(scenario):

@@ -16,7 +16,7 @@ def test_every_observation_keeps_pettingzoos_contract(observation):
 
 def test_the_widened_observation_begins_as_the_papers():
     paper, widened = (
-        SlicingEnv(make_scenario("paper"), observation=name).reset_columns(1).obs
+        SlicingEnv(make_scenario("paper"), observation=name).reset_batched(1).obs
         for name in ("paper", "widened")
     )
 
@@ -27,7 +27,7 @@ def test_the_widened_observation_begins_as_the_papers():
 @pytest.mark.parametrize("observation", ["widened", "per_slice"])
 def test_the_last_columns_are_the_persistence_policys_split(observation):
     env = SlicingEnv(make_scenario("paper"), observation=observation)
-    obs = env.reset_columns(1).obs
+    obs = env.reset_batched(1).obs
     split = Persistence(env.scenario).prb_ratio(DecisionView(obs, env.kpis, env.simulator))
 
     assert obs[:, -4:] == pytest.approx(np.log(split + 0.01), abs=1e-5)
@@ -36,7 +36,7 @@ def test_the_last_columns_are_the_persistence_policys_split(observation):
 
 def test_a_per_slice_observation_is_made_of_blocks_of_one_number_per_slice():
     env = SlicingEnv(make_scenario("paper"), observation="per_slice")
-    obs = env.reset_columns(1).obs.reshape(12, -1, 4)
+    obs = env.reset_batched(1).obs.reshape(12, -1, 4)
 
     assert obs.shape[1] == len(env.layout.FEATURES)
     assert obs[:, 2] == pytest.approx(np.log(env.kpis.prb_ratio + 0.01))

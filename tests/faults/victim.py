@@ -24,8 +24,8 @@ def _break_next_kpis(signum: int, frame: FrameType | None) -> None:
         Simulator.step = step
         return StepKpis(
             *(
-                np.full_like(column, np.nan) if np.issubdtype(column.dtype, np.floating) else column
-                for column in step(self, *arguments)
+                np.full_like(array, np.nan) if np.issubdtype(array.dtype, np.floating) else array
+                for array in step(self, *arguments)
             )
         )
 

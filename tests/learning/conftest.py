@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from slicing_rllib.env import StepColumns
+from slicing_rllib.env import BatchedStep
 from slicing_rllib.learning import TD3Config
 
 BEST = {"cell_1": (0.7, 0.3), "cell_2": (0.4, 0.6), "cell_10": (0.2, 0.8)}
@@ -16,29 +16,29 @@ class KnownOptimum:
     cells = ("cell_1", "cell_2", "cell_10")
     obs_size = 3
     action_size = 2
-    feedback_size = outcome_size = 0
+    counterfactual_inputs_size = reward_inputs_size = 0
     counterfactual = None
 
     def __init__(self, episode_steps=50):
         self._episode_steps = episode_steps
         self._best = np.array([BEST[cell] for cell in self.cells])
 
-    def reset_columns(self, seed=None):
+    def reset_batched(self, seed=None):
         if seed is not None:
             self._rng = np.random.default_rng(seed)
         self._step = 0
         self._equal = np.full((3, 2), 0.5, np.float32)
-        return self._columns(np.zeros(3), self._equal)
+        return self._batched(np.zeros(3), self._equal)
 
-    def step_columns(self, action):
+    def step_batched(self, action):
         self._step += 1
         share = action / action.sum(axis=1, keepdims=True)
-        return self._columns(1.0 - np.abs(share - self._best).sum(axis=1) / 2, share)
+        return self._batched(1.0 - np.abs(share - self._best).sum(axis=1) / 2, share)
 
-    def _columns(self, reward, action):
+    def _batched(self, reward, action):
         over = np.full(3, self._step >= self._episode_steps)
         everywhere = np.ones(3, bool)
-        return StepColumns(
+        return BatchedStep(
             obs=self._rng.random((3, 3), np.float32),
             reward=reward.astype(np.float32),
             action=action.astype(np.float32),
@@ -46,8 +46,8 @@ class KnownOptimum:
             truncated=over,
             live=everywhere,
             controlled=everywhere,
-            feedback=np.empty((3, 0), np.float32),
-            outcome=np.empty((3, 0), np.float32),
+            counterfactual_inputs=np.empty((3, 0), np.float32),
+            reward_inputs=np.empty((3, 0), np.float32),
         )
 
     def state(self):

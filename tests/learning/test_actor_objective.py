@@ -27,15 +27,17 @@ def draw_batch(generator, cells=2, size=8):
 
     split = torch.softmax(draw(3), -1)
     # Offered shares from .05 to .15, needed shares from .2 to .5.
-    feedback = torch.cat([0.05 + 0.1 * draw(3), 0.2 + 0.3 * draw(3)], dim=-1)
-    return Batch(draw(5), split, draw(), draw(5), 0 * draw(), feedback, 0 * draw(3))
+    counterfactual_inputs = torch.cat([0.05 + 0.1 * draw(3), 0.2 + 0.3 * draw(3)], dim=-1)
+    return Batch(draw(5), split, draw(), draw(5), 0 * draw(), counterfactual_inputs, 0 * draw(3))
 
 
 def test_the_objective_is_the_mean_counterfactual_reward():
     """One cell, two transitions: rewards .8 and 1, so .9; gradient 2 / 2 on the first slice."""
-    feedback = torch.tensor([[[0.2, 0.1, 0.5, 0.2], [0.1, 0.1, 0.2, 0.2]]])
+    counterfactual_inputs = torch.tensor([[[0.2, 0.1, 0.5, 0.2], [0.1, 0.1, 0.2, 0.2]]])
     action = torch.tensor([[[0.6, 0.4], [0.5, 0.5]]])
-    objective, gradient = counterfactual_gradient(REWARD)(torch.zeros(1, 2, 3), action, feedback)
+    objective, gradient = counterfactual_gradient(REWARD)(
+        torch.zeros(1, 2, 3), action, counterfactual_inputs
+    )
 
     assert objective.tolist() == pytest.approx([0.9])
     assert gradient[0].tolist() == [pytest.approx([1.0, 0.0]), [0.0, 0.0]]
@@ -45,7 +47,9 @@ def test_a_blend_lies_between():
     """A quarter of the way from 1 to 3."""
 
     def climb(slope):
-        return lambda obs, action, feedback: ActionGradient(torch.zeros(1), slope + 0 * action)
+        return lambda obs, action, counterfactual_inputs: ActionGradient(
+            torch.zeros(1), slope + 0 * action
+        )
 
     none = torch.zeros(1, 1, 2)
     blended = blend_gradients(climb(1.0), climb(3.0), 0.25)(none, none, none)
@@ -60,7 +64,9 @@ def test_counterfactual_splits_fill_half_of_a_batch():
     assert torch.equal(mixed.action[:, :4], batch.action[:, :4])
     assert torch.equal(mixed.reward[:, :4], batch.reward[:, :4])
     assert torch.equal(mixed.action[:, 4:], batch.action[:, 3:7])
-    expected = REWARD.reward(batch.feedback[:, 4:].numpy(), batch.action[:, 3:7].numpy())
+    expected = REWARD.reward(
+        batch.counterfactual_inputs[:, 4:].numpy(), batch.action[:, 3:7].numpy()
+    )
     assert np.array_equal(mixed.reward[:, 4:].numpy(), expected)
 
 

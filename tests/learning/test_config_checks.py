@@ -139,7 +139,7 @@ def test_no_environment_is_refused():
         (lambda c: c.framework("tf2"), "^framework_str: expected 'torch', got 'tf2'"),
         (lambda c: c.env_runners(num_gpus_per_env_runner=1), "^num_gpus_per_env_runner: "),
         (lambda c: c.training(learner_class=object), "^learner_class=.*expected a TD3Learner"),
-        (lambda c: c.env_runners(env_runner_cls=object), "^env_runner_cls=.*expected a Columnar"),
+        (lambda c: c.env_runners(env_runner_cls=object), "^env_runner_cls=.*expected a Batched"),
         (lambda c: c.offline_data(input_="x"), "^input_: "),
         (lambda c: c.update_from_dict({"actor_lrr": 1}), "^actor_lrr: .*did you mean actor_lr"),
         (

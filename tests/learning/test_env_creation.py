@@ -12,7 +12,7 @@ from ray.tune.registry import register_env
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3Config
-from slicing_rllib.learning.adapters import create_env, make_columnar
+from slicing_rllib.learning.adapters import create_env, make_batched
 from slicing_rllib.radio import make_scenario
 
 
@@ -116,11 +116,11 @@ def test_integer_agents_are_named_by_their_digits_in_natural_order():
 def test_wrappers_of_rllib_are_taken_off():
     """Under them agents have no fixed order, and some episodes never end."""
     parallel = simple_spread_v3.parallel_env(continuous_actions=True)
-    wrapped = make_columnar(ParallelPettingZooEnv(parallel))
+    wrapped = make_batched(ParallelPettingZooEnv(parallel))
     in_turn = PettingZooEnv(simple_spread_v3.env(continuous_actions=True))
 
     assert wrapped.unwrapped is parallel
-    assert make_columnar(in_turn).cells == wrapped.cells == ("agent_0", "agent_1", "agent_2")
+    assert make_batched(in_turn).cells == wrapped.cells == ("agent_0", "agent_1", "agent_2")
 
 
 def test_agents_that_act_in_turn_are_refused_unless_they_can_act_together():
@@ -131,13 +131,13 @@ def test_agents_that_act_in_turn_are_refused_unless_they_can_act_together():
             pass
 
     with pytest.raises(ValueError, match="its agents act in turn, expected a parallel env"):
-        make_columnar(Turns())
+        make_batched(Turns())
 
 
 @pytest.mark.parametrize("env", [object(), None, "text"])
 def test_anything_else_is_refused(env):
     with pytest.raises(ValueError, match=r"^environment of type .*: expected an environment of"):
-        make_columnar(env)
+        make_batched(env)
 
 
 def test_discrete_actions_are_refused_with_agent_and_space():

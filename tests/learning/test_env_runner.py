@@ -64,7 +64,7 @@ def test_several_networks_share_a_forward_pass(config):
     algorithm = config.env_runners(num_envs_per_env_runner=3).build_algo()
     for _ in range(3):
         algorithm.train()
-    first, second, _ = (sampled.columns.obs for sampled in algorithm.env_runner.sampled)
+    first, second, _ = (sampled.batched.obs for sampled in algorithm.env_runner.sampled)
     taken = [sampled.steps for sampled in algorithm.env_runner.sampled]
     steps, updates = algorithm.env_steps, algorithm.updates
     algorithm.stop()

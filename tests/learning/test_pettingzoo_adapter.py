@@ -7,7 +7,7 @@ from pettingzoo import ParallelEnv
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.learning.adapters import make_columnar
+from slicing_rllib.learning.adapters import make_batched
 from slicing_rllib.learning.rl_module import SpaceError
 from slicing_rllib.learning.sampled_env import SampledEnv
 from slicing_rllib.radio import make_scenario
@@ -40,13 +40,13 @@ class Late(ParallelEnv):
 
 
 def test_agents_are_in_natural_order():
-    assert make_columnar(Late()).cells == ("a_1", "b_9", "b_10")
+    assert make_batched(Late()).cells == ("a_1", "b_9", "b_10")
 
 
 def test_an_agent_joins():
-    env = make_columnar(Late())
-    first = env.reset_columns(0)
-    second = env.step_columns(np.full((3, 2), 0.5, np.float32))
+    env = make_batched(Late())
+    first = env.reset_batched(0)
+    second = env.step_batched(np.full((3, 2), 0.5, np.float32))
 
     assert first.live.tolist() == [True, True, False]
     assert first.obs[:, 0].tolist() == [1, 9, 0]
@@ -69,9 +69,9 @@ class Ends(Late):
 
 def test_the_last_reward_counts_without_a_last_observation():
     """The observation before stands in for it: nothing is bootstrapped from it."""
-    env = make_columnar(Ends())
-    env.reset_columns(0)
-    last = env.step_columns(np.full((3, 2), 0.5, np.float32))
+    env = make_batched(Ends())
+    env.reset_batched(0)
+    last = env.step_batched(np.full((3, 2), 0.5, np.float32))
 
     assert last.live.tolist() == [True, True, False]
     assert last.reward.tolist() == [1, 1, 0]
@@ -82,14 +82,14 @@ def test_the_last_reward_counts_without_a_last_observation():
 
 def test_a_truncated_agent_needs_a_last_observation():
     """Its value is bootstrapped from it."""
-    env = make_columnar(Ends())
+    env = make_batched(Ends())
     env.unwrapped.ends = "truncated"
-    env.reset_columns(0)
+    env.reset_batched(0)
 
     with pytest.raises(
         SpaceError, match="agent b_9: no observation after a step in which it acted"
     ):
-        env.step_columns(np.full((3, 2), 0.5, np.float32))
+        env.step_batched(np.full((3, 2), 0.5, np.float32))
 
 
 class Numbered(MultiAgentEnv):
@@ -110,9 +110,9 @@ class Numbered(MultiAgentEnv):
 
 
 def test_an_environment_of_rllib_ends_for_all_agents_at_once():
-    env = make_columnar(Numbered())
-    env.reset_columns(0)
-    last = env.step_columns(np.array([[-1.0], [0.0]], np.float32))
+    env = make_batched(Numbered())
+    env.reset_batched(0)
+    last = env.step_batched(np.array([[-1.0], [0.0]], np.float32))
 
     assert {agent: action.tolist() for agent, action in env.unwrapped.given.items()} == {
         0: [0],
@@ -137,7 +137,7 @@ class Respawn(Late):
 
 def test_nothing_leads_from_an_end_to_a_new_beginning():
     """Steps count for the agent that goes on, and once for the one that ended."""
-    sampled = SampledEnv(make_columnar(Respawn()), np.random.SeedSequence(0))
+    sampled = SampledEnv(make_batched(Respawn()), np.random.SeedSequence(0))
     sampled.start()
     action = np.full((3, 2), 0.5, np.float32)
     present = [sampled.step(action, None, ())[0].present.tolist() for _ in range(3)]
@@ -145,10 +145,10 @@ def test_nothing_leads_from_an_end_to_a_new_beginning():
     assert present == [[True, True, False], [False, True, False], [False, True, False]]
 
 
-def test_a_columnar_environment_is_left_as_it_is():
+def test_a_batched_environment_is_left_as_it_is():
     env = SlicingEnv(make_scenario("paper"))
 
-    assert make_columnar(env) is env
+    assert make_batched(env) is env
 
 
 def test_other_spaces_for_some_are_refused():
@@ -157,4 +157,4 @@ def test_other_spaces_for_some_are_refused():
             return spaces.Box(0, 1, (len(agent),), np.float32)
 
     with pytest.raises(ValueError, match="agents a_1 and b_10: expected equal spaces for all"):
-        make_columnar(Uneven())
+        make_batched(Uneven())

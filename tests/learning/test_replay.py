@@ -25,7 +25,9 @@ def numbered(numbers, cells=None):
 
 
 def filled(capacity=3, steps=0):
-    replay = Replay(("cell_1", "cell_2"), 2, 1, capacity, outcome_size=1, feedback_size=1)
+    replay = Replay(
+        ("cell_1", "cell_2"), 2, 1, capacity, reward_inputs_size=1, counterfactual_inputs_size=1
+    )
     for step in range(steps):
         replay.add(numbered([step, 10 + step]), np.array([True, True]))
     return replay
@@ -61,11 +63,11 @@ def test_seeding_a_cell_leaves_the_others_alone():
     assert replay.last("cell_2", 3).reward.tolist() == [10, 11]
 
 
-def test_outcomes_are_kept_for_transfer_but_not_sampled():
+def test_reward_inputs_are_kept_for_transfer_but_not_sampled():
     replay = filled(steps=2)
 
-    assert replay.last("cell_2", 2).outcome.tolist() == [[100], [110]]
-    assert replay.sample(np.zeros((2, 4))).outcome.shape == (2, 4, 0)
+    assert replay.last("cell_2", 2).reward_inputs.tolist() == [[100], [110]]
+    assert replay.sample(np.zeros((2, 4))).reward_inputs.shape == (2, 4, 0)
 
 
 def test_an_unknown_cell_is_named():
@@ -75,7 +77,7 @@ def test_an_unknown_cell_is_named():
 
 @given(st.integers(1, 5), st.integers(0, 12), st.integers(0, 12))
 def test_a_ring_holds_what_a_list_would(capacity, first, second):
-    replay = Replay(("cell_1",), 2, 1, capacity, outcome_size=1, feedback_size=1)
+    replay = Replay(("cell_1",), 2, 1, capacity, reward_inputs_size=1, counterfactual_inputs_size=1)
     for number in range(first):
         replay.add(numbered([number]), np.array([True]))
     replay.seed("cell_1", numbered(100 + np.arange(second)))
@@ -98,7 +100,15 @@ def test_restored_it_is_the_same():
 def test_half_precision_takes_half_the_memory_and_gives_single_back():
     numbers = np.linspace(0, 1, 7, dtype=np.float32)
     single, half = (
-        Replay(("cell_1",), 2, 1, 10, outcome_size=1, feedback_size=1, precision=precision)
+        Replay(
+            ("cell_1",),
+            2,
+            1,
+            10,
+            reward_inputs_size=1,
+            counterfactual_inputs_size=1,
+            precision=precision,
+        )
         for precision in ("float32", "float16")
     )
     for replay in (single, half):
@@ -109,4 +119,4 @@ def test_half_precision_takes_half_the_memory_and_gives_single_back():
     assert all(array.dtype == np.float32 for array in taken)
     assert half.sample(np.array([[0.5]])).obs.dtype == np.float32
     assert taken.reward == pytest.approx(numbers, rel=1e-3)
-    assert taken.outcome[:, 0] == pytest.approx(10 * numbers, rel=1e-3)
+    assert taken.reward_inputs[:, 0] == pytest.approx(10 * numbers, rel=1e-3)

@@ -154,6 +154,6 @@ def test_sampling_without_exploration(config):
     for _ in range(3):
         before = algorithm.env_runner.sampled[0]
         before.start()
-        expected = algorithm.compute_actions(before.columns.obs)
+        expected = algorithm.compute_actions(before.batched.obs)
         algorithm.train()
         assert algorithm.replay.last("cell_1", 1).action[0] == pytest.approx(expected[0], abs=1e-6)

@@ -36,10 +36,10 @@ def test_a_known_optimum_is_learned(config):
         config.training(exploration_steps=200, replay_capacity=2000, steps_per_iteration=400)
         algorithm = trained(config, 4)
         env = algorithm.env
-        columns = env.reset_columns(99)
+        batched = env.reset_batched(99)
         for _ in range(20):
-            columns = env.step_columns(algorithm.compute_actions(columns.obs))
-            rewards.append(float(columns.reward.mean())) if _ == 19 else None
+            batched = env.step_batched(algorithm.compute_actions(batched.obs))
+            rewards.append(float(batched.reward.mean())) if _ == 19 else None
         algorithm.stop()
 
     assert statistics.median(rewards) >= 0.95
@@ -146,14 +146,14 @@ def test_two_workers_act_with_the_learners_weights(config):
 
 def test_a_reward_that_is_no_number_names_its_cell(config):
     algorithm = config.build_algo()
-    step = algorithm.env.step_columns
+    step = algorithm.env.step_batched
 
     def broken(action):
-        columns = step(action)
-        columns.reward[1] = np.nan
-        return columns
+        batched = step(action)
+        batched.reward[1] = np.nan
+        return batched
 
-    algorithm.env.step_columns = broken
+    algorithm.env.step_batched = broken
     with pytest.raises(NonFiniteUpdate, match="cell_2: reward or loss is not finite"):
         algorithm.train()
 

@@ -14,11 +14,11 @@ def scenario():
 @pytest.fixture
 def env(scenario):
     env = SlicingEnv(scenario, default_seed=3)
-    env.reset_columns(3)
+    env.reset_batched(3)
     return env
 
 
 @pytest.fixture
 def view(env):
-    columns = env.reset_columns()
-    return DecisionView(columns.obs, env.kpis, env.simulator)
+    batched = env.reset_batched()
+    return DecisionView(batched.obs, env.kpis, env.simulator)

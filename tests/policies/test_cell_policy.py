@@ -71,14 +71,14 @@ def test_kpis_lead_to_the_observations_and_shares_of_the_environment(
     form = ActorForm(scenario.n_slices, kind, base_policy)
     policies = make_policies(scenario, observation, message, form, env.obs_size)
     trained = TrainedPolicy(env.cells, {c: p.weights for c, p in policies.items()}, form)
-    columns = env.step_columns(trained.compute_actions(env.reset_columns(1).obs))
-    expected = trained.compute_actions(columns.obs)
+    batched = env.step_batched(trained.compute_actions(env.reset_batched(1).obs))
+    expected = trained.compute_actions(batched.obs)
 
     for row, policy in enumerate(policies.values()):
         names = policy.encoder.required_kpis
         kpis = {name: getattr(env.kpis, name)[row : row + 1] for name in names}
         load = env.kpis.load[[env.cells.index(c) for c in policy.encoder.neighbours]][None]
-        assert (policy.encoder.encode(kpis, load)[0] == columns.obs[row]).all()
+        assert (policy.encoder.encode(kpis, load)[0] == batched.obs[row]).all()
         assert policy.decide(kpis, load)[0] == pytest.approx(expected[row], abs=1e-7)
 
 
@@ -91,7 +91,7 @@ def test_a_group_decides_like_its_policies_one_by_one(
     form = ActorForm(scenario.n_slices, kind, base_policy)
     policies = list(make_policies(scenario, observation, message, form, env.obs_size).values())
     (group,) = group_policies(policies)
-    env.reset_columns(1)
+    env.reset_batched(1)
     first = policies[0].encoder
     for rows in (list(range(12)), [7, 2]):
         encoders = [policies[row].encoder for row in rows]

@@ -55,14 +55,14 @@ def test_the_oracle_does_not_change_the_simulator(view, scenario):
 
 def test_the_oracle_is_at_a_nash_equilibrium_in_most_steps(env, scenario):
     """In at least 8 of 10 steps, no cell's best response differs from its split."""
-    columns = env.reset_columns()
+    batched = env.reset_batched()
     equilibria = 0
     for _ in range(10):
-        view = DecisionView(columns.obs, env.kpis, env.simulator)
+        view = DecisionView(batched.obs, env.kpis, env.simulator)
         split = Oracle(scenario).prb_ratio(view)
         change = np.abs(best_response(env.simulator.evaluate(split), scenario) - split).max()
         equilibria += change < 5e-3
-        columns = env.step_columns(split.astype(np.float32))
+        batched = env.step_batched(split.astype(np.float32))
 
     assert equilibria >= 8
 
@@ -88,14 +88,14 @@ def test_each_metric_has_its_best_oracle(env, scenario):
 
 def run_steps(env, policy, scenario):
     """Means over 20 steps and all cells: reward, the worst slice's satisfaction, largest delay."""
-    columns, rows = env.reset_columns(5), []
+    batched, rows = env.reset_batched(5), []
     for _ in range(20):
-        view = DecisionView(columns.obs, env.kpis, env.simulator)
-        columns = env.step_columns(policy.prb_ratio(view).astype(np.float32))
+        view = DecisionView(batched.obs, env.kpis, env.simulator)
+        batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
         satisfaction = env.kpis.throughput_mbps / scenario.sla_throughput_mbps
         rows.append(
             (
-                columns.reward.mean(),
+                batched.reward.mean(),
                 satisfaction.min(axis=1).clip(max=1.0).mean(),
                 env.kpis.delay_ms.max(axis=1).mean(),
             )
@@ -107,12 +107,12 @@ def run_steps(env, policy, scenario):
 def test_the_oracle_beats_equal_share(policy, env, scenario):
     rewards = {}
     for name, decider in (("oracle", policy(scenario)), ("equal", Equal())):
-        columns = env.reset_columns(5)
+        batched = env.reset_batched(5)
         total = 0.0
         for _ in range(20):
-            view = DecisionView(columns.obs, env.kpis, env.simulator)
-            columns = env.step_columns(decider.prb_ratio(view).astype(np.float32))
-            total += columns.reward.mean()
+            view = DecisionView(batched.obs, env.kpis, env.simulator)
+            batched = env.step_batched(decider.prb_ratio(view).astype(np.float32))
+            total += batched.reward.mean()
         rewards[name] = total
 
     assert rewards["oracle"] > rewards["equal"]

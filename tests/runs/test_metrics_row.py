@@ -16,14 +16,16 @@ SCENARIO = make_scenario("paper")
 
 def make_step(level: float, *, cell_12_is_live: bool = True) -> Any:
     """Every slice gets `level` of its throughput SLA, at its delay SLA."""
-    outcome = np.concatenate([level * SCENARIO.sla_throughput_mbps, SCENARIO.sla_delay_ms], axis=1)
+    reward_inputs = np.concatenate(
+        [level * SCENARIO.sla_throughput_mbps, SCENARIO.sla_delay_ms], axis=1
+    )
     live = np.ones(12, bool)
     live[11] = cell_12_is_live
     action = np.full((12, 4), 0.25, np.float32)
     # One slice needs half of the carrier, the others a tenth each.
-    feedback = np.tile([0.0, 0.0, 0.0, 0.0, 0.5, 0.1, 0.1, 0.1], (12, 1)).astype(np.float32)
+    inputs = np.tile([0.0, 0.0, 0.0, 0.0, 0.5, 0.1, 0.1, 0.1], (12, 1)).astype(np.float32)
     transitions = SimpleNamespace(
-        outcome=outcome.astype(np.float32), action=action, feedback=feedback
+        reward_inputs=reward_inputs.astype(np.float32), action=action, counterfactual_inputs=inputs
     )
     return SimpleNamespace(transitions=transitions, live=live)
 

@@ -130,7 +130,7 @@ class KillWorkerAt(ProgressListener):
     def on_iteration(self, row: dict, total_steps: int) -> None:
         if row["env_steps"] == self._step and not self.killed:
             for process in psutil.Process().children(recursive=True):
-                if "ColumnarEnvRunner" in " ".join(process.cmdline()):
+                if "BatchedEnvRunner" in " ".join(process.cmdline()):
                     process.kill()
                     self.killed += 1
 

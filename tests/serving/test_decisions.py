@@ -201,7 +201,7 @@ def test_the_base_policy_of_a_fallback_is_that_of_the_environment():
     """From the KPIs alone, the same split as the environment's observations contain."""
     scenario = make_scenario("paper")
     env = SlicingEnv(scenario, observation="widened", default_seed=1)
-    env.reset_columns(1)
+    env.reset_batched(1)
     tables = np.stack([getattr(env.kpis, name) for name in KPI_NAMES], axis=2)
     for row, table in enumerate(tables):
         sla = scenario.sla_throughput_mbps[row], scenario.sla_delay_ms[row]

@@ -78,12 +78,12 @@ def run(
 def _collect_samples(scenario: Scenario, seed: int, steps: int) -> dict[str, CellSamples]:
     """[s, r] of every cell under equal shares."""
     env = SlicingEnv(scenario, map_seed=seed)
-    columns = env.reset_columns(seed)
+    batched = env.reset_batched(seed)
     equal = np.full((len(env.cells), env.action_size), 1.0 / env.action_size, np.float32)
     rows = []
     for _ in range(steps):
-        before, columns = columns, env.step_columns(equal)
-        rows.append(np.concatenate([before.obs, columns.reward[:, None]], axis=1))
+        before, batched = batched, env.step_batched(equal)
+        rows.append(np.concatenate([before.obs, batched.reward[:, None]], axis=1))
     joint = np.stack(rows, axis=1).astype(np.float64)
     slas = np.concatenate([scenario.sla_throughput_mbps, scenario.sla_delay_ms], axis=1)
     return {

@@ -42,8 +42,8 @@ def experience(n, level):
         reward=np.zeros(n, np.float32),
         next_obs=np.zeros((n, 3), np.float32),
         terminated=np.zeros(n, np.float32),
-        feedback=np.zeros((n, 0), np.float32),
-        outcome=np.full((n, 4), level, np.float32),
+        counterfactual_inputs=np.zeros((n, 0), np.float32),
+        reward_inputs=np.full((n, 4), level, np.float32),
     )
 
 
@@ -86,8 +86,8 @@ def test_relabelling_twice_with_one_sla_changes_nothing_more():
 
 
 def test_relabelling_without_throughput_and_delay_is_an_error():
-    blind = experience(3, 1.0)._replace(outcome=np.empty((3, 0), np.float32))
-    with pytest.raises(ValueError, match="expected 4 outcomes per transition, got 0"):
+    blind = experience(3, 1.0)._replace(reward_inputs=np.empty((3, 0), np.float32))
+    with pytest.raises(ValueError, match="expected 4 reward inputs per transition, got 0"):
         relabel_rewards(blind, SLA)
 
 
@@ -144,8 +144,8 @@ def test_nearer_sources_contribute_more_experience(target, sources):
     start = start_by("multi_source", target, sources, transferred_transitions=40, n_sources=2)
 
     assert start.experience is not None
-    assert (start.experience.outcome[:, 0] == 1.0).sum() == 30
-    assert (start.experience.outcome[:, 0] == 2.0).sum() == 10
+    assert (start.experience.reward_inputs[:, 0] == 1.0).sum() == 30
+    assert (start.experience.reward_inputs[:, 0] == 2.0).sum() == 10
 
 
 def test_source_shares_are_proportional_to_the_inverse_distance():

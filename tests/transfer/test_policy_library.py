@@ -25,8 +25,8 @@ def transitions(n):
         reward=np.arange(n, dtype=np.float32),
         next_obs=np.ones((n, 3), np.float32),
         terminated=np.zeros(n, np.float32),
-        feedback=np.zeros((n, 4), np.float32),
-        outcome=np.ones((n, 4), np.float32),
+        counterfactual_inputs=np.zeros((n, 4), np.float32),
+        reward_inputs=np.ones((n, 4), np.float32),
     )
 
 

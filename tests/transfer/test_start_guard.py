@@ -59,7 +59,7 @@ def spoil(algorithm, cell):
 
 def test_a_new_cell_answers_with_its_base_policy(build):
     algorithm = build(deployments=())
-    obs = algorithm.env.reset_columns(3).obs
+    obs = algorithm.env.reset_batched(3).obs
     base = np.exp(obs[:, -4:])
 
     assert algorithm.compute_actions(obs) == pytest.approx(
