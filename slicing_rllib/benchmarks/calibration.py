@@ -33,7 +33,7 @@ from slicing_rllib.radio.drop import Drop, draw_static_drop
 from slicing_rllib.radio.interference import ActiveUes, RandomPlacement, solve_load_fixed_point
 from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import LINKS
-from slicing_rllib.radio.propagation import UMA_38901, WINNER_B1, WINNER_C2
+from slicing_rllib.radio.propagation import UMA_38901, WINNER_B1, WINNER_C2, RadioPath
 from slicing_rllib.radio.sites import hexagonal_cluster_m
 
 Reference = dict[str, Float[np.ndarray, " percentile"]]
@@ -79,15 +79,15 @@ def compare_path_loss() -> Iterator[Row]:
     """
     slant_m = np.hypot(TR38901_M, UMA["bs_height_m"] - UMA["ue_height_m"])
     for name, source, distances_m, losses_db, expected_db in (
-        ("winner_c2_los", "WINNER+ D5.3", WINNER_M, WINNER_C2.los_db(WINNER_M, **C2),
+        ("winner_c2_los", "WINNER+ D5.3", WINNER_M, WINNER_C2.los_db(RadioPath(WINNER_M, **C2)),
          (85.30, 95.65, 104.61, 116.65)),
-        ("winner_c2_nlos", "WINNER+ D5.3", WINNER_M, WINNER_C2.nlos_db(WINNER_M, **C2),
+        ("winner_c2_nlos", "WINNER+ D5.3", WINNER_M, WINNER_C2.nlos_db(RadioPath(WINNER_M, **C2)),
          (107.56, 121.79, 132.54, 143.30)),
-        ("winner_b1_los", "WINNER+ D5.3", WINNER_M, WINNER_B1.los_db(WINNER_M, **B1),
+        ("winner_b1_los", "WINNER+ D5.3", WINNER_M, WINNER_B1.los_db(RadioPath(WINNER_M, **B1)),
          (80.70, 93.30, 105.34, 117.38)),
-        ("tr38901_uma_los", "ns-3", TR38901_M, UMA_38901.los_db(slant_m, **UMA),
+        ("tr38901_uma_los", "ns-3", TR38901_M, UMA_38901.los_db(RadioPath(slant_m, **UMA)),
          (72.938, 86.2362, 109.7252, 137.6794)),
-        ("tr38901_uma_nlos", "ns-3", TR38901_M, UMA_38901.nlos_db(slant_m, **UMA),
+        ("tr38901_uma_nlos", "ns-3", TR38901_M, UMA_38901.nlos_db(RadioPath(slant_m, **UMA)),
          (82.5131, 106.1356, 144.7641, 172.0753)),
     ):  # fmt: skip
         for distance_m, loss_db, expected in zip(distances_m, losses_db, expected_db, strict=True):

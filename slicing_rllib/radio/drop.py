@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from slicing_rllib.radio.environment import ENVIRONMENTS, Environment
+from slicing_rllib.radio.propagation import ENVIRONMENTS, Environment, RadioPath
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sites import SiteSpec
 from slicing_rllib.radio.specs import IndoorSpec
@@ -113,21 +113,10 @@ def _draw_loss_db(
     los_excess = tall_ue_los_excess(environment, outdoor_m, ues.height_m)
     los = rng.random(len(horizontal_m)) < environment.los_probability(outdoor_m) * (1 + los_excess)
     distance_m = np.hypot(horizontal_m, bs_height_m - ues.height_m)
-    path_db = environment.path_loss_db(
-        los,
-        distance_m,
-        bs_height_m=bs_height_m,
-        ue_height_m=ues.height_m,
-        carrier_hz=radio.carrier_hz,
-        environment_height_m=_draw_environment_height_m(environment, los_excess, ues, rng),
-    )
-    outdoor_db = environment.shadowing_sigma_db(
-        los,
-        distance_m,
-        bs_height_m=bs_height_m,
-        ue_height_m=ues.height_m,
-        carrier_hz=radio.carrier_hz,
-    )
+    path = RadioPath(distance_m, bs_height_m, ues.height_m, radio.carrier_hz)
+    roof_m = _draw_environment_height_m(environment, los_excess, ues, rng)
+    path_db = environment.path_loss_db(los, path._replace(environment_height_m=roof_m))
+    outdoor_db = environment.shadowing_sigma_db(los, path)
     sigma_db = np.where(ues.is_indoor, environment.indoor_sigma_db, outdoor_db)
     own = rng.standard_normal(len(horizontal_m))
     shadowing = np.sqrt(radio.site_correlation) * common + np.sqrt(1 - radio.site_correlation) * own

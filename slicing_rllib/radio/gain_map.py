@@ -23,8 +23,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.fft import next_fast_len
 from scipy.special import ndtr
 
-from slicing_rllib.radio.environment import ENVIRONMENTS
-from slicing_rllib.radio.propagation import noise_power_dbm
+from slicing_rllib.radio.propagation import ENVIRONMENTS, RadioPath, noise_power_dbm
 from slicing_rllib.radio.sites import Area, MastSpec, SiteSpec, Vector
 from slicing_rllib.radio.specs import RadioSpec
 from slicing_rllib.random_streams import Stream, make_generator
@@ -182,22 +181,14 @@ def shadowed_loss_db(
     radio: RadioSpec,
 ) -> Float[np.ndarray, "*points"]:
     """Path loss + shadowing; `fields` are for positions with and without line of sight."""
-    environment = ENVIRONMENTS[radio.environment]
-    path_db = environment.path_loss_db(
-        los,
-        links.distance_m,
-        bs_height_m=mast.height_m,
-        ue_height_m=radio.ue_height_m,
-        carrier_hz=radio.carrier_hz,
-    )
-    sigma_db = environment.shadowing_sigma_db(
-        los,
-        links.distance_m,
-        bs_height_m=mast.height_m,
-        ue_height_m=radio.ue_height_m,
-        carrier_hz=radio.carrier_hz,
-    )
-    return path_db + sigma_db * np.where(los, fields[0], fields[1])
+    environment, path = ENVIRONMENTS[radio.environment], make_path(mast, links, radio)
+    sigma_db = environment.shadowing_sigma_db(los, path)
+    return environment.path_loss_db(los, path) + sigma_db * np.where(los, fields[0], fields[1])
+
+
+def make_path(mast: MastSpec, links: LinkGeometry, radio: RadioSpec) -> RadioPath:
+    """What the path loss of these links depends on."""
+    return RadioPath(links.distance_m, mast.height_m, radio.ue_height_m, radio.carrier_hz)
 
 
 def sector_snr_db(
@@ -217,18 +208,9 @@ def expected_loss_db(
     mast: MastSpec, links: LinkGeometry, radio: RadioSpec
 ) -> Float[np.ndarray, "*points"]:
     """Mean path loss in dB over line of sight and none, weighted by their probabilities."""
-    environment = ENVIRONMENTS[radio.environment]
-    probability = environment.los_probability(links.horizontal_m)
-    los_db, nlos_db = (
-        model(
-            links.distance_m,
-            bs_height_m=mast.height_m,
-            ue_height_m=radio.ue_height_m,
-            carrier_hz=radio.carrier_hz,
-        )
-        for model in (environment.path_loss.los_db, environment.path_loss.nlos_db)
-    )
-    return probability * los_db + (1 - probability) * nlos_db
+    environment, path = ENVIRONMENTS[radio.environment], make_path(mast, links, radio)
+    probability, model = environment.los_probability(links.horizontal_m), environment.path_loss
+    return probability * model.los_db(path) + (1 - probability) * model.nlos_db(path)
 
 
 PERIOD_M = 3500.0

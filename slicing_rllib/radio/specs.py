@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from slicing_rllib.radio.antenna import ColumnAntenna, SectorAntenna
-from slicing_rllib.radio.environment import ENVIRONMENTS
+from slicing_rllib.radio.propagation import ENVIRONMENTS
 from slicing_rllib.radio.settings import SETTINGS, Attenuation, Count, Distance, Positive, Share
 
 

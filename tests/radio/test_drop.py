@@ -7,7 +7,7 @@ import pytest
 
 from slicing_rllib.radio import ColumnAntenna, IndoorSpec, Simulator, make_scenario
 from slicing_rllib.radio.drop import draw_static_drop, tall_ue_los_excess
-from slicing_rllib.radio.environment import ENVIRONMENTS
+from slicing_rllib.radio.propagation import ENVIRONMENTS
 
 UMA = make_scenario("tr36873_uma")
 

@@ -12,7 +12,7 @@ from slicing_rllib.radio.gain_map import (
     build_gain_map,
     offsets_from_site_m,
 )
-from slicing_rllib.radio.propagation import WINNER_C2, noise_power_dbm
+from slicing_rllib.radio.propagation import WINNER_C2, RadioPath, noise_power_dbm
 
 RADIO = RadioSpec()
 
@@ -58,9 +58,7 @@ def nlos_shadowing_db(paper, seed: int, site: int) -> np.ndarray:
     links = LinkGeometry.from_offsets(paper.sites[site].mast, offsets_m, RADIO)
     shadowing = Shadowing(paper.area, shape, RADIO, seed)
     loss_db = shadowing.loss_db(site, paper.sites[site].mast, links)
-    path_db = WINNER_C2.nlos_db(
-        links.distance_m, bs_height_m=25.0, ue_height_m=1.5, carrier_hz=2.6e9
-    )
+    path_db = WINNER_C2.nlos_db(RadioPath(links.distance_m, 25.0, 1.5, 2.6e9))
     return np.where(shadowing.draw_line_of_sight(site, links), np.nan, loss_db - path_db)
 
 

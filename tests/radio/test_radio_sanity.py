@@ -21,7 +21,7 @@ from slicing_rllib.radio import (
 from slicing_rllib.radio.gain_map import LinkGeometry, build_gain_map
 from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import CQI_TABLE, LINKS
-from slicing_rllib.radio.propagation import WINNER_C2
+from slicing_rllib.radio.propagation import WINNER_C2, RadioPath
 from slicing_rllib.radio.sparse_map import find_strongest_cells
 
 ALL_ACTIVE = SyntheticMask(low=1.0, high=1.0)
@@ -120,8 +120,8 @@ def test_path_loss_below_the_minimum_distance_is_that_at_it():
         LinkGeometry.from_offsets(MastSpec(), np.array([[x, 0.0]]), RadioSpec())
         for x in (0.0, 1.0, 35.0)
     ]
-    arguments = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 2.6e9}
-    losses_db = [WINNER_C2.los_db(link.distance_m, **arguments)[0] for link in links]
+    paths = [RadioPath(link.distance_m, 25.0, 1.5, 2.6e9) for link in links]
+    losses_db = [WINNER_C2.los_db(path)[0] for path in paths]
     assert losses_db[0] == losses_db[1] == losses_db[2]
 
 
