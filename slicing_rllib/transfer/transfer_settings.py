@@ -162,6 +162,6 @@ class TransferSettings:
     vae: VaeSettings = VaeSettings()
     """The autoencoder of the measures that compare cells in a latent space."""
     guard: GuardSettings = GuardSettings()
-    """The test that ends a harmful transfer."""
+    """When a transfer counts as harmful, and what follows."""
     drift: DriftSettings = DriftSettings()
-    """The test that finds a change in a cell's environment."""
+    """When the environment of a cell counts as changed, and what follows."""
