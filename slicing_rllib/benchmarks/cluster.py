@@ -16,7 +16,7 @@ from slicing_rllib.radio import make_scenario
 N_NODES = (1, 2)
 RUNNER_RESOURCE = "runner"
 """Custom Ray resource. Each node has one unit, so that no node gets two env runners."""
-NEVER_LEARN = 10**12
+NEVER_LEARN = 2_000_000_000
 """Exploration steps that no benchmark reaches: env runners sample and no update is made."""
 ITERATION_STEPS = 200
 OBJECT_STORE_BYTES = 200_000_000

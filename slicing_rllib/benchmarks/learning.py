@@ -50,8 +50,6 @@ GROWTH_CAPACITY = 1_000
 """Replay transitions per cell in large networks, so that replay fits into the memory."""
 CRITICS = ("critic_1", "critic_2")
 LEARNERS_SIZE = NetworkSize(8, 8)
-LEARNERS_UPDATES_PER_STEP = 4
-"""With several updates per step, the time goes into the learners and not into the env runner."""
 
 
 def run(
@@ -141,10 +139,9 @@ def compare_with_references(measure: Measure) -> Iterator[Row]:
 
 def compare_learners(measure: Measure) -> Row:
     """The steps per second with two learners over those with one; one env runner samples."""
+    # With several updates per step, the time goes into the learners, not into the env runner.
     config = configure_td3(LEARNERS_SIZE.make_scenario()).env_runners(num_env_runners=1)
-    config = config.training(
-        replay_capacity=GROWTH_CAPACITY, updates_per_step=LEARNERS_UPDATES_PER_STEP
-    )
+    config = config.training(replay_capacity=GROWTH_CAPACITY, updates_per_step=4)
     one, two = "one learner", "two learners"
     rates = measure(
         {

@@ -7,14 +7,13 @@ load generator posts its KPIs, and every answer is compared with what NumPy deci
 import asyncio
 import itertools
 import json
-import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,8 +34,7 @@ from slicing_rllib.benchmarks.rows import (
     make_row,
     run_interleaved,
 )
-from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.policies import CellPolicy, describe_policy
+from slicing_rllib.policies import CellPolicy
 from slicing_rllib.policies.encoder import stack_kpis
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.runs.config_loading import load_config
@@ -47,15 +45,17 @@ from slicing_rllib.runs.policy_evaluation import (
     record_kpis,
 )
 from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.closed_loop import make_request
 from slicing_rllib.serving.decisions import PolicySet
 from slicing_rllib.storage.errors import RunError
-from slicing_rllib.transfer import Bundle, PolicyLibrary
 
 INTERVALS = 20
 """Different requests, which are sent in turn."""
 QUANTILES = (0.5, 0.99)
 REFERENCE = "numpy"
+LARGEST_DIFFERENCE = 1e-6
+"""Of a share from NumPy's: shares are float32."""
 WARM_UP_S = 0.2
 BARE, READY = "bare", "ready"
 WAYS = {"Ray Serve": False, "direct": True}
@@ -99,7 +99,7 @@ def run(
         yield from _make_batch_rows(found, largest.n_cells, turns * seconds)
 
 
-class _ServedNetwork(NamedTuple):
+class ServedNetwork(NamedTuple):
     """A network whose policies are served, and its KPIs."""
 
     config: RunConfig
@@ -109,23 +109,23 @@ class _ServedNetwork(NamedTuple):
 
 
 @contextmanager
-def _serve(size: NetworkSize, *, is_direct: bool = False) -> Iterator[_ServedNetwork]:
+def _serve(size: NetworkSize, *, is_direct: bool = False) -> Iterator[ServedNetwork]:
     config = configure(size)
-    recorded = measure_network(config, INTERVALS)
+    recorded, weights = measure_network(config, INTERVALS), draw_weights(config, 1)
+    policies = make_cell_policies(config, weights, recorded)
     with TemporaryDirectory() as folder:
-        policies = add_version(Path(folder), config, recorded, 1)
-        with start_service(Path(folder), is_direct=is_direct) as service:
-            yield _ServedNetwork(config, recorded, policies, service.url)
+        run = RunDirectory.create(Path(folder) / "run", config)
+        run.write_policies(weights)
+        with start_service(run.path, is_direct=is_direct) as service:
+            yield ServedNetwork(config, recorded, policies, service.url)
 
 
 def _measure(
-    network: _ServedNetwork, n_cells: int, loads: dict[str, float], turns: int, seconds: float
+    network: ServedNetwork, n_cells: int, loads: dict[str, float], turns: int, seconds: float
 ) -> dict[str, list[float]]:
     """Latencies in ms by load, of bare calls in this process, and of requests without work."""
-    cells = network.config.scenario.cells
-    check = AnswerCheck({1: network.policies}, network.recorded, cells, cells[:n_cells])
     bodies = make_bodies(network.config, network.recorded, n_cells)
-    generator = LoadGenerator(network.url + DECISIONS, bodies, check)
+    generator = LoadGenerator(network.url + DECISIONS, bodies, AnswerCheck(network, n_cells))
     found = run_interleaved(
         {
             BARE: partial(_repeat, _make_bare_call(network, n_cells), seconds),
@@ -153,7 +153,7 @@ def _send(generator: "LoadGenerator", load: float, seconds: float) -> list[float
     return [outcome.latency_ms for outcome in outcomes]
 
 
-def _make_bare_call(network: _ServedNetwork, n_cells: int) -> Callable[[], object]:
+def _make_bare_call(network: ServedNetwork, n_cells: int) -> Callable[[], object]:
     """The call with which the service decides, without anything around it."""
     group, kpis = PolicySet(network.policies).groups[0], network.recorded[-1]
     encoders = [policy.encoder for policy in group.policies[:n_cells]]
@@ -237,38 +237,6 @@ def measure_network(config: RunConfig, steps: int) -> list[StepKpis]:
     return record_kpis(config, draw_weights(config, 0), steps - 1)
 
 
-def add_version(
-    folder: Path, config: RunConfig, recorded: Sequence[StepKpis], seed: int
-) -> dict[str, CellPolicy]:
-    """Adds random policies to a library as its next version; the policies, by cell.
-
-    Args:
-        folder: the library.
-        config: the network and the form of its policies.
-        recorded: KPIs that the ranges of training are taken from.
-        seed: draws the weights.
-    """
-    library, weights = PolicyLibrary(str(folder)), draw_weights(config, seed)
-    policies = make_cell_policies(config, weights, recorded)
-    none = Transitions(*(np.zeros((1, 4), np.float32) for _ in Transitions._fields))
-    for cell, policy in policies.items():
-        encoder = policy.encoder
-        bundle = Bundle(
-            weights=weights[cell],
-            experience=none,
-            default_action_experience=none,
-            slices=encoder.slices,
-            sla_throughput_mbps=encoder.sla_throughput_mbps,
-            sla_delay_ms=encoder.sla_delay_ms,
-            message=encoder.message,
-            returns={},
-            provenance=policy.provenance,
-            policy=describe_policy(policy),
-        )
-        library.add(policy.name, bundle)
-    return policies
-
-
 def make_bodies(config: RunConfig, recorded: Sequence[StepKpis], n_cells: int) -> list[bytes]:
     """A request per interval, with the KPIs of the first `n_cells` cells."""
     slices, cells = [spec.name for spec in config.scenario.slices], config.scenario.cells
@@ -317,75 +285,43 @@ def start_service(source: Path, *, replicas: int = 1, is_direct: bool = False) -
         process.stdout.close()
 
 
-LARGEST_DIFFERENCE = 1e-6
-"""Of a share from NumPy's, and of a sum from 1: shares are float32."""
-
-
-class _Expected(NamedTuple):
-    """What one cell's policy of one version answers."""
-
-    digest: str
-    shares: Float32[np.ndarray, "interval slice"]
-
-
 class AnswerCheck:
-    """Compares answers with what the policies of each version answer in NumPy.
+    """Compares answers with the shares that NumPy computes for the same KPIs.
 
     Args:
-        policies: by version, then by cell.
-        recorded: KPIs of the network by interval; request number n has those of interval n.
-        cells: all cells of the network, in the order of the rows of KPIs.
-        asked: the cells that requests contain.
+        network: request number n has its KPIs of interval n.
+        n_cells: the requests contain its first cells.
     """
 
-    def __init__(
-        self,
-        policies: Mapping[int, Mapping[str, CellPolicy]],
-        recorded: Sequence[StepKpis],
-        cells: Sequence[str],
-        asked: Sequence[str],
-    ) -> None:
-        self.expected = {
-            version: {cell: _decide(by_cell[cell], recorded, cells) for cell in asked}
-            for version, by_cell in policies.items()
+    def __init__(self, network: ServedNetwork, n_cells: int) -> None:
+        cells = network.config.scenario.cells
+        self.shares = {
+            cell: decide_in_numpy(network.policies[cell], network.recorded, cells)
+            for cell in cells[:n_cells]
         }
-        """By version and cell."""
-        self._asked = set(asked)
-        self.allowed = set(policies)
-        """Versions that may answer."""
 
     def __call__(self, number: int, content: bytes) -> str | None:
         """What is wrong with the answer to request `number`; None if nothing is."""
         decisions: dict[str, dict[str, Any]] = json.loads(content)["decisions"]
-        if decisions.keys() != self._asked:
-            return f"{len(decisions)} cells are answered, expected {len(self._asked)}"
-        labels = {str(decision["policy"]).rpartition("@")[2] for decision in decisions.values()}
-        if labels not in [{str(version)} for version in self.allowed]:
-            return f"versions {sorted(labels)}, expected one of {sorted(self.allowed)}"
-        version = int(labels.pop())
+        if decisions.keys() != self.shares.keys():
+            return f"{len(decisions)} cells are answered, expected {len(self.shares)}"
         for cell, decision in decisions.items():
-            if mistake := _compare(decision, self.expected[version][cell], number):
-                return f"{cell}: {mistake}"
+            if decision["fallback"] is not None:
+                return f"{cell}: fallback {decision['fallback']['reason']}"
+            found, expected = list(decision["shares"].values()), self.shares[cell][number]
+            if not np.allclose(found, expected, rtol=0.0, atol=LARGEST_DIFFERENCE):
+                return f"{cell}: shares {found}, expected {expected.tolist()}"
         return None
 
 
-def _compare(decision: Mapping[str, Any], expected: _Expected, number: int) -> str | None:
-    if decision["fallback"] is not None:
-        return f"fallback {decision['fallback']['reason']}"
-    if decision["policy_sha256"] != expected.digest:
-        return "the digest is that of another policy"
-    shares = list(decision["shares"].values())
-    if not all(map(math.isfinite, shares)) or abs(sum(shares) - 1.0) > LARGEST_DIFFERENCE:
-        return f"shares {shares}"
-    difference = float(np.abs(np.array(shares) - expected.shares[number]).max())
-    return f"shares differ by {difference:g}" if difference > LARGEST_DIFFERENCE else None
-
-
-def _decide(policy: CellPolicy, recorded: Sequence[StepKpis], cells: Sequence[str]) -> _Expected:
-    columns = stack_kpis(recorded, cells.index(policy.encoder.cell), policy.encoder.required_kpis)
-    rows = [cells.index(name) for name in policy.encoder.neighbours]
-    load = np.stack([step.load[rows] for step in recorded])
-    return _Expected(policy.digest, policy.decide(columns, load))
+def decide_in_numpy(
+    policy: CellPolicy, recorded: Sequence[StepKpis], cells: Sequence[str]
+) -> Float32[np.ndarray, "interval slice"]:
+    """The shares that a policy computes in each interval; `cells` are the rows of KPIs."""
+    encoder = policy.encoder
+    columns = stack_kpis(recorded, cells.index(encoder.cell), encoder.required_kpis)
+    rows = [cells.index(name) for name in encoder.neighbours]
+    return policy.decide(columns, np.stack([step.load[rows] for step in recorded]))
 
 
 TIMEOUT_S = 30.0

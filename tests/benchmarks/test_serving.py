@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
-from service_settings import WITH_MESSAGES
+from random_policies import WITH_MESSAGES
+from random_policies import AnswerCheck as VersionCheck
 
 from slicing_rllib.benchmarks.rows import SIZES
 from slicing_rllib.benchmarks.serving import (
     AnswerCheck,
     LoadGenerator,
+    ServedNetwork,
     configure,
     draw_weights,
     measure_network,
@@ -104,6 +106,28 @@ def test_errors_are_failures_and_other_answers_mistakes():
     assert [outcome.mistake for outcome in outcomes[1:]] == ["another body", None]
 
 
+def test_an_answer_of_the_benchmark_is_compared_with_numpy():
+    """The answer to another request is wrong, and so is one that lacks a cell."""
+    config = configure(SIZES[0])
+    recorded, cells = measure_network(config, 3), config.scenario.cells
+    policies = make_cell_policies(config, draw_weights(config, 1), recorded)
+    check = AnswerCheck(ServedNetwork(config, recorded, policies, ""), 2)
+    slices = [spec.name for spec in config.scenario.slices]
+    decisions = {
+        cell: {"shares": dict(zip(slices, shares[1].tolist(), strict=True)), "fallback": None}
+        for cell, shares in check.shares.items()
+    }
+
+    def judge(number: int, answer: dict) -> str | None:
+        return check(number, json.dumps({"decisions": answer}).encode())
+
+    assert judge(1, decisions) is None
+    assert "shares" in judge(2, decisions)
+    assert judge(1, {cells[0]: decisions[cells[0]]}) == "1 cells are answered, expected 2"
+    decisions[cells[0]]["fallback"] = {"reason": "stale_kpis"}
+    assert judge(1, decisions) == f"{cells[0]}: fallback stale_kpis"
+
+
 @pytest.fixture(scope="module")
 def scene():
     """The check of two versions, and the right answer of each to request 1."""
@@ -113,13 +137,13 @@ def scene():
         version: make_cell_policies(config, draw_weights(config, version), recorded)
         for version in (1, 2)
     }
-    check = AnswerCheck(policies, recorded, cells, cells)
+    check = VersionCheck(policies, recorded, cells, cells)
     slices = [spec.name for spec in config.scenario.slices]
 
     def answer(version: int) -> dict:
         return {
             cell: {
-                "shares": dict(zip(slices, check.expected[version][cell].shares[1], strict=True)),
+                "shares": dict(zip(slices, check.expected[version][cell][1][1], strict=True)),
                 "policy": f"quick-{cell}@{version}",
                 "policy_sha256": policy.digest,
                 "fallback": None,
@@ -130,7 +154,7 @@ def scene():
     return check, answer
 
 
-def judge(check: AnswerCheck, decisions: dict) -> str | None:
+def judge(check: VersionCheck, decisions: dict) -> str | None:
     return check(1, json.dumps({"decisions": decisions}, default=float).encode())
 
 

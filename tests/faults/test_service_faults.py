@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import aiohttp
 import psutil
 import pytest
-from service_settings import WITH_MESSAGES
+from random_policies import WITH_MESSAGES, AnswerCheck, add_version
 
 from slicing_rllib.benchmarks.rows import (
     SIZES,
@@ -29,11 +29,9 @@ from slicing_rllib.benchmarks.rows import (
 )
 from slicing_rllib.benchmarks.serving import (
     DECISIONS,
-    AnswerCheck,
     LoadGenerator,
     Outcome,
     Service,
-    add_version,
     configure,
     make_bodies,
     measure_network,

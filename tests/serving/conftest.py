@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service_settings import WITH_MESSAGES
+from random_policies import WITH_MESSAGES, add_version
 
-from slicing_rllib.benchmarks.serving import add_version, draw_weights
+from slicing_rllib.benchmarks.serving import draw_weights
 from slicing_rllib.runs.config_loading import load_config
 from slicing_rllib.runs.policy_evaluation import record_kpis
 from slicing_rllib.runs.run_directory import RunDirectory
