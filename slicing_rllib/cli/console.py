@@ -327,7 +327,7 @@ class ProgressBar(ProgressListener):
     def _add_interval(self, row: dict[str, Any]) -> None:
         """Remembers the iteration, and as many before it as a shown mean is over."""
         if self._last is not None and row["env_steps"] < self._last[0]:
-            self._recent.clear()  # The branch without transfer begins at an earlier step.
+            self._recent.clear()  # The run from scratch begins at an earlier step.
         self._recent.append(_Interval(row["steps"], row["reward_mean"], row["same_steps"]))
         while sum(each.steps for each in self._recent) - self._recent[0].steps >= LINE_EVERY_STEPS:
             self._recent.popleft()

@@ -145,12 +145,13 @@ def transfer(
         print_json,
     )
     from slicing_rllib.cli.console import out as stdout
-    from slicing_rllib.runs.experience import make_transfer_config
+    from slicing_rllib.runs.config_loading import make_transfer_config
     from slicing_rllib.runs.run_directory import RunDirectory
     from slicing_rllib.runs.training import train
 
     config = make_transfer_config(
-        RunDirectory.open(run),
+        RunDirectory.open(run).config(),
+        run,
         target,
         source=source,
         method=method,

@@ -1,6 +1,7 @@
 """From a run's config to RLlib's algorithm, and back from a checkpoint.
 
-Whether a run fits this machine, and a few steps of its network: what only a trial shows.
+Also what only a trial shows of a config: whether the run fits this machine, and a few steps of its
+network.
 """
 
 from dataclasses import replace
@@ -16,8 +17,9 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.policies.trained_policy import PretrainedError, load_pretrained
 from slicing_rllib.radio import StepKpis
-from slicing_rllib.runs.config_checks import describe_excess, estimate_bytes
-from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.experience import read_experience
+from slicing_rllib.runs.run_config import RunConfig, describe_excess, estimate_bytes
+from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.regular_file import MIB
 from slicing_rllib.transfer import WarmStartCallback
@@ -79,6 +81,25 @@ def restore(config: RunConfig, checkpoint: Path) -> TD3:
     algorithm = build(config)
     algorithm.restore_from_path(str(checkpoint.resolve()))
     return algorithm
+
+
+def load_pretrained_policies(config: RunConfig, algorithm: TD3) -> None:
+    """Gives all cells but the targets the policies of `pretrained_run` and pauses their updates.
+
+    Does nothing without a `pretrained_run`. Raises: RunError where that run has left no policies;
+    ValueError for policies of another shape.
+    """
+    if config.pretrained_run is None:
+        return
+    trained = RunDirectory.open(Path(config.pretrained_run))
+    weights, experience = trained.policies(), read_experience(trained)
+    for cell in algorithm.cells:
+        if cell not in config.transfer.targets and cell in weights:
+            algorithm.set_policy_weights(cell, weights[cell])
+            algorithm.replay.seed(cell, experience[cell].learned_from)
+            algorithm.default_action_replay.seed(cell, experience[cell].default)
+            algorithm.explore(cell, 0)
+            algorithm.pause_updates(cell)
 
 
 class NetworkState(NamedTuple):

@@ -1,9 +1,6 @@
 """Checkpoints that are either complete or absent: written aside, hashed, synced, then renamed.
 
-What is known about each checkpoint of a run, and the deletion of those that nobody needs.
-
-The branch of a run without its transfers: it starts from a checkpoint before the first
-decision, so that both share their beginning and `drl` can be compared with `tl`.
+Each is verified before it is used. Damaged ones and those that nobody needs can be deleted.
 """
 
 import hashlib
@@ -14,22 +11,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slicing_rllib.runs.run_config import PolicyName, RunConfig
-from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import read_bounded, remove_tree, sync_folder, sync_tree, write_durably
 from slicing_rllib.storage.errors import CheckpointError, CheckpointFormatError
 from slicing_rllib.storage.regular_file import MIB, open_regular
 
 MANIFEST = "manifest.json"
-FORMAT = 2
-"""Version of what a checkpoint contains. Format 1 is that of before counterfactual learning."""
+FORMAT = 1
+"""Version of what a checkpoint contains."""
 MAX_MANIFEST_BYTES = 16 * MIB
 
 
 def save_checkpoint(
     folder: Path, env_steps: int, write: Callable[[Path], object], *, keep: int
 ) -> Path:
-    """Writes the checkpoint of a network step; deletes all but the `keep` newest ones.
+    """Writes the checkpoint of an environment step; deletes all but the `keep` newest ones.
 
     `folder` exists: a run that was moved away is not written anew where it was. `write` fills a
     temporary folder, which gets its manifest and its name once all of it is on disk; only then are
@@ -42,7 +37,8 @@ def save_checkpoint(
     partial.mkdir()
     try:
         write(partial)
-        _write_manifest(partial, env_steps)
+        manifest = {"format": FORMAT, "env_steps": env_steps, "sha256": _hash_files(partial)}
+        write_durably(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
         sync_tree(partial)
         if final.exists():  # It did not verify: no other run comes to the same step again.
             remove_tree(final)
@@ -70,7 +66,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
 
 
 def verify_checkpoint(checkpoint: Path) -> int:
-    """The network step of a checkpoint whose files are those that were written.
+    """The environment step of a checkpoint whose files are those that were written.
 
     Raises: CheckpointError naming the file that is missing or has changed; CheckpointFormatError
     for a checkpoint of another version.
@@ -100,7 +96,7 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(read_bounded(checkpoint / MANIFEST, MAX_MANIFEST_BYTES))
         return {
-            "format": int(manifest.get("format", 1)),
+            "format": int(manifest["format"]),
             "env_steps": int(manifest["env_steps"]),
             "sha256": dict(manifest["sha256"]),
         }
@@ -127,23 +123,15 @@ def find_newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     return None, passed_over
 
 
-def _write_manifest(partial: Path, env_steps: int) -> None:
-    manifest = {"format": FORMAT, "env_steps": env_steps, "sha256": _hash_files(partial)}
-    write_durably(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
-
-
 def _hash_files(folder: Path) -> dict[str, str]:
     """SHA-256 of every regular file. Links are left out: they could lead to any other file."""
-    return {
-        path.relative_to(folder).as_posix(): _hash_file(path)
-        for path in sorted(folder.rglob("*"))
-        if stat.S_ISREG(path.lstat().st_mode) and path != folder / MANIFEST
-    }
-
-
-def _hash_file(path: Path) -> str:
-    with open_regular(path, follow_links=False) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        if stat.S_ISREG(path.lstat().st_mode) and path != folder / MANIFEST:
+            with open_regular(path, follow_links=False) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[path.relative_to(folder).as_posix()] = digest
+    return hashes
 
 
 class CheckpointReport(NamedTuple):
@@ -151,7 +139,7 @@ class CheckpointReport(NamedTuple):
 
     path: Path
     env_steps: int | None
-    """Network step; None where the manifest cannot be read."""
+    """Environment step; None where the manifest cannot be read."""
     format: int | None
     """Version of its content; None where the manifest cannot be read."""
     bytes: int
@@ -165,14 +153,21 @@ class CheckpointReport(NamedTuple):
 def report_checkpoints(folder: Path) -> Iterator[CheckpointReport]:
     """Reads and verifies every checkpoint, the oldest first."""
     for checkpoint in list_checkpoints(folder):
-        problem, is_foreign = _find_problem(checkpoint)
+        manifest, problem, is_foreign = {}, "", False
         try:
             manifest = read_manifest(checkpoint)
-            env_steps, version = manifest["env_steps"], manifest["format"]
-        except CheckpointError:
-            env_steps = version = None
-        size = _measure_bytes(checkpoint)
-        yield CheckpointReport(checkpoint, env_steps, version, size, problem, is_foreign)
+            verify_checkpoint(checkpoint)
+        except CheckpointError as error:
+            problem, is_foreign = str(error), isinstance(error, CheckpointFormatError)
+        stats = [path.lstat() for path in checkpoint.rglob("*")]
+        yield CheckpointReport(
+            checkpoint,
+            manifest.get("env_steps"),
+            manifest.get("format"),
+            sum(status.st_size for status in stats if stat.S_ISREG(status.st_mode)),
+            problem,
+            is_foreign,
+        )
 
 
 def prune_checkpoints(folder: Path, *, keep: int) -> list[Path]:
@@ -188,57 +183,3 @@ def prune_checkpoints(folder: Path, *, keep: int) -> list[Path]:
     for checkpoint in doomed:
         remove_tree(checkpoint)
     return [*doomed, *remove_leftovers(folder)]
-
-
-def _find_problem(checkpoint: Path) -> tuple[str, bool]:
-    try:
-        verify_checkpoint(checkpoint)
-    except CheckpointFormatError as error:
-        return str(error), True
-    except CheckpointError as error:
-        return str(error), False
-    return "", False
-
-
-def _measure_bytes(checkpoint: Path) -> int:
-    stats = [path.lstat() for path in checkpoint.rglob("*")]
-    return sum(status.st_size for status in stats if stat.S_ISREG(status.st_mode))
-
-
-FOLDER = "scratch"
-"""The branch's run directory, inside that of the run."""
-
-
-def find_branch_step(config: RunConfig) -> int:
-    """The first network step from which an iteration may reach a transfer decision.
-
-    Counted over all env runners. The branch's checkpoint is written before that iteration.
-    """
-    joining = [d.default_action_until for d in config.env.deployments if d.off_until > 0]
-    per_iteration = config.learning.steps_per_iteration
-    workers = max(config.num_env_runners, 1)
-    return max(min(joining) * workers - 2 * per_iteration, 0)
-
-
-def get_branch(run: RunDirectory) -> RunDirectory:
-    """The run directory of the branch, whether it is there yet or not."""
-    return RunDirectory(run.path / FOLDER)
-
-
-def make_branch_config(config: RunConfig) -> RunConfig:
-    """The run's config with no transfer: every cell that joins learns from scratch."""
-    changes: dict[str, Any] = {"name": f"{config.name[:56]}-{FOLDER}", "tracking": ()}
-    plain = config.model_dump() | changes
-    plain["transfer"]["method"] = "none"
-    plain["evaluation"]["policies"] = (PolicyName.DRL,)
-    return RunConfig.model_validate(plain)
-
-
-def save_branch_point(run: RunDirectory, config: RunConfig, algorithm: Any) -> None:
-    """Saves the checkpoint from which the branch continues. Later calls do nothing."""
-    branch = get_branch(run)
-    if not (branch.path / "config.yaml").exists():
-        RunDirectory.create(branch.path, make_branch_config(config))
-    if find_newest_valid(branch.checkpoints)[0] is None:
-        folder = branch.checkpoints.resolve()
-        save_checkpoint(folder, algorithm.env_steps, algorithm.save_to_path, keep=1)

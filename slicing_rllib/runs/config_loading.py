@@ -1,12 +1,11 @@
 """From a YAML file or a built-in name, and `--set` arguments, to a checked `RunConfig`.
 
-What experiments and sweeps share: many runs that start from one config.
-
-The settings of a traffic file: from the command line, and as YAML for a config.
+Also what experiments and sweeps share, which are many runs that start from one config, and the
+settings of a traffic file, `scenario.mask`.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -14,18 +13,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from slicing_rllib.inputs.tables import convert_parquet
-from slicing_rllib.policies.baselines import BASELINES
 from slicing_rllib.radio import SyntheticMask, TraceMask
-from slicing_rllib.runs.config_checks import find_contradictions, find_huge_parts
-from slicing_rllib.runs.run_config import (
-    PACKAGE_POLICIES,
-    RUN_KEYS,
-    Name,
-    PolicyName,
-    RunConfig,
-    Section,
-    rename_keys,
-)
+from slicing_rllib.random_streams import Stream, derive_run_seed
+from slicing_rllib.runs.config_sections import Name, Section
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.safe_yaml import (
     Document,
@@ -36,8 +27,6 @@ from slicing_rllib.storage.safe_yaml import (
 )
 from slicing_rllib.storage.yaml_validation import (
     describe_first_problem,
-    find_invalid_values,
-    refuse_first,
     shorten,
     validate_document,
 )
@@ -79,29 +68,12 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     Raises: ConfigError for a file, key or value that cannot be used.
     """
     document = _read_config(source)
-    _resolve_trace_path(document.content, Path(document.where).parent)
+    folder = Path(document.where).parent
+    _change_trace_path(document.content, lambda path: (folder / path).resolve())
     for setting in settings:
         _apply_setting(document.content, setting)
-    _convert_parquet_trace(document.content)
-    rename_keys(document.content, RUN_KEYS, document.where)
-    config = validate_document(RunConfig, document, settings)
-    check_config(config, document, settings)
-    _check_traffic_mask(config, document.where)
-    _check_policies(config, document.where)
-    _check_cells(config, document.where)
-    _check_observation(config, document.where)
-    return config
-
-
-def check_config(config: RunConfig, document: Document, settings: Sequence[str] = ()) -> None:
-    """Checks what no single setting shows: their size together, and contradictions.
-
-    `document` and `settings` are what the config was made from. Raises: ConfigError.
-    """
-    # Text such as "nan" has become a number by now.
-    refuse_first(find_invalid_values(config.model_dump()), document, settings)
-    refuse_first(find_huge_parts(config), document, settings)
-    refuse_first(find_contradictions(config), document, settings)
+    _change_trace_path(document.content, convert_parquet)
+    return validate_document(RunConfig, document, settings)
 
 
 def dump_resolved_yaml(config: RunConfig) -> str:
@@ -122,29 +94,17 @@ def _read_config(source: str) -> Document:
     return read_document(Path(source), f"config {source!r}: expected a YAML file or one of {names}")
 
 
-def _resolve_trace_path(content: dict[str, Any], folder: Path) -> None:
-    """Makes the path of a traffic trace relative to the file that names it; changes `content`."""
+def _change_trace_path(content: dict[str, Any], change: Callable[[Path], Path]) -> None:
+    """Changes the path of a traffic file in `content`, where it has one."""
     scenario = content.get("scenario")
     mask = scenario.get("mask") if isinstance(scenario, dict) else None
     if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
-        mask["path"] = str((folder / mask["path"]).resolve())
-
-
-def _convert_parquet_trace(content: dict[str, Any]) -> None:
-    """Replaces the path of a Parquet file by that of its CSV copy; changes `content`."""
-    scenario = content.get("scenario")
-    mask = scenario.get("mask") if isinstance(scenario, dict) else None
-    if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
-        mask["path"] = str(convert_parquet(Path(mask["path"])))
+        mask["path"] = str(change(Path(mask["path"])))
 
 
 def _apply_setting(content: dict[str, Any], setting: str) -> None:
     """Puts the value of a `key.path=value` setting into `content`, which it changes."""
-    key, equals, value = setting.partition("=")
-    if not equals or not key:
-        raise ConfigError(
-            f"--set {shorten(setting)}: expected KEY=VALUE, such as learning.gamma=0.2"
-        )
+    key, value = _split_setting(setting, "learning.gamma=0.2")
     *parents, leaf = key.split(".")
     section: dict[str, Any] = content
     for parent in parents:
@@ -155,71 +115,69 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
             raise ConfigError(f"--set {shorten(setting)}: {parent} has no settings of its own")
         section[parent] = below
         section = below
+    section[leaf] = _parse_value(value, setting)
+
+
+def _split_setting(setting: str, example: str) -> tuple[str, str]:
+    key, equals, value = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {shorten(setting)}: expected KEY=VALUE, such as {example}")
+    return key, value
+
+
+def _parse_value(value: str, setting: str) -> Any:
     try:
-        section[leaf] = parse_yaml(value)
+        return parse_yaml(value)
     except yaml.YAMLError as error:
         why = describe_yaml_error(error)
         raise ConfigError(f"--set {shorten(setting)}: the value is not YAML: {why}") from error
 
 
-def _check_traffic_mask(config: RunConfig, where: str) -> None:
-    """A trace must be readable and fit the scenario's cells and slices."""
-    try:
-        config.scenario.bind_mask(0)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
+def make_transfer_config(
+    config: RunConfig,
+    run: Path,
+    target: str,
+    *,
+    source: str | None,
+    method: str,
+    measure: str | None,
+    library: str | None,
+    steps: int,
+    seed: int | None,
+) -> RunConfig:
+    """The config of a run on the network of another one, where only `target` learns.
 
-
-def _check_policies(config: RunConfig, where: str) -> None:
-    own = (PolicyName.DRL, PolicyName.TL) if config.has_transfer else (PolicyName.DRL,)
-    known = {*own, *PACKAGE_POLICIES, *BASELINES}
-    for policy in config.evaluated_policies:
-        if policy not in known:
-            raise ConfigError(
-                f"{where}: evaluation.policies: expected some of {', '.join(sorted(known))}, "
-                f"got {policy!r}"
-            )
-
-
-def _check_observation(config: RunConfig, where: str) -> None:
-    """The actor must find in the observation what its form reads."""
-    observation, learning = config.env.observation, config.learning
-    if learning.base_policy != "none" and observation == "paper":
-        raise ConfigError(
-            f"{where}: learning.base_policy {learning.base_policy}: expected env.observation "
-            "widened or per_slice, got paper"
-        )
-    if "base_policy" in config.evaluated_policies and observation == "paper":
-        raise ConfigError(
-            f"{where}: evaluation.policies base_policy: expected env.observation widened or "
-            "per_slice, got paper"
-        )
-    if learning.actor == "equivariant" and observation != "per_slice":
-        raise ConfigError(
-            f"{where}: learning.actor equivariant: expected env.observation per_slice, got "
-            f"{observation}"
-        )
-    if learning.initial_actor != "random" and (learning.actor, learning.base_policy) != (
-        "equivariant",
-        "persistence",
-    ):
-        raise ConfigError(
-            f"{where}: learning.initial_actor {learning.initial_actor}: expected learning.actor "
-            f"equivariant and base_policy persistence, got {learning.actor} and "
-            f"{learning.base_policy}"
-        )
-
-
-def _check_cells(config: RunConfig, where: str) -> None:
-    cells = config.scenario.cells
-    named = [("env.deployments", deployment.cell) for deployment in config.env.deployments]
-    named += [("transfer.targets", cell) for cell in config.transfer.targets]
-    named += [("learning.networks", cell) for cell in config.learning.networks]
-    for key, cell in named:
-        if cell not in cells:
-            raise ConfigError(
-                f"{where}: {key}: expected one of {cells[0]} to {cells[-1]}, got {cell!r}"
-            )
+    `config` is that of the other run, in the directory `run`; the traffic is unseen. `source` is a
+    cell, or a bundle of `library` (None: chosen by `measure`); `method` and `measure` are those of
+    `TransferSettings` (None: the run's measure); `steps` are environment steps under the target's
+    own policy; `seed` is that of the new run (None: derived from the run's).
+    Raises: ConfigError for a cell, method or measure that does not exist.
+    """
+    known = config.scenario.cells
+    for cell in [target] if source is None or library else [target, source]:
+        if cell not in known:
+            raise ConfigError(f"{run}: expected one of {known[0]} to {known[-1]}, got {cell}")
+    plain: dict[str, Any] = config.model_dump()
+    default_steps = max(config.env.default_action_steps, 1)
+    total_steps = default_steps + steps
+    # A cell that learns from scratch explores as long as in the other run.
+    exploration_steps = min(config.learning.exploration_steps, total_steps)
+    transfer = {"targets": (target,), "source": source, "method": method, "library": library}
+    transfer |= {} if measure is None else {"measure": measure}
+    plain |= {
+        "name": f"{config.name[:48]}-to-{target}",
+        "seed": derive_run_seed(config.seed, Stream.TRANSFER_RUN) if seed is None else seed,
+        "pretrained_run": str(run.resolve()),
+        "transfer": plain["transfer"] | transfer,
+        "env": plain["env"] | {"deployments": (), "default_action_steps": default_steps},
+        "learning": plain["learning"]
+        | {
+            "exploration_steps": exploration_steps,
+            "training_steps": total_steps - exploration_steps,
+        },
+        "evaluation": plain["evaluation"] | {"policies": None},
+    }
+    return validate_document(RunConfig, Document(plain, "", "transfer"))
 
 
 Family = TypeVar("Family", bound="RunFamily")
@@ -232,8 +190,6 @@ class RunFamily(Section):
     """What messages call such a family."""
     FOLDER: ClassVar[Path]
     """Folder with the families that come with a checkout."""
-    RENAMED_KEYS: ClassVar[Mapping[str, str]] = {}
-    """Earlier keys of the YAML file and their new names."""
 
     name: Name
     """Name of the default output folder, and the title of reports."""
@@ -260,16 +216,12 @@ def load_family(
     names = ", ".join(sorted(path.stem for path in model.FOLDER.glob("*.yaml")))
     expected = f"{model.KIND} {source!r}: expected a YAML file or one of {names}"
     document = read_document(known if known.is_file() else Path(source), expected)
-    rename_keys(document.content, model.RENAMED_KEYS, document.where)
     document.content.update(changes or {})
     family = validate_document(model, document)
     base = Path(document.where).parent / family.base
     if base.is_file():
         family = family.model_copy(update={"base": str(base.resolve())})
     return family, document.where
-
-
-YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def make_trace_mask(
@@ -302,8 +254,8 @@ def make_mask_settings(
     settings starts there, as it does in a config of that folder. Raises: ConfigError for a YAML
     file without `path`.
     """
-    if file.suffix.lower() in YAML_SUFFIXES:
-        settings = _read_yaml(file)
+    if file.suffix.lower() in (".yaml", ".yml"):
+        settings = _read_mask_file(file)
     else:
         like = TypeAdapter(TraceMask).dump_python(mask) if isinstance(mask, TraceMask) else {}
         settings = {**like, "kind": "csv", "path": str(file)}
@@ -329,11 +281,9 @@ def format_mask_yaml(mask: TraceMask, folder: Path | None = None) -> str:
     return yaml.safe_dump(block, sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: expected a YAML file with settings of a mask") from error
+def _read_mask_file(file: Path) -> dict[str, Any]:
+    content: Any = read_document(file, f"{file}: expected a YAML file with settings of a mask")
+    content = content.content
     for key in ("scenario", "mask"):
         content = content.get(key, content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not isinstance(content.get("path"), str):
@@ -343,14 +293,9 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 def _apply_mask_setting(plain: dict[str, Any], setting: str) -> None:
     """Puts a KEY=VALUE setting into `plain`, which it changes. `columns.NAME=TEXT` maps a name."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {setting}: expected KEY=VALUE, such as unit=percent")
+    key, text = _split_setting(setting, "unit=percent")
     section, _, name = key.removeprefix("scenario.mask.").partition(".")
     if section == "columns" and name:
         plain["columns"] = {**plain.get("columns", {}), name: text}
-        return
-    try:
-        plain[section] = yaml.safe_load(text) if section != "separator" else text
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting}: the value is not YAML") from error
+    else:
+        plain[section] = text if section == "separator" else _parse_value(text, setting)

@@ -1,13 +1,7 @@
-"""The experience that a run leaves for others: each cell's newest transitions, in one file.
-
-A run's policies as bundles of a policy library.
-
-A run in which one cell of a trained network learns from another cell.
-"""
+"""What a run leaves for others: each cell's newest transitions, and bundles with its policies."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -16,8 +10,7 @@ from slicing_rllib.env import BatchedStep, SlicingEnv
 from slicing_rllib.learning import TD3
 from slicing_rllib.learning.replay import Replay, Transitions, make_transitions
 from slicing_rllib.policies import describe_policy
-from slicing_rllib.random_streams import Stream, derive_run_seed, derive_seed
-from slicing_rllib.runs.config_loading import check_config
+from slicing_rllib.random_streams import Stream, derive_seed
 from slicing_rllib.runs.policy_evaluation import (
     evaluate_curve_point,
     make_cell_policies,
@@ -28,9 +21,7 @@ from slicing_rllib.runs.policy_evaluation import (
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory, read_tensors
 from slicing_rllib.storage import replace_durably
-from slicing_rllib.storage.errors import ConfigError, RunError
-from slicing_rllib.storage.safe_yaml import Document
-from slicing_rllib.storage.yaml_validation import validate_document
+from slicing_rllib.storage.errors import RunError
 from slicing_rllib.transfer import Bundle, PolicyLibrary
 from slicing_rllib.transfer.policy_library import pack_transitions, unpack_transitions
 
@@ -99,7 +90,7 @@ def record_default_action(config: RunConfig) -> Replay:
 def record_transitions(
     env: SlicingEnv, act: Callable[[BatchedStep], np.ndarray], steps: int, seed: int
 ) -> Replay:
-    """What all cells experience in `steps` network steps with the actions of `act`."""
+    """What all cells experience in `steps` environment steps with the actions of `act`."""
     replay = Replay(
         env.cells,
         env.obs_size,
@@ -160,74 +151,3 @@ def make_bundles(
         for row, cell in enumerate(scenario.cells)
         if cells is None or cell in cells
     }
-
-
-def make_transfer_config(
-    run: RunDirectory,
-    target: str,
-    *,
-    source: str | None,
-    method: str,
-    measure: str | None,
-    library: str | None,
-    steps: int,
-    seed: int | None,
-) -> RunConfig:
-    """The config of a run on the same network with unseen traffic, where only `target` learns.
-
-    `source` is a cell, or a bundle of `library` (None: chosen by `measure`); `method` and `measure`
-    are those of `TransferSettings` (None: the run's measure); `steps` are network steps under the
-    target's own policy; `seed` is that of the new run (None: derived from the run's).
-    Raises: ConfigError for a cell, method or measure that does not exist.
-    """
-    config = run.config()
-    _check_cells(run, config, [target] if source is None or library else [target, source])
-    plain: dict[str, Any] = config.model_dump()
-    default_steps = max(config.env.default_action_steps, 1)
-    transfer = {"targets": (target,), "source": source, "method": method, "library": library}
-    transfer |= {} if measure is None else {"measure": measure}
-    plain |= {
-        "name": f"{config.name[:48]}-to-{target}",
-        "seed": derive_run_seed(config.seed, Stream.TRANSFER_RUN) if seed is None else seed,
-        "pretrained_run": str(run.path.resolve()),
-        "transfer": plain["transfer"] | transfer,
-        "env": plain["env"] | {"deployments": (), "default_action_steps": default_steps},
-        "learning": plain["learning"] | _split_steps(config, default_steps + steps),
-        "evaluation": plain["evaluation"] | {"policies": None},
-    }
-    document = Document(plain, "", "transfer")
-    transfer_config = validate_document(RunConfig, document)
-    check_config(transfer_config, document)
-    return transfer_config
-
-
-def load_pretrained_policies(config: RunConfig, algorithm: TD3) -> None:
-    """Gives all cells but the targets the policies of `pretrained_run` and pauses their updates.
-
-    Does nothing without a `pretrained_run`. Raises: RunError where that run has left no policies;
-    ValueError for policies of another shape.
-    """
-    if config.pretrained_run is None:
-        return
-    trained = RunDirectory.open(Path(config.pretrained_run))
-    weights, experience = trained.policies(), read_experience(trained)
-    for cell in algorithm.cells:
-        if cell not in config.transfer.targets and cell in weights:
-            algorithm.set_policy_weights(cell, weights[cell])
-            algorithm.replay.seed(cell, experience[cell].learned_from)
-            algorithm.default_action_replay.seed(cell, experience[cell].default)
-            algorithm.explore(cell, 0)
-            algorithm.pause_updates(cell)
-
-
-def _check_cells(run: RunDirectory, config: RunConfig, cells: list[str]) -> None:
-    known = config.scenario.cells
-    for cell in cells:
-        if cell not in known:
-            raise ConfigError(f"{run.path}: expected one of {known[0]} to {known[-1]}, got {cell}")
-
-
-def _split_steps(config: RunConfig, total: int) -> dict[str, int]:
-    """`total` steps, of which a cell that learns from scratch explores as many as in the run."""
-    exploration = min(config.learning.exploration_steps, total)
-    return {"exploration_steps": exploration, "training_steps": total - exploration}

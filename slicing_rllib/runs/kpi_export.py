@@ -16,6 +16,7 @@ from slicing_rllib.env import SlicingEnv, slice_reward
 from slicing_rllib.env import satisfaction as compute_satisfaction
 from slicing_rllib.env.protocols import DecisionView, Policy
 from slicing_rllib.radio import Scenario, StepKpis
+from slicing_rllib.runs.config_sections import TRAINED_POLICIES
 from slicing_rllib.runs.policy_evaluation import (
     Trained,
     derive_evaluation_seeds,
@@ -23,7 +24,7 @@ from slicing_rllib.runs.policy_evaluation import (
     make_network,
     read_trained_policies,
 )
-from slicing_rllib.runs.run_config import PACKAGE_POLICIES, TRAINED_POLICIES, RunConfig
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import ConfigError, RunError
 
@@ -196,5 +197,4 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def _read_trained(config: RunConfig, run: RunDirectory, policy: str) -> Trained:
-    is_trained = policy in TRAINED_POLICIES and policy not in PACKAGE_POLICIES
-    return read_trained_policies(config, run) if is_trained else {}
+    return read_trained_policies(config, run) if policy in TRAINED_POLICIES else {}

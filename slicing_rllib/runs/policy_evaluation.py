@@ -1,6 +1,5 @@
-"""Evaluates a run's policies and baselines on the same unseen traffic.
-
-A run's policies from measured KPIs to shares, and the KPIs that its network measures.
+"""A run's policies: made from its weights, evaluated beside baselines on traffic that no training
+has seen, and cell by cell as they are served and exported.
 """
 
 import hashlib
@@ -31,10 +30,9 @@ from slicing_rllib.policies import (
 from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.random_streams import Stream, derive_seed, make_generator
-from slicing_rllib.runs.checkpoints import get_branch
-from slicing_rllib.runs.config_checks import has_branch
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config, make_mask_settings
-from slicing_rllib.runs.run_config import TRAINED_POLICIES, PolicyName, RunConfig
+from slicing_rllib.runs.config_sections import TRAINED_POLICIES, PolicyName
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import replace_durably, require_regular
 from slicing_rllib.storage.regular_file import GIB
@@ -52,10 +50,6 @@ Trained = Mapping[str, Weights]
 """By the name of the policy."""
 OnRollout = Callable[[str, int, int], None]
 """Called after each rollout with its policy, the rollouts done, and all rollouts."""
-
-
-def ignore_rollout(policy: str, done: int, total: int) -> None:
-    """A callback that does nothing."""
 
 
 def derive_evaluation_seeds(config: RunConfig) -> list[int]:
@@ -92,13 +86,13 @@ def make_named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
 
 
 def read_trained_policies(config: RunConfig, run: RunDirectory) -> dict[str, Weights]:
-    """The run's own policies, and those of its branch without transfer.
+    """The run's own policies, and those that learned from scratch beside them.
 
     Raises: RunError where there are none yet.
     """
     found: dict[str, Weights] = {config.own_policy: run.policies()}
-    if has_branch(config):
-        found[PolicyName.DRL] = get_branch(run).policies()
+    if config.trains_from_scratch_too:
+        found[PolicyName.DRL] = run.from_scratch.policies()
     return found
 
 
@@ -126,7 +120,7 @@ def evaluate_policies(
     config: RunConfig,
     trained: Trained,
     names: Sequence[str],
-    on_rollout: OnRollout = ignore_rollout,
+    on_rollout: OnRollout,
 ) -> Rollouts:
     """Every policy on every evaluation seed."""
     seeds = derive_evaluation_seeds(config)
@@ -152,7 +146,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluates a finished run again, with what is not None instead of its own settings.
 
-    `policies` are names, `steps` network steps per seed, `seeds` their number, and `traffic` a
+    `policies` are names, `steps` environment steps per seed, `seeds` their number, and `traffic` a
     traffic file, or a YAML file with the settings of one. Returns `policies` and, for traffic with
     a clock, `hours`, as in `summary.json`. Raises: ConfigError for a policy or traffic that cannot
     be used; RunError for a run without trained policies.
@@ -214,9 +208,6 @@ def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
     return table
 
 
-RECORDED_STEPS = 250
-
-
 def make_cell_policies(
     config: RunConfig, weights: Weights, recorded: Sequence[StepKpis]
 ) -> dict[str, CellPolicy]:
@@ -232,7 +223,13 @@ def make_cell_policies(
     encoders = make_encoders(config.scenario, config.env.observation, config.env.message)
     kpis = REQUIRED_KPIS[config.env.observation]
     ranges = _find_ranges(kpis, recorded) if recorded else [{}] * len(encoders)
-    origins = _describe_origins(config)
+    origin = {
+        "run": config.name,
+        "seed": config.seed,
+        "config_sha256": hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest(),
+        "slicing_rllib": version("slicing-rllib"),
+    }
+    network = (config.scenario.name, config.env.map_seed)
     return {
         cell: CellPolicy(
             encoder=encoders[cell],
@@ -240,29 +237,14 @@ def make_cell_policies(
             weights=select_actor(weights[cell]),
             name=f"{config.name}-{cell}",
             recorded=ranges[row],
-            provenance=origins[cell],
+            provenance=origin | {"cell": cell, "network": identify_cell(*network, cell)},
         )
         for row, cell in enumerate(config.scenario.cells)
         if cell in weights
     }
 
 
-def _describe_origins(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Where the policy of each cell comes from."""
-    run = {
-        "run": config.name,
-        "seed": config.seed,
-        "config_sha256": hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest(),
-        "slicing_rllib": version("slicing-rllib"),
-    }
-    name, map_seed = config.scenario.name, config.env.map_seed
-    return {
-        cell: run | {"cell": cell, "network": identify_cell(name, map_seed, cell)}
-        for cell in config.scenario.cells
-    }
-
-
-def record_kpis(config: RunConfig, weights: Weights, steps: int = RECORDED_STEPS) -> list[StepKpis]:
+def record_kpis(config: RunConfig, weights: Weights, steps: int = 250) -> list[StepKpis]:
     """KPIs of the run's network under its own policies, on its first evaluation seed."""
     env = make_network(config)
     policy = make_trained_policy(config, weights)
@@ -270,7 +252,7 @@ def record_kpis(config: RunConfig, weights: Weights, steps: int = RECORDED_STEPS
 
 
 def follow(env: SlicingEnv, policy: Policy, steps: int, seed: int):
-    """Yields after the reset and after each of `steps` network steps with a policy."""
+    """Yields after the reset and after each of `steps` environment steps with a policy."""
     batched = env.reset_batched(seed)
     yield
     for _ in range(steps):

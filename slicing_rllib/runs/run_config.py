@@ -1,156 +1,40 @@
-"""The config of one training run, and what follows from it.
+"""The config of one training run, what follows from it, and what its settings may not be together.
 
-Sections of a run config. The docstring under a field is its description in the JSON Schema.
-
-Names under which a run's own policies stand beside the baselines in tables and files.
-
-Config keys under their earlier names still work; a warning names the new key.
+A `RunConfig` checks itself when it is built. Each error names the path of the setting, so that the
+message can point to a line of YAML or to a `--set` argument.
 """
 
-import logging
-from collections.abc import Mapping
-from enum import StrEnum
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from slicing_rllib.env import ActorForm, Deployment, MeasurementError
-from slicing_rllib.learning.td3_settings import MAX_COUNT, TD3Settings
+from slicing_rllib.env import ActorForm, Deployment
 from slicing_rllib.policies.baselines import BASELINES, METRIC_ORACLES
 from slicing_rllib.radio import Scenario, make_scenario
+from slicing_rllib.runs.config_sections import (
+    PACKAGE_POLICIES,
+    CheckpointSection,
+    EnvSection,
+    EvaluationSection,
+    LearningSection,
+    Name,
+    PolicyName,
+    Section,
+    Seed,
+)
+from slicing_rllib.storage.regular_file import GIB, format_size
+from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
 from slicing_rllib.transfer import TransferSettings
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""Up to 64 letters, digits, dots, dashes and underscores: it becomes part of file names."""
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""A seed of 32 bits: more than that, some of the libraries refuse."""
-MAX_SAMPLES = 2**31
-"""Transitions, steps of an evaluation or seeds: at most so many."""
-
-
-class Section(BaseModel):
-    """Settings that cannot change once they are checked. An unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class EnvSection(Section):
-    """The network as the agents see it."""
-
-    message: Literal["none", "mean_load", "per_neighbour", "all_cells"] = "mean_load"
-    """What an observation contains about other cells: nothing; the mean load of the neighbours per
-    slice, eq. (5) of the paper; the load of each neighbour; or the load of every cell."""
-    observation: Literal["paper", "widened", "per_slice"] = "paper"
-    """What a cell sees: the paper's observation; that and, per slice, the logarithms of offered
-    share, needed share and base split; or per-slice features without a message."""
-    measurement_error: MeasurementError = Field(default_factory=MeasurementError)
-    """Errors of what cells measure, for studies of robustness. Rewards stay exact."""
-    episode_steps: int = Field(default=500, ge=1)
-    """Network steps of an episode. Episodes end by truncation; the network itself goes on."""
-    map_seed: Seed = 0
-    """Seed of the radio map. It is apart from `seed`, so that seeds differ in traffic, movement and
-    weights but share one map."""
-    deployments: tuple[Deployment, ...] = ()
-    """Cells that join the network while the other cells learn."""
-    default_action_steps: int = Field(default=200, ge=0)
-    """Network steps under the default action (equal shares) with which every cell begins in a run
-    with deployments or transfer targets. Cells are compared by what they experience then."""
-
-
-class LearningSection(TD3Settings):
-    """TD3, and what its actors start from."""
-
-    initial_actor: str = "random"
-    """What the actor of every cell starts from: random weights (with a base policy: its split), the
-    pretrained actor of the package (`builtin`), or the folder of one that `pretrain` has written.
-    A pretrained actor needs `actor` equivariant and `base_policy` persistence, and brings the
-    widths of its hidden layers."""
-    training_steps: int = Field(default=5500, ge=0, le=MAX_COUNT)
-    """Network steps after exploration. The paper evaluates for 250 more, which is `evaluation`."""
-
-
-class EvaluationSection(Section):
-    """Evaluation without exploration noise, on traffic that training does not see.
-
-    All policies meet the same traffic and movement, seed by seed, on the radio map of training.
-    """
-
-    policies: tuple[str, ...] | None = None
-    """Policies that the final evaluation compares. Default: all baselines, `drl`, and `tl` where
-    the run has a transfer."""
-    steps: int = Field(default=250, ge=1)
-    """Network steps per evaluation seed."""
-    seeds: int = Field(default=5, ge=1)
-    """Number of evaluation seeds."""
-    every_steps: int = Field(default=500, ge=1)
-    """Network steps between two points of the learning curve."""
-    evaluation_steps: tuple[int, ...] = ()
-    """Network steps at which the learning curve gets further points."""
-    curve_seeds: int = Field(default=1, ge=1)
-    """Evaluation seeds that a point of the learning curve averages over."""
-    seed: Seed | None = None
-    """Seed that the evaluation traffic is drawn from. Default: the run's `seed`."""
-
-
-class CheckpointSection(Section):
-    """When checkpoints are written and how many are kept."""
-
-    every_steps: int = Field(default=1000, ge=1)
-    """Network steps between two checkpoints. One more is written at the end."""
-    keep: int = Field(default=2, ge=1)
-    """Number of newest checkpoints that are kept."""
-
-
-class PolicyName(StrEnum):
-    """The two kinds of trained policies. All other policies are baselines."""
-
-    DRL = "drl"
-    """Trained from scratch."""
-    TL = "tl"
-    """Warm-started from another cell (transfer learning)."""
-
-
-TRAINED_POLICIES = tuple(PolicyName)
-PACKAGE_POLICIES = ("base_policy", "pretrained")
-"""Policies that need no training: the base policy of the run's actors, and the pretrained actor."""
-
-
-logger = logging.getLogger(__name__)
-
-RUN_KEYS: Mapping[str, str] = {
-    "trained_in": "pretrained_run",
-    "learning.overlap": "sample_async",
-    "evaluation.at_steps": "evaluation_steps",
-    "transfer.instances": "transferred_transitions",
-    "transfer.most_distant": "max_distance_ratio",
-    "transfer.sources": "n_sources",
-    "transfer.foreign_share": "source_share",
-    "transfer.foreign_half_life_updates": "source_share_half_life_updates",
-    "transfer.critic_warmup_updates": "actor_delay_updates",
-}
-"""Earlier key of a run config, with its section, and the key's new name in the same section."""
-
-EXPERIMENT_KEYS: Mapping[str, str] = {"at_steps": "evaluation_steps"}
-"""Earlier key of an experiment's YAML and its new name."""
-
-
-def rename_keys(document: dict[str, Any], renamed: Mapping[str, str], where: str) -> None:
-    """Moves values from earlier keys to the new ones; changes `document`.
-
-    `where` is the document's name in the warning. A new key that is set as well wins.
-    """
-    for earlier, new in renamed.items():
-        *sections, key = earlier.split(".")
-        section: Any = document
-        for name in sections:
-            section = section.get(name) if isinstance(section, dict) else None
-        if isinstance(section, dict) and key in section:
-            value = section.pop(key)
-            section.setdefault(new, value)
-            logger.warning("%s: %s is now called %s", where, earlier, ".".join([*sections, new]))
-
-
+MAX_CELLS = 20_000
+MAX_SLICES = 64
+MAX_UES = 4_000_000
 MAX_PROCESSES = 4096
+MAX_BYTES = 256 * GIB
+"""Of the replay buffers, networks or evaluation of a run. What fits this machine is another
+question."""
 
 
 def resolve_scenario(value: Any) -> Any:
@@ -165,6 +49,22 @@ def resolve_scenario(value: Any) -> Any:
         base = TypeAdapter(Scenario).dump_python(make_scenario(str(value["like"])), mode="json")
         value = _merge(base, {key: part for key, part in value.items() if key != "like"})
     return value
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, mappings merged key by key and anything else replaced.
+
+    A mapping whose `kind` differs is replaced as well: its other keys have other meanings.
+    """
+    merged: dict[str, Any] = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = value
+        if isinstance(below, dict) and isinstance(value, Mapping):
+            kind = below.get("kind")
+            if value.get("kind", kind) == kind:
+                merged[key] = _merge(below, value)
+    return merged
 
 
 class RunConfig(Section):
@@ -209,7 +109,7 @@ class RunConfig(Section):
 
     @property
     def total_steps(self) -> int:
-        """Network steps of the whole run, exploration included."""
+        """Environment steps of the whole run, exploration included."""
         return self.learning.exploration_steps + self.learning.training_steps
 
     @property
@@ -220,20 +120,33 @@ class RunConfig(Section):
     @property
     def env_arguments(self) -> dict[str, Any]:
         """Arguments of `SlicingEnv`, apart from deployments."""
-        return {
-            "scenario": self.scenario,
-            "message": self.env.message,
-            "observation": self.env.observation,
-            "measurement_error": self.env.measurement_error,
-            "episode_steps": self.env.episode_steps,
-            "map_seed": self.env.map_seed,
-        }
+        names = ("message", "observation", "measurement_error", "episode_steps", "map_seed")
+        return {"scenario": self.scenario, **{name: getattr(self.env, name) for name in names}}
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """The configured deployments, and for all other compared cells the steps under the default
+        action at the start; empty where no cells are compared."""
+        configured, steps = self.env.deployments, self.env.default_action_steps
+        if not configured and not self.transfer.targets:
+            return ()
+        joining = {deployment.cell for deployment in configured}
+        compared = self.transfer.targets if self.pretrained_run else self.scenario.cells
+        present = [cell for cell in compared if cell not in joining]
+        return (
+            *configured,
+            *(Deployment(cell=cell, off_until=0, default_action_until=steps) for cell in present),
+        )
+
+    @property
+    def joining(self) -> tuple[Deployment, ...]:
+        """Deployments of cells that are off at the start."""
+        return tuple(each for each in self.env.deployments if each.off_until > 0)
 
     @property
     def has_transfer(self) -> bool:
         """Whether some cell of the run is brought up with what another has learned."""
-        joins = any(deployment.off_until > 0 for deployment in self.env.deployments)
-        return self.transfer.method != "none" and (joins or bool(self.transfer.targets))
+        return self.transfer.method != "none" and bool(self.joining or self.transfer.targets)
 
     @property
     def own_policy(self) -> PolicyName:
@@ -254,35 +167,189 @@ class RunConfig(Section):
         return (PolicyName.DRL, PolicyName.TL, *others)
 
     @property
-    def deployments(self) -> tuple[Deployment, ...]:
-        """The configured deployments, and for all other compared cells the steps under the default
-        action at the start; empty where no cells are compared."""
-        configured, steps = self.env.deployments, self.env.default_action_steps
-        if not configured and not self.transfer.targets:
-            return ()
-        joining = {deployment.cell for deployment in configured}
-        compared = self.transfer.targets if self.pretrained_run else self.scenario.cells
-        present = [cell for cell in compared if cell not in joining]
+    def trains_from_scratch_too(self) -> bool:
+        """Whether the run is trained a second time without its transfers, to be compared."""
         return (
-            *configured,
-            *(Deployment(cell=cell, off_until=0, default_action_until=steps) for cell in present),
+            self.has_transfer
+            and not self.transfer.targets
+            and PolicyName.DRL in self.evaluated_policies
+        )
+
+    @property
+    def first_transfer_step(self) -> int:
+        """Environment step, over all env runners, at which the first joining cell learns."""
+        first = min(each.default_action_until for each in self.joining)
+        return first * max(self.num_env_runners, 1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        checks = (
+            # Text such as "nan" has become a number by now.
+            lambda: find_invalid_values(self.model_dump()),
+            lambda: _find_huge_parts(self),
+            lambda: _find_misplaced_steps(self),
+            lambda: _find_repeated_names(self),
+            lambda: _find_unknown_names(self),
+            lambda: _find_wrong_source(self),
+            lambda: _find_wrong_observation(self),
+            lambda: _find_unreadable_traffic(self),
+        )
+        for check in checks:
+            for path, what in check():
+                raise make_setting_error(path, what)
+        return self
+
+
+def _find_misplaced_steps(config: RunConfig) -> Iterator[Problem]:
+    if config.total_steps < 1:
+        yield ("learning", "training_steps"), "expected at least 1 environment step in all, got 0"
+    if config.trains_from_scratch_too and config.first_transfer_step >= config.total_steps:
+        first = min(config.joining, key=lambda each: each.default_action_until)
+        yield (
+            ("env", "deployments"),
+            f"{first.cell} learns from another cell at environment step "
+            f"{config.first_transfer_step}, but the run ends at step {config.total_steps}: drl and "
+            "tl would be the same; expected more learning.training_steps, an earlier "
+            "default_action_until or transfer.method none",
         )
 
 
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`, mappings merged key by key and anything else replaced.
-
-    A mapping whose `kind` differs is replaced as well: its other keys have other meanings.
-    """
-    merged: dict[str, Any] = dict(base)
-    for key, value in changes.items():
-        below = merged.get(key)
-        if isinstance(below, dict) and isinstance(value, Mapping) and _has_same_kind(below, value):
-            merged[key] = _merge(below, value)
-        else:
-            merged[key] = value
-    return merged
+def _find_repeated_names(config: RunConfig) -> Iterator[Problem]:
+    named = {
+        ("env", "deployments"): [deployment.cell for deployment in config.env.deployments],
+        ("transfer", "targets"): config.transfer.targets,
+        ("evaluation", "policies"): config.evaluation.policies or (),
+        ("tracking",): config.tracking,
+    }
+    for path, names in named.items():
+        for name in dict.fromkeys(names):
+            if list(names).count(name) > 1:
+                yield path, f"expected each name once, got {name!r} twice"
 
 
-def _has_same_kind(below: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    return changes.get("kind", below.get("kind")) == below.get("kind")
+def _find_unknown_names(config: RunConfig) -> Iterator[Problem]:
+    cells = config.scenario.cells
+    named = [(("env", "deployments"), deployment.cell) for deployment in config.env.deployments]
+    named += [(("transfer", "targets"), cell) for cell in config.transfer.targets]
+    named += [(("learning", "networks"), cell) for cell in config.learning.networks]
+    for path, cell in named:
+        if cell not in cells:
+            yield path, f"expected one of {cells[0]} to {cells[-1]}, got {cell!r}"
+    own = tuple(PolicyName) if config.has_transfer else (PolicyName.DRL,)
+    known = {*own, *PACKAGE_POLICIES, *BASELINES}
+    for policy in config.evaluated_policies:
+        if policy not in known:
+            expected = ", ".join(sorted(known))
+            yield ("evaluation", "policies"), f"expected some of {expected}, got {policy!r}"
+
+
+def _find_wrong_source(config: RunConfig) -> Iterator[Problem]:
+    source, cells = config.transfer.source, config.scenario.cells
+    if source is None or config.transfer.library is not None:
+        return
+    targets = [*config.transfer.targets, *(deployment.cell for deployment in config.joining)]
+    path, offset = ("transfer", "source"), source.removeprefix("next:")
+    is_rotation = source.startswith("next:") and offset.isdecimal()
+    if source.startswith("library:"):
+        yield path, f"expected transfer.library, in which {source!r} is"
+    elif not is_rotation and source not in cells:
+        yield (
+            path,
+            f"expected {cells[0]} to {cells[-1]}, next:OFFSET or library:NAME, got {source!r}",
+        )
+    elif source in targets or (is_rotation and targets and int(offset) % len(cells) == 0):
+        yield path, f"expected another cell than the target, got {source!r}"
+
+
+def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
+    """The actor must find in the observation what its form reads."""
+    observation, learning = config.env.observation, config.learning
+    if learning.base_policy != "none" and observation == "paper":
+        yield (
+            ("learning", "base_policy"),
+            f"{learning.base_policy} expects env.observation widened or per_slice, got paper",
+        )
+    if "base_policy" in config.evaluated_policies and observation == "paper":
+        yield (
+            ("evaluation", "policies"),
+            "base_policy expects env.observation widened or per_slice, got paper",
+        )
+    if learning.actor == "equivariant" and observation != "per_slice":
+        yield (
+            ("learning", "actor"),
+            f"equivariant expects env.observation per_slice, got {observation}",
+        )
+    form = (learning.actor, learning.base_policy)
+    if learning.initial_actor != "random" and form != ("equivariant", "persistence"):
+        yield (
+            ("learning", "initial_actor"),
+            f"{learning.initial_actor} expects learning.actor equivariant and base_policy "
+            f"persistence, got {' and '.join(form)}",
+        )
+
+
+def _find_unreadable_traffic(config: RunConfig) -> Iterator[Problem]:
+    """A traffic file must be readable and fit the scenario's cells and slices."""
+    try:
+        config.scenario.bind_mask(0)
+    except ValueError as error:
+        yield ("scenario", "mask"), str(error)
+
+
+def _find_huge_parts(config: RunConfig) -> Iterator[Problem]:
+    """Settings of a valid config that make a run larger than any machine."""
+    scenario = config.scenario
+    ues = len(scenario.cells) * sum(spec.users for spec in scenario.slices)
+    for path, value, limit, unit in (
+        (("scenario", "layout"), len(scenario.cells), MAX_CELLS, "cells"),
+        (("scenario", "slices"), len(scenario.slices), MAX_SLICES, "slices"),
+        (("scenario", "slices"), ues, MAX_UES, "UEs of all cells together"),
+    ):
+        if value > limit:
+            yield path, f"expected at most {limit} {unit}, got {value}"
+    for path, size in estimate_bytes(config).items():
+        if size > MAX_BYTES:
+            yield tuple(path.split(".")), describe_excess(MAX_BYTES, size)
+
+
+def describe_excess(limit: float, needed: float) -> str:
+    """The message for a setting that takes more bytes of memory than there may be."""
+    return f"expected at most {format_size(limit)} of memory, got {format_size(needed)}"
+
+
+def estimate_bytes(config: RunConfig) -> dict[str, float]:
+    """Bytes of the large parts of a run, by the setting that determines most of them."""
+    learning, scenario, transfer = config.learning, config.scenario, config.transfer
+    n_slices, n_cells = scenario.n_slices, len(scenario.cells)
+    # An observation has at most 8 values per slice of the cell itself, and a message.
+    kept = scenario.neighbours_kept
+    neighbours = {"all": n_cells, "none": 0}.get(kept, 0) if isinstance(kept, str) else kept
+    heard = {"none": 0, "mean_load": 1, "per_neighbour": min(neighbours, n_cells)}
+    obs = n_slices * (8 + heard.get(config.env.message, n_cells))
+    transition_bytes = 4.0 * n_cells * (2 * obs + 6 * n_slices + 2)
+    actor = _count_parameters(obs, learning.actor_hiddens, n_slices)
+    critic = _count_parameters(obs + n_slices, learning.critic_hiddens, 1)
+    encoder = _count_parameters(obs, transfer.vae.hiddens, transfer.vae.latent)
+    # The square of a tiny resolution would be 0.
+    resolution_m = scenario.radio.map_resolution_m
+    map_points = scenario.area.size_m2 / resolution_m / resolution_m
+    transferred = transfer.samples + transfer.transferred_transitions
+    evaluated = config.evaluation.seeds * config.evaluation.steps * len(config.evaluated_policies)
+    return {
+        # 32 bytes per position and cell, with what the computation of the map takes.
+        "scenario.radio.map_resolution_m": 32.0
+        * map_points * min(scenario.radio.cells_kept, n_cells),
+        "learning.replay_capacity": 2 * learning.replay_capacity * transition_bytes,
+        "learning.batch_size": learning.batch_size * transition_bytes,
+        # Weights, target networks and Adam's two moments.
+        "learning.critic_hiddens": 4.0 * n_cells * 4 * (actor + 2 * critic),
+        "transfer.samples": transferred * transition_bytes,
+        "transfer.vae": 4.0 * transfer.vae.members * 3 * 2 * encoder,
+        # 8 values of 8 bytes per seed, step and cell are kept of each policy.
+        "evaluation.steps": 64.0 * n_cells * evaluated,
+    }  # fmt: skip
+
+
+def _count_parameters(inputs: int, hiddens: tuple[int, ...], outputs: int) -> int:
+    widths = (inputs, *hiddens, outputs)
+    return sum((before + 1) * after for before, after in itertools.pairwise(widths))

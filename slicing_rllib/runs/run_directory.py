@@ -1,15 +1,14 @@
 """The files of a run, written so that a crash leaves each complete or absent.
 
-What to say about a run directory whose files are not those that `train` writes.
-
-The lock of a run, sweep or experiment, with errors for the user.
+Also one line for the user where files are not those that `train` writes, where they cannot be
+written, or where another process writes them.
 """
 
 import json
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from slicing_rllib.learning.events import EventKind
+from slicing_rllib.runs.checkpoints import find_newest_valid
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage import (
@@ -30,11 +31,11 @@ from slicing_rllib.storage import (
     sync_file,
     write_durably,
 )
-from slicing_rllib.storage.errors import ConfigError, RunError
+from slicing_rllib.storage.errors import CheckpointError, ConfigError, RunError
 from slicing_rllib.storage.regular_file import GIB, MIB
 from slicing_rllib.transfer import LibraryError
 
-MISFITS = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
+FORM_ERRORS = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
 """What code that trusts its inputs raises where they have another form."""
 
 
@@ -48,11 +49,44 @@ def explain_foreign_run(name: str) -> Generator[None]:
         yield
     except (ConfigError, LibraryError):
         raise
-    except MISFITS as error:
+    except FORM_ERRORS as error:
         if os.environ.get("SLICING_RLLIB_DEBUG"):
             raise
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RunError(f"{name}: expected files as train writes them ({why})") from error
+
+
+@contextmanager
+def report_storage_errors(run: "RunDirectory") -> Iterator[None]:
+    """Turns an error of the operating system in the block into one line.
+
+    Raises: RunError with the reason and the step of the last good checkpoint.
+    """
+    try:
+        yield
+    except (ConnectionError, TimeoutError):
+        # These are errors of the network.
+        raise
+    except OSError as error:
+        try:
+            checkpoint, _ = find_newest_valid(run.checkpoints)
+            found = (
+                f"the last good checkpoint is {checkpoint.name}"
+                if checkpoint
+                else ("there is no checkpoint yet")
+            )
+        except (CheckpointError, OSError) as unreadable:
+            found = str(unreadable)
+        # Libraries put sentences of their own into `strerror`.
+        why = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        message = (
+            f"{run.path}: cannot be written ({why}); {found}; train --resume goes on once it can "
+            "be written"
+        )
+        # On a full disk, this may not be possible either.
+        with suppress(OSError):
+            run.append_event(EventKind.STORAGE_FAILED, message, env_step=0)
+        raise RunError(message) from error
 
 
 @contextmanager
@@ -86,6 +120,11 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
 
+    @property
+    def from_scratch(self) -> "RunDirectory":
+        """The same run without transfer, whether it is there yet or not."""
+        return RunDirectory(self.path / "from_scratch")
+
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
         """Creates the directory of a new run.
@@ -112,15 +151,9 @@ class RunDirectory:
             raise RunError(f"{path}: expected a run directory, found no config.yaml")
         return cls(path)
 
-    @contextmanager
-    def lock(self, purpose: str, timeout_s: float = 0.0) -> Iterator[None]:
-        """Keeps other processes from writing into the run during the block.
-
-        `purpose` and `timeout_s` are as in `lock_for_writing`.
-        Raises: RunError while another process holds the lock.
-        """
-        with lock_for_writing(self.path, purpose, timeout_s):
-            yield
+    def lock(self, purpose: str, timeout_s: float = 0.0) -> AbstractContextManager[None]:
+        """Keeps other processes from writing into the run; arguments as in `lock_for_writing`."""
+        return lock_for_writing(self.path, purpose, timeout_s)
 
     def config(self) -> RunConfig:
         """The run's config. Raises: ConfigError for a damaged config.yaml."""

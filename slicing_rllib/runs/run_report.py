@@ -21,11 +21,10 @@ from slicing_rllib.evaluation.figures import draw_heat_map
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
 from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.learning.events import EventKind
-from slicing_rllib.runs.checkpoints import get_branch
-from slicing_rllib.runs.config_checks import has_branch
+from slicing_rllib.runs.config_sections import PolicyName
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.policy_evaluation import load_rollouts
-from slicing_rllib.runs.run_config import PolicyName, RunConfig
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
@@ -159,10 +158,10 @@ def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
     """A figure for each cell that joined: evaluated rewards since its policy took over."""
     config = run.config()
     runs = {config.own_policy: run}
-    if has_branch(config):
-        runs[PolicyName.DRL] = get_branch(run)
+    if config.trains_from_scratch_too:
+        runs[PolicyName.DRL] = run.from_scratch
     drawn = {}
-    for deployment in config.env.deployments:
+    for deployment in config.joining:
         cell, controlled_from = deployment.cell, deployment.default_action_until
         points = [
             (0, arm, row["env_steps"], row["cells"][cell]["evaluation_reward"])
@@ -170,10 +169,9 @@ def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
             for row in each.metrics()
             if "evaluation_reward" in row["cells"][cell] and row["env_steps"] >= controlled_from
         ]
-        if deployment.off_until > 0:
-            table = pd.DataFrame(points, columns=CURVE_COLUMNS)
-            figure = figures.draw_warm_start(cell, table, deployment.off_until, controlled_from)
-            drawn[f"warm_start-{cell}"] = figure
+        table = pd.DataFrame(points, columns=CURVE_COLUMNS)
+        figure = figures.draw_warm_start(cell, table, deployment.off_until, controlled_from)
+        drawn[f"warm_start-{cell}"] = figure
     return drawn
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from slicing_rllib.storage.errors import ConfigError, make_printable
 from slicing_rllib.storage.safe_yaml import Document, find_line
@@ -78,6 +79,11 @@ def _describe_invalid(value: Any, max_integer: float) -> str:
     return ""
 
 
+def make_setting_error(path: Sequence[str], what: str) -> PydanticCustomError:
+    """The error that a model's validator raises about a setting somewhere below the model."""
+    return PydanticCustomError("setting", "{what}", {"what": what, "path": tuple(path)})
+
+
 def describe_first_problem(
     error: ValidationError,
     where: str,
@@ -94,7 +100,8 @@ def describe_first_problem(
     """
     problem = _drop_other_kinds(error.errors(include_url=False))[0]
     is_unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-    path = _find_key_path(problem["loc"], is_unknown)
+    location = (*problem["loc"], *problem.get("ctx", {}).get("path", ()))
+    path = _find_key_path(location, is_unknown)
     key = ".".join(path)
     place = _describe_place(where, text, path, settings)
     if is_unknown:

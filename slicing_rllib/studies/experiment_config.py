@@ -11,15 +11,8 @@ from slicing_rllib.policies.baselines import BASELINES
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.random_streams import Stream, derive_run_seed
 from slicing_rllib.runs.config_loading import RunFamily, load_family
-from slicing_rllib.runs.run_config import (
-    EXPERIMENT_KEYS,
-    PACKAGE_POLICIES,
-    Name,
-    PolicyName,
-    RunConfig,
-    Section,
-    rename_keys,
-)
+from slicing_rllib.runs.config_sections import PACKAGE_POLICIES, Name, PolicyName, Section
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.safe_yaml import read_document
 from slicing_rllib.storage.yaml_validation import validate_document
@@ -67,7 +60,6 @@ class ExperimentConfig(RunFamily):
 
     KIND: ClassVar[str] = "experiment"
     FOLDER: ClassVar[Path] = EXPERIMENTS
-    RENAMED_KEYS = EXPERIMENT_KEYS
 
     name: Name = "experiment"
     """Name of the default output folder, and the title of the report."""
@@ -174,7 +166,6 @@ def read_saved_experiment(folder: Path) -> ExperimentConfig:
     """
     path = folder / "experiment.yaml"
     document = read_document(path, f"{path}: expected the config of an experiment")
-    rename_keys(document.content, EXPERIMENT_KEYS, document.where)
     return validate_document(ExperimentConfig, document)
 
 

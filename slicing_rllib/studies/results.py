@@ -13,8 +13,8 @@ import pandas as pd
 
 from slicing_rllib.evaluation.statistics import METRICS
 from slicing_rllib.learning.events import EventKind
+from slicing_rllib.runs.config_sections import TRAINED_POLICIES
 from slicing_rllib.runs.metrics_row import SPANS
-from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.studies.experiment import get_arm_folder, is_done

@@ -28,8 +28,7 @@ from ray.tune.search import BasicVariantGenerator, Searcher
 
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.other_figures import draw_parallel_coordinates
-from slicing_rllib.runs.algorithm import build
-from slicing_rllib.runs.experience import load_pretrained_policies
+from slicing_rllib.runs.algorithm import build, load_pretrained_policies
 from slicing_rllib.runs.policy_evaluation import evaluate_curve_point, make_trained_policy
 from slicing_rllib.runs.ray_session import quieten
 from slicing_rllib.runs.run_directory import lock_for_writing

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from slicing_rllib.runs.config_loading import RunFamily, load_family
-from slicing_rllib.runs.run_config import Name, RunConfig, Section
+from slicing_rllib.runs.config_sections import Name, Section
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
 
 SWEEPS = Path(__file__).parents[2] / "tune_configs" / "sweeps"

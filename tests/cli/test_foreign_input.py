@@ -140,7 +140,7 @@ RUN_FILES = {
     "metrics.jsonl": json.dumps({"env_steps": 1, "time_s": 1.0}) + "\n",
     "events.jsonl": json.dumps({"kind": "started", "env_step": 0, "message": "a"}) + "\n",
     "summary.json": json.dumps({"policies": {"equal": {"reward_mean": 0.5}}, "seed": 0}),
-    "checkpoints/step_000000001/manifest.json": '{"format": 2, "env_steps": 1, "sha256": {}}',
+    "checkpoints/step_000000001/manifest.json": '{"format": 1, "env_steps": 1, "sha256": {}}',
 }
 
 

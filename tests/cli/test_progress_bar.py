@@ -63,7 +63,7 @@ def test_warm_starts_and_guards_have_lines_and_the_start_has_none(lines):
     assert lines == ["step 900  guard fell back: cell_12: 0.05 below its initial policy"]
 
 
-def test_a_run_that_goes_back_to_its_branch_point_starts_a_new_mean(lines):
+def test_a_run_that_is_trained_again_from_scratch_starts_a_new_mean(lines):
     bar = ProgressBar()
     for env_steps, reward in ((750, 0.1), (1000, 0.1), (750, 0.7), (1000, 0.7)):
         bar.on_iteration(make_row(env_steps, reward), 1000)

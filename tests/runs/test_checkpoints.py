@@ -31,10 +31,9 @@ def test_a_checkpoint_of_another_version_is_refused_instead_of_passed_over(tmp_p
     """To start again from step 0 would lose a run that its own version can continue."""
     checkpoint = save_checkpoint(tmp_path, 70, write, keep=2)
     manifest = json.loads((checkpoint / "manifest.json").read_text())
-    del manifest["format"]
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
 
-    with pytest.raises(CheckpointFormatError, match=r"expected .* format 2, got format 1"):
+    with pytest.raises(CheckpointFormatError, match=r"expected .* format 1, got format 2"):
         find_newest_valid(tmp_path)
 
 
@@ -189,5 +188,5 @@ def test_pruning_keeps_what_it_cannot_replace(tmp_path: Path):
 
     assert prune_checkpoints(tmp_path, keep=1) == []
     assert [(r.env_steps, r.format, r.is_foreign) for r in report_checkpoints(tmp_path)] == [
-        (1, 2, False), (2, 99, True),
+        (1, 1, False), (2, 99, True),
     ]  # fmt: skip

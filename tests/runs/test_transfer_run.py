@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from slicing_rllib.cli.main import run
-from slicing_rllib.runs.checkpoints import find_branch_step, get_branch
-from slicing_rllib.runs.config_loading import load_config
-from slicing_rllib.runs.experience import make_transfer_config, read_experience
+from slicing_rllib.runs.config_loading import load_config, make_transfer_config
+from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.training import ProgressListener, train
+from slicing_rllib.runs.training import ProgressListener, find_from_scratch_step, train
 from slicing_rllib.storage.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -60,13 +59,15 @@ def test_policies_with_and_without_transfer_are_evaluated(joined: RunDirectory):
     assert summary["transfers"]["cell_12"]["source"] in joined.config().scenario.cells
 
 
-def test_the_branch_equals_the_run_until_the_decision(joined: RunDirectory, config: RunConfig):
+def test_the_run_from_scratch_equals_the_run_until_the_decision(
+    joined: RunDirectory, config: RunConfig
+):
     """Its first iteration, which ends before the decision, has the same numbers."""
-    branch = get_branch(joined)
-    ours, theirs = joined.metrics(), branch.metrics()
-    kinds = [event["kind"] for event in branch.events()]
+    other = joined.from_scratch
+    ours, theirs = joined.metrics(), other.metrics()
+    kinds = [event["kind"] for event in other.events()]
 
-    assert find_branch_step(config) == 100
+    assert find_from_scratch_step(config) == 100
     assert theirs[0]["env_steps"] == 125
     assert "source_chosen" not in kinds
     first = {row["env_steps"]: row for row in ours}[125]
@@ -110,13 +111,13 @@ def call(tmp_path: Path, monkeypatch, capsys) -> Callable[..., CompletedProcess[
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_its_branch_was_trained_continues(
+def test_a_run_killed_before_it_was_trained_from_scratch_continues(
     joined: RunDirectory, config: RunConfig, tmp_path: Path
 ):
     copy = RunDirectory(tmp_path / "copy")
     shutil.copytree(joined.path, copy.path)
     (copy.path / "summary.json").unlink()
-    (get_branch(copy).path / "policies.safetensors").unlink()
+    (copy.from_scratch.path / "policies.safetensors").unlink()
     train(config, copy, ProgressListener(), resume=True)
 
     assert copy.summary()["policies"] == joined.summary()["policies"]
@@ -154,8 +155,8 @@ def test_a_target_learns_from_a_named_source(call: Callable, joined: RunDirector
 
 def test_only_the_target_of_a_transfer_changes_its_policy(joined: RunDirectory, tmp_path: Path):
     config = make_transfer_config(
-        joined, "cell_5", source=None, method="integrated", measure=None, library=None,
-        steps=50, seed=None,
+        joined.config(), joined.path, "cell_5", source=None, method="integrated", measure=None,
+        library=None, steps=50, seed=None,
     )  # fmt: skip
     other = RunDirectory.create(tmp_path / "t", config)
     train(config, other, ProgressListener(), draw_figures=False)
@@ -169,16 +170,16 @@ def test_only_the_target_of_a_transfer_changes_its_policy(joined: RunDirectory, 
 def test_an_unknown_target_is_refused(joined: RunDirectory):
     with pytest.raises(ConfigError, match="expected one of cell_1 to cell_12, got cell_99"):
         make_transfer_config(
-            joined, "cell_99", source=None, method="model", measure=None, library=None,
-            steps=1, seed=None,
+            joined.config(), joined.path, "cell_99", source=None, method="model", measure=None,
+            library=None, steps=1, seed=None,
         )  # fmt: skip
 
 
 def test_an_unknown_method_is_refused(joined: RunDirectory):
     with pytest.raises(ConfigError, match=r"transfer.method: expected one of none, model"):
         make_transfer_config(
-            joined, "cell_5", source=None, method="magic", measure=None, library=None,
-            steps=1, seed=None,
+            joined.config(), joined.path, "cell_5", source=None, method="magic", measure=None,
+            library=None, steps=1, seed=None,
         )  # fmt: skip
 
 
