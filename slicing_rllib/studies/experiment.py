@@ -1,148 +1,29 @@
-"""Runs an experiment on Ray Tune: every arm on every seed, and only those that are not done yet.
-
-Policies that imitate a baseline, as sources of a transfer.
-
-They are a control: a target that starts from them knows reasonable actions, but neither critics nor
-experience of a policy that has learned.
-
-What experiments and sweeps share in running trials on Ray Tune.
-"""
+"""Runs an experiment on Ray Tune: every arm on every seed, and only those that are not done yet."""
 
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 import yaml
 from ray import tune
-from ray.tune import (
-    Callback,
-    FailureConfig,
-    ResultGrid,
-    Trainable,
-    TuneConfig,
-    Tuner,
-)
-from ray.tune import (
-    RunConfig as TuneRunConfig,
-)
+from ray.tune import Callback, ResultGrid, Trainable, Tuner
 
-from slicing_rllib.env import ActorForm, BatchedStep, DecisionView
-from slicing_rllib.learning.replay import Replay
-from slicing_rllib.learning.rl_module import build_mlp
-from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, forward
-from slicing_rllib.policies.baselines import make_policy
-from slicing_rllib.random_streams import Stream, derive_seed, make_generator
-from slicing_rllib.runs.experience import make_bundles, record_default_action, record_transitions
-from slicing_rllib.runs.policy_evaluation import make_network
+from slicing_rllib.runs.experience import make_bundles
 from slicing_rllib.runs.ray_session import quieten, ray_session
-from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.training import ProgressListener, train
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
+from slicing_rllib.studies.cloned_sources import add_clones
 from slicing_rllib.studies.experiment_config import (
     CLONED_BASELINE,
-    Arm,
     ExperimentConfig,
     read_saved_experiment,
 )
-from slicing_rllib.transfer import Bundle, PolicyLibrary
-
-STEPS = 2000
-"""Network steps under the baseline, whose actions are imitated."""
-EPOCHS = 400
-LEARNING_RATE = 3e-3
-
-
-def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None:
-    """Adds a bundle per cell, whose actor imitates the baseline and whose critics are untrained."""
-    seed = derive_seed(config.seed, Stream.CLONING)
-    replay = _record_baseline(config, baseline, seed)
-    default = record_default_action(config)
-    scenario = config.scenario
-    actors = _imitate(config, replay, seed)
-    for row, cell in enumerate(scenario.cells):
-        library.add(
-            cell,
-            Bundle(
-                weights=_add_critics(actors[cell], config, seed + row),
-                experience=replay.last(cell, config.transfer.transferred_transitions),
-                default_action_experience=default.last(cell, config.transfer.samples),
-                slices=tuple(spec.name for spec in scenario.slices),
-                sla_throughput_mbps=tuple(scenario.sla_throughput_mbps[row].tolist()),
-                sla_delay_ms=tuple(scenario.sla_delay_ms[row].tolist()),
-                message=config.env.message,
-                returns={},
-                provenance={"cloned_from": baseline, "cell": cell, "seed": config.seed},
-            ),
-        )
-
-
-def _record_baseline(config: RunConfig, baseline: str, seed: int) -> Replay:
-    """Transitions of all cells under the baseline."""
-    env = make_network(config)
-    rng = make_generator(seed, Stream.CLONED_BASELINE)
-    policy = make_policy(baseline, config.scenario, rng, map_seed=config.env.map_seed)
-
-    def act(before: BatchedStep) -> np.ndarray:
-        view = DecisionView(before.obs, env.kpis, env.simulator)
-        return policy.prb_ratio(view).astype(np.float32)
-
-    return record_transitions(env, act, STEPS, seed)
-
-
-def _imitate(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """Actors of all cells, trained at once on the cross entropy between baseline and own shares."""
-    cells = config.scenario.cells
-    recorded = [replay.last(cell, STEPS) for cell in cells]
-    obs = torch.from_numpy(np.stack([transitions.obs for transitions in recorded]))
-    shares = torch.from_numpy(np.stack([transitions.action for transitions in recorded]))
-    widths = (obs.shape[2], *config.learning.actor_hiddens, shares.shape[2])
-    bank = _make_actors(widths, len(cells), seed)
-    flat = bank.flat["actor"].requires_grad_()
-    adam = torch.optim.Adam([flat], lr=LEARNING_RATE)
-    for _ in range(EPOCHS):
-        logits, _ = forward(bank.layers("actor", flat), obs)
-        adam.zero_grad()
-        (-(shares * torch.log_softmax(logits, dim=-1)).sum(dim=-1).mean(dim=1).sum()).backward()
-        adam.step()
-    bank.flat["actor"] = flat.detach()
-    return {
-        cell: {name: view.numpy().copy() for name, view in bank.iterate_row(row)}
-        for row, cell in enumerate(cells)
-    }
-
-
-def _make_actors(widths: tuple[int, ...], n_cells: int, seed: int) -> ParameterBank:
-    """Untrained actors, drawn cell by cell from one generator."""
-    sizes = NetworkSizes(widths, (1, 1), ActorForm(widths[-1]))
-    bank = ParameterBank(n_cells, sizes, ("actor",))
-    generator = torch.Generator().manual_seed(seed)
-    for row in range(n_cells):
-        fresh = dict(build_mlp(widths, generator).named_parameters())
-        for name, view in bank.iterate_row(row):
-            view.copy_(fresh[name.removeprefix("actor.")].data)
-    return bank
-
-
-def _add_critics(
-    actor: Mapping[str, np.ndarray], config: RunConfig, seed: int
-) -> dict[str, np.ndarray]:
-    """The actor's weights with those of untrained critics, and with all target networks."""
-    generator = torch.Generator().manual_seed(seed)
-    first, last = actor["actor.0.weight"], list(actor.values())[-1]
-    widths = (first.shape[1] + len(last), *config.learning.critic_hiddens, 1)
-    weights = dict(actor)
-    for critic in ("critic_1", "critic_2"):
-        for name, parameter in build_mlp(widths, generator).named_parameters():
-            weights[f"{critic}.{name}"] = parameter.detach().numpy()
-    return weights | {f"target_{name}": value for name, value in weights.items()}
-
+from slicing_rllib.transfer import PolicyLibrary
 
 OnMessage = Callable[[str], None]
 """Called with a line for the user."""
@@ -273,11 +154,11 @@ def _make_tuner(experiment: ExperimentConfig, folder: Path, on_message: OnMessag
             {"CPU": experiment.cpus_per_seed},
         ),
         param_space={"seed": tune.grid_search(list(range(experiment.seeds)))},
-        tune_config=TuneConfig(num_samples=1),
-        run_config=TuneRunConfig(
+        tune_config=tune.TuneConfig(num_samples=1),
+        run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder.resolve()),
-            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
             callbacks=[_ArmMessages(on_message, experiment)],
             verbose=0,
         ),
@@ -296,17 +177,14 @@ def _claim_folder(experiment: ExperimentConfig, folder: Path) -> None:
 
 def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:
     """Whether finished arms of `saved` can be kept: seeds, arms and presentation may differ."""
-    shared = saved.arms.keys() & wanted.arms.keys()
+    presentation = {"title", "kind", "from_scratch"}
     same_arms = all(
-        _strip_presentation(saved.arms[name]) == _strip_presentation(wanted.arms[name])
-        for name in shared
+        saved.arms[name].model_dump(exclude=presentation)
+        == wanted.arms[name].model_dump(exclude=presentation)
+        for name in saved.arms.keys() & wanted.arms.keys()
     )
     others = {"seeds", "arms", "shows", "table_steps"}
     return same_arms and saved.model_dump(exclude=others) == wanted.model_dump(exclude=others)
-
-
-def _strip_presentation(arm: Arm) -> dict[str, Any]:
-    return arm.model_dump(exclude={"title", "kind", "from_scratch"})
 
 
 def _fill_source_library(

@@ -1,7 +1,4 @@
-"""Runs a sweep on Ray Tune. A sweep that was killed or interrupted can be resumed.
-
-A trial of a sweep: a training that Ray Tune starts, stops, checkpoints and restores.
-"""
+"""Runs a sweep on Ray Tune. A sweep that was killed or interrupted can be resumed."""
 
 import json
 import shutil
@@ -12,17 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 from ray import tune
-from ray.tune import (
-    CheckpointConfig,
-    FailureConfig,
-    ResultGrid,
-    Trainable,
-    TuneConfig,
-    Tuner,
-)
-from ray.tune import (
-    RunConfig as TuneRunConfig,
-)
+from ray.tune import ResultGrid, Trainable, Tuner
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 
@@ -167,7 +154,7 @@ def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tune
     return Tuner(
         _make_trainable(sweep),
         param_space={key: _make_domain(dimension) for key, dimension in sweep.search_space.items()},
-        tune_config=TuneConfig(
+        tune_config=tune.TuneConfig(
             metric=sweep.metric,
             mode=sweep.mode,
             num_samples=sweep.num_samples,
@@ -175,15 +162,15 @@ def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tune
             search_alg=_make_searcher(sweep),
             max_concurrent_trials=sweep.max_concurrent if sweep.searcher == "optuna" else None,
         ),
-        run_config=TuneRunConfig(
+        run_config=tune.RunConfig(
             name="trials",
             storage_path=str(folder.resolve()),
-            checkpoint_config=CheckpointConfig(
+            checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=1,
                 num_to_keep=None if sweep.scheduler == "pbt" else KEPT_CHECKPOINTS,
                 checkpoint_at_end=True,
             ),
-            failure_config=FailureConfig(max_failures=sweep.failure.max_failures),
+            failure_config=tune.FailureConfig(max_failures=sweep.failure.max_failures),
             callbacks=[_TrialMessages(on_message, sweep)],
             verbose=0,
         ),
