@@ -1,8 +1,6 @@
-"""The rows of metrics.jsonl as arrays of bounded size.
+"""The rows of metrics.jsonl as arrays of bounded size, and means over a window of network steps.
 
-If they become too large, every second iteration of the older half is dropped.
-
-Means over the newest steps of a run: the numbers that the page leads with.
+If the arrays become too large, every second iteration of the older half is dropped.
 """
 
 from collections.abc import Sequence
@@ -11,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from slicing_rllib.monitor.untrusted_rows import to_mapping, to_number, to_numbers, to_text
+from slicing_rllib.monitor.untrusted_values import to_mapping, to_number, to_numbers, to_text
 from slicing_rllib.radio import Phase
 
 SCALARS = (
@@ -34,6 +32,19 @@ MAX_REFERENCES = 8
 MAX_POINTS = 600
 MAX_NUMBERS = 12_000_000
 """Numbers kept for all cells, fields and iterations together, which take 48 MB."""
+
+
+DEFAULT_STEPS = 400
+"""Whole periods of the built-in scenarios' traffic."""
+MAX_STEPS = 10_000_000
+SUSTAINED_MISS = 1 / 3
+"""A cell keeps missing its SLA if it does so in more than this share of the window's steps.
+
+The alert `SlicingCellMissesSla` of clusters/prometheus has the same limit."""
+CELL_FIELDS = ("satisfaction", "reward", "fail_rate_95")
+RUN_FIELDS = ("reward_mean", "satisfaction_mean", "fail_rate_95")
+
+PerCell = Float[np.ndarray, " cell"]
 
 
 class Point(NamedTuple):
@@ -204,19 +215,6 @@ def _select_finite(values: Float32[np.ndarray, " cell"]) -> Float32[np.ndarray, 
     return values[np.isfinite(values)]
 
 
-DEFAULT_STEPS = 400
-"""Whole periods of the built-in scenarios' traffic."""
-MAX_STEPS = 10_000_000
-SUSTAINED_MISS = 1 / 3
-"""A cell keeps missing its SLA if it does so in more than this share of the window's steps.
-
-The alert `SlicingCellMissesSla` of clusters/prometheus has the same limit."""
-CELL_FIELDS = ("satisfaction", "reward", "fail_rate_95")
-RUN_FIELDS = ("reward_mean", "satisfaction_mean", "fail_rate_95")
-
-PerCell = Float[np.ndarray, " cell"]
-
-
 class Window(NamedTuple):
     """What means are over: whole iterations, by the step at which they end."""
 
@@ -236,7 +234,7 @@ def compute_window(history: History, window: Window, exploration_steps: float) -
     SLA in more than `SUSTAINED_MISS` of the window's steps; a window that contains exploration has
     none.
     """
-    points = select_points(history.points, window)
+    points = _select_points(history.points, window)
     empty = {
         "steps": window.steps, "first_step": None, "last_step": None, "missing": [],
         "is_exploring": False,
@@ -252,7 +250,7 @@ def compute_window(history: History, window: Window, exploration_steps: float) -
         "first_step": first_step,
         "last_step": points[-1].progress["env_steps"],
         "is_exploring": not is_learned,
-        **{name: average_progress(points, weights, name) for name in RUN_FIELDS},
+        **{name: _average([p.progress.get(name) for p in points], weights) for name in RUN_FIELDS},
         "same_steps": _average_same_steps(points, weights),
         "cells": {
             name: [round_to_five_digits(float(v)) for v in values] for name, values in cells.items()
@@ -261,7 +259,7 @@ def compute_window(history: History, window: Window, exploration_steps: float) -
     }
 
 
-def select_points(points: Sequence[Point], window: Window) -> list[Point]:
+def _select_points(points: Sequence[Point], window: Window) -> list[Point]:
     """The iterations that end within the window; at least the newest one before its end."""
     earlier = [p for p in points if (p.progress["env_steps"] or 0.0) <= window.until]
     newest = earlier[-1].progress["env_steps"] if earlier else None
@@ -269,13 +267,6 @@ def select_points(points: Sequence[Point], window: Window) -> list[Point]:
         return earlier[-1:]
     inside = [p for p in earlier if (p.progress["env_steps"] or 0.0) > newest - window.steps]
     return inside or earlier[-1:]
-
-
-def average_progress(
-    points: Sequence[Point], weights: Float[np.ndarray, " point"], name: str
-) -> float | None:
-    """Mean of a value of the whole run over network steps; None where no iteration has it."""
-    return _average([point.progress.get(name) for point in points], weights)
 
 
 def _average_same_steps(

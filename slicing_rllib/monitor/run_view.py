@@ -1,7 +1,4 @@
-"""A run as the page shows it: snapshots, and changes while the run is written.
-
-Finds the run directories in a folder, and nothing outside of it.
-"""
+"""A run as the page shows it: found in a folder, read as snapshots and changes while it grows."""
 
 import json
 import os
@@ -17,24 +14,26 @@ from slicing_rllib.monitor.history import (
     PER_SLICE,
     SCALARS,
     History,
-    Point,
     Window,
     compute_window,
 )
 from slicing_rllib.monitor.network import read_network
-from slicing_rllib.monitor.untrusted_rows import (
-    JsonLinesTail,
-    read_small,
-    to_mapping,
-    to_number,
-    to_plain,
-    to_text,
-)
+from slicing_rllib.monitor.untrusted_values import to_mapping, to_number, to_plain, to_text
+from slicing_rllib.storage import read_bounded
+from slicing_rllib.storage.json_lines import JsonLinesTail
 
+WITHOUT_RUNS = ("checkpoints", "figures")
+"""Folders in which no runs are searched for."""
 RUN_FILES = ("metrics.jsonl", "events.jsonl", "summary.json")
 MAX_DEPTH = 3
 MAX_RUNS = 500
 MAX_FOLDERS = 5_000
+MAX_EVENTS = 2_000
+MAX_SUMMARY_BYTES = 4 * 2**20
+MIN_REFRESH_S = 0.3
+SNAPSHOT_KEYS = ("epoch", "cells", "config")
+"""If one of these keys of a reader's cursor has changed, the reader gets a new snapshot."""
+MAP_FIELDS = ("satisfaction", "reward", "phase")
 
 
 def find_runs(root: Path) -> dict[str, Path]:
@@ -77,23 +76,15 @@ def _iterate_folders(folder: Path, depth: int) -> Iterator[Path]:
         return
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _may_hold_runs(entry))
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and entry.name not in WITHOUT_RUNS
+            )
     except OSError:
         return
     for name in names[:MAX_FOLDERS]:
         yield from _iterate_folders(folder / name, depth - 1)
-
-
-def _may_hold_runs(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) and entry.name not in ("checkpoints", "figures")
-
-
-MAX_EVENTS = 2_000
-MAX_SUMMARY_BYTES = 4 * 2**20
-MIN_REFRESH_S = 0.3
-SNAPSHOT_KEYS = ("epoch", "cells", "config")
-"""If one of these keys of a reader's cursor has changed, the reader gets a new snapshot."""
-MAP_FIELDS = ("satisfaction", "reward", "phase")
 
 
 class RunView:
@@ -121,11 +112,9 @@ class RunView:
                 "run": self.run_id,
                 "network": self._network,
                 "cells": list(self._history.cells),
-                "progress": [_format_point(point) for point in self._history.points],
-                "latest": self._read_latest(),
-                "window": self._compute_window(window),
+                "progress": self._list_progress(0),
+                **self._read_state(window),
                 "events": list(self._events),
-                **self._read_state(),
             }
 
     def read_changes(self, since: dict[str, Any], window: Window = NEWEST) -> dict[str, Any] | None:
@@ -200,19 +189,20 @@ class RunView:
         }
 
     def _collect_changes(self, since: dict[str, Any], window: Window) -> dict[str, Any]:
-        points = [point for point in self._history.points if point.serial > since["row"]]
         return {
-            "progress": [_format_point(point) for point in points],
-            "latest": self._read_latest(),
-            "window": self._compute_window(window),
+            "progress": self._list_progress(since["row"]),
+            **self._read_state(window),
             "events": [event for event in self._events if event["serial"] > since["event"]],
-            **self._read_state(),
         }
 
-    def _read_state(self) -> dict[str, Any]:
+    def _read_state(self, window: Window) -> dict[str, Any]:
+        """What snapshots and changes both have."""
+        exploration_steps = (self._network or {}).get("exploration_steps", 0)
         finished_s = read_modification_time_s(self.folder / "summary.json")
         changed_s = read_change_time_s(self.folder)
         return {
+            "latest": {field: self._history.read_latest(field) for field in MAP_FIELDS},
+            "window": compute_window(self._history, window, exploration_steps),
             "cursor": self._make_cursor(),
             "summary": _read_summary(self.folder / "summary.json"),
             "finished": finished_s >= read_modification_time_s(self.folder / "metrics.jsonl") > 0,
@@ -220,12 +210,10 @@ class RunView:
             "unreadable_lines": self._metrics.unreadable_lines + self._event_lines.unreadable_lines,
         }
 
-    def _read_latest(self) -> dict[str, list[float | None]]:
-        return {field: self._history.read_latest(field) for field in MAP_FIELDS}
-
-    def _compute_window(self, window: Window) -> dict[str, Any]:
-        exploration_steps = (self._network or {}).get("exploration_steps", 0)
-        return compute_window(self._history, window, exploration_steps)
+    def _list_progress(self, after: int) -> list[dict[str, Any]]:
+        """Values of the whole run by iteration, of the rows after that serial number."""
+        points = [point for point in self._history.points if point.serial > after]
+        return [{"serial": point.serial, **point.progress} for point in points]
 
     def _read_slices(self, field: str, index: int) -> list[list[float | None]]:
         slices = range(self._history.n_slices)
@@ -247,10 +235,6 @@ class RunView:
         return round(sum(known), 4) if known else None
 
 
-def _format_point(point: Point) -> dict[str, Any]:
-    return {"serial": point.serial, **point.progress}
-
-
 def _read_event(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "time": to_number(row.get("time")) or to_text(row.get("time"), max_length=60) or None,
@@ -264,6 +248,7 @@ def _read_event(row: dict[str, Any]) -> dict[str, Any]:
 
 def _read_summary(path: Path) -> dict[str, Any] | None:
     try:
-        return to_plain(to_mapping(json.loads(read_small(path, max_bytes=MAX_SUMMARY_BYTES))))
+        content = read_bounded(path, MAX_SUMMARY_BYTES, follow_links=False)
+        return to_plain(to_mapping(json.loads(content)))
     except (OSError, ValueError, RecursionError):
         return None

@@ -1,6 +1,6 @@
 """The monitor's HTTP server: the page's files, snapshots of runs, and streams of their changes.
 
-Response headers that forbid browsers to load anything from another host.
+Its response headers forbid browsers to load anything from another host.
 """
 
 import asyncio
@@ -29,6 +29,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from slicing_rllib.monitor.history import DEFAULT_STEPS, MAX_STEPS, NEWEST, Window
 from slicing_rllib.monitor.run_view import RunView, find_runs, list_newest_first
 
+PAGE = Path(__file__).parent / "page"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+POLL_S = 1.0
+HEARTBEAT_POLLS = 15
+"""Number of polls without a change after which a comment is sent: proxies then keep the stream."""
+MAX_VIEWS = 8
+MAX_STREAMS = 32
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -39,35 +46,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-
-
-class SecurityHeadersMiddleware:
-    """Adds `HEADERS` to each response, and `Cache-Control: no-cache` unless the response has one.
-
-    Without `no-cache`, a browser could combine scripts of two versions of the page.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                headers.setdefault("Cache-Control", "no-cache")
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-PAGE = Path(__file__).parent / "page"
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-POLL_S = 1.0
-HEARTBEAT_POLLS = 15
-"""After so many polls without a change, a comment is sent so that proxies keep the stream open."""
-MAX_VIEWS = 8
-MAX_STREAMS = 32
 
 
 def make_monitor_app(root: Path, *, allowed_hosts: Collection[str] = ()) -> Starlette:
@@ -99,6 +77,26 @@ def make_monitor_app(root: Path, *, allowed_hosts: Collection[str] = ()) -> Star
     )
     app.state.closing = handlers.closing
     return app
+
+
+class SecurityHeadersMiddleware:
+    """Adds `HEADERS` to each response, and `Cache-Control: no-cache` unless the response has one.
+
+    Without `no-cache`, a browser could combine scripts of two versions of the page.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("Cache-Control", "no-cache")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 class MonitorServer(uvicorn.Server):

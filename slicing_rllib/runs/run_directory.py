@@ -24,7 +24,6 @@ from slicing_rllib.storage import (
     FolderLocked,
     append_line,
     lock_folder,
-    open_regular,
     read_bounded,
     replace_durably,
     require_regular,
@@ -32,6 +31,7 @@ from slicing_rllib.storage import (
     write_durably,
 )
 from slicing_rllib.storage.errors import CheckpointError, ConfigError, RunError
+from slicing_rllib.storage.json_lines import read_json_lines
 from slicing_rllib.storage.regular_file import GIB, MIB
 from slicing_rllib.transfer import LibraryError
 
@@ -108,7 +108,6 @@ def lock_for_writing(folder: Path, purpose: str, timeout_s: float = 0.0) -> Iter
 
 
 MAX_WEIGHTS_BYTES = 4 * GIB
-MAX_LOG_LINE_BYTES = 64 * MIB
 MAX_SUMMARY_BYTES = 64 * MIB
 
 
@@ -257,14 +256,9 @@ def read_tensors(path: Path, expected: str) -> dict[str, np.ndarray]:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a log; anything else in it is left out."""
-    rows = []
     try:
-        with open_regular(path) as file:
-            while line := file.readline(MAX_LOG_LINE_BYTES):
-                with suppress(ValueError, RecursionError):
-                    rows.append(json.loads(line))
+        return read_json_lines(path)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error})") from error
-    return [row for row in rows if isinstance(row, dict)]

@@ -86,7 +86,7 @@ def sync_tree(folder: Path) -> None:
 def remove_tree(folder: Path) -> None:
     """Deletes a folder so that a crash leaves all of it or nothing under its name.
 
-    It is renamed to a hidden name first. `is_leftover` recognises what a crash leaves of it.
+    It is renamed to a hidden name first.
     """
     hidden = folder.with_name(f".{folder.name.lstrip('.')}.deleted")
     shutil.rmtree(hidden, ignore_errors=True)

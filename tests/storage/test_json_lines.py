@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from slicing_rllib.monitor import untrusted_rows as json_lines
-from slicing_rllib.monitor.untrusted_rows import JsonLinesTail
+from slicing_rllib.storage import json_lines
+from slicing_rllib.storage.json_lines import JsonLinesTail, read_json_lines
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_nan_and_infinity_become_none(path: Path):
 
 
 def test_a_line_that_is_too_long_is_skipped(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(json_lines, "MAX_LINE_BYTES", 100)
-    monkeypatch.setattr(json_lines, "MAX_READ_BYTES", 50)
+    monkeypatch.setattr(json_lines, "MAX_TAIL_LINE_BYTES", 100)
+    monkeypatch.setattr(json_lines, "MAX_TAIL_READ_BYTES", 50)
     tail = JsonLinesTail(path)
     path.write_text('{"a": "' + "x" * 1000 + '"}\n{"a": 1}\n')
 
@@ -83,3 +83,13 @@ def test_links_and_pipes_are_not_opened(path: Path, tmp_path: Path):
 
     assert JsonLinesTail(path).read().rows == []
     assert JsonLinesTail(tmp_path / "pipe").read().rows == []
+
+
+def test_a_whole_file_has_its_objects_without_what_a_crash_cut_short(path: Path):
+    path.write_text('{"a": NaN}\n[1]\n\n{"a": 2}\n{"a": 3')
+    first, second = read_json_lines(path)
+
+    assert first["a"] != first["a"]
+    assert second == {"a": 2}
+    with pytest.raises(FileNotFoundError):
+        read_json_lines(path.with_name("gone"))
