@@ -1,38 +1,46 @@
-"""`slicing-rllib traffic check`
+"""`traffic check` and `scenario from-sites`: what was understood of an operator's files.
 
-`slicing-rllib scenario from-sites`
-
-The config of a network with given sites, as YAML.
-
-What was understood of a traffic file, as plain values and as lines for people.
+The former prints how a traffic file is read, the latter writes the config of a network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
-import yaml
-from jaxtyping import Float
-from pydantic import TypeAdapter
 
 from slicing_rllib.cli.console import Json
-from slicing_rllib.inputs.site_grouping import Sites
-from slicing_rllib.inputs.traffic_files import Trace
-from slicing_rllib.radio import MaskTarget, SiteSpec, TraceMask
-from slicing_rllib.radio.trace_mask import PlayedTrace
+from slicing_rllib.storage import make_printable
 
 if TYPE_CHECKING:
-    from slicing_rllib.radio import Scenario
+    import numpy as np
+    from jaxtyping import Float
 
+    from slicing_rllib.inputs.site_grouping import Sites
+    from slicing_rllib.inputs.traces import Trace
+    from slicing_rllib.radio import MaskTarget, TraceMask
+    from slicing_rllib.radio.trace_mask import PlayedTrace
+
+SHOWN_NAMES = 8
+"""Columns that are left out are listed up to this number."""
+SHOWN_COLUMNS = 3
+"""Columns of a slice are listed up to this number."""
+SHOWN_CELLS = 12
+MAST_DEFAULTS = ("height_m", "tilt_deg", "power_dbm")
+"""What is assumed of a sector whose row does not say."""
 
 traffic_app = typer.Typer(no_args_is_help=True, help="Checks files of measured traffic.")
+scenario_app = typer.Typer(no_args_is_help=True, help="Makes scenarios from an operator's data.")
 
 
 @traffic_app.callback()
 def _traffic_root() -> None:
     """Keeps `check` a subcommand although it is the only one."""
+
+
+@scenario_app.callback()
+def _scenario_root() -> None:
+    """Keeps `from-sites` a subcommand although it is the only one."""
 
 
 @traffic_app.command()
@@ -89,34 +97,133 @@ def check(
     target = loaded.scenario.mask_target
     mask = make_trace_mask(file, loaded.scenario.mask, settings or [])
     try:
-        found = describe_traffic_file(mask, target, loaded.total_steps)
+        played = mask.bind(target, 0)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    found["picture"] = str(
-        _draw_traffic(mask, target, picture or file.with_name(f"{file.name}.png"))
-    )
+    found = _describe_traffic(mask, played, target, loaded.total_steps)
+    found["picture"] = str(picture or file.with_name(f"{file.name}.png"))
+    _draw_traffic(played.trace, target, Path(found["picture"]))
     if out is not None:
-        _write_settings(out, format_mask_yaml(mask, out.parent), file.name)
+        heading = f"# Made by `slicing-rllib traffic check` from {file.name}."
+        _write(out, f"{heading}\n{format_mask_yaml(mask, out.parent)}\n", "the settings")
     if json:
         print_json(found)
         return
-    for line in format_lines(found):
-        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
+    _print_lines(_format_traffic(found))
     stdout.print(_make_slices_table(found))
-    stdout.print(format_mask_yaml(mask), highlight=False, markup=False, soft_wrap=True)
-    if out is not None:
-        stdout.print(f"settings: {out}", highlight=False, markup=False, soft_wrap=True)
-    stdout.print(f"picture: {found['picture']}", highlight=False, markup=False, soft_wrap=True)
+    _print_lines([format_mask_yaml(mask)])
+    _print_lines([] if out is None else [f"settings: {out}"])
+    _print_lines([f"picture: {found['picture']}"])
 
 
-def _write_settings(path: Path, text: str, source: str) -> None:
-    from slicing_rllib.storage.errors import RunError
+def _describe_traffic(
+    mask: "TraceMask", played: "PlayedTrace", target: "MaskTarget", run_steps: int
+) -> dict[str, Any]:
+    """What the file says about the network's slices, as plain values.
 
-    heading = f"# Made by `slicing-rllib traffic check` from {source}."
-    try:
-        path.write_text(f"{heading}\n{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path}: cannot write the settings ({error.strerror})") from error
+    `run_steps` is the number of steps that a run will play.
+    """
+    import numpy as np
+
+    trace = played.trace
+    file_steps = len(trace.shares) / float(played.rows_per_step)
+    profile = _compute_hourly_profile(trace)
+    slices = [
+        {
+            "slice": spec.name,
+            "columns": list(dict.fromkeys(row[index] for row in trace.source)),
+            "mean": float(trace.shares[:, :, index].mean()),
+            "lowest": float(trace.shares[:, :, index].min()),
+            "highest": float(trace.shares[:, :, index].max()),
+            "busy_hour": None if profile is None else int(np.nanargmax(profile[:, index])),
+        }
+        for index, spec in enumerate(target.slices)
+    ]
+    return {
+        "file": mask.path,
+        "form": trace.form,
+        "separator": trace.separator_name,
+        "decimal": trace.decimal,
+        "unit": mask.unit,
+        "scale": mask.scale,
+        "rows": len(trace.shares),
+        "row_s": trace.row_s,
+        "from": trace.describe_time(0),
+        "to": trace.describe_time(len(trace.shares) - 1),
+        "timezone": mask.timezone if trace.time_column else None,
+        "time_column": trace.time_column,
+        "missing_rows": trace.missing_rows,
+        "missing_values": trace.missing_values,
+        "gaps": mask.gaps,
+        "summed_values": trace.summed_values,
+        "ignored": list(trace.ignored),
+        "steps_per_row": 1 / float(played.rows_per_step),
+        "steps": file_steps,
+        "share_of_file_in_a_run": min(1.0, run_steps / file_steps),
+        "slices": slices,
+        "busy_hour": None if profile is None else int(np.nanargmax(profile.mean(axis=1))),
+    }
+
+
+def _compute_hourly_profile(trace: "Trace") -> "Float[np.ndarray, 'hour slice'] | None":
+    """Mean share of active UEs by local hour, NaN for hours without a row; None without times."""
+    import numpy as np
+
+    if trace.start_s is None:
+        return None
+    hours = np.array([trace.find_hour(row) for row in range(len(trace.shares))])
+    means = trace.shares.mean(axis=1)
+    profile = np.full((24, means.shape[1]), np.nan)
+    for hour in np.unique(hours):
+        profile[hour] = means[hours == hour].mean(axis=0)
+    return profile
+
+
+def _format_traffic(found: dict[str, Any]) -> list[str]:
+    """The findings in sentences, without those about single slices."""
+    decimal = "comma" if found["decimal"] == "," else "point"
+    scale = f" x {found['scale']:g}" if found["scale"] != 1 else ""
+    if found["time_column"] is None:
+        times = "none, so that rows follow each other step by step"
+    else:
+        times = (
+            f"{found['from']} to {found['to']}, {found['timezone']} (column "
+            f"{found['time_column']})"
+            + (f", every {_format_duration(found['row_s'])}" if found["row_s"] else "")
+        )
+    share = found["share_of_file_in_a_run"]
+    gaps = (
+        f"{found['missing_rows']:,} missing rows and {found['missing_values']:,} missing values, "
+        f"filled ({found['gaps']})"
+    )
+    lines = [
+        f"{found['file']}: {found['rows']:,} rows, {found['form']}",
+        f"format: separator {found['separator']}, decimal {decimal}",
+        f"values: {found['unit']}{scale}",
+        f"times: {times}",
+        f"played: {found['steps_per_row']:g} steps per row, {found['steps']:,.0f} steps in all; "
+        f"the run's steps play {share:.0%} of it"
+        + ("" if share == 1 else " (speed: N plays it N times faster)"),
+        f"gaps: {gaps if found['missing_rows'] or found['missing_values'] else 'none'}",
+    ]
+    if found["summed_values"]:
+        lines.append(f"duplicates: {found['summed_values']:,} values added to another one")
+    if found["ignored"]:
+        lines.append(f"left out: {_list_some(found['ignored'], SHOWN_NAMES)}")
+    return lines
+
+
+def _format_duration(seconds: float) -> str:
+    """The duration in its largest convenient unit."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _list_some(names: Sequence[str], n_shown: int) -> str:
+    more = f" and {len(names) - n_shown:,} more" if len(names) > n_shown else ""
+    return ", ".join(names[:n_shown]) + more
 
 
 def _make_slices_table(found: dict[str, Any]) -> Any:
@@ -129,43 +236,46 @@ def _make_slices_table(found: dict[str, Any]) -> Any:
     for heading in ("mean", "lowest", "highest", "busy hour"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in found["slices"]:
-        columns = ", ".join(row["columns"][:3]) + (" ..." if len(row["columns"]) > 3 else "")
+        more = " ..." if len(row["columns"]) > SHOWN_COLUMNS else ""
+        columns = ", ".join(row["columns"][:SHOWN_COLUMNS]) + more
         hour = "" if row["busy_hour"] is None else f"{row['busy_hour']:02}:00"
         levels = (f"{row[key]:.3f}" for key in ("mean", "lowest", "highest"))
         table.add_row(escape(row["slice"]), escape(columns), *levels, hour)
     return table
 
 
-def _draw_traffic(mask: "TraceMask", target: "MaskTarget", path: Path) -> Path:
+def _draw_traffic(trace: "Trace", target: "MaskTarget", path: Path) -> None:
     """Writes the picture of the file."""
     import numpy as np
 
     from slicing_rllib.evaluation.other_figures import draw_traffic
     from slicing_rllib.storage.errors import RunError
 
-    trace = mask.read(target)
-    rows = np.arange(len(trace.shares), dtype=float)
+    at, label = np.arange(len(trace.shares), dtype=float), "row of the file"
     if trace.start_s is not None and trace.row_s:
-        at, label = rows * trace.row_s / 86_400, f"days after {trace.describe_time(0)}"
-    else:
-        at, label = rows, "row of the file"
+        at, label = at * trace.row_s / 86_400, f"days after {trace.describe_time(0)}"
     names = [spec.name for spec in target.slices]
-    figure = draw_traffic(names, trace.shares, at, label, compute_hourly_profile(trace))
+    figure = draw_traffic(names, trace.shares, at, label, _compute_hourly_profile(trace))
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot write the picture ({error})") from error
-    return path
 
 
-scenario_app = typer.Typer(no_args_is_help=True, help="Makes scenarios from an operator's data.")
+def _write(path: Path, text: str, what: str) -> None:
+    from slicing_rllib.storage.errors import RunError
 
-SHOWN_CELLS = 12
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path}: cannot write {what} ({error.strerror})") from error
 
 
-@scenario_app.callback()
-def _scenario_root() -> None:
-    """Keeps `from-sites` a subcommand although it is the only one."""
+def _print_lines(lines: Sequence[str]) -> None:
+    from slicing_rllib.cli.console import out as stdout
+
+    for line in lines:
+        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @scenario_app.command("from-sites")
@@ -224,11 +334,14 @@ def from_sites(
 
       slicing-rllib scenario from-sites sites.csv --traffic traffic.yaml --learns-like quick
     """
+    import re
+
     from slicing_rllib.cli.console import print_json
+    from slicing_rllib.evaluation.other_figures import draw_sites
     from slicing_rllib.inputs.site_grouping import make_sites
     from slicing_rllib.inputs.site_tables import read_sectors
-    from slicing_rllib.radio import make_scenario
-    from slicing_rllib.runs.config_loading import load_config, make_mask_settings
+    from slicing_rllib.radio import MastSpec, make_scenario
+    from slicing_rllib.runs.config_loading import BUILT_IN, load_config, make_mask_settings
     from slicing_rllib.storage.errors import ConfigError
 
     path = out or file.with_suffix(".yaml")
@@ -243,111 +356,75 @@ def from_sites(
         raise ConfigError(f"--sla-group: expected one of {', '.join(groups)}, got {sla_group!r}")
     table = read_sectors(file)
     sites = make_sites(
-        table, sla_group=sla_group or groups[0], known_groups=groups, outliers=outliers
+        table,
+        defaults={name: getattr(MastSpec(), name) for name in MAST_DEFAULTS},
+        sla_group=sla_group or groups[0],
+        known_groups=groups,
+        outliers=outliers,
     )
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "network"
     mask = None if traffic is None else make_mask_settings(traffic, base.mask, path.parent)
-    config = make_config(
-        _make_name(path), like, sites, margin_m, mask=mask, settings=_copy_settings(learns_like)
-    )
-    _write(path, format_config(config, file.name, sites))
+    # Without cells that join in a run: the network has other cells.
+    sections = {
+        key: {name: value for name, value in section.items() if name != "deployments"}
+        for key, section in BUILT_IN[learns_like].items()
+        if key not in ("name", "scenario")
+    }
+    config = {
+        "name": name,
+        **sections,
+        "scenario": {
+            "like": like,
+            "name": name,
+            **({} if mask is None else {"mask": mask}),
+            "layout": {
+                "kind": "sites",
+                "margin_m": margin_m,
+                "sites": _drop_defaults(file, sites.sites),
+            },
+        },
+    }
+    _write(path, _format_config(config, file.name, sites), "the config")
     scenario = load_config(str(path)).scenario
+    picture = path.with_suffix(".png")
+    draw_sites(scenario.sites, scenario.area).savefig(picture, dpi=150)
     found = {
         "file": str(file),
         "config": str(path),
-        "picture": str(_draw_sites(scenario, path.with_suffix(".png"))),
+        "picture": str(picture),
         "sites": len(scenario.sites),
         "cells": dict(zip(scenario.cells, scenario.cell_ids, strict=True)),
         "columns": table.understood,
         "left_out": table.left_out,
-        "notices": list(sites.notices),
+        "notices": sites.notices,
         "area_km2": scenario.area.size_m2 / 1e6,
     }
-    print_json(found) if json else _show(found)
+    print_json(found) if json else _print_lines(_format_sites(found))
 
 
-def _copy_settings(built_in: str) -> dict[str, Any]:
-    """Sections of a built-in config that fit any network, so without cells that join in a run."""
-    from slicing_rllib.runs.config_loading import BUILT_IN
+def _drop_defaults(file: Path, sites: Sequence[dict[str, Any]]) -> list[Any]:
+    """The sites of a file without what is a default of the layout."""
+    from pydantic import TypeAdapter, ValidationError
 
-    return {
-        key: {name: value for name, value in section.items() if name != "deployments"}
-        for key, section in BUILT_IN[built_in].items()
-        if key not in ("name", "scenario")
-    }
+    from slicing_rllib.radio import SiteSpec
+    from slicing_rllib.storage.errors import ConfigError
+    from slicing_rllib.storage.yaml_validation import describe_first_problem
 
-
-def _make_name(path: Path) -> str:
-    """A name for the run, of the characters that names may have."""
-    import re
-
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "network"
-
-
-def _write(path: Path, text: str) -> None:
-    from slicing_rllib.storage.errors import RunError
-
+    adapter = TypeAdapter(list[SiteSpec])
     try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path}: cannot write the config ({error.strerror})") from error
+        specs = adapter.validate_python(sites)
+    except ValidationError as error:
+        schema = adapter.json_schema()
+        raise ConfigError(
+            describe_first_problem(error, f"sites of {file}", "", schema=schema)
+        ) from error
+    return adapter.dump_python(specs, mode="json", exclude_defaults=True, exclude_none=True)
 
 
-def _draw_sites(scenario: "Scenario", path: Path) -> Path:
-    from slicing_rllib.evaluation.other_figures import draw_sites
-
-    draw_sites(scenario.sites, scenario.area).savefig(path, dpi=150)
-    return path
-
-
-def _show(found: dict[str, Any]) -> None:
-    from slicing_rllib.cli.console import out
-
-    def show(text: str) -> None:
-        out.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    cells = list(found["cells"].items())
-    show(
-        f"{found['file']}: {found['sites']} sites, {len(cells)} cells, {found['area_km2']:.3g} km²"
-    )
-    show("columns: " + ", ".join(f"{name} = {text}" for name, text in found["columns"].items()))
-    if found["left_out"]:
-        show(f"left out: {', '.join(found['left_out'])}")
-    for notice in found["notices"]:
-        show(f"note: {notice}")
-    shown = ", ".join(f"{cell} = {name}" for cell, name in cells[:SHOWN_CELLS])
-    more = f" and {len(cells) - SHOWN_CELLS} more" if len(cells) > SHOWN_CELLS else ""
-    show(f"cells: {shown}{more}")
-    show(f"config: {found['config']}")
-    show(f"map: {found['picture']}")
-
-
-def make_config(
-    name: str,
-    like: str,
-    sites: Sites,
-    margin_m: float,
-    *,
-    mask: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """The content of a config: the scenario `like` with other sites and, if given, other traffic.
-
-    `margin_m` is the distance between the outermost sites and the edge of the area, and `settings`
-    are the other sections of the config, such as `learning`.
-    """
-    adapter = TypeAdapter(SiteSpec)
-    plain = [
-        adapter.dump_python(site, mode="json", exclude_defaults=True, exclude_none=True)
-        for site in sites.sites
-    ]
-    layout = {"kind": "sites", "margin_m": margin_m, "sites": plain}
-    traffic = {} if mask is None else {"mask": dict(mask)}
-    scenario = {"like": like, "name": name, **traffic, "layout": layout}
-    return {"name": name, **(settings or {}), "scenario": scenario}
-
-
-def format_config(config: dict[str, Any], source: str, sites: Sites) -> str:
+def _format_config(config: dict[str, Any], source: str, sites: "Sites") -> str:
     """The YAML, with comments that say where it comes from and where its origin lies."""
+    import yaml
+
     lines = [f"# Made by `slicing-rllib scenario from-sites` from {source}."]
     lines.append("# x_m points east and y_m north; azimuths count anticlockwise from east.")
     if sites.centre is not None:
@@ -356,134 +433,18 @@ def format_config(config: dict[str, Any], source: str, sites: Sites) -> str:
     text = yaml.safe_dump(
         config, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
     )
-    return "\n".join(line.replace("\n", " ") for line in lines) + f"\n{text}"
+    return "\n".join(make_printable(line) for line in lines) + f"\n{text}"
 
 
-SHOWN_NAMES = 8
-"""Columns that are left out are listed up to this number."""
-
-
-def describe_traffic_file(mask: TraceMask, target: MaskTarget, run_steps: int) -> dict[str, Any]:
-    """What the file says about the network's slices.
-
-    `run_steps` is the number of steps that a run will play. Raises: ValueError with file, line and
-    column of what cannot be used.
-    """
-    played = mask.bind(target, 0)
-    trace = played.trace
-    file_steps = len(trace.shares) / float(played.rows_per_step)
-    return {
-        "file": mask.path,
-        "form": trace.form,
-        "separator": trace.separator_name,
-        "decimal": trace.decimal,
-        "unit": mask.unit,
-        "scale": mask.scale,
-        "rows": len(trace.shares),
-        "row_s": trace.row_s,
-        "from": trace.describe_time(0),
-        "to": trace.describe_time(len(trace.shares) - 1),
-        "timezone": mask.timezone if trace.time_column else None,
-        "time_column": trace.time_column,
-        "missing_rows": trace.missing_rows,
-        "missing_values": trace.missing_values,
-        "gaps": mask.gaps,
-        "summed_values": trace.summed_values,
-        "ignored": list(trace.ignored),
-        "steps_per_row": 1 / float(played.rows_per_step),
-        "steps": file_steps,
-        "share_of_file_in_a_run": min(1.0, run_steps / file_steps),
-        "slices": [_describe_slice(trace, i, target) for i in range(len(target.slices))],
-        "busy_hour": find_busy_hour(played),
-    }
-
-
-def compute_hourly_profile(trace: Trace) -> Float[np.ndarray, "hour slice"] | None:
-    """Mean share of active UEs by local hour, NaN for hours without a row; None without times."""
-    if trace.start_s is None:
-        return None
-    hours = np.array([trace.find_hour(row) for row in range(len(trace.shares))])
-    means = trace.shares.mean(axis=1)
-    profile = np.full((24, means.shape[1]), np.nan)
-    for hour in np.unique(hours):
-        profile[hour] = means[hours == hour].mean(axis=0)
-    return profile
-
-
-def find_busy_hour(played: PlayedTrace) -> int | None:
-    """The local hour with the highest mean share of active UEs over all slices and cells."""
-    profile = compute_hourly_profile(played.trace)
-    return None if profile is None else int(np.nanargmax(profile.mean(axis=1)))
-
-
-def format_lines(found: dict[str, Any]) -> list[str]:
-    """The findings in sentences, without those about single slices."""
-    decimal = "comma" if found["decimal"] == "," else "point"
-    lines = [
-        f"{found['file']}: {found['rows']:,} rows, {found['form']}",
-        f"format: separator {found['separator']}, decimal {decimal}",
-        f"values: {found['unit']}" + (f" x {found['scale']:g}" if found["scale"] != 1 else ""),
-        _format_times(found),
-        _format_play(found),
-        _format_gaps(found),
+def _format_sites(found: dict[str, Any]) -> list[str]:
+    cells = [f"{cell} = {name}" for cell, name in found["cells"].items()]
+    columns = ", ".join(f"{name} = {text}" for name, text in found["columns"].items())
+    return [
+        f"{found['file']}: {found['sites']} sites, {len(cells)} cells, {found['area_km2']:.3g} km²",
+        f"columns: {columns}",
+        *([f"left out: {', '.join(found['left_out'])}"] if found["left_out"] else []),
+        *(f"note: {notice}" for notice in found["notices"]),
+        f"cells: {_list_some(cells, SHOWN_CELLS)}",
+        f"config: {found['config']}",
+        f"map: {found['picture']}",
     ]
-    if found["summed_values"]:
-        lines.append(f"duplicates: {found['summed_values']:,} values added to another one")
-    if found["ignored"]:
-        lines.append(f"left out: {_format_names(found['ignored'])}")
-    return lines
-
-
-def format_duration(seconds: float) -> str:
-    """The duration in its largest convenient unit."""
-    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def _describe_slice(trace: Trace, index: int, target: MaskTarget) -> dict[str, Any]:
-    shares = trace.shares[:, :, index]
-    profile = compute_hourly_profile(trace)
-    columns = dict.fromkeys(row[index] for row in trace.source)
-    return {
-        "slice": target.slices[index].name,
-        "columns": list(columns),
-        "mean": float(shares.mean()),
-        "lowest": float(shares.min()),
-        "highest": float(shares.max()),
-        "busy_hour": None if profile is None else int(np.nanargmax(profile[:, index])),
-    }
-
-
-def _format_times(found: dict[str, Any]) -> str:
-    if found["time_column"] is None:
-        return "times: none, so that rows follow each other step by step"
-    every = f", every {format_duration(found['row_s'])}" if found["row_s"] else ""
-    return (
-        f"times: {found['from']} to {found['to']}, {found['timezone']} "
-        f"(column {found['time_column']}){every}"
-    )
-
-
-def _format_play(found: dict[str, Any]) -> str:
-    share = found["share_of_file_in_a_run"]
-    return (
-        f"played: {found['steps_per_row']:g} steps per row, {found['steps']:,.0f} steps in all; "
-        f"the run's steps play {share:.0%} of it"
-        + ("" if share == 1 else " (speed: N plays it N times faster)")
-    )
-
-
-def _format_gaps(found: dict[str, Any]) -> str:
-    if not found["missing_rows"] and not found["missing_values"]:
-        return "gaps: none"
-    return (
-        f"gaps: {found['missing_rows']:,} missing rows and {found['missing_values']:,} missing "
-        f"values, filled ({found['gaps']})"
-    )
-
-
-def _format_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more

@@ -1,43 +1,77 @@
-"""Groups the sectors of a table into sites, and tells about duplicates, gaps and outliers.
+"""Groups the sectors of a table into sites on a plane, and tells what was dropped or assumed."""
 
-Sites far away from all others, most often a wrong or missing coordinate.
-
-From latitude and longitude to metres on a plane.
-"""
-
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+import pandas as pd
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 from pyproj import Transformer
 
-from slicing_rllib.inputs.site_tables import Sector, SectorTable
-from slicing_rllib.radio import MastSpec, SiteSpec
+from slicing_rllib.inputs.site_tables import POSITION, SectorTable
 from slicing_rllib.storage.errors import ConfigError
 
 LEAST_DISTANCE_M = 20_000.0
 """A site nearer to the middle of the network than this is never an outlier."""
 TIMES_TYPICAL = 8.0
-"""An outlier is so many times as far from the middle as the site half-way in order of distance."""
+"""An outlier is more than this many times as far from the middle as the median site."""
+MIN_SITES_WITH_OUTLIERS = 4
+SITE_EXTENT_M = 100.0
+"""Sectors of one site may be listed at most this far apart; their mean is used."""
 
 
-def find_outliers(positions_m: Float[np.ndarray, "site 2"]) -> Bool[np.ndarray, " site"]:
-    """Which sites are too far away to belong to the network.
+class Sites(NamedTuple):
+    """The sites of a network."""
 
-    The middle is the median of the positions, which outliers do not move. Fewer than four sites
-    have no outliers.
+    sites: list[dict[str, Any]]
+    """As in the layout of a scenario: position, mast, SLA groups, name and cell ids."""
+    notices: list[str]
+    """What people should know: what was dropped, assumed or averaged, one line each."""
+    centre: tuple[float, float] | None
+    """Latitude and longitude of the origin; None where the table is in metres."""
+
+
+def make_sites(
+    table: SectorTable,
+    *,
+    defaults: Mapping[str, float],
+    sla_group: str,
+    known_groups: Sequence[str],
+    outliers: str,
+) -> Sites:
+    """The sites of a table.
+
+    `defaults` are the height_m, tilt_deg and power_dbm of sectors whose row does not say;
+    `sla_group` is for sectors without one and must be in `known_groups`, as all others; `outliers`
+    is `refuse`, `drop` or `keep`. Raises: ConfigError, one line that names the row.
     """
-    if len(positions_m) < 4:
-        return np.zeros(len(positions_m), bool)
-    distance_m = np.linalg.norm(positions_m - np.median(positions_m, axis=0), axis=1)
-    limit_m = max(LEAST_DISTANCE_M, TIMES_TYPICAL * float(np.median(distance_m)))
-    return distance_m > limit_m
+    notices: list[str] = []
+    sectors = _drop_duplicates(table.sectors, notices)
+    unknown = sectors[~sectors["sla_group"].isin(["", *known_groups])]
+    if len(unknown):
+        raise ConfigError(
+            f"{unknown['where'].iloc[0]}: expected an SLA group of the scenario, one of "
+            f"{', '.join(known_groups)}, got {unknown['sla_group'].iloc[0]!r}"
+        )
+    _name_sites(sectors)
+    centre = _place(sectors, table.is_geographic)
+    kept = _select(sectors, outliers, notices)
+    for name, value in {**defaults, "sla_group": sla_group}.items():
+        is_unknown = sectors[name].isna() | (sectors[name] == "")
+        if is_unknown.any():
+            count = f"{is_unknown.sum()} of {len(sectors)}"
+            notices.append(f"{count} sectors have no {name}: {value} is assumed")
+        sectors[name] = sectors[name].mask(is_unknown, value)
+        sectors[f"knows_{name}"] = ~is_unknown
+    are_unique = sectors["cell"].is_unique
+    groups = sectors.groupby("site", sort=False)
+    sites = [_make_site(name, groups.get_group(name), are_unique, notices) for name in kept]
+    return Sites(sites, notices, centre)
 
 
 def project_to_metres(
-    lat: Sequence[float], lon: Sequence[float], centre: tuple[float, float]
+    lat: ArrayLike, lon: ArrayLike, centre: tuple[float, float]
 ) -> Float[np.ndarray, "point 2"]:
     """Metres east and north of `centre`, a latitude and longitude.
 
@@ -52,212 +86,131 @@ def project_to_metres(
     return np.stack([np.atleast_1d(x), np.atleast_1d(y)], axis=1)
 
 
-SITE_EXTENT_M = 100.0
-"""Sectors of one site may be listed at most so far apart; their mean is used."""
-DEFAULTS = {name: getattr(MastSpec(), name) for name in ("height_m", "tilt_deg", "power_dbm")}
-"""What is assumed of a sector whose row does not say."""
-
-
-class Sites(NamedTuple):
-    """The sites of a network."""
-
-    sites: tuple[SiteSpec, ...]
-    notices: tuple[str, ...]
-    """What people should know: what was dropped, assumed or averaged, one line each."""
-    centre: tuple[float, float] | None
-    """Latitude and longitude of the origin; None where the table is in metres."""
-
-
-def make_sites(
-    table: SectorTable, *, sla_group: str, known_groups: Sequence[str], outliers: str
-) -> Sites:
-    """The sites of a table.
-
-    `sla_group` is for sectors without one and must be in `known_groups`, as all others; `outliers`
-    is `refuse`, `drop` or `keep`. Raises: ConfigError, one line that names the row.
-    """
-    notices: list[str] = []
-    sectors = _drop_duplicates(table.sectors, notices)
-    _check_groups(sectors, known_groups)
-    groups = _group_by_site(sectors)
-    positions_m, centre = _place(groups, table.is_geographic)
-    names, kept = list(groups), _select(groups, positions_m, outliers, notices)
-    _note_defaults(sectors, sla_group, notices)
-    cell_names = [sector.cell for sector in sectors]
-    are_unique = len(set(cell_names)) == len(cell_names)
-    sites = tuple(
-        _make_site(names[i], groups[names[i]], positions_m[i], sla_group, are_unique, notices)
-        for i in kept
-    )
-    return Sites(sites, tuple(notices), centre)
-
-
-def _drop_duplicates(sectors: Sequence[Sector], notices: list[str]) -> list[Sector]:
+def _drop_duplicates(sectors: pd.DataFrame, notices: list[str]) -> pd.DataFrame:
     """Each sector once. Raises: ConfigError for two rows that differ in what one sector is."""
-    first: dict[tuple[object, ...], Sector] = {}
-    n_dropped = 0
-    for sector in sectors:
-        # A table with names of cells may have two carriers at one azimuth.
-        name = sector.cell or ""
-        key = (sector.site or sector.position, name, None if name else sector.azimuth_deg)
-        before = first.setdefault(key, sector)
-        if before is sector:
-            continue
-        if _strip_place(before) != _strip_place(sector):
-            what = f"cell {name}" if name else f"azimuth {sector.azimuth_deg:g}"
-            site = sector.site or "the same position"
-            raise ConfigError(
-                f"{sector.where}: {what} of {site} stands in {before.where.split(', ')[-1]} with "
-                "other values"
-            )
-        n_dropped += 1
-    if n_dropped:
-        notices.append(f"{n_dropped} rows stand twice and count once")
-    return list(first.values())
+    is_named = sectors["site"] != ""
+    # A table with names of cells may have two carriers at one azimuth.
+    keys = sectors[["site", "cell"]].assign(
+        azimuth=sectors["azimuth_deg"].where(sectors["cell"] == ""),
+        **{name: sectors[name].mask(is_named) for name in POSITION},
+    )
+    rows = pd.Series(np.arange(len(sectors)), index=sectors.index)
+    first = rows.groupby([keys[name] for name in keys], dropna=False).transform("min")
+    values = sectors.drop(columns="where")
+    earlier = values.iloc[first].set_axis(sectors.index)
+    is_equal = ((values == earlier) | (values.isna() & earlier.isna())).all(axis=1)
+    for row in np.flatnonzero(~is_equal)[:1]:
+        sector = sectors.iloc[row]
+        what = f"cell {sector['cell']}" if sector["cell"] else f"azimuth {sector['azimuth_deg']:g}"
+        raise ConfigError(
+            f"{sector['where']}: {what} of {sector['site'] or 'the same position'} stands in "
+            f"{sectors['where'].iloc[first.iloc[row]].split(', ')[-1]} with other values"
+        )
+    is_first = first == rows
+    if not is_first.all():
+        notices.append(f"{(~is_first).sum()} rows stand twice and count once")
+    return sectors[is_first].reset_index(drop=True)
 
 
-def _strip_place(sector: Sector) -> tuple[object, ...]:
-    values = {**sector.__dict__}
-    del values["where"]
-    return tuple(values.items())
+def _name_sites(sectors: pd.DataFrame) -> None:
+    """Without names, sectors of one position are a site: site_1, site_2 ...; changes `sectors`."""
+    unnamed = sectors[sectors["site"] == ""]
+    numbers = unnamed.groupby(list(POSITION), sort=False, dropna=False).ngroup() + 1
+    sectors.loc[unnamed.index, "site"] = "site_" + numbers.astype(str)
 
 
-def _check_groups(sectors: Sequence[Sector], known: Sequence[str]) -> None:
-    for sector in sectors:
-        if sector.sla_group is not None and sector.sla_group not in known:
-            raise ConfigError(
-                f"{sector.where}: expected an SLA group of the scenario, one of "
-                f"{', '.join(known)}, got {sector.sla_group!r}"
-            )
+def _place(sectors: pd.DataFrame, is_geographic: bool) -> tuple[float, float] | None:
+    """Adds the position of each sector in metres, east_m and north_m; returns the origin.
 
-
-def _group_by_site(sectors: Sequence[Sector]) -> dict[str, list[Sector]]:
-    """Sectors by the name of their site; without names, sectors of one position are a site."""
-    groups: defaultdict[str, list[Sector]] = defaultdict(list)
-    numbers: dict[tuple[float | None, ...], str] = {}
-    for sector in sectors:
-        name = sector.site or numbers.setdefault(sector.position, f"site_{len(numbers) + 1}")
-        groups[name].append(sector)
-    return dict(groups)
-
-
-def _place(
-    groups: dict[str, list[Sector]], is_geographic: bool
-) -> tuple[Float[np.ndarray, "site 2"], tuple[float, float] | None]:
-    """Position of each site in metres. Raises: ConfigError for a site that is in two places."""
-    sectors = [sector for group in groups.values() for sector in group]
+    Raises: ConfigError for a site that is in two places.
+    """
+    centre = None
+    points_m = sectors[["x_m", "y_m"]].to_numpy(float)
     if is_geographic:
-        lat = [float(sector.lat or 0.0) for sector in sectors]
-        lon = [float(sector.lon or 0.0) for sector in sectors]
+        lat, lon = sectors["lat"].to_numpy(float), sectors["lon"].to_numpy(float)
         centre = (float(np.median(lat)), float(np.median(lon)))
         points_m = project_to_metres(lat, lon, centre)
-    else:
-        centre = None
-        points_m = np.array([[sector.x_m, sector.y_m] for sector in sectors], float)
-    positions, start = [], 0
-    for name, group in groups.items():
-        own = points_m[start : start + len(group)]
-        start += len(group)
-        extent_m = float(np.ptp(own, axis=0).max())
+    sectors[["east_m", "north_m"]] = points_m
+    for name, group in sectors.groupby("site", sort=False):
+        extent_m = float(np.ptp(group[["east_m", "north_m"]].to_numpy(float), axis=0).max())
         if extent_m > SITE_EXTENT_M:
             raise ConfigError(
-                f"{group[-1].where}: expected the sectors of site {name} at one place, got places "
-                f"{extent_m:.0f} m apart"
+                f"{group['where'].iloc[-1]}: expected the sectors of site {name} at one place, got "
+                f"places {extent_m:.0f} m apart"
             )
-        positions.append(own.mean(axis=0))
-    return np.array(positions), centre
+    return centre
 
 
-def _select(
-    groups: dict[str, list[Sector]],
-    positions_m: Float[np.ndarray, "site 2"],
-    outliers: str,
-    notices: list[str],
-) -> list[int]:
-    """Indices of the sites to use. Raises: ConfigError for outliers where they are refused."""
-    is_far = find_outliers(positions_m)
-    names = list(groups)
-    middle = np.median(positions_m, axis=0)
-    far = [
-        f"{names[i]} ({np.linalg.norm(positions_m[i] - middle) / 1000:,.0f} km)"
-        for i in np.flatnonzero(is_far)
-    ]
+def _select(sectors: pd.DataFrame, outliers: str, notices: list[str]) -> list[str]:
+    """Names of the sites to use, without those too far away to belong to the network.
+
+    The middle is the median of the positions, which outliers do not move; most often an outlier
+    has a wrong or missing coordinate. Raises: ConfigError for outliers where they are refused.
+    """
+    positions_m = sectors.groupby("site", sort=False)[["east_m", "north_m"]].mean()
+    names = list(positions_m.index)
+    distance_m = np.linalg.norm(positions_m - np.median(positions_m, axis=0), axis=1)
+    limit_m = max(LEAST_DISTANCE_M, TIMES_TYPICAL * float(np.median(distance_m)))
+    far = [i for i in np.flatnonzero(distance_m > limit_m) if len(names) >= MIN_SITES_WITH_OUTLIERS]
     if not far:
-        return list(range(len(names)))
+        return names
+    listed = ", ".join(f"{names[i]} ({distance_m[i] / 1000:,.0f} km)" for i in far)
     if outliers == "refuse":
-        first = groups[names[int(np.flatnonzero(is_far)[0])]][0]
+        first = sectors.loc[sectors["site"] == names[far[0]], "where"].iloc[0]
         raise ConfigError(
-            f"{first.where}: far from all other sites: {', '.join(far)}; --outliers drop leaves "
-            "them out, --outliers keep uses them"
+            f"{first}: far from all other sites: {listed}; --outliers drop leaves them out, "
+            "--outliers keep uses them"
         )
     verb = "left out" if outliers == "drop" else "kept"
-    notices.append(f"{verb}: {', '.join(far)} from the middle of all sites")
-    return [i for i in range(len(names)) if outliers == "keep" or not is_far[i]]
-
-
-def _note_defaults(sectors: Sequence[Sector], sla_group: str, notices: list[str]) -> None:
-    for name, value in {**DEFAULTS, "sla_group": sla_group}.items():
-        n = sum(getattr(sector, name) is None for sector in sectors)
-        if n:
-            notices.append(f"{n} of {len(sectors)} sectors have no {name}: {value} is assumed")
+    notices.append(f"{verb}: {listed} from the middle of all sites")
+    return [name for i, name in enumerate(names) if outliers == "keep" or i not in far]
 
 
 def _make_site(
-    name: str,
-    sectors: Sequence[Sector],
-    position_m: Float[np.ndarray, " 2"],
-    sla_group: str,
-    cell_names_are_unique: bool,
-    notices: list[str],
-) -> SiteSpec:
-    heights = [sector.height_m for sector in sectors if sector.height_m is not None]
-    if heights and max(heights) > min(heights):
+    name: str, sectors: pd.DataFrame, cell_names_are_unique: bool, notices: list[str]
+) -> dict[str, Any]:
+    """A site as in the layout of a scenario."""
+    known_m = sectors.loc[sectors["knows_height_m"], "height_m"]
+    if known_m.nunique() > 1:
         notices.append(
-            f"site {name}: heights from {min(heights):g} to {max(heights):g} m, the mean is used"
+            f"site {name}: heights from {known_m.min():g} to {known_m.max():g} m, the mean is used"
         )
-    powers = tuple(_or_default(sector.power_dbm, "power_dbm") for sector in sectors)
-    tilts = tuple(_or_default(sector.tilt_deg, "tilt_deg") for sector in sectors)
-    mast = MastSpec(
-        height_m=round(float(np.mean(heights)), 2) if heights else DEFAULTS["height_m"],
-        azimuths_deg=_convert_azimuths(name, sectors, notices),
-        power_dbm=powers[0],
-        tilt_deg=tilts[0],
-        sector_powers_dbm=powers if len(set(powers)) > 1 else (),
-        sector_tilts_deg=tilts if len(set(tilts)) > 1 else (),
-    )
-    return SiteSpec(
-        x_m=round(float(position_m[0]), 1),
-        y_m=round(float(position_m[1]), 1),
-        mast=mast,
-        sla_groups=tuple(sector.sla_group or sla_group for sector in sectors),
-        name=name,
-        cell_ids=_name_cells(name, sectors, cell_names_are_unique),
-    )
+    powers, tilts = (sectors[key].round(2).tolist() for key in ("power_dbm", "tilt_deg"))
+    mast: dict[str, Any] = {
+        "height_m": round(float((known_m if len(known_m) else sectors["height_m"]).mean()), 2),
+        "azimuths_deg": _convert_azimuths(name, sectors, notices),
+        "power_dbm": powers[0],
+        "tilt_deg": tilts[0],
+    }
+    if len(set(powers)) > 1:
+        mast["sector_powers_dbm"] = powers
+    if len(set(tilts)) > 1:
+        mast["sector_tilts_deg"] = tilts
+    # The operator's names, with the site's where they repeat; numbers where there are none.
+    cells = [cell or str(number) for number, cell in enumerate(sectors["cell"], start=1)]
+    if not cell_names_are_unique or (sectors["cell"] == "").any():
+        cells = [f"{name}_{cell}" for cell in cells]
+    return {
+        "x_m": round(float(sectors["east_m"].mean()), 1),
+        "y_m": round(float(sectors["north_m"].mean()), 1),
+        "mast": mast,
+        "sla_groups": sectors["sla_group"].tolist(),
+        "name": name,
+        "cell_ids": cells,
+    }
 
 
-def _or_default(value: float | None, name: str) -> float:
-    return round(DEFAULTS[name] if value is None else value, 2)
-
-
-def _convert_azimuths(
-    name: str, sectors: Sequence[Sector], notices: list[str]
-) -> tuple[float, ...]:
+def _convert_azimuths(name: str, sectors: pd.DataFrame, notices: list[str]) -> list[float]:
     """Anticlockwise from east; operators count clockwise from north."""
-    given = [sector.azimuth_deg for sector in sectors]
-    if all(azimuth is None for azimuth in given):
-        notices.append(f"site {name}: no azimuths, {len(given)} sectors at equal angles from north")
-        given = [360.0 * i / len(given) for i in range(len(given))]
-    for sector, azimuth in zip(sectors, given, strict=True):
-        if azimuth is None or not -360 <= azimuth <= 360:
-            raise ConfigError(
-                f"{sector.where}: expected an azimuth from 0 to 360 degrees clockwise from north, "
-                f"got {'none' if azimuth is None else format(azimuth, 'g')}"
-            )
-    return tuple(round((90.0 - float(azimuth or 0.0)) % 360.0, 2) for azimuth in given)
-
-
-def _name_cells(site: str, sectors: Sequence[Sector], are_unique: bool) -> tuple[str, ...]:
-    """The operator's names, with the site's where they repeat; numbers where there are none."""
-    names = [sector.cell or str(i) for i, sector in enumerate(sectors, start=1)]
-    is_complete = all(sector.cell for sector in sectors)
-    return tuple(name if are_unique and is_complete else f"{site}_{name}" for name in names)
+    azimuths_deg = sectors["azimuth_deg"]
+    if azimuths_deg.isna().all():
+        n = len(sectors)
+        notices.append(f"site {name}: no azimuths, {n} sectors at equal angles from north")
+        azimuths_deg = pd.Series(np.arange(n) * 360.0 / n)
+    for row in np.flatnonzero(~azimuths_deg.between(-360, 360))[:1]:
+        value = azimuths_deg.iloc[row]
+        raise ConfigError(
+            f"{sectors['where'].iloc[row]}: expected an azimuth from 0 to 360 degrees clockwise "
+            f"from north, got {'none' if np.isnan(value) else format(value, 'g')}"
+        )
+    return ((90.0 - azimuths_deg) % 360.0).round(2).tolist()

@@ -1,18 +1,15 @@
-"""From the texts of a time column to seconds since 1970 in UTC.
-
-Puts the rows of a trace on regular times and fills its gaps.
-"""
+"""From the texts of a time column to seconds since 1970 in UTC, and to rows at regular times."""
 
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 
-from slicing_rllib.inputs.tables import TextTable
+from slicing_rllib.inputs.text_tables import TextTable
 
 TIME_NAMES = (
     "timestamp", "time", "datetime", "date_time", "date", "time_interval", "period_start",
@@ -21,22 +18,17 @@ TIME_NAMES = (
 """Names, in lower case, by which a time column is recognised."""
 EPOCH_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e8, 1.0))
 """Smallest count since 1970, and its unit in seconds: nano-, micro-, milliseconds, seconds."""
-_DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)")
-_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(.*)")
-_YEAR_FIRST = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(.*)")
+DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)")
+SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(.*)")
+YEAR_FIRST = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(.*)")
+TOLERANCE = 0.01
+"""How far a row may be from its regular time, as a share of the time between rows."""
+MAX_ROWS = 2_000_000
+"""Rows of a trace, missing ones included."""
 
+Rows = Float[np.ndarray, "row cell slice"]
 Seconds = Float[np.ndarray, " row"]
 Parser = Callable[[str], datetime | float | None]
-
-
-def parse_zone(name: str) -> tzinfo:
-    """The time zone of that name, such as Europe/Berlin. Raises: ValueError for an unknown one."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(
-            f"mask: timezone: expected a name such as Europe/Berlin or UTC, got {name!r}"
-        ) from error
 
 
 def read_times(
@@ -55,22 +47,34 @@ def read_times(
     day.month.year, day/month/year where it is unambiguous, and counts since 1970.
     Raises: ValueError with the line of a text that is no time.
     """
-    texts = table.read_column(column)
-    parse = _choose_parser(table, column, texts, time_format)
-    groups = list(zip(*map(table.read_column, group_by), strict=True)) or [()] * len(texts)
-    last: dict[tuple[str, ...], float] = {}
-    seconds = np.empty(len(texts))
-    for row, text in enumerate(texts):
+    codes, texts = pd.factorize(table.frame[column])
+    parse = _choose_parser(table, column, list(texts), time_format)
+    meanings = np.empty((len(texts), 2))
+    for index, text in enumerate(texts):
         value = parse(text)
         if value is None:
+            row = int(np.flatnonzero(codes == index)[0])
             expected = f"a time like {time_format}" if time_format else "a date and time"
+            hint = "" if time_format else " (time_format says how to read it)"
             raise ValueError(
-                f"{table.locate(row, column)}: expected {expected}, got {text!r}"
-                + ("" if time_format else " (time_format says how to read it)")
+                f"{table.locate(row, column)}: expected {expected}, got {text!r}{hint}"
             )
         if isinstance(value, datetime):
-            value = _to_seconds(value, zone, last.get(groups[row]))
-        seconds[row] = last[groups[row]] = value
+            local = value if value.tzinfo else value.replace(tzinfo=zone)
+            meanings[index] = local.timestamp(), local.replace(fold=1).timestamp()
+        else:
+            meanings[index] = value
+    first, second = meanings[codes].T
+    if not (second > first).any():
+        return first
+    seconds = first.copy()
+    groups = table.frame.groupby(list(group_by), sort=False).indices if group_by else {}
+    for rows in groups.values() or [np.arange(len(codes))]:
+        last = -np.inf
+        for row in rows:
+            if first[row] <= last < second[row]:
+                seconds[row] = second[row]
+            last = seconds[row]
     return seconds
 
 
@@ -78,83 +82,54 @@ def _choose_parser(
     table: TextTable, column: str, texts: Sequence[str], time_format: str | None
 ) -> Parser:
     if time_format is not None:
-        return lambda text: _parse_with(time_format, text)
-    if any(_SLASHED.fullmatch(text) for text in texts):
-        day_first = _recognise_day_first(table, column, texts)
-        return lambda text: _parse_parts(_SLASHED, (2, 1, 0) if day_first else (2, 0, 1), text)
-    return _parse_any
-
-
-def _recognise_day_first(table: TextTable, column: str, texts: Sequence[str]) -> bool:
-    """Whether the first of two numbers is the day: one of them must be above 12 somewhere."""
-    pairs = [(int(m[1]), int(m[2])) for m in map(_SLASHED.fullmatch, texts) if m]
-    first, second = (max(pair[i] for pair in pairs) for i in (0, 1))
-    if (first > 12) == (second > 12):
+        return lambda text: _try(lambda: datetime.strptime(text, time_format))
+    slashed = [match for match in map(SLASHED.fullmatch, texts) if match]
+    if not slashed:
+        return _parse_any
+    # One of the first two numbers must be above 12 somewhere: it is the day.
+    is_day = [max(int(match[i]) for match in slashed) > 12 for i in (1, 2)]
+    if is_day[0] == is_day[1]:
         raise ValueError(
             f"{table.locate(0, column)}: {texts[0]!r} may be day/month or month/day; "
             "time_format says which, such as %d/%m/%Y %H:%M"
         )
-    return first > 12
+    return lambda text: _parse_parts(SLASHED, (3, 2, 1) if is_day[0] else (3, 1, 2), text)
 
 
 def _parse_any(text: str) -> datetime | float | None:
     if re.fullmatch(r"\d{9,20}(\.\d+)?", text):
         count = float(text)
         return next((count * unit for least, unit in EPOCH_UNITS if count >= least), None)
-    for pattern, order in ((_DOTTED, (2, 1, 0)), (_YEAR_FIRST, (0, 1, 2))):
+    for pattern, order in ((DOTTED, (3, 2, 1)), (YEAR_FIRST, (1, 2, 3))):
         if pattern.fullmatch(text):
             return _parse_parts(pattern, order, text)
     if not re.match(r"\d{4}-?\d{2}", text):
         return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
+    return _try(lambda: datetime.fromisoformat(text))
 
 
 def _parse_parts(
     pattern: re.Pattern[str], order: tuple[int, int, int], text: str
 ) -> datetime | None:
-    """`order` says where year, month and day stand."""
+    """`order` says which groups of the pattern are year, month and day."""
     match = pattern.fullmatch(text)
     if match is None:
         return None
-    year, month, day = (int(match[1 + place]) for place in order)
-    clock = match[4].strip(" T,")
+    year, month, day = (int(match[group]) for group in order)
+    clock = match[4].strip(" T,") or "00:00"
+    return _try(lambda: datetime.fromisoformat(f"{year:04}-{month:02}-{day:02}T{clock}"))
+
+
+def _try(parse: Callable[[], datetime]) -> datetime | None:
     try:
-        return datetime.fromisoformat(f"{year:04}-{month:02}-{day:02}T{clock or '00:00'}")
+        return parse()
     except ValueError:
         return None
-
-
-def _parse_with(time_format: str, text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, time_format)
-    except ValueError:
-        return None
-
-
-def _to_seconds(value: datetime, zone: tzinfo, last: float | None) -> float:
-    if value.tzinfo is not None:
-        return value.timestamp()
-    first = value.replace(tzinfo=zone).timestamp()
-    second = value.replace(tzinfo=zone, fold=1).timestamp()
-    return second if last is not None and first <= last < second else first
 
 
 def format_time(seconds: float, zone: tzinfo) -> str:
     """The local time, to the minute."""
     return datetime.fromtimestamp(seconds, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M")
-
-
-TOLERANCE = 0.01
-"""How far a row may be from its regular time, as a share of the time between rows."""
-MAX_ROWS = 2_000_000
-"""Rows of a trace, missing ones included."""
-
-Rows = Float[np.ndarray, "row cell slice"]
-Locate = Callable[[int], str]
-"""What messages call a row of the file: file and line."""
 
 
 class Regular(NamedTuple):
@@ -176,16 +151,16 @@ class Regular(NamedTuple):
 def make_regular(
     rows: Rows,
     times: Float[np.ndarray, " row"],
-    locate: Locate,
+    locate: Callable[[int], str],
     describe: Callable[[float], str],
     *,
     spacing: float | None = None,
 ) -> Regular:
     """Rows on regular times, NaN where one is missing; `times` in any unit.
 
-    `describe` writes a time for messages. `spacing` is the time between two rows, by default the
-    usual one. Raises: ValueError with the line where time stands still,
-    goes back, or is not a multiple of the usual distance from the first row.
+    `locate` is what messages call a row of the file, `describe` what they call a time. `spacing` is
+    the time between two rows, by default the usual one. Raises: ValueError with the line where time
+    stands still, goes back, or is not a multiple of the usual distance from the first row.
     """
     if len(times) == 1:
         return Regular(rows, 0.0, np.ones(1, bool))
@@ -218,23 +193,12 @@ def fill_gaps(rows: Rows, how: str) -> Rows:
     """Rows without NaN. `hold` repeats the last value before a gap, `linear` joins the values
     around it, `zero` assumes no traffic. At the ends, the nearest value is repeated.
     """
-    if how == "zero":
-        return np.nan_to_num(rows, nan=0.0)
-    filled = rows.copy()
-    every = np.arange(len(rows))
-    for column in filled.reshape(len(rows), -1).T:
-        known = np.flatnonzero(~np.isnan(column))
-        if len(known) == len(column) or len(known) == 0:
-            continue
-        if how == "linear":
-            column[:] = np.interp(every, known, column[known])
-        else:
-            last = np.searchsorted(known, every, side="right") - 1
-            column[:] = column[known[np.maximum(last, 0)]]
-    return filled
-
-
-def find_first_gap(rows: Rows) -> tuple[int, int, int] | None:
-    """Row, cell and slice of the first value that is missing."""
-    places = np.argwhere(np.isnan(rows))
-    return (int(places[0][0]), int(places[0][1]), int(places[0][2])) if len(places) else None
+    frame = pd.DataFrame(rows.reshape(len(rows), -1))
+    match how:
+        case "zero":
+            frame = frame.fillna(0.0)
+        case "linear":
+            frame = frame.interpolate("linear", limit_direction="both")
+        case _:
+            frame = frame.ffill().bfill()
+    return np.ascontiguousarray(frame.to_numpy()).reshape(rows.shape)

@@ -1,4 +1,4 @@
-"""A traffic mask from a CSV file."""
+"""A traffic mask that plays a traffic file."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from slicing_rllib.inputs.times import parse_zone
-from slicing_rllib.inputs.traffic_files import Trace, TraceFormat, Unit, read_trace
+from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit, parse_zone
 from slicing_rllib.radio.settings import SETTINGS, Positive
 from slicing_rllib.radio.traffic import MaskTarget, PerSlice
 
@@ -26,7 +25,7 @@ ZoneName = Annotated[str, AfterValidator(require_zone)]
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class TraceMask:
-    """A mask from a CSV file with a header.
+    """A mask from a file of measured traffic: CSV with a header, or Parquet.
 
     The file has a column per slice (`voice`: the same for all cells), a column per cell and slice
     (`cell_1.voice`), or a row per value (columns `time`, `cell`, `slice` and `value`). Without a
@@ -74,30 +73,20 @@ class TraceMask:
 
         Raises: ValueError with file, line and column of an invalid value.
         """
-        return PlayedTrace(self.read(target), target.step_s, self.speed, self.resample)
-
-    def read(self, target: MaskTarget) -> Trace:
-        """What the file says about the slices of that network.
-
-        Raises: ValueError with file, line and column of an invalid value.
-        """
-        return _read_cached(self, target, _read_signature(Path(self.path)))
-
-    @property
-    def format(self) -> TraceFormat:
-        """How the file is to be read."""
-        return TraceFormat(
-            columns=self.columns,
-            unit=self.unit,
-            scale=self.scale,
-            zone=parse_zone(self.timezone),
-            time_format=self.time_format,
-            separator=self.separator,
-            decimal=self.decimal,
-            gaps=self.gaps,
-            duplicates=self.duplicates,
-            row_s=self.row_s,
+        network = TracedNetwork(
+            cells=target.cells,
+            cell_ids=target.cell_ids,
+            slices=tuple(spec.name for spec in target.slices),
+            users=tuple(spec.users for spec in target.slices),
+            rate_kbps=tuple(spec.traffic.rate_kbps for spec in target.slices),
         )
+        try:
+            status = Path(self.path).stat()
+            signature = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            signature = (0, 0)
+        trace = _read_cached(self, network, signature)
+        return PlayedTrace(trace, target.step_s, self.speed, self.resample)
 
 
 class PlayedTrace:
@@ -128,16 +117,26 @@ class PlayedTrace:
         return self.trace.find_hour(float(step * self.rows_per_step))
 
 
-def _read_signature(path: Path) -> tuple[int, int]:
-    """Changes when the file does."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
-
-
 @lru_cache(maxsize=4)
-def _read_cached(mask: TraceMask, target: MaskTarget, signature: tuple[int, int]) -> Trace:
-    """Evaluations bind the same mask once per policy and seed: they read the file once."""
-    return read_trace(Path(mask.path), mask.format, target)
+def _read_cached(mask: TraceMask, network: TracedNetwork, signature: tuple[int, int]) -> Trace:
+    """Evaluations bind the same mask once per policy and seed: they read the file once.
+
+    `signature` changes when the file does.
+    """
+    # pandas takes a quarter of a second to import, which only networks with a traffic file pay.
+    from slicing_rllib.inputs.traffic_files import read_trace
+
+    return read_trace(
+        Path(mask.path),
+        network,
+        columns=mask.columns,
+        unit=mask.unit,
+        scale=mask.scale,
+        zone=parse_zone(mask.timezone),
+        time_format=mask.time_format,
+        separator=mask.separator,
+        decimal=mask.decimal,
+        gaps=mask.gaps,
+        duplicates=mask.duplicates,
+        row_s=mask.row_s,
+    )

@@ -5,14 +5,13 @@ settings of a traffic file, `scenario.mask`.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from slicing_rllib.inputs.tables import convert_parquet
 from slicing_rllib.radio import SyntheticMask, TraceMask
 from slicing_rllib.random_streams import Stream, derive_run_seed
 from slicing_rllib.runs.config_sections import Name, Section
@@ -68,11 +67,9 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     Raises: ConfigError for a file, key or value that cannot be used.
     """
     document = _read_config(source)
-    folder = Path(document.where).parent
-    _change_trace_path(document.content, lambda path: (folder / path).resolve())
+    _resolve_trace_path(document.content, Path(document.where).parent)
     for setting in settings:
         _apply_setting(document.content, setting)
-    _change_trace_path(document.content, convert_parquet)
     return validate_document(RunConfig, document, settings)
 
 
@@ -94,12 +91,12 @@ def _read_config(source: str) -> Document:
     return read_document(Path(source), f"config {source!r}: expected a YAML file or one of {names}")
 
 
-def _change_trace_path(content: dict[str, Any], change: Callable[[Path], Path]) -> None:
-    """Changes the path of a traffic file in `content`, where it has one."""
+def _resolve_trace_path(content: dict[str, Any], folder: Path) -> None:
+    """Makes the path of a traffic file relative to the file that names it; changes `content`."""
     scenario = content.get("scenario")
     mask = scenario.get("mask") if isinstance(scenario, dict) else None
     if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
-        mask["path"] = str(change(Path(mask["path"])))
+        mask["path"] = str((folder / mask["path"]).resolve())
 
 
 def _apply_setting(content: dict[str, Any], setting: str) -> None:
@@ -230,12 +227,11 @@ def make_trace_mask(
     """The mask that plays a file.
 
     It is read like the traffic file of `mask`, if that is one, with KEY=VALUE `settings` on top.
-    Raises: ConfigError for a setting or a Parquet file that cannot be used.
+    Raises: ConfigError for a setting that cannot be used.
     """
     plain = make_mask_settings(file, mask)
     for setting in settings:
         _apply_mask_setting(plain, setting)
-    plain["path"] = str(convert_parquet(Path(plain["path"])))
     adapter = TypeAdapter(TraceMask)
     try:
         return adapter.validate_python(plain)

@@ -152,6 +152,13 @@ def test_an_existing_config_is_replaced_only_by_force(convert):
         ("a.csv", PLAIN.replace("120,30", "north,30"), "line 3, column azimuth_deg: .*'north'"),
         ("a.csv", PLAIN.replace("120,30", "800,30"), "line 3: expected an azimuth from 0"),
         ("a.csv", PLAIN.replace("120,30", ",30"), "line 3: expected an azimuth .* got none"),
+        (
+            "a.csv",
+            PLAIN.replace("8,46,A", "8,460,A"),
+            "line 4: expected power_dbm from 0 to 60.*46",
+        ),
+        ("a.csv", PLAIN.replace("30,6,46", "30,60,46"), "line 2: expected tilt_deg from -10 to 20"),
+        ("a.csv", PLAIN.replace("M1,", "M\x85seed: 9,"), "line 2, column site: .*printable"),
         ("a.csv", PLAIN + "M2,48.1374,11.5755,240,99,8,46,A\n", "line 5: azimuth 240 of M2 stands"),
         ("a.csv", PLAIN + "M2,48.2,11.5755,0,25,8,46,A\n", "line 5: .* site M2 at one place"),
         ("a.csv", PLAIN + "M3,,11.5755,0,25,8,46,A\n", "line 5, column lat: expected a position"),
@@ -159,6 +166,13 @@ def test_an_existing_config_is_replaced_only_by_force(convert):
         ("a.csv", "site,lat,lon,latitude\nM1,1,1,1\n", "'lat' and 'latitude' both mean lat"),
         ("a.geojson", "[]", "expected a GeoJSON FeatureCollection"),
         ("a.geojson", '{"features": [{"geometry": null}]}', "feature 1: expected a Point"),
+        ("a.geojson", "[" * 100_000, "expected a readable GeoJSON file"),
+        (
+            "a.geojson",
+            '{"features": [{"geometry": {"type": "Point", "coordinates": [1, 1]}, '
+            '"properties": [1]}]}',
+            "feature 1: expected a mapping of properties",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_one_line(convert, name, text, message):

@@ -50,6 +50,11 @@ def test_utf16_as_spreadsheets_save_it_is_read(bind):
     assert read_first_cell(mask, 1) == [[0.1, 0.2]]
 
 
+def test_a_quoted_line_break_counts_as_a_line(bind):
+    with pytest.raises(ValueError, match=r"line 4, column voice: .* got 'x'"):
+        bind('video,voice\n0.1,"\n0.2"\n0.1,x\n')
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,6 +1,7 @@
 """`traffic check`, Parquet files, and settings of traffic files on the command line."""
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -8,10 +9,8 @@ import pytest
 import yaml
 
 from slicing_rllib.__main__ import run
-from slicing_rllib.inputs.tables import convert_parquet
-from slicing_rllib.radio import SyntheticMask, TraceMask
+from slicing_rllib.radio import SyntheticMask, TraceMask, make_scenario
 from slicing_rllib.runs.config_loading import load_config, make_mask_settings
-from slicing_rllib.storage.errors import ConfigError
 
 COLUMNS = [f"--set=columns.slice_{i}={name}" for i, name in enumerate("abcd", start=1)]
 
@@ -77,22 +76,26 @@ def test_parquet_is_read_like_csv(tmp_path, has_index):
     settings = {"kind": "csv", "path": str(path), "columns": {"time": "ts"}}
     config = load_config("paper", [f"scenario.mask={json.dumps(settings)}"])
     mask = config.scenario.bind_mask(0)
-    assert config.scenario.mask.path == f"{path}.csv"
     assert [mask.at_step(900 * i)[0, 0] for i in range(3)] == [0.1, 0.2, 0.3]
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_copy_of_a_parquet_file_is_renewed_with_the_file(tmp_path):
+def test_a_changed_parquet_file_is_read_again(tmp_path):
     path = tmp_path / "day.parquet"
-    for level in (0.1, 0.2):
-        pd.DataFrame({"slice_1": [level]}).to_parquet(path)
-        copy = convert_parquet(path)
-        assert copy.read_text() == f"slice_1\n{level}\n"
+    for level in (0.1, 0.25):
+        pd.DataFrame({f"slice_{i}": [level] for i in range(1, 5)}).to_parquet(path)
+        os.utime(path, ns=(int(level * 100), int(level * 100)))
+        mask = TraceMask(path=str(path)).bind(make_scenario("paper").mask_target, 0)
+        assert mask.at_step(0)[0, 0] == level
 
 
-def test_a_damaged_parquet_file_is_one_line(tmp_path):
-    (tmp_path / "day.parquet").write_text("no parquet")
-    with pytest.raises(ConfigError, match=r"day.parquet: expected a readable Parquet file"):
-        convert_parquet(tmp_path / "day.parquet")
+def test_a_damaged_parquet_file_is_one_line(tmp_path, capsys):
+    path = tmp_path / "day.parquet"
+    path.write_text("no parquet")
+    assert run(["traffic", "check", str(path)]) == 2
+    printed = capsys.readouterr().err
+    assert "day.parquet: expected a readable Parquet file" in printed
+    assert printed.count("\n") == 1
 
 
 def test_other_traffic_is_read_like_the_runs_own_file():

@@ -1,0 +1,220 @@
+"""Tables of text from files of operators: CSV with any separator and decimal sign, and Parquet.
+
+Values stay text until their column has a meaning, so that messages can quote them with their line.
+"""
+
+import csv
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from slicing_rllib.storage import read_bounded, require_regular
+from slicing_rllib.storage.regular_file import GIB, MIB
+
+MAX_BYTES = 256 * MIB
+"""Of a CSV file, and of the text of a Parquet file."""
+MAX_PARQUET_BYTES = GIB
+PARQUET_SUFFIXES = (".parquet", ".pq")
+SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
+"""The separators that are recognised, and what messages call them."""
+BLANKS = ("", "-", "na", "n/a", "nan", "null", "none")
+"""Texts, in lower case, that mean a missing value."""
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+DECIMAL_COMMA = r"[+-]?\d*,\d+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """The rows of a file as text."""
+
+    where: str
+    """What messages call the file, such as `mask trace week.csv`."""
+    frame: pd.DataFrame
+    """A column of stripped texts for each name in the header, each of which occurs once."""
+    row_numbers: list[int] = field(repr=False)
+    """Of the rows in the file: lines of a text file, features of a GeoJSON file, from 1."""
+    separator: str = ","
+    decimal: str = "."
+    """The sign between the integer part and the fraction of a number."""
+    header_line: int = 1
+    """Line of the file in which the header stands."""
+    row_word: str = "line"
+    """What messages call a row of the file."""
+
+    @property
+    def header(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.frame.columns)
+
+    @property
+    def separator_name(self) -> str:
+        """What messages call the separator."""
+        return SEPARATORS.get(self.separator, repr(self.separator))
+
+    def locate(self, row: int, column: str | None = None) -> str:
+        """What messages call a row of the table, or one value of it."""
+        place = f"{self.where}, {self.row_word} {self.row_numbers[row]}"
+        return place if column is None else f"{place}, column {column}"
+
+    def read_numbers(self, column: str) -> Float[np.ndarray, " row"]:
+        """The numbers of a column, NaN for blanks; a percent sign at the end is ignored.
+
+        Raises: ValueError with the line of a text that is no number.
+        """
+        texts = self.frame[column]
+        bare = texts.str.removesuffix("%").str.strip()
+        is_blank = bare.str.lower().isin(BLANKS)
+        # With a decimal comma, a point separates thousands or is a mistake.
+        is_mixed = bare.str.contains(".", regex=False) & (self.decimal == ",")
+        bare = bare.str.replace(self.decimal, ".", regex=False)
+        is_number = bare.str.fullmatch(NUMBER) & ~is_mixed
+        wrong = np.flatnonzero(~(is_number | is_blank))
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(
+                f"{self.locate(row, column)}: expected a number, got {texts.iloc[row]!r}"
+            )
+        return bare.where(is_number, "nan").to_numpy(dtype=object).astype(float)
+
+
+def read_text_table(
+    path: Path, kind: str, *, separator: str | None = None, decimal: str | None = None
+) -> TextTable:
+    """The table in a Parquet file, or in one of separated values.
+
+    `kind` begins what messages call the file. `separator` and `decimal` are recognised where they
+    are None. Raises: ValueError, one line with file, line and column.
+    """
+    where = f"{kind} {path}"
+    is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
+    text = _read_parquet(path, where) if is_parquet else _read_text(path, where)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise ValueError(f"{where}: expected a header and at least one row, the file is empty")
+    first = next(i for i, line in enumerate(lines) if line.strip())
+    if lines[first].lower().startswith("sep=") and len(lines[first].strip()) <= 5:
+        separator = separator or lines[first][4:5]
+        first += 1
+    if first + 1 >= len(lines):
+        raise ValueError(f"{where}: expected a header and at least one row with values")
+    separator = separator or _recognise_separator(lines[first])
+    header = _read_header(f"{where}, line {first + 1}", lines[first], separator)
+    rows, row_numbers = _read_rows(where, lines, first + 1, len(header), separator)
+    frame = pd.DataFrame(rows, columns=pd.Index(header), dtype=str)
+    return TextTable(
+        where=where,
+        frame=frame,
+        row_numbers=row_numbers,
+        separator=separator,
+        decimal=decimal or _recognise_decimal(separator, frame),
+        header_line=first + 1,
+    )
+
+
+def _read_text(path: Path, where: str) -> str:
+    try:
+        data = read_bounded(path, MAX_BYTES)
+    except OSError as error:
+        raise ValueError(f"{where}: expected a readable CSV file ({error.strerror})") from error
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{where}, line {line}: expected a readable CSV file in UTF-8, "
+            f"got the byte {data[error.start]:#04x}"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{where}: expected a readable CSV file, got binary data")
+    return text
+
+
+def _read_parquet(path: Path, where: str) -> str:
+    """The content as comma-separated text, with a named index as its first column."""
+    try:
+        require_regular(path, MAX_PARQUET_BYTES)
+        frame: Any = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{where}: expected a readable Parquet file ({reason})") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index(names=frame.index.name or "time")
+    text = frame.to_csv(index=False)
+    if len(text) > MAX_BYTES:
+        raise ValueError(
+            f"{where}: expected at most {MAX_BYTES} characters of text, got {len(text)}"
+        )
+    return text
+
+
+def _recognise_separator(header: str) -> str:
+    """The separator that occurs most often in the header outside quotation marks."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(SEPARATORS, key=bare.count)
+
+
+def _read_header(place: str, text: str, separator: str) -> list[str]:
+    names = [name.strip() for name in next(csv.reader([text], delimiter=separator))]
+    if len(names) == 1 and re.search(r"[\s;,|:]", names[0]):
+        raise ValueError(
+            f"{place}: found the single column {names[0]!r} with the separator "
+            f"{SEPARATORS.get(separator, repr(separator))}; expected columns separated by one of "
+            f"{', '.join(SEPARATORS.values())}"
+        )
+    for index, name in enumerate(names):
+        if not name:
+            raise ValueError(f"{place}: column {index + 1} has no name")
+        if name in names[:index]:
+            raise ValueError(f"{place}: the column {name!r} stands twice")
+    return names
+
+
+def _read_rows(
+    where: str, lines: list[str], start: int, n_columns: int, separator: str
+) -> tuple[list[list[str]], list[int]]:
+    """Values, and the line at which each row begins. Raises: ValueError.
+
+    `pandas.read_csv` would fill a row that is too short with blanks, and it counts no lines.
+    """
+    rows: list[list[str]] = []
+    row_numbers: list[int] = []
+    reader = csv.reader(io.StringIO("\n".join(lines[start:]), newline=""), delimiter=separator)
+    line = start + 1
+    try:
+        for values in reader:
+            if not values:
+                raise ValueError(f"{where}, line {line}: expected values, the line is blank")
+            if len(values) != n_columns:
+                sign = SEPARATORS.get(separator, repr(separator))
+                # 0,1,0,2 for two columns
+                is_decimal = separator == "," and all(value.strip().isdigit() for value in values)
+                hint = ", which decimal commas need to be another" if is_decimal else ""
+                raise ValueError(
+                    f"{where}, line {line}: expected {n_columns} values, got {len(values)}"
+                    f" (the separator is {sign}{hint if len(values) > 1 else ''})"
+                )
+            rows.append([value.strip() for value in values])
+            row_numbers.append(line)
+            line = start + reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{where}, line {line}: expected a readable CSV file ({error})") from error
+    return rows, row_numbers
+
+
+def _recognise_decimal(separator: str, frame: pd.DataFrame) -> str:
+    """A comma where some value is a number with a comma, unless commas separate the values."""
+    if separator == ",":
+        return "."
+    has_comma = any(
+        frame[name].str.strip("% ").str.fullmatch(DECIMAL_COMMA).any() for name in frame.columns
+    )
+    return "," if has_comma else "."
