@@ -3,17 +3,11 @@
 `SlicingEnv` implements PettingZoo's `ParallelEnv` and the batched interface `BatchedEnv`.
 """
 
+from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
 from slicing_rllib.env.batched_network import Deployment
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
-from slicing_rllib.env.observation import (
-    MESSAGES,
-    OBSERVATIONS,
-    ActorForm,
-    ActorKind,
-    BasePolicy,
-    ObservationLayout,
-    Squash,
-)
+from slicing_rllib.env.messages import MESSAGES
+from slicing_rllib.env.observation import OBSERVATIONS, ObservationLayout
 from slicing_rllib.env.protocols import (
     BatchedEnv,
     BatchedStep,

@@ -1,9 +1,4 @@
-"""The batched interface of a multi-cell environment: one array per quantity, one row per cell.
-
-What measurement and observation need to know of a network, without its simulation.
-
-The interface of policies that decide for all cells: trained policies and baselines.
-"""
+"""What environments, networks and policies offer to each other: arrays with a row per cell."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,23 +1,20 @@
-"""How well a cell serves its slices: the paper's reward and its satisfaction.
-
-What one step's measurements say about every split that could have been applied in that step.
+"""What a split of the carrier earns: the paper's reward, that of any other split, the best split.
 
 A step's KPIs contain more than the reward of the split that was applied. Per slice they give the
 share S of the carrier that the offered traffic takes, and the served share m that just meets both
 requirements. With interference held as it was, these two give the reward of any other split:
 
-    r(a') = min over slices of min(F(a'_n) / m_n, 1),   F = `radio.queueing.served_share`.
+    r(a') = min over slices of min(F(a'_n) / m_n, 1),   F = `radio.kpis.served_share`.
 
 S and m of all slices, 2 N numbers per transition, are the *counterfactual inputs* that the replay
-buffer keeps.
-
-The best split of a cell at constant interference, in closed form.
+buffer keeps. They also give the best split in closed form.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from slicing_rllib.radio import SATURATION
 from slicing_rllib.radio.kpis import served_share
@@ -134,38 +131,26 @@ class SplitReward:
 
 
 class NumericalGradient:
-    """Adds a gradient by central differences to a reward that has none."""
+    """A counterfactual reward whose gradient is computed by central differences."""
 
-    def __init__(self, reward: "RewardOfAction", step: float = 1e-3) -> None:
+    def __init__(
+        self,
+        reward: Callable[[CounterfactualInputs, Action], Float[np.ndarray, "*rows"]],
+        step: float = 1e-3,
+    ) -> None:
         """`step` is how far each component of the action is moved either way."""
-        self._reward, self._step = reward, step
-
-    def reward(self, inputs: CounterfactualInputs, action: Action) -> Float[np.ndarray, "*rows"]:
-        """That of the wrapped reward."""
-        return self._reward.reward(inputs, action)
+        self.reward, self._step = reward, step
 
     def reward_and_gradient(
         self, inputs: CounterfactualInputs, action: Action
     ) -> tuple[Float[np.ndarray, "*rows"], Action]:
         """The gradient is (r(a + h e_n) - r(a - h e_n)) / 2h for each component n."""
-        columns: list[np.ndarray] = []
-        for index in range(action.shape[-1]):
-            shift = np.zeros(action.shape[-1], action.dtype)
-            shift[index] = self._step
-            above = self._reward.reward(inputs, action + shift)
-            below = self._reward.reward(inputs, action - shift)
-            columns.append((above - below) / (2.0 * self._step))
-        gradient = np.stack(columns, axis=-1).astype(action.dtype)
-        return self._reward.reward(inputs, action), gradient
-
-
-@runtime_checkable
-class RewardOfAction(Protocol):
-    """A counterfactual reward without a gradient."""
-
-    def reward(self, inputs: CounterfactualInputs, action: Action) -> Shaped[np.ndarray, "*rows"]:
-        """As in `CounterfactualReward`."""
-        ...
+        components: list[np.ndarray] = []
+        for shift in self._step * np.eye(action.shape[-1], dtype=action.dtype):
+            above, below = self.reward(inputs, action + shift), self.reward(inputs, action - shift)
+            components.append((above - below) / (2.0 * self._step))
+        gradient = np.stack(components, axis=-1).astype(action.dtype)
+        return self.reward(inputs, action), gradient
 
 
 def _split_inputs(inputs: CounterfactualInputs) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +177,7 @@ def invert_served_share(
 ) -> Float[np.ndarray, "*cell slice"]:
     """The smallest share of the carrier whose served share is `served`.
 
-    It is the inverse of `radio.queueing.served_share`. `required` is the share of the carrier that
+    It is the inverse of `radio.kpis.served_share`. `required` is the share of the carrier that
     the offered traffic occupies.
     """
     return np.where(

@@ -1,7 +1,4 @@
-"""The network as a PettingZoo parallel environment: every live cell is an agent.
-
-A picture of the network: each map position in the colour of its serving cell's satisfaction.
-"""
+"""The network as a PettingZoo parallel environment: every live cell is an agent."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -9,50 +6,59 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float32
 from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 
-from slicing_rllib.env.batched_network import (
-    BatchedNetwork,
-    Deployment,
-    make_action_space,
-    make_observation_space,
-    require_known_cell,
-    stack_actions,
-)
+from slicing_rllib.env.batched_network import BatchedNetwork, Deployment, require_known_cell
 from slicing_rllib.env.measurement import MeasurementError
+from slicing_rllib.env.observation import Layout, ObservationLayout
+from slicing_rllib.env.rendering import satisfaction_map
 from slicing_rllib.radio import Scenario
 
-COLOURS = np.array([[0.45, 0.10, 0.25], [0.90, 0.55, 0.25], [0.98, 0.93, 0.65], [0.10, 0.55, 0.55]])
-"""Dark red, orange, pale yellow and teal: distinct under colour blindness and in greyscale."""
-LEVELS = np.array([0.0, 0.6, 0.95, 1.0])
-"""Satisfaction at which each colour applies; colours between are interpolated."""
-OFF = np.array([0.8, 0.8, 0.8])
-"""Colour of cells that are off."""
-BORDER = 0.75
-"""Brightness factor of map positions at the border of a cell."""
+
+def make_observation_space(layout: Layout, n_cells: int) -> spaces.Box:
+    """The range of each value of an observation in a network of `n_cells` cells.
+
+    Logarithms of shares and SINR are unbounded.
+    """
+    high = np.full(layout.size, np.inf, np.float32)
+    low = -high
+    if isinstance(layout, ObservationLayout):
+        bounded = slice(0, layout.message.stop)
+        low[bounded], high[bounded] = 0.0, 1.0
+        # All UEs of the network may attach to one cell.
+        high[layout.users] = n_cells
+        high[layout.load] = high[layout.message] = layout.n_slices
+    return spaces.Box(low, high)
 
 
-def satisfaction_map(
-    serving_cell: Int[np.ndarray, "y x"],
-    satisfaction: Float[np.ndarray, " cell"],
-    live: Bool[np.ndarray, " cell"],
-) -> UInt8[np.ndarray, "y x 3"]:
-    """An RGB picture with north at the top."""
-    channels: list[Float[np.ndarray, " cell"]] = [
-        np.interp(satisfaction, LEVELS, channel) for channel in COLOURS.T
-    ]
-    colour = np.stack(channels, axis=1)
-    colour[~live] = OFF
-    picture = colour[serving_cell]
-    picture[_is_border(serving_cell)] *= BORDER
-    return (255.0 * picture[::-1]).astype(np.uint8)
+def stack_actions(
+    actions: Mapping[str, np.ndarray],
+    cells: Sequence[str],
+    required: Bool[np.ndarray, " cell"],
+    action_size: int,
+) -> Float32[np.ndarray, "cell action"]:
+    """Actions as one row per cell; ones for cells without an action.
+
+    Raises: ValueError for an unknown cell, an action of the wrong length, or a cell that is
+    `required` to have an action and has none.
+    """
+    for cell in actions:
+        require_known_cell(cell, cells, "action")
+    stacked = np.ones((len(cells), action_size), np.float32)
+    for row, (cell, is_required) in enumerate(zip(cells, required, strict=True)):
+        if cell in actions:
+            stacked[row] = _check_action(cell, actions[cell], action_size)
+        elif is_required:
+            raise ValueError(f"action of {cell}: missing")
+    return stacked
 
 
-def _is_border(serving_cell: Int[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
-    right = serving_cell != np.roll(serving_cell, -1, axis=1)
-    above = serving_cell != np.roll(serving_cell, -1, axis=0)
-    return right | above
+def _check_action(cell: str, action: np.ndarray, size: int) -> Float32[np.ndarray, " action"]:
+    row = np.asarray(action, np.float32)
+    if row.shape != (size,):
+        raise ValueError(f"action of {cell}: expected {size} weights, got shape {row.shape}")
+    return row
 
 
 class SlicingEnv(BatchedNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):
@@ -195,4 +201,4 @@ class SlicingEnv(BatchedNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def _make_action_space(self, agent: str) -> spaces.Box:
         require_known_cell(agent, self.cells, "action_space")
-        return make_action_space(self.action_size)
+        return spaces.Box(0.0, 1.0, (self.action_size,), np.float32)

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from slicing_rllib.env import MESSAGES, OBSERVATIONS, Measurement, ObservedNetwork, ObservedSlice
-from slicing_rllib.env.observation import MeanLoad, make_observer
+from slicing_rllib.env.messages import mean_load
+from slicing_rllib.env.observation import make_observer
 from slicing_rllib.radio import Phase, Scenario, StepKpis
 
 PerSlice = Float[np.ndarray, "row slice"]
@@ -157,24 +158,9 @@ def encode_rows(
         sla_delay_ms=np.array([encoder.sla_delay_ms for encoder in encoders]),
         neighbours=np.empty((n_rows, 0), int),
     )
-    message = _ReceivedMessage(_form_message(encoders, neighbour_load))
-    observer = make_observer(first.observation, network, message)
+    received = _form_message(encoders, neighbour_load)
+    observer = make_observer(first.observation, network, lambda _: received)
     return observer(Measurement(network)(kpis, 0), np.ones(n_rows, bool))
-
-
-class _ReceivedMessage:
-    """The message that each row has received, whatever the rows' own load is."""
-
-    name = "received"
-
-    def __init__(self, message: Float[np.ndarray, "row message"]) -> None:
-        self._message = message
-
-    def width(self, n_slices: int) -> int:
-        return self._message.shape[1]
-
-    def __call__(self, load: PerSlice) -> Float[np.ndarray, "row message"]:
-        return self._message
 
 
 def _form_message(
@@ -194,7 +180,7 @@ def _form_message(
     neighbours = np.full((len(load), n_slots), -1)
     is_used = np.arange(n_slots) < np.array([[len(e.neighbours)] for e in encoders])
     neighbours[:n_rows][is_used] = np.arange(n_rows, len(load))[is_used.ravel()]
-    return MeanLoad(neighbours)(load)[:n_rows]
+    return mean_load(neighbours)(load)[:n_rows]
 
 
 def make_encoders(scenario: Scenario, observation: str, message: str) -> dict[str, CellEncoder]:

@@ -83,7 +83,7 @@ def test_the_gradient_is_that_of_finite_differences(offered, needed, action):
         return
 
     _, exact = REWARD.reward_and_gradient(counterfactual_inputs, share)
-    assert NumericalGradient(REWARD, 1e-6).reward_and_gradient(counterfactual_inputs, share)[
+    assert NumericalGradient(REWARD.reward, 1e-6).reward_and_gradient(counterfactual_inputs, share)[
         1
     ] == pytest.approx(exact, rel=1e-4, abs=1e-6)
 

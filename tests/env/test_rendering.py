@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slicing_rllib.env.slicing_env import satisfaction_map
+from slicing_rllib.env.rendering import satisfaction_map
 
 
 def test_each_position_has_the_colour_of_its_cell():

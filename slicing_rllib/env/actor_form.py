@@ -1,0 +1,58 @@
+"""How an actor reads an observation: the contract between observations and actors.
+
+Training (torch) and evaluation (NumPy) compute the same actor from the same form.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ActorKind = Literal["mlp", "equivariant"]
+BasePolicy = Literal["none", "persistence"]
+Squash = Literal["softmax", "tanh"]
+"""How logits become an action: shares with a sum of 1, or numbers from -1 to 1."""
+
+POOLED_FEATURES = 3
+"""An equivariant actor sees each per-slice feature itself, its mean and its maximum over slices."""
+
+
+@dataclass(frozen=True)
+class ActorForm:
+    """What is built around an actor's MLP.
+
+    With a *base policy*, the last columns of an observation are the logarithms of the split that a
+    model proposes, and the MLP's output is a correction that is added to them. An *equivariant*
+    actor applies one MLP to every slice: relabelling slices relabels its answer, and its weights
+    serve any number of slices.
+    """
+
+    n_actions: int
+    """Components of an action: slices."""
+    kind: ActorKind = "mlp"
+    """`equivariant` needs observations that are blocks of `n_actions` per-slice features."""
+    base_policy: BasePolicy = "none"
+    """With `persistence`, the observation's last `n_actions` columns are added to the logits."""
+    squash: Squash = "softmax"
+    """`tanh` is for bounded actions; whoever applies them scales -1 to 1 to the action's bounds."""
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError where an actor that divides a whole is to give bounded actions."""
+        if self.squash == "tanh" and (self.kind, self.base_policy) != ("mlp", "none"):
+            raise ValueError(
+                "actor equivariant and base_policy persistence: expected actions on a simplex, "
+                "got bounded actions; actor mlp and base_policy none work with both"
+            )
+
+    def compute_widths(self, obs_size: int, hiddens: tuple[int, ...]) -> tuple[int, ...]:
+        """Widths of the MLP's layers, input and output included.
+
+        Raises: ValueError for an observation that an equivariant actor cannot read.
+        """
+        if self.kind == "mlp":
+            return (obs_size, *hiddens, self.n_actions)
+        n_features, rest = divmod(obs_size, self.n_actions)
+        if rest:
+            raise ValueError(
+                f"equivariant actor: expected blocks of {self.n_actions} per-slice features, got "
+                f"{obs_size} numbers; env.observation=per_slice has them"
+            )
+        return (POOLED_FEATURES * n_features, *hiddens, 1)
