@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from slicing_rllib.policies import KPI_SPECS, CellPolicy
-from slicing_rllib.serving.decisions import Decision, Method, Reason
+from slicing_rllib.serving.decisions import Decision, Fallback
 from slicing_rllib.serving.requests import A1Policy
 
 PERCENT = 100
@@ -21,14 +21,6 @@ class AnswerModel(BaseModel):
     """A part of an answer, as `/openapi.json` describes it."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class FallbackDescription(AnswerModel):
-    """Why the cell's policy did not answer, and what answered instead."""
-
-    reason: Reason
-    method: Method
-    detail: str
 
 
 class RrmAttributes(AnswerModel):
@@ -63,7 +55,7 @@ class CellDecision(AnswerModel):
     """Age of the cell's KPIs."""
     neighbours_age_s: float | None
     """Age of the oldest report of a neighbour; null if the policy reads none."""
-    fallback: FallbackDescription | None
+    fallback: Fallback | None
     """Null if the policy answered."""
     rrm_policies: list[RrmPolicy] | None = None
     """With `?format=o1`: the shares in whole percent, per slice."""
@@ -91,49 +83,47 @@ class PolicyDescription(AnswerModel):
 
 def make_answer(
     decisions: Mapping[str, Decision], a1_policies: Mapping[str, A1Policy] | None
-) -> dict[str, Any]:
-    """The answer as plain values, as `DecisionAnswer` describes it.
-
-    `a1_policies` None leaves the ratios in percent out.
-    """
-    answer: dict[str, Any] = {}
+) -> bytes:
+    """The answer as JSON. `a1_policies` None leaves the ratios in percent out."""
+    answer: dict[str, CellDecision] = {}
     for cell, decision in decisions.items():
-        policy, fallback = decision.policy, decision.fallback
+        policy = decision.policy
         shares = dict(zip(decision.slices, decision.shares, strict=True))
-        answer[cell] = {
-            "shares": shares,
-            "policy": policy and policy.label,
-            "policy_sha256": policy and policy.digest,
-            "age_s": decision.age_s,
-            "neighbours_age_s": decision.neighbours_age_s,
-            "fallback": fallback and fallback._asdict(),
-        }
+        answer[cell] = made = CellDecision(
+            shares=shares,
+            policy=policy and policy.label,
+            policy_sha256=policy and policy.digest,
+            age_s=decision.age_s,
+            neighbours_age_s=decision.neighbours_age_s,
+            fallback=decision.fallback,
+        )
         if a1_policies is not None:
-            answer[cell]["rrm_policies"] = make_rrm_policies(cell, shares, a1_policies)
-    return {"decisions": answer}
+            made.rrm_policies = make_rrm_policies(cell, shares, a1_policies)
+    return DecisionAnswer(decisions=answer).model_dump_json(exclude_unset=True).encode()
 
 
 def make_rrm_policies(
     cell: str, shares: Mapping[str, float], a1_policies: Mapping[str, A1Policy]
-) -> list[dict[str, Any]]:
+) -> list[RrmPolicy]:
     """An `RRMPolicyRatio` per slice, whose dedicated and largest ratio are the slice's share.
 
     Members carry the S-NSSAI of the slice's A1-style policy; without one, the list is empty.
     """
-    percent = round_to_percent(list(shares.values()))
-    return [
-        {
-            "id": f"{cell}-{name}",
-            "attributes": {
-                "resourceType": "PRB_DL",
-                "rRMPolicyMemberList": _list_members(a1_policies.get(name)),
-                "rRMPolicyDedicatedRatio": ratio,
-                "rRMPolicyMinRatio": ratio,
-                "rRMPolicyMaxRatio": ratio,
-            },
-        }
-        for name, ratio in zip(shares, percent, strict=True)
-    ]
+    rows: list[RrmPolicy] = []
+    for name, percent in zip(shares, round_to_percent(list(shares.values())), strict=True):
+        members: list[dict[str, Any]] = []
+        if policy := a1_policies.get(name):
+            slice_id = policy.scope.sliceId.model_dump(exclude_none=True)
+            members = [{"plmnId": slice_id.pop("plmnId"), "snssai": slice_id}]
+        attributes = RrmAttributes(
+            resourceType="PRB_DL",
+            rRMPolicyMemberList=members,
+            rRMPolicyDedicatedRatio=percent,
+            rRMPolicyMinRatio=percent,
+            rRMPolicyMaxRatio=percent,
+        )
+        rows.append(RrmPolicy(id=f"{cell}-{name}", attributes=attributes))
+    return rows
 
 
 def round_to_percent(shares: Sequence[float]) -> list[int]:
@@ -149,28 +139,20 @@ def round_to_percent(shares: Sequence[float]) -> list[int]:
     return [int(value) for value in floor]
 
 
-def _list_members(policy: A1Policy | None) -> list[dict[str, Any]]:
-    if policy is None:
-        return []
-    slice_id = policy.scope.sliceId
-    snssai = {"sst": slice_id.sst} | ({"sd": slice_id.sd} if slice_id.sd else {})
-    return [{"plmnId": slice_id.plmnId.model_dump(), "snssai": snssai}]
-
-
-def describe_policy(policy: CellPolicy) -> dict[str, Any]:
-    """What `PolicyDescription` says about a policy."""
+def describe_policy(policy: CellPolicy) -> PolicyDescription:
+    """What a caller needs to know of a policy."""
     encoder = policy.encoder
     sla = zip(encoder.slices, encoder.sla_throughput_mbps, encoder.sla_delay_ms, strict=True)
-    return {
-        "policy": policy.label,
-        "policy_sha256": policy.digest,
-        "slices": {
+    return PolicyDescription(
+        policy=policy.label,
+        policy_sha256=policy.digest,
+        slices={
             name: {"sla_throughput_mbps": throughput, "sla_delay_ms": delay}
             for name, throughput, delay in sla
         },
-        "kpis": {name: KPI_SPECS[name].unit for name in encoder.required_kpis},
-        "neighbours": list(encoder.neighbours),
-    }
+        kpis={name: KPI_SPECS[name].unit for name in encoder.required_kpis},
+        neighbours=list(encoder.neighbours),
+    )
 
 
 def make_example(policies: Mapping[str, CellPolicy]) -> dict[str, Any]:

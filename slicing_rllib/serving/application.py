@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from slicing_rllib.runs.ray_session import ray_session
 from slicing_rllib.serving.answers import (
@@ -30,7 +30,6 @@ from slicing_rllib.serving.answers import (
     describe_policy,
     make_example,
 )
-from slicing_rllib.serving.decisions import LoadReport
 from slicing_rllib.serving.policy_service import LocalReports, PolicyService
 from slicing_rllib.serving.requests import EXAMPLE, DecisionRequest, Problem
 from slicing_rllib.serving.served_release import load_first
@@ -138,21 +137,14 @@ def report_problem(request: Request, error: Problem) -> Response:
     return error.respond()
 
 
-@serve.deployment(ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1000)
-class NeighbourReports(LocalReports):
-    """The last loads of all cells, for all replicas."""
-
-    async def exchange_plain(
-        self, new: Mapping[str, tuple[Any, ...]], wanted: list[str]
-    ) -> dict[str, tuple[Any, ...]]:
-        """As `exchange`, with tuples."""
-        reports = {cell: LoadReport(*report) for cell, report in new.items()}
-        found = await self.exchange(reports, wanted)
-        return {cell: tuple(report) for cell, report in found.items()}
+# The last loads of all cells, for all replicas.
+REPORTS = serve.deployment(
+    name="NeighbourReports", ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1000
+)(LocalReports)
 
 
 async def find_service() -> PolicyService:
-    """The service of this replica; `direct_server` puts its own in place of this function."""
+    """The service of this replica; `serve_directly` puts its own in its place."""
     service: Any = serve.get_replica_context().servable_object
     return service
 
@@ -176,14 +168,13 @@ async def ready(service: Service) -> dict[str, str]:
 @api.get(
     "/v1/policies",
     dependencies=with_token,
-    response_model=dict[str, PolicyDescription],
     responses=describe_problems(401, 429),
 )
-async def policies(service: Service, request: Request) -> Response:
+async def policies(service: Service, request: Request) -> dict[str, PolicyDescription]:
     """By cell: name, version, SLA, KPIs that are needed, and neighbours."""
     service.admit(request)
     found = service.require_served().live.policies
-    return JSONResponse({cell: describe_policy(policy) for cell, policy in found.items()})
+    return {cell: describe_policy(policy) for cell, policy in found.items()}
 
 
 @api.get("/v1/example", dependencies=with_token, responses=describe_problems(401, 429))
@@ -236,7 +227,7 @@ def make_application(arguments: ServiceArguments, *, shares_reports: bool) -> se
     # Not in the arguments of the class, whose change would replace the processes.
     fixed = arguments.model_dump(mode="json", exclude={*RELEASE_FIELDS})
     service = DEPLOYMENT.options(user_config=release, **scale)
-    return service.bind(fixed, NeighbourReports.bind() if shares_reports else None)
+    return service.bind(fixed, REPORTS.bind() if shares_reports else None)
 
 
 def application(args: ServiceArguments) -> serve.Application:

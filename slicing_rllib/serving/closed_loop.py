@@ -1,7 +1,4 @@
-"""Runs the simulator as the network and the service as its controller, and the same in process.
-
-A policy that asks the service over HTTP, as a network's controller would.
-"""
+"""The simulator as the network and the service as its controller, beside the same in process."""
 
 import http.client
 import json
@@ -25,6 +22,10 @@ from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import RunError
 
 TIMEOUT_S = 30.0
+LARGEST_DIFFERENCE = 1e-6
+"""Of a KPI, relative to its value or to 1, whichever is larger."""
+
+OnStep = Callable[[str, int, int], None]
 
 
 class HttpPolicy:
@@ -103,12 +104,6 @@ def make_request(kpis: StepKpis, cells: Sequence[str], slices: Sequence[str]) ->
     }
 
 
-LARGEST_DIFFERENCE = 1e-6
-"""Of a KPI, relative to its value or to 1, whichever is larger."""
-
-OnStep = Callable[[str, int, int], None]
-
-
 class ClosedLoop(NamedTuple):
     """What the network did under the service, beside evaluation in process."""
 
@@ -160,13 +155,12 @@ def run_closed_loop(
     finally:
         served.close()
     in_process = record("in process", make_trained_policy(config, run.policies()))
-    rewards = [_compute_rewards(kpis, scenario) for kpis in (over_http, in_process)]
     throughput = np.stack([step.throughput_mbps for step in over_http])
     return ClosedLoop(
         steps=steps,
-        reward_mean=rewards[0],
+        reward_mean=_compute_reward(over_http, scenario),
         satisfaction_mean=float(satisfaction(throughput, scenario.sla_throughput_mbps).mean()),
-        in_process_reward_mean=rewards[1],
+        in_process_reward_mean=_compute_reward(in_process, scenario),
         largest_difference=_compare(over_http, in_process),
         fallbacks=served.fallbacks,
     )
@@ -180,14 +174,7 @@ def _compare(ours: list[StepKpis], theirs: list[StepKpis]) -> dict[str, float]:
     return differences
 
 
-def _compute_rewards(kpis: list[StepKpis], scenario: Scenario) -> float:
-    rewards = [
-        slice_reward(
-            step.throughput_mbps,
-            step.delay_ms,
-            scenario.sla_throughput_mbps,
-            scenario.sla_delay_ms,
-        ).mean()
-        for step in kpis
-    ]
+def _compute_reward(kpis: list[StepKpis], scenario: Scenario) -> float:
+    sla = scenario.sla_throughput_mbps, scenario.sla_delay_ms
+    rewards = [slice_reward(step.throughput_mbps, step.delay_ms, *sla).mean() for step in kpis]
     return float(np.mean(rewards))

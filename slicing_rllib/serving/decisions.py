@@ -72,7 +72,8 @@ class Method(StrEnum):
     """Equal shares."""
 
 
-class Fallback(NamedTuple):
+@dataclass(frozen=True)
+class Fallback:
     """Why the cell's policy did not answer, and what answered instead."""
 
     reason: Reason
@@ -110,14 +111,10 @@ class PolicySet:
         self.reads_messages = any(p.encoder.neighbours for p in policies.values())
 
 
-class _Limits(NamedTuple):
+def _find_limits(
+    policies: Sequence[CellPolicy],
+) -> tuple[Float[np.ndarray, "cell slice read"], Float[np.ndarray, "cell slice read"]]:
     """Smallest and largest KPIs that policies answer; infinite where nothing was recorded."""
-
-    low: Float[np.ndarray, "cell slice read"]
-    high: Float[np.ndarray, "cell slice read"]
-
-
-def _find_limits(policies: Sequence[CellPolicy]) -> _Limits:
     encoder = policies[0].encoder
     shape = len(policies), len(encoder.slices), len(encoder.required_kpis)
     low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
@@ -128,7 +125,7 @@ def _find_limits(policies: Sequence[CellPolicy]) -> _Limits:
                 margin = RANGE_MARGIN * max(kpi.maximum - kpi.minimum, scale)
                 low[row, slice_row, column] = kpi.minimum - margin
                 high[row, slice_row, column] = kpi.maximum + margin
-    return _Limits(low, high)
+    return low, high
 
 
 @dataclass(frozen=True)

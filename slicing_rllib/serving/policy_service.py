@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from fastapi import Request
@@ -158,8 +158,7 @@ class PolicyService:
         answer = make_answer(made, asked.a1_policies if form == "o1" else None)
         seconds = time.perf_counter() - started
         after = BackgroundTask(self._after, asked, served, reports, now, made, seconds)
-        content = json.dumps(answer).encode()
-        return Response(content, media_type="application/json", background=after)
+        return Response(answer, media_type="application/json", background=after)
 
     def _after(
         self,
@@ -211,13 +210,11 @@ class SharedReports:
     async def exchange(self, new: Reports, wanted: Iterable[str]) -> Reports:
         """Keeps new reports; those of the wanted cells that are there."""
         try:
-            plain = {cell: tuple(report) for cell, report in new.items()}
-            response = self._handle.exchange_plain.remote(plain, list(wanted))
-            found = await asyncio.wait_for(response, REPORTS_TIMEOUT_S)
+            response = self._handle.exchange.remote(new, wanted)
+            return await asyncio.wait_for(response, REPORTS_TIMEOUT_S)
         except (RayError, RayServeException, TimeoutError) as error:
             log.warning("reports of neighbours: not available (%s)", error)
             return {}
-        return {cell: LoadReport(*report) for cell, report in found.items()}
 
 
 class RequestMetrics:
@@ -270,7 +267,8 @@ class DriftMonitor:
     """How far the running means of KPIs are from their means in training."""
 
     def __init__(self) -> None:
-        self._trainings: dict[str, _Training | None] = {}
+        self._trainings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        """By digest: mean of each slice's KPIs, and standard deviation with a lower limit."""
         self._means: dict[str, np.ndarray] = {}
 
     def update(self, policy: CellPolicy, table: Float[np.ndarray, "slice kpi"]) -> float | None:
@@ -278,37 +276,23 @@ class DriftMonitor:
 
         None for a policy without recorded KPIs.
         """
+        names = [name for name in policy.encoder.required_kpis if name in policy.recorded]
+        if not names:
+            return None
         digest = policy.digest
         if digest not in self._trainings:
-            self._trainings[digest] = _describe_training(policy)
-        training = self._trainings[digest]
-        if training is None:
-            return None
-        values = table[:, training.columns]
+            ranges = [policy.recorded[name] for name in names]
+            mean, std = (
+                np.array([[getattr(kpi, part) for kpi in kpis] for kpis in ranges]).T
+                for part in ("mean", "std")
+            )
+            scale = np.maximum(std, LEAST_STD * np.maximum(np.abs(mean), 1.0))
+            self._trainings[digest] = mean, scale
+        mean, scale = self._trainings[digest]
+        values = table[:, [KPI_NAMES.index(name) for name in names]]
         before = self._means.get(digest, values)
-        mean = self._means[digest] = before + MEMORY * (values - before)
-        return float((np.abs(mean - training.mean) / training.scale).max())
-
-
-class _Training(NamedTuple):
-    """The KPIs that a policy has met in training."""
-
-    columns: list[int]
-    """Columns of these KPIs in a table."""
-    mean: Float[np.ndarray, "slice read"]
-    scale: Float[np.ndarray, "slice read"]
-    """Standard deviations, with a lower limit."""
-
-
-def _describe_training(policy: CellPolicy) -> _Training | None:
-    names = [name for name in policy.encoder.required_kpis if name in policy.recorded]
-    if not names:
-        return None
-    ranges = [policy.recorded[name] for name in names]
-    mean = np.array([[kpi.mean for kpi in column] for column in ranges]).T
-    std = np.array([[kpi.std for kpi in column] for column in ranges]).T
-    scale = np.maximum(std, LEAST_STD * np.maximum(np.abs(mean), 1.0))
-    return _Training([KPI_NAMES.index(name) for name in names], mean, scale)
+        now = self._means[digest] = before + MEMORY * (values - before)
+        return float((np.abs(now - mean) / scale).max())
 
 
 class ShadowComparison:

@@ -29,12 +29,12 @@ def test_percentages_add_up_and_are_less_than_1_off(weights: list[float]):
 
 def test_ratios_carry_the_slice_of_the_a1_policy():
     made = make_rrm_policies("cell_1", {"a": 0.25, "b": 0.75}, {"a": A1Policy(**POLICY)})
-    first, second = (row["attributes"] for row in made)
+    first, second = (row.attributes for row in made)
 
-    assert (first["rRMPolicyDedicatedRatio"], second["rRMPolicyMaxRatio"]) == (25, 75)
-    assert first["rRMPolicyMemberList"] == [
+    assert (first.rRMPolicyDedicatedRatio, second.rRMPolicyMaxRatio) == (25, 75)
+    assert first.rRMPolicyMemberList == [
         {"plmnId": {"mcc": "001", "mnc": "01"}, "snssai": {"sst": 1, "sd": "00000A"}}
     ]
-    assert second["rRMPolicyMemberList"] == []
+    assert second.rRMPolicyMemberList == []
     for row in made:
-        jsonschema.validate(row, RrmPolicy.model_json_schema())
+        jsonschema.validate(row.model_dump(), RrmPolicy.model_json_schema())

@@ -76,6 +76,10 @@ def reasons(decisions: dict[str, Decision]) -> dict[str, Reason]:
     return {cell: made.fallback.reason for cell, made in decisions.items() if made.fallback}
 
 
+def why(made: Decision) -> tuple[Reason, Method]:
+    return made.fallback.reason, made.fallback.method
+
+
 def test_a_whole_network_gets_the_shares_of_its_policies(network, ask):
     """Bit for bit."""
     decisions = ask(network[1])
@@ -99,7 +103,10 @@ def test_a_neighbour_without_a_report_or_with_an_old_one_leads_to_a_fallback(net
     assert reasons(ask(one)) == {"cell_5": Reason.MISSING_NEIGHBOURS}
     body["cells"][neighbour]["measured_at"] = old
     made = ask(one, earlier=body)["cell_5"]
-    assert made.fallback[:2] == (Reason.STALE_NEIGHBOURS, Method.BASE_POLICY)
+    assert why(made) == (
+        Reason.STALE_NEIGHBOURS,
+        Method.BASE_POLICY,
+    )
     assert made.neighbours_age_s == pytest.approx(60.0)
 
 
@@ -123,7 +130,10 @@ def test_kpis_from_long_ago_or_from_the_future_are_stale(ask, body, seconds: int
 def test_kpis_far_outside_of_training_lead_to_the_base_policy(ask, body):
     body["cells"]["cell_2"]["slices"]["slice_3"]["users"] = 5000
     made = ask(body)["cell_2"]
-    assert made.fallback[:2] == (Reason.OUTSIDE_TRAINING, Method.BASE_POLICY)
+    assert why(made) == (
+        Reason.OUTSIDE_TRAINING,
+        Method.BASE_POLICY,
+    )
     assert made.fallback.detail == "users of slice_3 is far from what the policy has met"
 
 
@@ -143,7 +153,10 @@ def test_an_answer_that_is_not_finite_leads_to_shares_by_traffic(served_run, ask
     for kpis in one["cells"]["cell_1"]["slices"].values():
         kpis |= {"throughput_mbps": 0.0, "demand_mbps": 2.0, "mean_inverse_rate": 0.05}
     made = ask(one, policies={"cell_1": policy})["cell_1"]
-    assert made.fallback[:2] == (Reason.POLICY_FAILED, Method.TRAFFIC_PROPORTIONAL)
+    assert why(made) == (
+        Reason.POLICY_FAILED,
+        Method.TRAFFIC_PROPORTIONAL,
+    )
     assert made.shares == [0.25] * 4
 
 
@@ -157,7 +170,10 @@ def test_an_unknown_cell_is_refused_or_gets_shares_by_its_traffic(ask, body):
 
     made = ask({"cells": {"tower": stranger}, "unknown_cells": "fallback"})["tower"]
     assert made.shares == [0.25, 0.75]
-    assert made.fallback[:2] == (Reason.UNKNOWN_CELL, Method.TRAFFIC_PROPORTIONAL)
+    assert why(made) == (
+        Reason.UNKNOWN_CELL,
+        Method.TRAFFIC_PROPORTIONAL,
+    )
 
 
 def test_without_any_traffic_shares_are_equal(ask):
