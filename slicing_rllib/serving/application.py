@@ -268,8 +268,12 @@ def serve_policies(arguments: ServiceArguments, host: str, port: int) -> Iterato
 
 @contextmanager
 def serve_for_command(arguments: ServiceArguments) -> Iterator[str]:
-    """Starts Ray and the service on a free port for the block; the URL of the service."""
+    """Starts Ray and the service on a free port for the block; the URL of the service.
+
+    Raises: RunError, LibraryError or PolicyError for policies that cannot be served.
+    """
     arguments = require_token_beyond_loopback(arguments, LOOPBACK)
+    load_first(arguments)
     with socket.create_server((LOOPBACK, 0)) as free:
         port = free.getsockname()[1]
     with ray_session(2), serve_policies(arguments, LOOPBACK, port):
