@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from slicing_rllib.runs.config_loading import load_config
+from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.training import ProgressListener, train
+from slicing_rllib.runs.training import train
 
 SMALL = {
     "name": "small",

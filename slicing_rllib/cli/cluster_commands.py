@@ -3,7 +3,7 @@
 import socket
 from json import loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -212,29 +212,15 @@ def _answer(cluster: "Cluster", question: str, submission_id: str) -> None:
 
 
 def _show_result(command: str, folder: Path, json: bool) -> None:
-    from slicing_rllib.cli.console import (
-        make_hours_table,
-        make_policies_table,
-        make_sweep_table,
-        print_json,
-    )
-    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import make_sweep_table, print_result, print_summary
     from slicing_rllib.runs.run_directory import RunDirectory
 
-    result: Any
+    where = f"results: {folder}"
     if command == "train":
-        result = RunDirectory.open(folder).summary()
-        table = make_policies_table(result["policies"])
+        print_summary(RunDirectory.open(folder).summary(), json, where)
     else:
         result = loads((folder / "results.json").read_text(encoding="utf-8"))
-        table = make_sweep_table(result)
-    if json:
-        print_json(result)
-        return
-    stdout.print(table)
-    if command == "train" and "hours" in result:
-        stdout.print(make_hours_table(result["hours"]))
-    stdout.print(f"results: {folder}", soft_wrap=True)
+        print_result(result, json, make_sweep_table(result), where)
 
 
 def monitor(

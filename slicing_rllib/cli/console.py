@@ -1,14 +1,9 @@
-"""Output in a terminal: tables and JSON on stdout.
-
-Arguments and options that several commands share.
-
-Progress of training and evaluation in a terminal, on stderr.
-"""
+"""What commands share: output on stdout as tables or JSON, options, and progress on stderr."""
 
 import json
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,218 +14,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from slicing_rllib.learning.events import EventKind
-from slicing_rllib.runs.training import ProgressListener
+from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.storage import make_printable
 from slicing_rllib.storage.regular_file import format_size
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
-HEADINGS = ("reward", "95 % interval", "satisfaction", "below 0.95", "max delay", "gap closed")
-
-
-def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The result table: one row per policy, best reward last.
-
-    Args:
-        policies: the `policies` of a `summary.json`.
-    """
-    seeds = {row["seeds"] for row in policies.values()}
-    table = Table(title=f"evaluation on unseen traffic, {'/'.join(map(str, seeds))} seeds")
-    table.add_column("policy", no_wrap=True)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, row in sorted(policies.items(), key=lambda item: item[1]["reward_mean"]):
-        interval = row["ci95"].get("reward_mean")
-        closed = row["oracle_gap_closed"]
-        table.add_row(
-            name,
-            f"{row['reward_mean']:.3f}",
-            f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
-            f"{row['satisfaction_mean']:.3f}",
-            f"{row['fail_rate_95']:.1%}",
-            f"{row['delay_max_ms']:.2f} ms",
-            "" if closed is None else f"{closed:.0%}",
-        )
-    return table
-
-
-HOURLY_POLICIES = ("equal", "traffic_aware", "persistence", "drl", "tl", "oracle")
-"""Policies that the table by hour of day shows. `summary.json` has all of them."""
-MAX_HOURLY_POLICIES = 6
-"""Columns that fit a terminal, where none of those policies was evaluated."""
-
-
-def make_hours_table(hours: Mapping[str, Any]) -> Table:
-    """Reward and share below 0.95 of each hour of the day, a column per policy.
-
-    Args:
-        hours: the `hours` of a `summary.json`.
-    """
-    by_hour, busy = hours["by_hour"], hours["busy_hour"]
-    evaluated = list(by_hour[str(busy)])
-    chosen = [name for name in HOURLY_POLICIES if name in evaluated]
-    names = chosen or evaluated[:MAX_HOURLY_POLICIES]
-    table = Table(title="by hour of the day: reward, and share below 0.95")
-    table.add_column("hour", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    for hour, rows in by_hour.items():
-        figures = [f"{rows[n]['reward_mean']:.3f}  {rows[n]['fail_rate_95']:5.1%}" for n in names]
-        is_busy = int(hour) == busy
-        table.add_row(f"{int(hour):02d}:00{' busy' if is_busy else ''}", *figures,
-                      style="bold" if is_busy else None)  # fmt: skip
-    return table
-
-
-def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The table of a sweep's trials, in the given order, which is best first.
-
-    Settings that all trials share stand in the caption, and the others under the last part of their
-    names where that is enough, so that the table fits a terminal.
-    """
-    keys = list(rows[0]["settings"]) if rows else []
-    varied = [key for key in keys if len({str(row["settings"].get(key)) for row in rows}) > 1]
-    shared = [
-        f"{key} {format_value(rows[0]['settings'][key])}" for key in keys if key not in varied
-    ]
-    errors = [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
-    table = Table(
-        title=f"{len(rows)} trials",
-        caption="\n".join([*([escape(f"all: {', '.join(shared)}")] if shared else []), *errors])
-        or None,
-        caption_justify="left",
-    )
-    table.add_column("trial", no_wrap=True)
-    for heading in (*shorten_keys(varied), "value", "env steps"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for row in rows:
-        chosen = [format_value(row["settings"].get(key, "")) for key in varied]
-        failed = " failed" if row["error"] else ""
-        table.add_row(
-            f"{row['trial_id']}{failed}",
-            *chosen,
-            format_number(row["value"]),
-            str(row["env_steps"]),
-        )
-    return table
-
-
-def shorten_keys(keys: Sequence[str]) -> list[str]:
-    """The last part of each dotted name, or the whole name where several end alike."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
-
-
-def make_checks_table(checks: Sequence[Any]) -> Table:
-    """The table of a cluster's checks, one row per check."""
-    table = Table()
-    for heading in ("check", "ok"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("found", overflow="fold")
-    for check in checks:
-        table.add_row(check.name, "yes" if check.ok else "[bold red]NO[/]", show(check.found))
-    return table
-
-
-def make_distances_table(result: Mapping[str, Any]) -> Table:
-    """Distances with one row per source and one column per target, the nearest source in bold."""
-    auc = "" if result["auc"] is None else f", AUC of SLA groups {result['auc']:.2f}"
-    table = Table(title=f"{result['measure']} distance of source (row) from target (column){auc}")
-    cells = result["cells"]
-    table.add_column("", no_wrap=True)
-    for cell in cells:
-        table.add_column(cell.removeprefix("cell_"), justify="right", no_wrap=True)
-    for source, row in zip(cells, result["distances"], strict=True):
-        nearest = [result["nearest"][target] == source for target in cells]
-        figures = [
-            f"[bold]{d:.2g}[/]" if n else f"{d:.2g}" for d, n in zip(row, nearest, strict=True)
-        ]
-        table.add_row(source, *figures)
-    return table
-
-
-def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The table of a policy library, one row per bundle."""
-    table = Table(title=f"{len(rows)} bundles")
-    for heading in ("bundle", "versions", "reward", "slices", "transitions", "run", "cell"):
-        table.add_column(heading, no_wrap=True)
-    for row in rows:
-        origin = row["provenance"]
-        table.add_row(
-            show(row["name"]),
-            show(" ".join(map(str, row["versions"])), 40),
-            format_number(row["returns"].get("evaluation_reward_mean")),
-            str(len(row["slices"])),
-            str(row["transitions"]),
-            show(origin.get("run", ""), 64),
-            show(origin.get("cell", ""), 64),
-        )
-    return table
-
-
-def make_checkpoints_table(reports: Sequence[Any]) -> Table:
-    """The table of a run's checkpoints, one row per `CheckpointReport`."""
-    table = Table(title=f"{len(reports)} checkpoints")
-    for heading in ("checkpoint", "step", "size", "format"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("state", overflow="fold")
-    for report in reports:
-        table.add_row(
-            show(report.path.name),
-            "" if report.env_steps is None else str(report.env_steps),
-            format_size(report.bytes),
-            "" if report.format is None else str(report.format),
-            "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
-        )
-    return table
-
-
-def pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
-    table = Table(title=f"networks that no training has seen, {rows[0]['seeds']} seeds each")
-    table.add_column("network", no_wrap=True)
-    for heading in ("traffic_aware", "persistence", "pretrained", "gain", "below 0.95"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        rewards = {name: row[name]["reward_mean"] for name in ("traffic_aware", "persistence")}
-        own = row["pretrained"]
-        below = row["traffic_aware"]["fail_rate_95"]
-        table.add_row(
-            row["network"],
-            f"{rewards['traffic_aware']:.3f}",
-            f"{rewards['persistence']:.3f}",
-            f"{own['reward_mean']:.3f}",
-            f"{own['reward_mean'] - rewards['traffic_aware']:+.3f}",
-            f"{below:.1%} → {own['fail_rate_95']:.1%}",
-        )
-    return table
-
-
-def show(text: Any, limit: int = 300) -> str:
-    """Text of unknown origin for a table: in one line, without control characters or markup."""
-    return escape(make_printable(str(text), limit))
-
-
-def print_json(result: Any) -> None:
-    """Prints a result as indented JSON on stdout."""
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
-
-
-def print_json_line(row: Mapping[str, Any]) -> None:
-    """Prints one line of JSON on stdout at once, for readers that wait for it."""
-    sys.stdout.write(json.dumps(row) + "\n")
-    sys.stdout.flush()
-
-
-def format_value(value: Any) -> str:
-    """A setting or result for a table; floats get four significant digits."""
-    return format_number(value) if isinstance(value, float) else str(value)
-
-
-def format_number(value: float | None) -> str:
-    """The number with four significant digits; an empty string for None and NaN."""
-    return "" if value is None or value != value else f"{value:.4g}"
-
 
 Json = Annotated[
     bool, typer.Option("--json", help="Prints the result as JSON, and nothing else, on stdout.")
@@ -248,8 +37,246 @@ Config = Annotated[
 Run = Annotated[Path, typer.Argument(help="A run directory, as train writes it.", metavar="RUN")]
 
 
+def print_result(result: Any, as_json: bool, *shown: Table | str) -> None:
+    """Prints a result of a command: as JSON alone, or the tables and lines that show it."""
+    if as_json:
+        print_json(result)
+        return
+    for part in shown:
+        out.print(part, soft_wrap=isinstance(part, str))
+
+
+def print_summary(summary: Mapping[str, Any], as_json: bool, *more: str) -> None:
+    """Prints the `policies` and `hours` of a `summary.json`, and further lines."""
+    tables = [make_policies_table(summary["policies"])]
+    if "hours" in summary:
+        tables.append(make_hours_table(summary["hours"]))
+    print_result(summary, as_json, *tables, *more)
+
+
+def print_json(result: Any) -> None:
+    """Prints a result as indented JSON on stdout."""
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+
+
+def print_json_line(row: Mapping[str, Any]) -> None:
+    """Prints one line of JSON on stdout at once, for readers that wait for it."""
+    sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()
+
+
+def show(text: Any, limit: int = 300) -> str:
+    """Text of unknown origin for a table: in one line, without control characters or markup."""
+    return escape(make_printable(str(text), limit))
+
+
+def format_number(value: float | None) -> str:
+    """The number with four significant digits; an empty string for None and NaN."""
+    return "" if value is None or value != value else f"{value:.4g}"
+
+
+def make_table(
+    title: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: bool = False,
+    folded: Sequence[str] = (),
+) -> Table:
+    """A table; `numbers` aligns all columns but the first to the right, `folded` may break."""
+    table = Table(title=title or None)
+    for index, heading in enumerate(headings):
+        justify = "right" if numbers and index else "left"
+        if heading in folded:
+            table.add_column(heading, justify=justify, overflow="fold")
+        else:
+            table.add_column(heading, justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The `policies` of a `summary.json`: one row per policy, best reward last."""
+
+    def make_row(name: str, row: Mapping[str, Any]) -> list[str]:
+        interval, closed = row["ci95"].get("reward_mean"), row["oracle_gap_closed"]
+        return [
+            name,
+            f"{row['reward_mean']:.3f}",
+            f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+            f"{row['satisfaction_mean']:.3f}",
+            f"{row['fail_rate_95']:.1%}",
+            f"{row['delay_max_ms']:.2f} ms",
+            "" if closed is None else f"{closed:.0%}",
+        ]
+
+    seeds = {row["seeds"] for row in policies.values()}
+    return make_table(
+        f"evaluation on unseen traffic, {'/'.join(map(str, seeds))} seeds",
+        ("policy", "reward", "95 % interval", "satisfaction", "below 0.95", "max delay",
+         "gap closed"),
+        (
+            make_row(name, row)
+            for name, row in sorted(policies.items(), key=lambda item: item[1]["reward_mean"])
+        ),
+        numbers=True,
+    )  # fmt: skip
+
+
+HOURLY_POLICIES = ("equal", "traffic_aware", "persistence", "drl", "tl", "oracle")
+"""Policies that the table by hour of day shows. `summary.json` has all of them."""
+MAX_HOURLY_POLICIES = 6
+"""Columns that fit a terminal, where none of those policies was evaluated."""
+
+
+def make_hours_table(hours: Mapping[str, Any]) -> Table:
+    """The `hours` of a `summary.json`: reward and share below 0.95, a column per policy."""
+    by_hour, busy = hours["by_hour"], hours["busy_hour"]
+    evaluated = list(by_hour[str(busy)])
+    chosen = [name for name in HOURLY_POLICIES if name in evaluated]
+    names = chosen or evaluated[:MAX_HOURLY_POLICIES]
+    title = "by hour of the day: reward, and share below 0.95"
+    table = make_table(title, ("hour", *names), (), numbers=True)
+    for hour, rows in by_hour.items():
+        is_busy = int(hour) == busy
+        table.add_row(
+            f"{int(hour):02d}:00{' busy' if is_busy else ''}",
+            *(f"{rows[n]['reward_mean']:.3f}  {rows[n]['fail_rate_95']:5.1%}" for n in names),
+            style="bold" if is_busy else None,
+        )
+    return table
+
+
+def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The table of a sweep's trials, in the given order, which is best first.
+
+    Settings that all trials share stand in the caption, and the others under the last part of their
+    names where that is enough, so that the table fits a terminal.
+    """
+
+    def format_value(value: Any) -> str:
+        return format_number(value) if isinstance(value, float) else str(value)
+
+    keys = list(rows[0]["settings"]) if rows else []
+    varied = [key for key in keys if len({str(row["settings"].get(key)) for row in rows}) > 1]
+    shared = [
+        f"{key} {format_value(rows[0]['settings'][key])}" for key in keys if key not in varied
+    ]
+    last = [key.rpartition(".")[2] for key in varied]
+    names = [s if last.count(s) == 1 else key for key, s in zip(varied, last, strict=True)]
+    headings = (*names, "value", "env steps")
+    table = make_table(
+        f"{len(rows)} trials",
+        ("trial", *headings),
+        (
+            (
+                f"{row['trial_id']}{' failed' if row['error'] else ''}",
+                *(format_value(row["settings"].get(key, "")) for key in varied),
+                format_number(row["value"]),
+                str(row["env_steps"]),
+            )
+            for row in rows
+        ),
+        numbers=True,
+        folded=headings,
+    )
+    caption = [escape(f"all: {', '.join(shared)}")] if shared else []
+    caption += [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
+    table.caption, table.caption_justify = "\n".join(caption) or None, "left"
+    return table
+
+
+def make_checks_table(checks: Sequence[Any]) -> Table:
+    """The table of a cluster's checks, one row per check."""
+    rows = ((c.name, "yes" if c.ok else "[bold red]NO[/]", show(c.found)) for c in checks)
+    return make_table("", ("check", "ok", "found"), rows, folded=("found",))
+
+
+def make_distances_table(result: Mapping[str, Any]) -> Table:
+    """Distances with one row per source and one column per target, the nearest source in bold."""
+    auc = "" if result["auc"] is None else f", AUC of SLA groups {result['auc']:.2f}"
+    cells, nearest = result["cells"], result["nearest"]
+    return make_table(
+        f"{result['measure']} distance of source (row) from target (column){auc}",
+        ("", *(cell.removeprefix("cell_") for cell in cells)),
+        (
+            (
+                source,
+                *(
+                    f"[bold]{distance:.2g}[/]" if nearest[target] == source else f"{distance:.2g}"
+                    for target, distance in zip(cells, row, strict=True)
+                ),
+            )
+            for source, row in zip(cells, result["distances"], strict=True)
+        ),
+        numbers=True,
+    )
+
+
+def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The table of a policy library, one row per bundle."""
+    return make_table(
+        f"{len(rows)} bundles",
+        ("bundle", "versions", "reward", "slices", "transitions", "run", "cell"),
+        (
+            (
+                show(row["name"]),
+                show(" ".join(map(str, row["versions"])), 40),
+                format_number(row["returns"].get("evaluation_reward_mean")),
+                str(len(row["slices"])),
+                str(row["transitions"]),
+                show(row["provenance"].get("run", ""), 64),
+                show(row["provenance"].get("cell", ""), 64),
+            )
+            for row in rows
+        ),
+    )
+
+
+def make_checkpoints_table(reports: Sequence[Any]) -> Table:
+    """The table of a run's checkpoints, one row per `CheckpointReport`."""
+    return make_table(
+        f"{len(reports)} checkpoints",
+        ("checkpoint", "step", "size", "format", "state"),
+        (
+            (
+                show(report.path.name),
+                "" if report.env_steps is None else str(report.env_steps),
+                format_size(report.bytes),
+                "" if report.format is None else str(report.format),
+                "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
+            )
+            for report in reports
+        ),
+        folded=("state",),
+    )
+
+
+def make_pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
+
+    def make_row(row: Mapping[str, Any]) -> list[str]:
+        own, simple = row["pretrained"], row["traffic_aware"]
+        return [
+            row["network"],
+            f"{simple['reward_mean']:.3f}",
+            f"{row['persistence']['reward_mean']:.3f}",
+            f"{own['reward_mean']:.3f}",
+            f"{own['reward_mean'] - simple['reward_mean']:+.3f}",
+            f"{simple['fail_rate_95']:.1%} → {own['fail_rate_95']:.1%}",
+        ]
+
+    return make_table(
+        f"networks that no training has seen, {rows[0]['seeds']} seeds each",
+        ("network", "traffic_aware", "persistence", "pretrained", "gain", "below 0.95"),
+        map(make_row, rows),
+        numbers=True,
+    )
+
+
 LINE_EVERY_STEPS = 500
-"""Steps that a shown mean is over. Without a terminal, a line is printed after so many steps."""
+"""Steps that a shown mean is over, and without a terminal the steps between two lines."""
 WAITING_LINE_EVERY_S = 20.0
 """Without a terminal, time between two lines about an outage."""
 SILENT_EVENTS = frozenset(

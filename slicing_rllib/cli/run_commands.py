@@ -1,15 +1,4 @@
-"""`slicing-rllib train`
-
-`slicing-rllib evaluate`
-
-`slicing-rllib report`
-
-`slicing-rllib checkpoint list|verify|prune`
-
-`slicing-rllib config show|check|schema`
-
-`slicing-rllib export-kpis`
-"""
+"""Commands about runs: train, evaluate, report, export-kpis, checkpoint, config."""
 
 import time
 from pathlib import Path
@@ -56,13 +45,7 @@ def train(
 
       slicing-rllib train --resume --out runs/seed7
     """
-    from slicing_rllib.cli.console import (
-        ProgressBar,
-        make_hours_table,
-        make_policies_table,
-        print_json,
-    )
-    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import ProgressBar, print_summary
     from slicing_rllib.runs.algorithm import check_memory
     from slicing_rllib.runs.config_loading import load_config
     from slicing_rllib.runs.ray_session import end_leftovers, import_in_background, ray_session
@@ -90,13 +73,7 @@ def train(
             from slicing_rllib.runs.training import train as run_training
 
             summary = run_training(loaded, run, bar, resume=resumes)
-    if json:
-        print_json(summary)
-    else:
-        stdout.print(make_policies_table(summary["policies"]))
-    if "hours" in summary:
-        stdout.print(make_hours_table(summary["hours"]))
-        stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)
+    print_summary(summary, json, f"figures, table and checkpoints: {path}")
 
 
 def _name_new_run(name: str) -> Path:
@@ -123,7 +100,7 @@ def evaluate(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Network steps per seed. Default: as in the run's config."),
+        typer.Option(min=1, help="Environment steps per seed. Default: as in the run's config."),
     ] = None,
     seeds: Annotated[
         int | None,
@@ -155,13 +132,7 @@ def evaluate(
 
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
-    from slicing_rllib.cli.console import (
-        ProgressBar,
-        make_hours_table,
-        make_policies_table,
-        print_json,
-    )
-    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import ProgressBar, print_summary
     from slicing_rllib.runs.policy_evaluation import evaluate_run
     from slicing_rllib.runs.run_directory import RunDirectory
 
@@ -175,12 +146,7 @@ def evaluate(
             traffic=traffic,
             on_rollout=bar.on_rollout,
         )
-    if json:
-        print_json(result)
-        return
-    stdout.print(make_policies_table(result["policies"]))
-    if "hours" in result:
-        stdout.print(make_hours_table(result["hours"]))
+    print_summary(result, json)
 
 
 def report(
@@ -214,8 +180,7 @@ def report(
 
       slicing-rllib report experiments/paper --readme tune_configs/README.md
     """
-    from slicing_rllib.cli.console import make_policies_table, print_json
-    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import make_policies_table, print_result
     from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
     from slicing_rllib.runs.run_report import write_report
 
@@ -225,29 +190,19 @@ def report(
     with explain_foreign_run(" ".join(map(str, runs))):
         written = write_report([RunDirectory.open(path) for path in runs], out)
         table = make_policies_table(written.policies)
-    if json:
-        print_json({"policies": written.policies, "files": [str(path) for path in written.files]})
-        return
-    stdout.print(table)
-    for path in written.files:
-        stdout.print(str(path), soft_wrap=True)
+    files = [str(path) for path in written.files]
+    print_result({"policies": written.policies, "files": files}, json, table, *files)
 
 
 def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
-    from slicing_rllib.cli.console import out as stdout
-    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.cli.console import print_result
     from slicing_rllib.studies.experiment_report import write_experiment_report
     from slicing_rllib.studies.marked_text import write_marked_texts
 
     written = write_experiment_report(folder, out)
     if readme is not None:
         write_marked_texts(readme, out or folder, written.summary["experiment"])
-    if json:
-        print_json(written.summary)
-        return
-    stdout.print(written.table)
-    for path in written.files:
-        stdout.print(str(path), soft_wrap=True)
+    print_result(written.summary, json, written.table, *map(str, written.files))
 
 
 checkpoint_app = typer.Typer(
@@ -262,16 +217,13 @@ def list_checkpoints(run: Run, json: Json = False) -> None:
 
     Example: slicing-rllib checkpoint list runs/seed7
     """
-    from slicing_rllib.cli.console import make_checkpoints_table, print_json
-    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import make_checkpoints_table, print_result
     from slicing_rllib.runs.checkpoints import report_checkpoints
     from slicing_rllib.runs.run_directory import RunDirectory
 
     reports = list(report_checkpoints(RunDirectory.open(run).checkpoints))
-    if json:
-        print_json({"checkpoints": [r._asdict() | {"path": str(r.path)} for r in reports]})
-    else:
-        stdout.print(make_checkpoints_table(reports))
+    found = {"checkpoints": [r._asdict() | {"path": str(r.path)} for r in reports]}
+    print_result(found, json, make_checkpoints_table(reports))
 
 
 @checkpoint_app.command()

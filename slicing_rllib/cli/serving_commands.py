@@ -158,8 +158,8 @@ def serve(
       slicing-rllib serve policies --host 0.0.0.0 --token-file token --replicas 2
     """
     from slicing_rllib.cli.console import out, print_json_line
+    from slicing_rllib.runs.progress import catch_signals
     from slicing_rllib.runs.ray_session import ray_session
-    from slicing_rllib.runs.watches import catch_signals
     from slicing_rllib.storage.errors import ConfigError
 
     with _explain_missing_packages("serve"):
@@ -281,7 +281,7 @@ def closed_loop(
         str | None,
         typer.Option(help="Service of the run's policies. Default: one is started."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Network steps.")] = 250,
+    steps: Annotated[int, typer.Option(min=1, help="Environment steps.")] = 250,
     token_file: TokenFile = None,
     json: Json = False,
 ) -> None:

@@ -112,7 +112,7 @@ def transfer(
         typer.Option(help="Policy library whose bundles are further candidates for the source."),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Network steps under the target's own policy.")
+        int, typer.Option(min=1, help="Environment steps under the target's own policy.")
     ] = 4000,
     seed: Annotated[
         int | None,
@@ -138,13 +138,7 @@ def transfer(
 
       slicing-rllib transfer runs/seed7 --target cell_5 --source cell_11 --method model --steps 500
     """
-    from slicing_rllib.cli.console import (
-        ProgressBar,
-        make_hours_table,
-        make_policies_table,
-        print_json,
-    )
-    from slicing_rllib.cli.console import out as stdout
+    from slicing_rllib.cli.console import ProgressBar, print_summary
     from slicing_rllib.runs.config_loading import make_transfer_config
     from slicing_rllib.runs.run_directory import RunDirectory
     from slicing_rllib.runs.training import train
@@ -165,15 +159,8 @@ def transfer(
     with ProgressBar() as bar:
         bar.on_message(f"run: {path}")
         summary = train(config, new, bar)
-    if json:
-        print_json(summary)
-        return
-    stdout.print(make_policies_table(summary["policies"]))
-    if "hours" in summary:
-        stdout.print(make_hours_table(summary["hours"]))
-    for cell, decision in summary["transfers"].items():
-        stdout.print(f"{cell}: {decision['message']}", soft_wrap=True)
-    stdout.print(f"figures, table and checkpoints: {path}", soft_wrap=True)
+    decisions = [f"{cell}: {made['message']}" for cell, made in summary["transfers"].items()]
+    print_summary(summary, json, *decisions, f"figures, table and checkpoints: {path}")
 
 
 library_app = typer.Typer(
@@ -309,7 +296,7 @@ def pretrain(
 
     Example: slicing-rllib pretrain --out my_actor --random 12 --rounds 40
     """
-    from slicing_rllib.cli.console import err, pretraining_table, print_json
+    from slicing_rllib.cli.console import err, make_pretraining_table, print_json
     from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.policies import PretrainedActor, save_pretrained
     from slicing_rllib.runs.pretraining import PretrainingSettings, evaluate_actor, train_actor
@@ -328,5 +315,5 @@ def pretrain(
     if json:
         print_json({"folder": str(out), "unseen_networks": rows})
     else:
-        stdout.print(pretraining_table(rows))
+        stdout.print(make_pretraining_table(rows))
         stdout.print(f"actor: {out}", soft_wrap=True)

@@ -12,7 +12,7 @@ class EventKind(StrEnum):
     """
 
     STARTED = "started"
-    """The training begins at network step 0."""
+    """The training begins at environment step 0."""
     RESUMED = "resumed"
     """The training continues from a checkpoint."""
     INTERRUPTED = "interrupted"
@@ -20,7 +20,7 @@ class EventKind(StrEnum):
     FINISHED = "finished"
     """The run was trained, evaluated and drawn."""
     STALLED = "stalled"
-    """An iteration made no network step, or takes long."""
+    """An iteration made no environment step, or takes long."""
     NOT_FINITE = "not_finite"
     """A loss or reward was NaN or infinite, which ends the run."""
     CHECKPOINT_WRITTEN = "checkpoint_written"

@@ -1,11 +1,8 @@
 """A row of `metrics.jsonl`: the numbers of one iteration, which metrics and live page show too.
 
-What cells were served while their policies learned: rewards and failures of training itself.
-
-What other splits would have earned in the very steps that a run has trained on.
-
 Rewards in training swing with traffic, so they say little beside baselines on other traffic. What a
-step measured gives the reward of any split in that step, with all neighbours as they were.
+step measured gives the reward of any split in that step, with all neighbours as they were: a row
+has the rewards that equal and best splits would have earned in the very steps of training.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +19,7 @@ from slicing_rllib.runs.algorithm import NetworkState
 from slicing_rllib.runs.policy_evaluation import CurvePoint
 
 SPANS = (500, 1000)
-"""First so many network steps that are summarised apart."""
+"""Lengths, in environment steps, of the beginnings of a run that are summarised apart."""
 
 
 def compute_fail_rate(algorithm: TD3, scenario: Scenario) -> float | None:
@@ -59,7 +56,7 @@ def summarise_learning_service(rows: Sequence[Mapping[str, Any]]) -> dict[str, d
 
 
 def _average(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    """Mean over network steps; None where a row has no number."""
+    """Mean over environment steps; None where a row has no number."""
     values = [row.get(key) for row in rows]
     if any(value is None for value in values):
         return None
@@ -105,7 +102,7 @@ def make_metrics_row(
     evaluated: CurvePoint | None,
     references: Mapping[str, CurvePoint],
 ) -> dict[str, Any]:
-    """Rewards, losses and KPIs averaged over the iteration's network steps.
+    """Rewards, losses and KPIs averaged over the iteration's environment steps.
 
     Only phases and loads are those after its last step. `now` is None where no env runner answers;
     then the row has neither, and without a step no reward. `time_s` is the training

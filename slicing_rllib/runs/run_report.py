@@ -111,7 +111,7 @@ def draw_comparison(
 
 
 SMOOTHING_STEPS = 400
-"""Window, in network steps, of the running mean over rewards: whole periods of the traffic."""
+"""Window, in environment steps, of the running mean over rewards: whole periods of the traffic."""
 SHOWN = ("equal", "traffic_aware", "persistence", "oracle", PolicyName.DRL, PolicyName.TL)
 """Policies in the figures. Tables have all of them."""
 CURVE_COLUMNS = ["seed", "arm", "step", "value"]

@@ -213,14 +213,14 @@ SLICE_ROW_GAUGES = {
 RUN_GAUGES = {
     "slicing_reward_mean": "Mean reward over all cells",
     "slicing_evaluation_reward_mean": "Mean reward without exploration noise",
-    "slicing_env_steps_per_s": "Network steps per second of the last iteration",
+    "slicing_env_steps_per_s": "Environment steps per second of the last iteration",
     "slicing_updates_per_s": "Gradient updates per second of the last iteration",
     "slicing_satisfaction_mean_ratio": "Mean satisfaction of the cells on air",
     "slicing_satisfaction_min_ratio": "Lowest satisfaction of the cells on air",
     "slicing_cells_below_sla": f"Cells on air with satisfaction below {SATISFIED_RATIO}",
     "slicing_own_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
     f"{SATISFIED_RATIO} in cells that their own policy controls and that do not explore",
-    "slicing_last_step_timestamp_s": "Unix time of the last iteration with a network step",
+    "slicing_last_step_timestamp_s": "Unix time of the last iteration with an environment step",
     "slicing_last_checkpoint_timestamp_s": "Unix time of the last checkpoint, or of the start",
 }
 CELL_GAUGES = {
@@ -234,10 +234,10 @@ SLA_GAUGES = {
     "slicing_sla_delay_ms": "Delay that the SLA allows, ms",
 }
 COUNTERS = {
-    "slicing_env_steps": "Network steps",
+    "slicing_env_steps": "Environment steps",
     "slicing_updates": "Gradient updates",
     "slicing_iterations": "Training iterations",
-    "slicing_stalled_iterations": "Iterations without a network step",
+    "slicing_stalled_iterations": "Iterations without an environment step",
     "slicing_not_finite_values": "Numbers of an iteration that are NaN or infinite",
 }
 _DURATIONS_S = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]

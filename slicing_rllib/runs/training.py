@@ -7,7 +7,7 @@ first decision, so that both share their beginning and `drl` can be compared wit
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,43 +28,28 @@ from slicing_rllib.runs.config_sections import PolicyName
 from slicing_rllib.runs.experience import write_experience
 from slicing_rllib.runs.metrics_row import make_metrics_row, summarise_learning_service
 from slicing_rllib.runs.policy_evaluation import CurvePoint
+from slicing_rllib.runs.progress import (
+    Interruption,
+    ProgressListener,
+    catch_signals,
+    report_silence,
+)
 from slicing_rllib.runs.ray_session import ray_session
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory, report_storage_errors
 from slicing_rllib.runs.run_report import draw_run
 from slicing_rllib.runs.telemetry import Telemetry, open_sinks
-from slicing_rllib.runs.watches import (
-    WORKER_RESTART_TIMEOUT_S,
-    Interruption,
-    StallWatch,
-    catch_signals,
-    report_silence,
-)
 from slicing_rllib.storage.errors import Interrupted, RunError
 
 LOCK_TIMEOUT_S = 30.0
 """How long a run waits for the process that had it before, such as a trial that is being ended."""
 REFERENCES = ("equal", "traffic_aware", "oracle")
 """Policies whose rewards on the evaluation traffic accompany the learning curve."""
-
-
-class ProgressListener:
-    """Called while a run trains and evaluates. The methods of this class do nothing."""
-
-    def on_message(self, text: str) -> None:
-        """A line for the user, such as that the run was resumed."""
-
-    def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
-        """After every training iteration: its row of `metrics.jsonl`, and the run's last step."""
-
-    def on_event(self, kind: str, cell: str | None, message: str, env_step: int) -> None:
-        """An event of `events.jsonl`."""
-
-    def on_wait(self, waited_s: float, limit_s: float) -> None:
-        """No env runner answers: how long the run has waited, and how long it will at most."""
-
-    def on_rollout(self, policy: str, done: int, total: int) -> None:
-        """After every rollout of the final evaluation: its policy, and how many are done."""
+MAX_STALLED_ITERATIONS = 3
+WORKER_RESTART_TIMEOUT_S = 180.0
+"""How long a run waits for Ray to restart the last of its env runners."""
+WORKER_POLL_S = 1.0
+"""Pause between two iterations while no env runner answers."""
 
 
 def train(
@@ -410,3 +395,36 @@ class TrainingLoop:
 def _crosses_multiple(before: int, after: int, every: int) -> bool:
     """Whether a multiple of `every` lies in (before, after]."""
     return before // every < after // every
+
+
+class StallWatch:
+    """Counts iterations without a step.
+
+    While Ray restarts the last env runner, time counts instead: iterations are short then.
+    """
+
+    def __init__(self, algorithm: TD3, write_event: Callable[[EventKind, str], None]) -> None:
+        self._algorithm, self._write_event = algorithm, write_event
+        self.stalled_iterations = 0
+        self.waited_s = 0.0
+        """Time since the last step while no env runner answers; else 0."""
+        self._last_step_at = time.monotonic()
+
+    def check(self, steps_before: int) -> bool:
+        """Whether the run should give up after an iteration that began at `steps_before`."""
+        now, self.waited_s = time.monotonic(), 0.0
+        if self._algorithm.env_steps > steps_before:
+            self.stalled_iterations, self._last_step_at = 0, now
+            return False
+        self.stalled_iterations += 1
+        has_time = now - self._last_step_at < WORKER_RESTART_TIMEOUT_S
+        if self._algorithm.worker_health.lost and has_time:
+            if self.stalled_iterations == 1:
+                self._write_event(
+                    EventKind.STALLED, "no env runner answers; waiting for Ray to restart one"
+                )
+            self.waited_s = now - self._last_step_at
+            time.sleep(WORKER_POLL_S)
+            return False
+        self._write_event(EventKind.STALLED, f"iteration {self._algorithm.iteration} made no step")
+        return self.stalled_iterations >= MAX_STALLED_ITERATIONS

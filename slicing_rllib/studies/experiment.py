@@ -12,9 +12,10 @@ from ray import tune
 from ray.tune import Callback, ResultGrid, Trainable, Tuner
 
 from slicing_rllib.runs.experience import make_bundles
+from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.runs.ray_session import quieten, ray_session
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.training import ProgressListener, train
+from slicing_rllib.runs.training import train
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
 from slicing_rllib.studies.cloned_sources import add_clones

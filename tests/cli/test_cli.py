@@ -1,6 +1,8 @@
 """The command line: results, messages and exit codes, as users and scripts see them."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -129,3 +131,16 @@ def test_the_output_of_config_show_is_a_valid_config(capsys, tmp_path: Path):
 def test_config_schema_is_json(capsys):
     assert run(["config", "schema"]) == 0
     assert json.loads(capsys.readouterr().out)["type"] == "object"
+
+
+def test_the_command_line_starts_without_torch_and_ray():
+    """So that `--help` answers at once."""
+    program = (
+        "import sys, slicing_rllib.cli.main; "
+        "print([m for m in ('torch', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "[]\n"

@@ -20,7 +20,7 @@ def test_each_of_several_runs_counts_as_one_seed():
     table = summarise_runs(
         [
             {"policies": {"equal": row(0.1), "drl": row(0.4), "oracle": row(0.9)}},
-            {"policies": {"equal": row(0.1), "drl": row(0.6), "oracle": row(0.9), "odd": row(1)}},
+            {"policies": {"equal": row(0.1), "drl": row(0.6), "oracle": row(0.9), "other": row(1)}},
         ]
     )
 

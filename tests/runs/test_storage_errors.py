@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from slicing_rllib.runs.checkpoints import find_newest_valid, remove_leftovers
+from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.training import ProgressListener, train
+from slicing_rllib.runs.training import train
 from slicing_rllib.storage.errors import RunError
 
 pytestmark = pytest.mark.usefixtures("unchecked")

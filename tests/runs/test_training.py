@@ -17,11 +17,11 @@ from slicing_rllib.learning import TD3, EnvironmentFailed
 from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.workers import WorkerHealth
 from slicing_rllib.radio import Simulator, StepKpis
-from slicing_rllib.runs import watches as stall_watch
+from slicing_rllib.runs import training
+from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.training import ProgressListener, train
-from slicing_rllib.runs.watches import Interruption
+from slicing_rllib.runs.training import train
 from slicing_rllib.storage.errors import Interrupted, RunError
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -160,7 +160,7 @@ def collect_without_counting(algorithm, steps, stats):
 
 def test_three_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path: Path, monkeypatch):
     """This happens when all env runners are lost for longer than a run waits."""
-    monkeypatch.setattr(stall_watch, "WORKER_RESTART_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(training, "WORKER_RESTART_TIMEOUT_S", 0.0)
     monkeypatch.setattr(WorkerHealth, "lost", True)
     run = RunDirectory.create(tmp_path / "run", small)
     monkeypatch.setattr(TD3, "_learn_from", collect_without_counting)
@@ -176,7 +176,7 @@ def test_a_run_ends_when_env_runners_answer_but_make_no_step(
 ):
     """They are lost for five iterations, which the run waits for, and useless in the sixth."""
     iterations = iter(range(5))
-    monkeypatch.setattr(stall_watch, "WORKER_POLL_S", 0.0)
+    monkeypatch.setattr(training, "WORKER_POLL_S", 0.0)
     monkeypatch.setattr(TD3, "_learn_from", collect_without_counting)
     monkeypatch.setattr(
         WorkerHealth, "lost", property(lambda self: next(iterations, None) is not None)
@@ -225,15 +225,6 @@ def test_what_is_reported_before_an_environment_ends_the_run_is_in_its_log(
         train(small, run, ProgressListener())
 
     assert run.events()[-1]["kind"] == "environment_failed"
-
-
-def test_a_second_ctrl_c_interrupts_at_once():
-    interruption = Interruption()
-    interruption.request(signal.SIGINT, None)
-
-    assert interruption.is_requested
-    with pytest.raises(KeyboardInterrupt):
-        interruption.request(signal.SIGINT, None)
 
 
 def test_the_summary_is_strict_json(finished: RunDirectory):

@@ -12,9 +12,10 @@ import pytest
 from slicing_rllib.cli.main import run
 from slicing_rllib.runs.config_loading import load_config, make_transfer_config
 from slicing_rllib.runs.experience import read_experience
+from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.training import ProgressListener, find_from_scratch_step, train
+from slicing_rllib.runs.training import find_from_scratch_step, train
 from slicing_rllib.storage.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("unchecked")

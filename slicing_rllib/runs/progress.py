@@ -1,0 +1,88 @@
+"""What a run reports while it works, and how it learns that it is to stop.
+
+Nothing here needs PyTorch or Ray: commands show progress from their first moment on.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+class ProgressListener:
+    """Called while a run trains and evaluates. The methods of this class do nothing."""
+
+    def on_message(self, text: str) -> None:
+        """A line for the user, such as that the run was resumed."""
+
+    def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
+        """After every training iteration: its row of `metrics.jsonl`, and the run's last step."""
+
+    def on_event(self, kind: str, cell: str | None, message: str, env_step: int) -> None:
+        """An event of `events.jsonl`."""
+
+    def on_wait(self, waited_s: float, limit_s: float) -> None:
+        """No env runner answers: how long the run has waited, and how long it will at most."""
+
+    def on_rollout(self, policy: str, done: int, total: int) -> None:
+        """After every rollout of the final evaluation: its policy, and how many are done."""
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Whether somebody asked to stop. A second Ctrl-C raises KeyboardInterrupt at once."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+
+    def request(self, signum: int, frame: FrameType | None) -> None:
+        """Signal handler."""
+        if self.is_requested and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.is_requested = True
+
+
+@contextmanager
+def catch_signals() -> Iterator[Interruption]:
+    """Catches the signals inside the block and restores their handlers after it."""
+    interruption = Interruption()
+    before = {number: signal.signal(number, interruption.request) for number in SIGNALS}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+FIRST_REPORT_S = 45.0
+"""Each further report comes after twice the time of the one before."""
+
+
+@contextmanager
+def report_silence(
+    report: Callable[[float], object], first_s: float = FIRST_REPORT_S
+) -> Generator[None]:
+    """Calls `report`, in a thread of its own, with the seconds that the block has taken so far.
+
+    The first call is after `first_s`, each further one after twice the time.
+    """
+    is_done = threading.Event()
+
+    def watch() -> None:
+        elapsed, wait = 0.0, first_s
+        while not is_done.wait(wait):
+            elapsed += wait
+            report(elapsed)
+            wait = elapsed
+
+    thread = threading.Thread(target=watch, name="silence watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
