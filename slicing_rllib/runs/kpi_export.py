@@ -1,7 +1,4 @@
-"""Writes the KPIs of a run to a Parquet or CSV file.
-
-The tidy table of KPIs: its columns, its units, and how runs become rows of it.
-"""
+"""The KPIs of a run as one tidy table, in a Parquet or CSV file."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,9 +1,8 @@
-"""Makes a pretrained actor: networks to train in, training, and a table of unseen networks.
-
-Trains one equivariant actor on many networks, to be used in networks that it has never seen.
+"""Trains one equivariant actor on many networks, to be used in networks that it has never seen.
 
 The networks are stepped under the actor itself. Each step's KPIs give the reward of every split, so
-that every step of every cell is a training example with a known gradient.
+that every step of every cell is a training example with a known gradient. A table of networks that
+no training has seen shows what the actor is worth.
 """
 
 from collections.abc import Callable, Iterator, Sequence

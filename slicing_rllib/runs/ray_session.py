@@ -1,9 +1,8 @@
 """Ray for the duration of a command: the cluster that RAY_ADDRESS names, else a local node.
 
 A local node answers only those who have its token. Ray 2.60 replaces a loopback address by that of
-the machine, so the token alone guards it.
-
-Ray's processes that outlive a killed driver: found again by their session, and ended by id.
+the machine, so the token alone guards it. Processes that outlive a killed driver are found again by
+their session, which is noted in the run directory, and ended by id.
 """
 
 import functools
@@ -102,11 +101,13 @@ def ray_session(cpus: int, folder: Path | None = None) -> Generator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
+    arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if not address:
+        n_cpus = max(cpus, os.cpu_count() or 1)
+        arguments |= {"include_dashboard": False, "num_cpus": n_cpus}
     with _require_token(not address), _set_environment({} if address else make_local_environment()):
         try:
-            context: Any = ray.init(
-                **(_cluster_arguments(address) if address else _local_arguments(cpus))
-            )
+            context: Any = ray.init(address or "local", **arguments)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
             raise RunError(f"Ray at {address or 'this machine'}: cannot start ({first})") from error
@@ -197,17 +198,3 @@ def _set_environment(variables: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
-
-
-def _cluster_arguments(address: str) -> dict[str, Any]:
-    return {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
-
-
-def _local_arguments(cpus: int) -> dict[str, Any]:
-    return {
-        "address": "local",
-        "include_dashboard": False,
-        "num_cpus": max(cpus, os.cpu_count() or 1),
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-    }

@@ -1,8 +1,6 @@
-"""Reports of runs: tables as Markdown and CSV, and figures.
+"""What a finished run shows: figures, tables (Markdown, CSV), and how similar its cells are.
 
-A run's figures, drawn from its files alone.
-
-How similar the cells of a run are: distances, separation of SLA groups, and the heat map.
+Everything is made from the files of the run alone.
 """
 
 import csv

@@ -1,15 +1,10 @@
-"""The numbers of a run as Ray metrics, which Prometheus scrapes from each node's metrics port.
+"""The numbers of a run, published as Ray metrics and written by experiment trackers.
 
-Ray adds `ray_` in front of each name and `_total` behind the name of a counter. All tags (`run`,
-`cell`, `slice`, `phase`, `policy` and the `kind` of an event) have values that are known from the
-config, so the number of series is bounded.
-
-Gauges that stay visible during a long iteration.
-
-Ray's agents drop a gauge that has not been set for two report intervals. During an iteration that
-takes longer than that, all numbers of the run would disappear from the dashboards.
-
-Experiment trackers that receive the numbers of metrics.jsonl, each through one `Sink`.
+Prometheus scrapes Ray metrics from each node's metrics port. Ray adds `ray_` in front of each name
+and `_total` behind the name of a counter. All tags (`run`, `cell`, `slice`, `phase`, `policy` and
+the `kind` of an event) have values that are known from the config, so the number of series is
+bounded. Ray's agents drop a gauge that has not been set for two report intervals; so that gauges
+stay visible during a long iteration, their last values are sent again.
 """
 
 import importlib
@@ -25,6 +20,7 @@ import ray
 from jaxtyping import Float
 from ray.util import metrics
 
+from slicing_rllib.evaluation.statistics import SATISFIED
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.radio import Phase
 from slicing_rllib.storage.errors import RunError
@@ -182,7 +178,6 @@ def _import_package(package: str) -> Any:
 DETAILED_CELLS = 128
 """Number of cells that have series of their own. Further cells appear only in the aggregates,
 because each series costs memory and time in Ray's agents and in Prometheus."""
-SATISFIED_RATIO = 0.95
 REFRESH_S = 5.0
 """Less than two of Ray's report intervals (10 s each), after which it drops a gauge."""
 EVENT_KINDS = frozenset(EventKind)
@@ -198,7 +193,7 @@ CELL_ROW_GAUGES = {
     ),
     "fail_rate_95": (
         "slicing_fail_rate_95_ratio",
-        f"Share of the iteration's steps with satisfaction below {SATISFIED_RATIO}",
+        f"Share of the iteration's steps with satisfaction below {SATISFIED}",
     ),
     "critic_loss": ("slicing_critic_loss", "Mean loss of the twin critics"),
     "actor_loss": ("slicing_actor_loss", "Mean loss of the actor"),
@@ -217,9 +212,9 @@ RUN_GAUGES = {
     "slicing_updates_per_s": "Gradient updates per second of the last iteration",
     "slicing_satisfaction_mean_ratio": "Mean satisfaction of the cells on air",
     "slicing_satisfaction_min_ratio": "Lowest satisfaction of the cells on air",
-    "slicing_cells_below_sla": f"Cells on air with satisfaction below {SATISFIED_RATIO}",
+    "slicing_cells_below_sla": f"Cells on air with satisfaction below {SATISFIED}",
     "slicing_own_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
-    f"{SATISFIED_RATIO} in cells that their own policy controls and that do not explore",
+    f"{SATISFIED} in cells that their own policy controls and that do not explore",
     "slicing_last_step_timestamp_s": "Unix time of the last iteration with an environment step",
     "slicing_last_checkpoint_timestamp_s": "Unix time of the last checkpoint, or of the start",
 }
@@ -369,7 +364,7 @@ class Telemetry:
             self._gauges.set("slicing_cells", float(phases.count(phase)), {"phase": phase})
         satisfied = [c["satisfaction"] for c in row["cells"].values() if "satisfaction" in c]
         if satisfied:
-            below = sum(ratio < SATISFIED_RATIO for ratio in satisfied)
+            below = sum(ratio < SATISFIED for ratio in satisfied)
             self._gauges.set("slicing_satisfaction_mean_ratio", float(np.mean(satisfied)))
             self._gauges.set("slicing_satisfaction_min_ratio", float(np.min(satisfied)))
             self._gauges.set("slicing_cells_below_sla", float(below))
