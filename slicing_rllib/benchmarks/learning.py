@@ -404,7 +404,7 @@ def make_separate_updates(scenario: Scenario) -> PlainLoop:
 
     def update(batch: Batch) -> None:
         for row, cell in enumerate(cells):
-            cell.update(Batch(*(column[row] for column in batch)))
+            cell.update(batch.select(row))
 
     def actor(obs: Tensor) -> Tensor:
         return torch.stack([cell.net["actor"](obs[row]) for row, cell in enumerate(cells)])

@@ -147,8 +147,8 @@ class PolicyOperations(CheckpointPaths):
     def reset_optimizer(self, module_id: str) -> None:
         """Set a cell's Adam moments and step counts to zero."""
         row, adams = self.td3_learner.find_adams(module_id)
-        for adam in adams:
-            adam.reset(row)
+        for tensor in (tensor for adam in adams for tensor in adam.tensors):
+            tensor[row] = 0
 
     def copy_optimizer(self, source: str, module_id: str) -> None:
         """Copy Adam's state from one cell to another; their networks must have equal widths."""
@@ -184,7 +184,6 @@ class PolicyOperations(CheckpointPaths):
         rllib.setdefault("add_to_env_runners", bool(self.config.num_env_runners))
         with self._keep_policies():
             added = super().add_module(module_id, spec, **rllib)
-        self.td3_learner.freeze(self.cell_states.frozen_parameters)
         self.cell_states.exploration_left[row] = self._exploration_steps
         if rllib.get("new_should_module_be_updated") is not None:
             self.pause_untrained()

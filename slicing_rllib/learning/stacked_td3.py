@@ -1,17 +1,11 @@
 """One TD3 update of many cells at once: every network kind is one batched matrix product.
 
-The value that TD3's critics regress on.
-
 Source: Fujimoto, van Hoof and Meger, "Addressing Function Approximation Error in Actor-Critic
-Methods", 2018, Algorithm 1.
-
-Where an actor climbs to: along its critic, along the counterfactual reward, or along both.
-
-Adam on the rows of a parameter bank, each row with its own step count.
+Methods", 2018, Algorithm 1. Actors may also climb the counterfactual reward instead of a critic.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +26,44 @@ from slicing_rllib.learning.stacked_networks import (
 )
 from slicing_rllib.learning.td3_settings import TD3Settings
 
+CELLS_PER_BLOCK = 48
+"""Cells whose networks, moments and activations fit together into the caches of a core."""
+
+
+class Batch(NamedTuple):
+    """What one update learns from, (cell, batch, ...) each, and which cells it must not change."""
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    next_obs: Tensor
+    terminated: Tensor
+    counterfactual_inputs: Tensor
+    """What the environment measured in the step; empty where it measures nothing."""
+    noise: Tensor
+    """Standard normal noise for target smoothing."""
+    paused: Tensor | None = None
+    """(cell,): cells whose networks and optimisers stay as they are, bit for bit."""
+    paused_actors: Tensor | None = None
+    """(cell,): cells whose actor stays as it is while their critics learn."""
+
+    def select(self, rows: Any) -> "Batch":
+        """The same for some of the cells: a slice or an array of indices."""
+        if isinstance(rows, slice) and rows == slice(None):
+            return self
+        return self._make(None if tensor is None else tensor[rows] for tensor in self)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return self._make(None if tensor is None else tensor.to(device) for tensor in self)
+
+
+class Losses(NamedTuple):
+    """Losses per cell, each of the last update that moved the network."""
+
+    critic: Tensor
+    actor: Tensor
+
 
 def smoothing_noise(standard: Tensor, sigma: float, clip: float) -> Tensor:
     """Clipped Gaussian noise for the target policy, here on its logits.
@@ -49,7 +81,7 @@ def td_target(
 
 
 class ActionGradient(NamedTuple):
-    """The objective per cell, and its derivative with respect to the actions."""
+    """What an actor climbs, per cell, and its derivative with respect to the actions."""
 
     objective: Tensor
     """Mean over the batch, (cell,)."""
@@ -57,40 +89,42 @@ class ActionGradient(NamedTuple):
     """(cell, batch, action), of the mean over the batch."""
 
 
-Gradient = Callable[[Tensor, Tensor, Tensor], ActionGradient]
-"""Called with obs, action and counterfactual inputs, (cell, batch, ...) each."""
-
-
-def counterfactual_gradient(reward: CounterfactualReward) -> Gradient:
+def counterfactual_gradient(
+    reward: CounterfactualReward, action: Tensor, counterfactual_inputs: Tensor
+) -> ActionGradient:
     """The gradient of the reward that an action would have earned in the measured step."""
-
-    def compute(obs: Tensor, action: Tensor, counterfactual_inputs: Tensor) -> ActionGradient:
-        measured, applied = (
-            counterfactual_inputs.cpu().numpy(),
-            np.ascontiguousarray(action.cpu().numpy()),
-        )
-        rewards, slopes = reward.reward_and_gradient(measured, applied)
-        objective = torch.from_numpy(rewards.mean(axis=-1)).to(action.device)
-        gradient = torch.from_numpy(slopes).to(action.device)
-        return ActionGradient(objective, gradient / action.shape[1])
-
-    return compute
+    measured = counterfactual_inputs.cpu().numpy()
+    rewards, slopes = reward.reward_and_gradient(
+        measured, np.ascontiguousarray(action.cpu().numpy())
+    )
+    objective = torch.from_numpy(rewards.mean(axis=-1)).to(action.device)
+    return ActionGradient(objective, torch.from_numpy(slopes).to(action.device) / action.shape[1])
 
 
-def blend_gradients(first: Gradient, second: Gradient, second_weight: float) -> Gradient:
+def blend_gradients(
+    first: ActionGradient, second: ActionGradient, second_weight: float
+) -> ActionGradient:
     """(1 - w) times one gradient plus w times the other; `second_weight` is w, from 0 to 1."""
+    return ActionGradient(
+        torch.lerp(first.objective, second.objective, second_weight),
+        torch.lerp(first.gradient, second.gradient, second_weight),
+    )
 
-    def compute(obs: Tensor, action: Tensor, counterfactual_inputs: Tensor) -> ActionGradient:
-        ours, theirs = (
-            first(obs, action, counterfactual_inputs),
-            second(obs, action, counterfactual_inputs),
-        )
-        return ActionGradient(
-            torch.lerp(ours.objective, theirs.objective, second_weight),
-            torch.lerp(ours.gradient, theirs.gradient, second_weight),
-        )
 
-    return compute
+def add_counterfactual_splits(batch: Batch, counterfactual: CounterfactualReward) -> Batch:
+    """The second half of each cell's batch with other actions, and the rewards of those actions.
+
+    The other action is the one that was applied in the batch's previous transition. Without it, a
+    policy that explores nothing would show its critics only its own actions.
+    """
+    half = batch.action.shape[1] // 2
+    other = batch.action.roll(1, dims=1)[:, half:].contiguous()
+    inputs = batch.counterfactual_inputs[:, half:].cpu().numpy()
+    reward = torch.from_numpy(counterfactual.reward(inputs, other.cpu().numpy())).to(batch.reward)
+    return batch._replace(
+        action=torch.cat([batch.action[:, :half], other], dim=1),
+        reward=torch.cat([batch.reward[:, :half], reward], dim=1),
+    )
 
 
 # Private to torch: tests/learning/test_private_apis.py pins its signature.
@@ -98,7 +132,10 @@ fused_adam = torch.ops.aten._fused_adam_.default
 
 
 class Adam:
-    """torch's fused Adam on (row, network, parameter) tensors. Source: Kingma & Ba 2015."""
+    """torch's fused Adam on (row, network, parameter) tensors, each row with its own step count.
+
+    Source: Kingma & Ba 2015.
+    """
 
     BETAS = (0.9, 0.999)
     EPSILON = 1e-8
@@ -135,35 +172,6 @@ class Adam:
         """First moments, second moments and step counts, a row each."""
         return self.mean, self.square, self.steps
 
-    def reset(self, row: int) -> None:
-        """Set a row's moments and step count to zero."""
-        for tensor in self.tensors:
-            tensor[row] = 0
-
-
-CELLS_PER_BLOCK = 48
-"""Cells whose networks, moments and activations fit together into the caches of a core."""
-
-
-class Batch(NamedTuple):
-    """Transitions, (cell, batch, ...) each, and standard normal noise for target smoothing."""
-
-    obs: Tensor
-    action: Tensor
-    reward: Tensor
-    next_obs: Tensor
-    terminated: Tensor
-    counterfactual_inputs: Tensor
-    """What the environment measured in the step; empty where it measures nothing."""
-    noise: Tensor
-
-
-class Losses(NamedTuple):
-    """Losses per cell, each of the last update that moved the network."""
-
-    critic: Tensor
-    actor: Tensor
-
 
 class StackedTD3:
     """Updates all rows of a bank; on a CPU in blocks that fit into a core's caches."""
@@ -171,52 +179,108 @@ class StackedTD3:
     def __init__(
         self,
         bank: ParameterBank,
-        hyper: TD3Settings,
+        settings: TD3Settings,
         counterfactual: CounterfactualReward | None = None,
     ) -> None:
         """`bank` is updated in place; `counterfactual` is needed unless the actor climbs a critic.
 
         Raises: ValueError where it is needed and missing.
         """
-        if counterfactual is None and hyper.actor_objective != "critic":
+        if counterfactual is None and settings.actor_objective != "critic":
             raise ValueError(
-                f"actor_objective {hyper.actor_objective}: expected an environment that offers a "
-                "counterfactual reward; actor_objective critic works with any"
+                f"actor_objective {settings.actor_objective}: expected an environment that offers "
+                "a counterfactual reward; actor_objective critic works with any"
             )
-        self.hyper = hyper
+        self.bank, self.settings = bank, settings
         self.actor_adam = Adam(bank.flat["actor"])
         self.critic_adam = Adam(bank.flat["critics"])
+        self.critic_loss = torch.zeros(bank.n_cells, device=bank.device)
+        self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
+        self._frozen: dict[str, Tensor] = {}
         per_block = CELLS_PER_BLOCK if bank.device.type == "cpu" else bank.n_cells
         adams = {"actor": self.actor_adam, "critics": self.critic_adam}
         grads = {kind: torch.zeros_like(bank.flat[kind][:per_block]) for kind in adams}
         starts = range(0, bank.n_cells, per_block)
         blocks = [slice(start, min(start + per_block, bank.n_cells)) for start in starts]
         self.blocks = [
-            (rows, _Block(bank, rows, adams, grads, hyper, counterfactual)) for rows in blocks
+            (rows, _Block(bank, rows, adams, grads, settings, counterfactual)) for rows in blocks
         ]
-        self.critic_loss = torch.zeros(bank.n_cells, device=bank.device)
-        self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
 
     @torch.no_grad()
     def update(self, batch: Batch, number: int) -> Losses:
-        """The update of that number, from 0, of every cell.
+        """The update of that number, from 0; what is paused or frozen is put back afterwards.
 
         TD3 moves the actor with every `policy_delay`-th update of the critics, on which it depends.
         The counterfactual reward does not depend on the critics: there the actor moves with every
         update, and the critics with every `critic_delay`-th. Target networks move when both do.
+
+        The batch may be on another device than the bank.
         """
-        objective, hyper = self.hyper.actor_objective, self.hyper
-        moves_actor = objective != "critic" or (number + 1) % hyper.policy_delay == 0
-        moves_critics = objective != "counterfactual" or (number + 1) % hyper.critic_delay == 0
+        objective, settings = self.settings.actor_objective, self.settings
+        moves_actor = objective != "critic" or (number + 1) % settings.policy_delay == 0
+        moves_critics = objective != "counterfactual" or (number + 1) % settings.critic_delay == 0
+        kept = [(t, index, t[index].clone()) for t, index in self._find_unchanged(batch)]
+        batch = batch.to(self.bank.device)
         for rows, block in self.blocks:
-            own = Batch(*(tensor[rows] for tensor in batch))
+            own = batch if len(self.blocks) == 1 else batch.select(rows)
             if moves_critics:
                 self.critic_loss[rows] = block.update_critics(own)
             if moves_actor:
                 self.actor_loss[rows] = block.update_actors(own)
             if moves_critics and moves_actor:
                 block.update_targets()
+        for tensor, index, values in kept:
+            tensor[index] = values
         return Losses(self.critic_loss.clone(), self.actor_loss.clone())
+
+    def freeze(self, frozen: Mapping[int, Sequence[str]]) -> None:
+        """From now on, keep a row's parameters whose names begin with one of these prefixes.
+
+        `frozen` maps rows to prefixes such as `actor.0.`; rows that it lacks have none frozen.
+        """
+        self._frozen = {}
+        if not frozen:
+            return
+        marks = ParameterBank(self.bank.n_cells, self.bank.sizes, device=self.bank.device)
+        for row, prefixes in frozen.items():
+            for name, view in marks.iterate_row(row):
+                view.fill_(float(name.startswith(tuple(prefixes))))
+        self._frozen = {kind: marks.flat[kind].bool() for kind in ("actor", "critics")}
+
+    @property
+    def optimiser_tensors(self) -> dict[str, Tensor]:
+        """The optimisers' tensors and the last losses by name, a row per cell."""
+        adams = {"actor": self.actor_adam, "critic": self.critic_adam}
+        moments = {
+            f"{name}.{part}": getattr(adam, part)
+            for name, adam in adams.items()
+            for part in ("mean", "square", "steps")
+        }
+        return {**moments, "actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
+
+    def state(self, rows: Any = slice(None)) -> dict[str, np.ndarray]:
+        """Copies of all that the next update needs, of all cells or of some rows."""
+        tensors = (self.bank.flat | self.optimiser_tensors).items()
+        return {name: tensor[rows].cpu().numpy().copy() for name, tensor in tensors}
+
+    def restore(self, state: Mapping[str, np.ndarray], rows: Any = slice(None)) -> None:
+        """Put a `state` back, into all cells or into some rows."""
+        for name, tensor in (self.bank.flat | self.optimiser_tensors).items():
+            tensor[rows] = torch.tensor(state[name], device=tensor.device)
+
+    def _find_unchanged(self, batch: Batch) -> Iterator[tuple[Tensor, Any]]:
+        """Tensors, and the index in each that the update must leave as it is."""
+        flat, actor_adam = self.bank.flat, self.actor_adam.tensors
+        for kind, mask in self._frozen.items():
+            yield flat[kind], mask
+        if batch.paused is not None and batch.paused.any():
+            rows = batch.paused.nonzero()[:, 0].tolist()
+            for tensor in (*flat.values(), *actor_adam, *self.critic_adam.tensors):
+                yield tensor, rows
+        if batch.paused_actors is not None and batch.paused_actors.any():
+            rows = batch.paused_actors.nonzero()[:, 0].tolist()
+            for tensor in (flat["actor"], flat["target_actor"], *actor_adam):
+                yield tensor, rows
 
 
 class _Block:
@@ -228,11 +292,12 @@ class _Block:
         rows: slice,
         adams: Mapping[str, Adam],
         grads: Mapping[str, Tensor],
-        hyper: TD3Settings,
+        settings: TD3Settings,
         counterfactual: CounterfactualReward | None,
     ) -> None:
         """Gradients are written into `grads`, which all blocks share: none outlives an update."""
-        self._hyper, self._form, self._counterfactual = hyper, bank.sizes.form, counterfactual
+        self._settings, self._form = settings, bank.sizes.form
+        self._counterfactual = counterfactual if settings.actor_objective != "critic" else None
         flat = {kind: bank.flat[kind][rows] for kind in KINDS}
         self._layers = {kind: bank.layers(kind, part) for kind, part in flat.items()}
         self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
@@ -241,22 +306,9 @@ class _Block:
         self._adam_step = {kind: adams[kind].bind(rows, flat[kind], grad[kind]) for kind in adams}
         self._target_pairs = [(flat[f"target_{kind}"], flat[kind]) for kind in adams]
 
-        self._action_gradient = self._choose_gradient()
-
-    def compute_target(self, batch: Batch) -> Tensor:
-        """The value that both critics regress on, (cell, batch)."""
-        hyper = self._hyper
-        logits, _ = compute_logits(self._form, self._layers["target_actor"], batch.next_obs)
-        noise = smoothing_noise(batch.noise, hyper.target_noise, hyper.target_noise_clip)
-        action = add_smoothing(self._form.squash, logits, noise)
-        pairs = _repeat_for_twins(torch.cat([batch.next_obs, action], dim=-1))
-        q, _ = forward(self._layers["target_critics"], pairs)
-        q1, q2 = q.view(-1, 2, q.shape[1]).unbind(1)
-        return td_target(batch.reward, batch.terminated, q1, q2, gamma=hyper.gamma)
-
     def update_critics(self, batch: Batch) -> Tensor:
         """One Adam step of the twin critics; returns the sum of their losses per cell."""
-        if self._hyper.actor_objective != "critic" and self._counterfactual is not None:
+        if self._counterfactual is not None:
             batch = add_counterfactual_splits(batch, self._counterfactual)
         target = self.compute_target(batch).repeat_interleave(2, dim=0)[..., None]
         pairs = _repeat_for_twins(torch.cat([batch.obs, batch.action], dim=-1))
@@ -264,59 +316,51 @@ class _Block:
         error = q - target
         grad = error * (2.0 / error.shape[1])
         backward(self._layers["critics"], inputs, grad, self._grads["critics"])
-        self._adam_step["critics"](self._hyper.critic_lr)
+        self._adam_step["critics"](self._settings.critic_lr)
         return error.square().mean(dim=(1, 2)).view(-1, 2).sum(dim=1)
 
     def update_actors(self, batch: Batch) -> Tensor:
         """One Adam step of the actor up its objective; returns the objective's negative."""
         logits, inputs = compute_logits(self._form, self._layers["actor"], batch.obs)
         action = squash_logits(self._form.squash, logits)
-        objective, gradient = self._action_gradient(batch.obs, action, batch.counterfactual_inputs)
+        objective, gradient = self._compute_gradient(batch, action)
         grad = backpropagate_squash(self._form.squash, action, -gradient)
         backpropagate_logits(self._form, self._layers["actor"], inputs, grad, self._grads["actor"])
-        self._adam_step["actor"](self._hyper.actor_lr)
+        self._adam_step["actor"](self._settings.actor_lr)
         return -objective
 
     def update_targets(self) -> None:
         """Move every target network towards its online network by `tau`."""
         for target, online in self._target_pairs:
-            target.lerp_(online, self._hyper.tau)
+            target.lerp_(online, self._settings.tau)
 
-    def _choose_gradient(self) -> Gradient:
-        if self._counterfactual is None or self._hyper.actor_objective == "critic":
-            return self._climb_critic
-        climb = counterfactual_gradient(self._counterfactual)
-        if self._hyper.actor_objective == "counterfactual":
+    def compute_target(self, batch: Batch) -> Tensor:
+        """The value that both critics regress on, (cell, batch)."""
+        settings = self._settings
+        logits, _ = compute_logits(self._form, self._layers["target_actor"], batch.next_obs)
+        noise = smoothing_noise(batch.noise, settings.target_noise, settings.target_noise_clip)
+        action = add_smoothing(self._form.squash, logits, noise)
+        pairs = _repeat_for_twins(torch.cat([batch.next_obs, action], dim=-1))
+        q, _ = forward(self._layers["target_critics"], pairs)
+        q1, q2 = q.view(-1, 2, q.shape[1]).unbind(1)
+        return td_target(batch.reward, batch.terminated, q1, q2, gamma=settings.gamma)
+
+    def _compute_gradient(self, batch: Batch, action: Tensor) -> ActionGradient:
+        """Where the actor climbs to: along its critic, the counterfactual reward, or both."""
+        if self._counterfactual is None:
+            return self._climb_critic(batch.obs, action)
+        climb = counterfactual_gradient(self._counterfactual, action, batch.counterfactual_inputs)
+        if self._settings.actor_objective == "counterfactual":
             return climb
-        return blend_gradients(climb, self._climb_critic, self._hyper.blend_critic_weight)
+        critic = self._climb_critic(batch.obs, action)
+        return blend_gradients(climb, critic, self._settings.blend_critic_weight)
 
-    def _climb_critic(
-        self, obs: Tensor, action: Tensor, counterfactual_inputs: Tensor
-    ) -> ActionGradient:
+    def _climb_critic(self, obs: Tensor, action: Tensor) -> ActionGradient:
         """The first critic's value and its gradient."""
         q, inputs = forward(self._first_critic, torch.cat([obs, action], dim=-1))
         grad = torch.full_like(q, 1.0 / q.shape[1])
         grad = input_gradient(self._first_critic, inputs, grad)
         return ActionGradient(q.mean(dim=(1, 2)), grad[..., obs.shape[-1] :])
-
-
-def add_counterfactual_splits(batch: Batch, counterfactual: CounterfactualReward) -> Batch:
-    """The second half of each cell's batch with other actions, and the rewards of those actions.
-
-    The other action is the one that was applied in the batch's previous transition. Without it, a
-    policy that explores nothing would show its critics only its own actions.
-    """
-    half = batch.action.shape[1] // 2
-    other = batch.action.roll(1, dims=1)[:, half:].contiguous()
-    reward = counterfactual.reward(
-        batch.counterfactual_inputs[:, half:].cpu().numpy(), other.cpu().numpy()
-    )
-    return batch._replace(
-        action=torch.cat([batch.action[:, :half], other], dim=1),
-        reward=torch.cat(
-            [batch.reward[:, :half], torch.from_numpy(reward).to(batch.reward)], dim=1
-        ),
-    )
 
 
 def _repeat_for_twins(pairs: Tensor) -> Tensor:

@@ -37,12 +37,8 @@ from slicing_rllib.learning.runner_envs import EnvironmentFailed, FailureCount
 from slicing_rllib.learning.sampled_env import CellStates, Step
 from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.learning.training_metrics import EpisodeResults, IterationStats, NonFiniteUpdate
-from slicing_rllib.learning.workers import (
-    UpdateLoop,
-    WorkerHealth,
-    WorkerSampling,
-    is_worth_threads,
-)
+from slicing_rllib.learning.update_loop import UpdateLoop, is_worth_threads
+from slicing_rllib.learning.workers import WorkerHealth, WorkerSampling
 
 logger = logging.getLogger(__name__)
 BUFFERS = ("replay", "default_action_replay", "source_replay")

@@ -35,9 +35,7 @@ def test_the_objective_is_the_mean_counterfactual_reward():
     """One cell, two transitions: rewards .8 and 1, so .9; gradient 2 / 2 on the first slice."""
     counterfactual_inputs = torch.tensor([[[0.2, 0.1, 0.5, 0.2], [0.1, 0.1, 0.2, 0.2]]])
     action = torch.tensor([[[0.6, 0.4], [0.5, 0.5]]])
-    objective, gradient = counterfactual_gradient(REWARD)(
-        torch.zeros(1, 2, 3), action, counterfactual_inputs
-    )
+    objective, gradient = counterfactual_gradient(REWARD, action, counterfactual_inputs)
 
     assert objective.tolist() == pytest.approx([0.9])
     assert gradient[0].tolist() == [pytest.approx([1.0, 0.0]), [0.0, 0.0]]
@@ -45,14 +43,8 @@ def test_the_objective_is_the_mean_counterfactual_reward():
 
 def test_a_blend_lies_between():
     """A quarter of the way from 1 to 3."""
-
-    def climb(slope):
-        return lambda obs, action, counterfactual_inputs: ActionGradient(
-            torch.zeros(1), slope + 0 * action
-        )
-
-    none = torch.zeros(1, 1, 2)
-    blended = blend_gradients(climb(1.0), climb(3.0), 0.25)(none, none, none)
+    first, second = (ActionGradient(torch.zeros(1), torch.full((1, 1, 2), s)) for s in (1.0, 3.0))
+    blended = blend_gradients(first, second, 0.25)
 
     assert blended.gradient.tolist() == [[[1.5, 1.5]]]
 

@@ -115,10 +115,7 @@ def test_twelve_cells_at_once_equal_twelve_separate_updates(sizes):
     for number in range(40):
         batch = batch_of(12, generator)
         losses = stacked.update(batch, number)
-        ours = [
-            cell.update(Batch(*(column[row] for column in batch)))
-            for row, cell in enumerate(separate)
-        ]
+        ours = [cell.update(batch.select(row)) for row, cell in enumerate(separate)]
 
     assert losses.critic.tolist() == pytest.approx(ours, abs=1e-5)
     for row, cell in enumerate(networks):

@@ -18,7 +18,7 @@ TARGET, TOOK_OVER = "cell_6", 160
 def dump_cell(algorithm, cell):
     """A cell's weights, moments, experience and exploration, as bytes."""
     row = algorithm.cell_states.row(cell)
-    stacked = algorithm.td3_learner.parts[0][0].stacked
+    stacked = algorithm.td3_learner.banks[0].stacked
     tensors = [*stacked.actor_adam.tensors, *stacked.critic_adam.tensors]
     arrays = [
         *algorithm.policy_weights(cell).values(),
