@@ -1,11 +1,4 @@
-"""What adapters of other projects' environments have in common.
-
-An adapter that makes a Gymnasium environment a batched one with a single agent.
-
-An adapter that makes parallel environments of PettingZoo and of RLlib batched ones.
-
-From an algorithm's config to the environment that its env runners step.
-"""
+"""Other projects' environments as batched ones, with a row per agent; and how they are made."""
 
 import inspect
 from abc import ABC, abstractmethod

@@ -1,7 +1,4 @@
-"""RLlib's EnvRunner for batched environments: one forward pass for all cells of all of them.
-
-What acting policies do: one forward pass for all cells of all environments of an env runner.
-"""
+"""RLlib's EnvRunner for batched environments: one forward pass for all cells of all of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

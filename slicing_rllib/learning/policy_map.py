@@ -1,6 +1,6 @@
-"""Which policy each agent follows. By default every agent has a policy of its own.
+"""Which policy each agent follows, and so whose replay buffer its steps go to.
 
-Stores network steps in the replay buffers of the policies that the agents follow.
+By default every agent has a policy of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

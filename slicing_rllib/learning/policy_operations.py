@@ -1,16 +1,7 @@
-"""What can be done with single policies while the others learn.
-
-The policies that cells start from, as a reference for what they have learned since.
-
-A cell with a base policy starts from that policy's split, or from a pretrained actor. A step's KPIs
-tell what the initial policy would have earned in the same step, so that a cell can be compared with
-it at every step without a simulator.
-
-Relative paths for the checkpoints of an RLlib algorithm.
-"""
+"""What can be done with single policies while the others learn."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -38,45 +29,6 @@ from slicing_rllib.learning.stacked_networks import (
 from slicing_rllib.learning.td3_config import CheckedSettings, TD3Config
 from slicing_rllib.radio import Phase
 from slicing_rllib.random_streams import Stream, cell_key, derive_seed
-
-
-class InitialPolicies:
-    """Rewards that the initial policies of cells would have earned in measured steps."""
-
-    def __init__(
-        self, counterfactual: CounterfactualReward, make_weights: Callable[[str], Mapping]
-    ) -> None:
-        """`make_weights` gives a cell's initial weights by parameter name."""
-        self._counterfactual, self._make_weights = counterfactual, make_weights
-        self._layers: dict[str, Layers] = {}
-
-    def compute_advantages(
-        self, steps: Sequence[Step], cell: str, row: int, form: ActorForm, widths: Sequence[int]
-    ) -> list[float]:
-        """Per step, the cell's reward − that of its initial policy; NaN where it did not decide.
-
-        `row` is the cell's index in `steps`; `form` and `widths` are those of its actor.
-        """
-        obs = torch.from_numpy(np.stack([step.transitions.obs[row] for step in steps]))
-        counterfactual_inputs = np.stack(
-            [step.transitions.counterfactual_inputs[row] for step in steps]
-        )
-        logits, _ = compute_logits(form, self._find_layers(cell, widths), obs[None])
-        split = torch.softmax(logits[0], dim=-1).numpy()
-        reference = self._counterfactual.reward(counterfactual_inputs, split)
-        rewards = np.array([step.transitions.reward[row] for step in steps])
-        decided = np.array([step.decided[row] for step in steps])
-        return np.where(decided, rewards - reference, np.nan).tolist()
-
-    def _find_layers(self, cell: str, widths: Sequence[int]) -> Layers:
-        if cell not in self._layers:
-            weights = self._make_weights(cell)
-            names = list(list_layer_shapes(widths))
-            arrays = [torch.from_numpy(np.array(weights[f"actor.{name}"])) for name in names]
-            pairs = zip(arrays[::2], arrays[1::2], strict=True)
-            self._layers[cell] = [(weight[None], bias[None]) for weight, bias in pairs]
-        return self._layers[cell]
-
 
 Own = TypeVar("Own", bound=Algorithm)
 
@@ -240,11 +192,44 @@ class PolicyOperations(CheckpointPaths):
         """
         return self.settings.base_policy != "none" and self._runner.env.counterfactual is not None
 
+    def compare_with_start(
+        self, steps: Sequence[Step], rows: Sequence[int]
+    ) -> dict[str, list[float]]:
+        """By cell, per step: its reward − that of the policy it started from, NaN where undecided.
+
+        A cell with a base policy starts from that policy's split, or from a pretrained actor. A
+        step's KPIs tell what that policy would have earned in the same step, without a simulator.
+        `rows` are the cells' indices in `steps`.
+        """
+        reward: CounterfactualReward = self._runner.env.counterfactual
+        advantages = {}
+        for row in rows:
+            cell = self.policies.agents[row]
+            form, layers = self._find_initial_actor(self.policies.find_policy(cell))
+            own = [step.transitions for step in steps]
+            obs = torch.from_numpy(np.stack([transitions.obs[row] for transitions in own]))
+            logits, _ = compute_logits(form, layers, obs[None])
+            split = torch.softmax(logits[0], dim=-1).numpy()
+            inputs = np.stack([transitions.counterfactual_inputs[row] for transitions in own])
+            earned = np.array([transitions.reward[row] for transitions in own])
+            decided = np.array([step.decided[row] for step in steps])
+            difference = earned - reward.reward(inputs, split)
+            advantages[cell] = np.where(decided, difference, np.nan).tolist()
+        return advantages
+
+    def _find_initial_actor(self, policy: str) -> tuple[ActorForm, Layers]:
+        sizes = self.network_sizes(policy)
+        if policy not in self._initial_actors:
+            weights = self.fresh_weights(policy, 0)
+            names = [f"actor.{name}" for name in list_layer_shapes(sizes.actor)]
+            arrays = [torch.from_numpy(np.array(weights[name]))[None] for name in names]
+            self._initial_actors[policy] = list(zip(arrays[::2], arrays[1::2], strict=True))
+        return sizes.form, self._initial_actors[policy]
+
     @cached_property
-    def initial_policies(self) -> InitialPolicies:
-        """What cells started from; only where `has_initial_policy`."""
-        counterfactual = self._runner.env.counterfactual
-        return InitialPolicies(counterfactual, lambda cell: self.fresh_weights(cell, 0))
+    def _initial_actors(self) -> dict[str, Layers]:
+        """Layers of the actors that cells started from, those that were asked for."""
+        return {}
 
     def explore(self, module_id: str, steps: int) -> None:
         """Let a cell act at random for the next `steps` steps that it decides; 0 ends it."""

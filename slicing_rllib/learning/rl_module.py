@@ -1,7 +1,4 @@
-"""One RLModule per cell, and the MultiRLModule that keeps their parameters in banks.
-
-What an agent observes and does, as the plain vectors that networks read and write.
-"""
+"""One RLModule per cell, the MultiRLModule that keeps their parameters in banks, their spaces."""
 
 import itertools
 from collections.abc import Sequence
@@ -45,7 +42,7 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
             # Zero output: a new actor answers with the base policy's split.
             for parameter in self.actor[-1].parameters():
                 nn.init.zeros_(parameter)
-        for name, weights in self.model_config.get("initial_actor", {}).items():
+        for name, weights in self.model_config["initial_actor"].items():
             parameter = self.get_parameter(name)
             if parameter.shape != weights.shape:
                 raise ValueError(
@@ -144,13 +141,7 @@ def compute_sizes(module: RLModule) -> NetworkSizes:
     spaces: list[Any] = [module.observation_space, module.action_space]
     obs, action = (int(np.prod(space.shape)) for space in spaces)
     config: Any = module.model_config
-    # Checkpoints of earlier versions lack what did not exist then.
-    form = ActorForm(
-        action,
-        config.get("actor", "mlp"),
-        config.get("base_policy", "none"),
-        config.get("squash", "softmax"),
-    )
+    form = ActorForm(action, config["actor"], config["base_policy"], config["squash"])
     return NetworkSizes(
         form.compute_widths(obs, tuple(config["actor_hiddens"])),
         (obs + action, *config["critic_hiddens"], 1),

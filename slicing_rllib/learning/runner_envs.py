@@ -1,10 +1,6 @@
-"""The environments of an env runner: made, seeded, and made anew where one fails.
+"""The environments of an env runner: made, seeded, made anew where one fails, shown to callbacks.
 
-Errors that environments, and callbacks on their episodes, raise while they are sampled.
-
-RLlib's callbacks of an env runner, and the episodes that they are given.
-
-Episodes as RLlib's callbacks expect them; they are only built where a callback reads them.
+RLlib's episodes are only built where a callback reads them.
 """
 
 import logging

@@ -1,8 +1,6 @@
 """One environment of an env runner: its last step, its random numbers, and its transitions.
 
-How each cell acts and learns at the moment: exploring, paused, guarded, on which experience.
-
-What an episode's metrics are computed from: sums of rewards and numbers of steps.
+`CellStates` says how each cell acts and learns at the moment.
 """
 
 import time
@@ -277,11 +275,9 @@ class SampledEnv:
         env: Any = self.env
         env.restore(state["env"])
         self._batched = BatchedStep(**state["batched"])
-        # Checkpoints of earlier versions lack what metrics of episodes need.
-        self.over = bool(state.get("over", False))
+        self.over = bool(state["over"])
         self.returns = EpisodeReturns(len(self.env.cells))
-        if state.get("returns"):
-            self.returns.restore(state["returns"])
+        self.returns.restore(state["returns"])
 
     def _derive_env_seed(self) -> int:
         """The first seed; after a restart without the environment's state, one of its own."""

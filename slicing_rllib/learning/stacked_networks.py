@@ -1,16 +1,10 @@
-"""Forward and backward passes of many equal MLPs at once, one matrix product per layer.
+"""Many equal MLPs at once: parameters in one tensor, one matrix product per layer.
 
 The backward pass is written out instead of taken from autograd: for networks this small, building
 the autograd graph costs more than the products themselves.
 
-Forward and backward passes of many cells' actors at once, for each form of an actor.
-
-From logits to actions: shares by a softmax, or bounded actions by tanh as in the TD3 paper.
-
-Noise is added to the logits of shares, and to bounded actions themselves, which are then clipped.
-Source of the latter: Fujimoto et al. 2018, Algorithm 1.
-
-The parameters of all cells, one tensor per network kind; a cell's module is a view of a row.
+Logits become shares by a softmax, or bounded actions by tanh. Noise is added to the logits of
+shares, and to bounded actions themselves, which are then clipped as in the TD3 paper.
 """
 
 import itertools

@@ -1,8 +1,7 @@
 """TD3 for many cells as an RLlib algorithm: one policy per cell, all updated at once.
 
-What a TD3 checkpoint holds besides RLlib's own state: RLlib saves no replay buffer or stream.
-
-Random streams are functions of the seed and a step number, so the counters restore them.
+Checkpoints hold what RLlib's own state lacks: replay buffers, cell states and counters. Random
+streams are functions of the seed and a step number, so the counters restore them.
 """
 
 import copy
@@ -28,7 +27,7 @@ from ray.rllib.utils.metrics import (
 from slicing_rllib.learning.adapters import AdaptedEnv, offers_state
 from slicing_rllib.learning.env_runner import Sampled
 from slicing_rllib.learning.events import Event, EventKind
-from slicing_rllib.learning.learner import TD3Learner
+from slicing_rllib.learning.learner import TD3Learner, UpdateLoop, is_worth_threads
 from slicing_rllib.learning.policy_map import Experience, PolicyMap
 from slicing_rllib.learning.policy_operations import PolicyOperations
 from slicing_rllib.learning.replay import Replay
@@ -37,72 +36,10 @@ from slicing_rllib.learning.runner_envs import EnvironmentFailed, FailureCount
 from slicing_rllib.learning.sampled_env import CellStates, Step
 from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.learning.training_metrics import EpisodeResults, IterationStats, NonFiniteUpdate
-from slicing_rllib.learning.update_loop import UpdateLoop, is_worth_threads
 from slicing_rllib.learning.workers import WorkerHealth, WorkerSampling
 
 logger = logging.getLogger(__name__)
 BUFFERS = ("replay", "default_action_replay", "source_replay")
-
-
-def collect_state(algorithm: "TD3") -> dict[str, Any]:
-    """Copies of all that a bit-exact continuation needs."""
-    return {
-        "kept_steps": algorithm.worker_sampling.keep(),
-        "workers": _collect_workers(algorithm),
-        **{name: getattr(algorithm, name).state() for name in BUFFERS},
-        "cell_states": algorithm.cell_states.state(),
-        "episode_results": algorithm.episode_results.state(),
-        "modules": list(algorithm.module_ids),
-        "callback_state": copy.deepcopy(algorithm.callback_state),
-        "env_steps": algorithm.env_steps,
-        "updates": algorithm.updates,
-    }
-
-
-def warn_of_missing_state(env: Any) -> None:
-    """Log that checkpoints lack the environment, if it cannot save its state."""
-    if not offers_state(env):
-        name = type(env.unwrapped.unwrapped if isinstance(env, AdaptedEnv) else env).__name__
-        logger.warning("environment %s cannot save its state; a resumed run resets it", name)
-
-
-def restore_state(algorithm: "TD3", state: Mapping[str, Any]) -> None:
-    """Put a collected state back."""
-    for cell in set(algorithm.module_ids) - set(state["modules"]):
-        algorithm.remove_module(cell)
-    for name in BUFFERS:
-        getattr(algorithm, name).restore(state[name])
-    algorithm.cell_states.restore(state["cell_states"])
-    # Checkpoints of earlier versions have none.
-    algorithm.episode_results.restore(state.get("episode_results", {}))
-    algorithm.worker_sampling.restore(state["kept_steps"])
-    _restore_workers(algorithm, state["workers"])
-    algorithm.td3_learner.freeze(algorithm.cell_states.frozen_parameters)
-    algorithm.callback_state = copy.deepcopy(state["callback_state"])
-    algorithm.env_steps = int(state["env_steps"])
-    algorithm.updates = int(state["updates"])
-
-
-def _collect_workers(algorithm: "TD3") -> dict[int, Any]:
-    """By env runner: where its environments stand. RLlib saves the driver's env runner itself."""
-    if not algorithm.config.num_env_runners:
-        return {}
-    workers: Any = algorithm.env_runner_group
-    return dict(
-        workers.foreach_env_runner(
-            lambda runner: (runner.index, runner.get_state()), local_env_runner=False
-        )
-    )
-
-
-def _restore_workers(algorithm: "TD3", states: Mapping[int, Any]) -> None:
-    if states:
-        kept = ray.put(dict(states))
-        workers: Any = algorithm.env_runner_group
-        workers.foreach_env_runner(
-            lambda runner: runner.set_state(ray.get(kept).get(runner.index, {})),
-            local_env_runner=False,
-        )
 
 
 MAX_EVENTS = 1000
@@ -293,7 +230,7 @@ class TD3(PolicyOperations):
         self.last_iteration, self.last_steps = stats.summarise(), stats.steps
         settings = self.policies.expand(self.cell_states.sampling_settings())
         self.last_advantages = (
-            self._compare_with_start(stats, settings.guarded_rows)
+            self.compare_with_start(stats.steps, settings.guarded_rows)
             if self.has_initial_policy
             else stats.list_advantages(settings.guarded_rows)
         )
@@ -302,18 +239,6 @@ class TD3(PolicyOperations):
         for name in ("env_steps", "updates"):
             self.metrics.log_value(name, getattr(self, name), reduce="max")
         stats.log_training(self.metrics)
-
-    def _compare_with_start(
-        self, stats: IterationStats, rows: Sequence[int]
-    ) -> dict[str, list[float]]:
-        advantages = {}
-        for row in rows:
-            policy = self.policies.find_policy(self.cells[row])
-            sizes = self.network_sizes(policy)
-            advantages[self.cells[row]] = self.initial_policies.compute_advantages(
-                stats.steps, policy, row, sizes.form, sizes.actor
-            )
-        return advantages
 
     @contextmanager
     def _timed(self, phase: str, timer: str) -> Iterator[None]:
@@ -355,20 +280,65 @@ class TD3(PolicyOperations):
         group.foreach_env_runner(lambda runner: runner.match_modules(module_ids))
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any):
-        """RLlib's state, and under `td3` what `td3_state` collects."""
+        """RLlib's state, and under `td3` all else that a bit-exact continuation needs."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         if components is not None:
             return state
-        if not self._has_collected_state:
-            warn_of_missing_state(self.env)
-            self._has_collected_state = True
-        return state | {"td3": collect_state(self)}
+        if not self._has_collected_state and not offers_state(self.env):
+            unwrapped = self.env.unwrapped
+            own = unwrapped.unwrapped if isinstance(self.env, AdaptedEnv) else self.env
+            name = type(own).__name__
+            logger.warning("environment %s cannot save its state; a resumed run resets it", name)
+        self._has_collected_state = True
+        return state | {
+            "td3": {
+                "kept_steps": self.worker_sampling.keep(),
+                "workers": self._collect_workers(),
+                **{name: getattr(self, name).state() for name in BUFFERS},
+                "cell_states": self.cell_states.state(),
+                "episode_results": self.episode_results.state(),
+                "modules": list(self.module_ids),
+                "callback_state": copy.deepcopy(self.callback_state),
+                "env_steps": self.env_steps,
+                "updates": self.updates,
+            }
+        }
 
     def set_state(self, state: Any) -> None:
         """Put a state back."""
         super().set_state(state)
-        if "td3" in state:
-            restore_state(self, state["td3"])
+        if "td3" not in state:
+            return
+        own = state["td3"]
+        for cell in set(self.module_ids) - set(own["modules"]):
+            self.remove_module(cell)
+        for name in BUFFERS:
+            getattr(self, name).restore(own[name])
+        self.cell_states.restore(own["cell_states"])
+        self.episode_results.restore(own["episode_results"])
+        self.worker_sampling.restore(own["kept_steps"])
+        self._restore_workers(own["workers"])
+        self.td3_learner.freeze(self.cell_states.frozen_parameters)
+        self.callback_state = copy.deepcopy(own["callback_state"])
+        self.env_steps, self.updates = int(own["env_steps"]), int(own["updates"])
+
+    def _collect_workers(self) -> dict[int, Any]:
+        """By env runner: where its environments stand. RLlib saves the driver's itself."""
+        if not self.config.num_env_runners:
+            return {}
+        return dict(
+            self._workers.foreach_env_runner(
+                lambda runner: (runner.index, runner.get_state()), local_env_runner=False
+            )
+        )
+
+    def _restore_workers(self, states: Mapping[int, Any]) -> None:
+        if states:
+            kept = ray.put(dict(states))
+            self._workers.foreach_env_runner(
+                lambda runner: runner.set_state(ray.get(kept).get(runner.index, {})),
+                local_env_runner=False,
+            )
 
 
 __all__ = ["NETWORKS", "TD3", "EnvironmentFailed", "Event", "NonFiniteUpdate", "TD3Config"]

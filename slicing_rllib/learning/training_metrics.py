@@ -1,9 +1,4 @@
-"""What one training iteration collects: rewards, losses, and advantages of guarded cells.
-
-The episode metrics of a result, also of iterations in which no episode ended.
-
-An env runner's metrics under RLlib's names.
-"""
+"""What iterations and env runners count, and the result that RLlib's users read of it."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from slicing_rllib.learning import TD3Config
-from slicing_rllib.learning.rllib_settings import (
+from slicing_rllib.learning.td3_config import (
     EFFECTIVE,
     OUR_NAMES,
     RLLIB_NAMES,

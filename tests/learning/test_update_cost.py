@@ -1,8 +1,8 @@
 """Operations of an update are counted, and decide about threads."""
 
 from slicing_rllib.env import ActorForm
+from slicing_rllib.learning.learner import count_update_flops
 from slicing_rllib.learning.stacked_networks import NetworkSizes
-from slicing_rllib.learning.update_loop import count_update_flops
 
 
 def test_operations_of_an_update_are_counted_by_hand():
