@@ -35,7 +35,7 @@ LONGEST_FILES = (
     "tests/cli/test_cli.py",
     "tests/runs/test_training.py",
     "tests/cluster/test_client.py",
-    "tests/learning/test_learner_shards.py",
+    "tests/learning/test_learner.py",
     "tests/runs/test_transfer_run.py",
 )
 """They are begun first, so that no worker is left alone with one of them at the end."""

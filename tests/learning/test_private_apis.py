@@ -28,7 +28,7 @@ def algorithm(config):
 
 
 def test_fused_adam_has_the_schema_that_the_stacked_update_calls():
-    """`stacked_adam.py` calls this operator directly.
+    """`stacked_td3.py` calls this operator directly.
 
     torch.optim.Adam(fused=True) calls it too, but keeps one step count per parameter tensor and
     looks its state up in a dictionary at every step. The stacked update needs a step count per cell

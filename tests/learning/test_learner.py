@@ -1,4 +1,4 @@
-"""Learners that share the cells give the same bits as one that has them all."""
+"""Learners that share the cells give the same bits as one that has them all; threads."""
 
 import contextlib
 import threading
@@ -7,6 +7,10 @@ import time
 import numpy as np
 import psutil
 import pytest
+
+from slicing_rllib.env import ActorForm
+from slicing_rllib.learning.learner import count_update_flops
+from slicing_rllib.learning.stacked_networks import NetworkSizes
 
 RUNNERS = pytest.mark.parametrize("num_env_runners", [0, pytest.param(1, marks=pytest.mark.slow)])
 
@@ -81,3 +85,10 @@ def test_a_learner_that_is_killed_is_done_again(config):
 
     assert killed
     assert same(alone, shared)
+
+
+def test_operations_of_an_update_are_counted_by_hand():
+    """Actor 2-3-1: 13 parameters; critics 3-1: 4. 2 * 5 transitions * (8 * 4 + 4 * 13) = 840."""
+    sizes = NetworkSizes((2, 3, 1), (3, 1), ActorForm(1))
+
+    assert count_update_flops(sizes, batch_size=5) == 840
