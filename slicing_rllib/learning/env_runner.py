@@ -175,11 +175,6 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         """Whether this runner samples for training: the driver's leaves that to the others."""
         return self.worker_index > 0 or not self.config.num_env_runners
 
-    @property
-    def default_settings(self) -> SamplingSettings:
-        """Without the algorithm's word: noise if the config explores, and no random actions."""
-        return self._make_settings(self.config.explore)
-
     def step(self, settings: SamplingSettings) -> list[Step]:
         """One step of every environment: exploring cells act at random, others with noise.
 

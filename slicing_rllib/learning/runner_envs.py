@@ -5,7 +5,6 @@ RLlib's episodes are only built where a callback reads them.
 
 import logging
 import pickle
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -118,34 +117,9 @@ def _try_pickle(error: Exception) -> bytes | None:
     return pickled
 
 
-Episode = MultiAgentEpisode | SingleAgentEpisode
+class _SingleAgentWriter:
+    """Writes the steps of a Gymnasium environment into an episode of RLlib."""
 
-
-class EpisodeWriter(ABC):
-    """Writes the steps of one environment into RLlib's episodes, one episode at a time."""
-
-    episode: Episode
-    """The episode under way."""
-
-    @abstractmethod
-    def add_reset(self, batched: BatchedStep, infos: Mapping[Any, Any]) -> None:
-        """Add the first observations."""
-
-    @abstractmethod
-    def add_step(
-        self, before: BatchedStep, after: BatchedStep, infos: Mapping[Any, Any], is_over: bool
-    ) -> None:
-        """Add the step that led from `before` to `after`."""
-
-
-def make_episode_writer(env: BatchedEnv, policies: PolicyMap, episode_id: str) -> EpisodeWriter:
-    """A writer of a new episode: of a single agent where the environment is Gymnasium's."""
-    if env.cells == (SINGLE_AGENT,) and isinstance(env, AdaptedEnv):
-        return _SingleAgentWriter(env, episode_id)
-    return _MultiAgentWriter(env, policies, episode_id)
-
-
-class _SingleAgentWriter(EpisodeWriter):
     def __init__(self, env: AdaptedEnv, episode_id: str) -> None:
         self._spaces = env.spaces[0]
         self.episode: Any = SingleAgentEpisode(
@@ -171,7 +145,9 @@ class _SingleAgentWriter(EpisodeWriter):
         )
 
 
-class _MultiAgentWriter(EpisodeWriter):
+class _MultiAgentWriter:
+    """Writes the steps of an environment of several agents into an episode of RLlib."""
+
     def __init__(self, env: BatchedEnv, policies: PolicyMap, episode_id: str) -> None:
         self._agents = env.cells
         self._spaces = env.spaces if isinstance(env, AdaptedEnv) else None
@@ -231,6 +207,16 @@ class _MultiAgentWriter(EpisodeWriter):
     def _collect_flags(self, flags: np.ndarray, everyone: bool) -> dict[Any, bool]:
         flagged = {self._ids[row]: True for row in np.flatnonzero(flags).tolist()}
         return {**flagged, "__all__": everyone}
+
+
+EpisodeWriter = _SingleAgentWriter | _MultiAgentWriter
+
+
+def make_episode_writer(env: BatchedEnv, policies: PolicyMap, episode_id: str) -> EpisodeWriter:
+    """A writer of a new episode: of a single agent where the environment is Gymnasium's."""
+    if env.cells == (SINGLE_AGENT,) and isinstance(env, AdaptedEnv):
+        return _SingleAgentWriter(env, episode_id)
+    return _MultiAgentWriter(env, policies, episode_id)
 
 
 EPISODE_HOOKS = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
