@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slicing_rllib.inputs.site_grouping import Sites
     from slicing_rllib.inputs.traces import Trace
     from slicing_rllib.radio import MaskTarget, TraceMask
-    from slicing_rllib.radio.trace_mask import PlayedTrace
+    from slicing_rllib.radio.traffic import PlayedTrace
 
 SHOWN_NAMES = 8
 """Columns that are left out are listed up to this number."""

@@ -22,8 +22,7 @@ from slicing_rllib.radio.sites import (
     SiteSpec,
 )
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec, TrafficSpec
-from slicing_rllib.radio.trace_mask import TraceMask
-from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask
+from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask, TraceMask
 
 __all__ = [
     "BUILT_IN",

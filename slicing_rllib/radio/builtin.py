@@ -1,9 +1,6 @@
-"""The built-in scenarios, by name.
+"""The built-in scenarios by name, and random ones."""
 
-Random networks: other distances, traffic, slice counts and SLAs than those of `paper`.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -152,7 +149,7 @@ def _make_slice(name: str, *, rate_kbps: float, packet_kbit: float) -> SliceSpec
 
 
 def _make_sla_group(
-    name: str, *, throughputs_mbps: tuple[float, ...], delays_ms: tuple[float, ...]
+    name: str, *, throughputs_mbps: Iterable[float], delays_ms: Iterable[float]
 ) -> SlaGroup:
     slas = tuple(
         SliceSla(throughput_mbps=throughput_mbps, delay_ms=delay_ms)
@@ -185,10 +182,9 @@ def draw_scenario(
         SliceSpec(
             name=f"slice_{index + 1}",
             traffic=TrafficSpec(
-                rate_kbps=float(traffic_kbps[index] / users[index]),
-                packet_kbit=float(packets_kbit[index]),
+                rate_kbps=traffic_kbps[index] / users[index], packet_kbit=packets_kbit[index]
             ),
-            users=int(users[index]),
+            users=users[index],
         )
         for index in range(n_slices)
     )
@@ -215,11 +211,7 @@ def draw_scenario(
 def _draw_sla_group(rng: np.random.Generator, name: str, n_slices: int) -> SlaGroup:
     throughputs_mbps = _draw_log_uniform(rng, 0.8, 5.0, n_slices) * np.sqrt(4.0 / n_slices)
     delays_ms = _draw_log_uniform(rng, 0.8, 5.0, n_slices)
-    slas = tuple(
-        SliceSla(throughput_mbps=float(throughput_mbps), delay_ms=float(delay_ms))
-        for throughput_mbps, delay_ms in zip(throughputs_mbps, delays_ms, strict=True)
-    )
-    return SlaGroup(name=name, slices=slas)
+    return _make_sla_group(name, throughputs_mbps=throughputs_mbps, delays_ms=delays_ms)
 
 
 def _draw_log_uniform(rng: np.random.Generator, low: float, high: float, n: int) -> np.ndarray:

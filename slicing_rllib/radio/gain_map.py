@@ -1,17 +1,14 @@
-"""The map of link gains: the SNR of every cell at every map position.
+"""Link gains on the map: the loss to each site and the SNR of its sectors, for one map seed.
 
-It is computed once per map seed and read in every step. Line of sight and shadowing are maps, too,
-and not drawn per UE: two UEs at one position have the same channel, and the sectors of a site share
-line of sight and shadowing.
+Line of sight and shadowing are maps, too, and not drawn per UE: two UEs at one position have the
+same channel, and the sectors of a site share line of sight and shadowing. Both come from spatially
+correlated Gaussian random fields.
 
-Spatially correlated Gaussian random fields on the map.
-
-Shadowing and line of sight of many sites, tile by tile of a large map.
-
-Shadowing is the sum of a field that all sites share, drawn over the whole map, and a field of the
-site's own. The latter is cut, at a random offset, from one of a few periodic fields. Two sites that
-use the same periodic field at different offsets are nearly uncorrelated, and a position always has
-the same channel. Memory grows with the map and not with the number of sites times the map.
+Small networks have fields of each site over the whole map (`Shadowing`), and a dense map. In large
+ones (`ShadowedLoss`), only the field that all sites share is drawn over the whole map. A site's own
+field is cut, at a random offset, from one of a few periodic fields. Two sites that use the same
+periodic field at different offsets are nearly uncorrelated, and a position always has the same
+channel. Memory grows with the map and not with the number of sites times the map.
 """
 
 import math
@@ -42,33 +39,24 @@ class FieldSampler:
         self._shape = shape
         self._torus_shape = shape if area.wraps else (2 * shape[0], 2 * shape[1])
         scale = 1.0 if area.wraps else 2.0
-        edges = np.array(area.edges_m) * scale
-        torus = Area(
-            origin_m=(0.0, 0.0), edges_m=(_as_vector(edges[0]), _as_vector(edges[1])), wraps=True
-        )
-        self._amplitudes = amplitude_spectrum(torus, self._torus_shape, correlation_m)
+        (a, b), (c, d) = area.edges_m
+        edges_m = (a * scale, b * scale), (c * scale, d * scale)
+        torus = Area(origin_m=(0.0, 0.0), edges_m=edges_m, wraps=True)
+        positions_m = torus.grid_m(self._torus_shape)
+        offsets_m = torus.displacements_m(positions_m[0, 0], positions_m)
+        correlation = np.exp(-np.linalg.norm(offsets_m, axis=-1) / correlation_m)
+        # Square root of the power spectrum, for the non-redundant half of the frequencies. Wrapping
+        # the correlation around the torus makes a few eigenvalues slightly negative: they are set
+        # to zero, and the spectrum is rescaled to unit variance.
+        spectrum = np.maximum(np.fft.fft2(correlation).real, 0.0)
+        half = self._torus_shape[1] // 2 + 1
+        self._amplitudes = np.sqrt(spectrum / spectrum.mean())[:, :half]
 
     def draw(self, rng: np.random.Generator) -> Field:
         """One field, from standard normal draws of `rng`."""
         white = np.fft.rfft2(rng.standard_normal(self._torus_shape))
         field = np.fft.irfft2(self._amplitudes * white, self._torus_shape)
         return field[: self._shape[0], : self._shape[1]]
-
-
-def amplitude_spectrum(torus: Area, shape: tuple[int, int], correlation_m: float) -> Field:
-    """Square root of the correlation's power spectrum, for the non-redundant half of frequencies.
-
-    Wrapping the correlation around the torus makes a few eigenvalues slightly negative. They are
-    set to zero, and the spectrum is rescaled to unit variance.
-    """
-    positions_m = torus.grid_m(shape)
-    distance_m = np.linalg.norm(torus.displacements_m(positions_m[0, 0], positions_m), axis=-1)
-    spectrum = np.maximum(np.fft.fft2(np.exp(-distance_m / correlation_m)).real, 0.0)
-    return np.sqrt(spectrum / spectrum.mean())[:, : shape[1] // 2 + 1]
-
-
-def _as_vector(edge: Float[np.ndarray, "2"]) -> Vector:
-    return float(edge[0]), float(edge[1])
 
 
 Map = Float[np.ndarray, "row column"]

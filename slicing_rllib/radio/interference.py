@@ -6,16 +6,11 @@ loads to loads is a standard interference function: it is monotone and scalable.
 therefore exists and is unique, and plain iteration converges to it from any start: it rises from
 all-idle and falls from all-full.
 
+In large networks, a UE receives only its strongest cells. There, only pairs (serving cell,
+interferer) that occur on the map are computed, in single precision: its error is far below the
+tolerance of the fixed point.
+
 Sources: Yates, JSAC 13(7), 1995; Siomina & Yuan, arXiv:1201.4116.
-
-Interference in large networks, in which a UE receives only its strongest cells.
-
-Only pairs (serving cell, interferer) that occur on the map are computed, in single precision: its
-error is far below the tolerance of the load fixed point.
-
-The neighbours of each cell: the cells that interfere most with its UEs.
-
-A cell receives messages about the load of its neighbours.
 """
 
 from collections.abc import Callable
@@ -26,9 +21,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy.sparse import csr_array
 
 from slicing_rllib.radio.link import Link
-from slicing_rllib.radio.sites import Area, SiteSpec
-from slicing_rllib.radio.sparse_map import CellPairs, find_expected_strongest_cells
-from slicing_rllib.radio.specs import RadioSpec
+from slicing_rllib.radio.sparse_map import CellPairs
 
 PerSlice = Float[np.ndarray, "cell slice"]
 PerUe = Float[np.ndarray, " ue"]
@@ -74,10 +67,8 @@ class ContiguousPlacement:
     A slice n of cell k receives from cell i the mean utilisation of cell i on that slice's PRBs,
     w[k,n,i] = sum_m |range(k,n) & range(i,m)| / |range(k,n)| rho[i,m], but at least `idle_load`.
 
-    Args:
-        on: which cells are on the air.
-        n_slices: number of slices.
-        idle_load: load at which a cell that is on interferes without traffic, in [0, 1].
+    `on` says which cells are on the air, `idle_load` the load at which those interfere without
+    traffic.
     """
 
     def __init__(self, on: Bool[np.ndarray, " cell"], n_slices: int, idle_load: float) -> None:
@@ -103,10 +94,7 @@ class ContiguousPlacement:
 
 
 class RandomPlacement:
-    """Slices occupy random PRBs: each UE receives the mean load of a cell, w[i] = sum_m a rho.
-
-    The arguments are those of `ContiguousPlacement`.
-    """
+    """Slices occupy random PRBs: each UE receives the mean load of a cell, w[i] = sum_m a rho."""
 
     def __init__(self, on: Bool[np.ndarray, " cell"], n_slices: int, idle_load: float) -> None:
         self._floor = idle_load * on
@@ -203,12 +191,6 @@ class SparseContiguousPlacement:
 
     The load that a slice receives is the difference between the loads below the two ends of its PRB
     range. Pairs are the last axis of every array, because there are many pairs and few slices.
-
-    Args:
-        on: which cells are on the air.
-        n_slices: number of slices.
-        idle_load: load at which a cell that is on interferes without traffic, in [0, 1].
-        pairs: the pairs (serving cell, interferer).
     """
 
     def __init__(
@@ -249,10 +231,7 @@ class SparseContiguousPlacement:
 
 
 class SparseRandomPlacement:
-    """`RandomPlacement` for the pairs of cells that occur on the map.
-
-    The arguments are those of `SparseContiguousPlacement`.
-    """
+    """`RandomPlacement` for the pairs of cells that occur on the map."""
 
     def __init__(
         self, on: Bool[np.ndarray, " cell"], n_slices: int, idle_load: float, pairs: CellPairs
@@ -309,60 +288,3 @@ def compute_overlap_below(
             np.subtract(boundary[index], interferer_start, out=overlap)
             np.maximum(overlap, 0.0, out=overlap)
             np.minimum(overlap, interferer_width, out=overlap)
-
-
-COUPLING_RESOLUTION_M = 25.0
-"""Smallest distance between the map positions over which coupling is averaged."""
-
-
-def list_all_neighbours(n_cells: int) -> Int[np.ndarray, "cell neighbour"]:
-    """Every other cell as a neighbour, in the order of cell indices."""
-    return np.array([[i for i in range(n_cells) if i != k] for k in range(n_cells)])
-
-
-def select_neighbours(
-    sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, kept: int
-) -> Int[np.ndarray, "cell neighbour"]:
-    """The `kept` most strongly coupled cells of each cell, strongest first; -1 fills short rows."""
-    coupling = compute_coupling(sites, area, radio)
-    n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
-    # Rounded, so that cells with equal strength by symmetry come in the order of their indices.
-    strength = coupling.strength.round(5)
-    order = np.lexsort((coupling.interferer, -strength, coupling.serving))
-    serving = coupling.serving[order]
-    rank = np.arange(len(order)) - np.searchsorted(serving, serving)
-    width = min(kept, n_cells - 1)
-    neighbours = np.full((n_cells, width), -1)
-    is_kept = rank < width
-    neighbours[serving[is_kept], rank[is_kept]] = coupling.interferer[order][is_kept]
-    return neighbours
-
-
-class Coupling(NamedTuple):
-    """How strongly cells interfere with the UEs of other cells, for pairs that do."""
-
-    serving: Int[np.ndarray, " pair"]
-    """Index of the serving cell."""
-    interferer: Int[np.ndarray, " pair"]
-    """Index of the interfering cell."""
-    strength: Float[np.ndarray, " pair"]
-    """Power of the interferer over that of the serving cell, mean over the area it serves."""
-
-
-def compute_coupling(sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec) -> Coupling:
-    """The coupling of all pairs of cells at full power.
-
-    It follows from the geometry alone, without shadowing, so that neighbours do not depend on the
-    seed.
-    """
-    resolution_m = max(COUPLING_RESOLUTION_M, radio.map_resolution_m)
-    strongest = find_expected_strongest_cells(sites, area, radio, resolution_m)
-    n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
-    serving = np.broadcast_to(strongest.cell[:, :1], strongest.cell.shape)
-    interferes = (strongest.cell != serving) & (strongest.snr > 0)
-    key = serving[interferes].astype(np.int64) * n_cells + strongest.cell[interferes]
-    relative_power = (strongest.snr.astype(np.float64) / strongest.snr[:, :1])[interferes]
-    pairs, pair = np.unique(key, return_inverse=True)
-    positions_served = np.bincount(strongest.cell[:, 0], minlength=n_cells)
-    strength = np.bincount(pair, relative_power) / positions_served[pairs // n_cells]
-    return Coupling(pairs // n_cells, pairs % n_cells, strength)

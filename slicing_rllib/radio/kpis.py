@@ -1,11 +1,8 @@
-"""The KPIs that a cell measures for its slices in one slicing interval.
+"""The KPIs of each slice of a cell in one slicing interval, from the SINR of its UEs.
 
-The KPIs of each slice from the SINR of its UEs.
-
-Throughput and delay of a slice whose UEs share its PRBs: M/G/1 processor sharing.
-
-Mean values do not depend on the distribution of packet sizes. Salo & Zacarias, IJCNC 9(6), 2017,
-compare the model with counters of live LTE networks.
+The UEs of a slice share its PRBs: M/G/1 processor sharing, whose mean values do not depend on the
+distribution of packet sizes. Salo & Zacarias, IJCNC 9(6), 2017, compare the model with counters of
+live LTE networks.
 """
 
 from enum import IntEnum

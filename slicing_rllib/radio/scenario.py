@@ -8,12 +8,11 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from slicing_rllib.radio.interference import list_all_neighbours, select_neighbours
 from slicing_rllib.radio.settings import SETTINGS, Count, Positive, require_distinct
 from slicing_rllib.radio.sites import Area, HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
+from slicing_rllib.radio.sparse_map import list_all_neighbours, select_neighbours
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec
-from slicing_rllib.radio.trace_mask import TraceMask
-from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask
+from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask, TraceMask
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -103,7 +102,11 @@ class Scenario:
     @cached_property
     def cell_ids(self) -> tuple[str, ...]:
         """The operator's name of each cell; the cell's own name where the layout has none."""
-        given = [name for site in self.sites for name in site.list_cell_ids()]
+        given = [
+            name
+            for site in self.sites
+            for name in site.cell_ids or ("",) * len(site.mast.azimuths_deg)
+        ]
         return tuple(name or cell for name, cell in zip(given, self.cells, strict=True))
 
     @property

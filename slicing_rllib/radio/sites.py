@@ -1,11 +1,8 @@
-"""The simulated area: a torus, or a rectangle with reflecting walls.
+"""Where the sites are: on a hexagonal grid or cluster on a torus, or at listed coordinates.
 
-A point is stored in fractional coordinates of the area's parallelogram, in [0, 1). Dropping the
-integer part wraps a point around the torus; multiplying by the map's size gives its map position.
-
-Hexagonal layouts: the positions of sites, and the torus on which a layout has no border.
-
-Positions of the sites: a hexagonal grid or cluster on a torus, or a list of coordinates.
+A point in the area is stored in fractional coordinates of the area's parallelogram, in [0, 1).
+Dropping the integer part wraps a point around the torus; multiplying by the map's size gives its
+map position.
 """
 
 import math
@@ -204,10 +201,6 @@ class SiteSpec:
         _require_one_per_sector(where, "sla_groups", len(self.sla_groups), self.mast)
         if self.cell_ids:
             _require_one_per_sector(where, "cell_ids", len(self.cell_ids), self.mast)
-
-    def list_cell_ids(self) -> tuple[str | None, ...]:
-        """The operator's name of each sector; None where there is none."""
-        return self.cell_ids or (None,) * len(self.mast.azimuths_deg)
 
 
 @settings(frozen=True, kw_only=True, config=SETTINGS)

@@ -1,9 +1,9 @@
-"""The map of a large network: each position's strongest cells, and all pairs that they form.
+"""The strongest cells of each map position, and what follows from them: neighbours, sparse maps.
 
-The strongest cells of each map position, for networks too large to keep all cells.
-
-The map is computed tile by tile. For the positions of a tile, the SNR of the cells of the nearest
-sites is computed, and the strongest cells are kept. Time and memory grow linearly with the map.
+Networks too large to keep every cell everywhere keep the strongest ones. They are found tile by
+tile: for the positions of a tile, the SNR of the cells of the nearest sites is computed, and the
+strongest cells are kept. Time and memory grow linearly with the map. The sparse map numbers the
+pairs (serving cell, interferer) that these cells form.
 """
 
 import math
@@ -169,6 +169,63 @@ class _Candidates:
         return near, offsets_m.astype(np.float32)
 
 
+COUPLING_RESOLUTION_M = 25.0
+"""Smallest distance between the map positions over which coupling is averaged."""
+
+
+def list_all_neighbours(n_cells: int) -> Int[np.ndarray, "cell neighbour"]:
+    """Every other cell as a neighbour, in the order of cell indices."""
+    return np.array([[i for i in range(n_cells) if i != k] for k in range(n_cells)])
+
+
+def select_neighbours(
+    sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, kept: int
+) -> Int[np.ndarray, "cell neighbour"]:
+    """The `kept` most strongly coupled cells of each cell, strongest first; -1 fills short rows."""
+    coupling = compute_coupling(sites, area, radio)
+    n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
+    # Rounded, so that cells with equal strength by symmetry come in the order of their indices.
+    strength = coupling.strength.round(5)
+    order = np.lexsort((coupling.interferer, -strength, coupling.serving))
+    serving = coupling.serving[order]
+    rank = np.arange(len(order)) - np.searchsorted(serving, serving)
+    width = min(kept, n_cells - 1)
+    neighbours = np.full((n_cells, width), -1)
+    is_kept = rank < width
+    neighbours[serving[is_kept], rank[is_kept]] = coupling.interferer[order][is_kept]
+    return neighbours
+
+
+class Coupling(NamedTuple):
+    """How strongly cells interfere with the UEs of other cells, for pairs that do."""
+
+    serving: Int[np.ndarray, " pair"]
+    """Index of the serving cell."""
+    interferer: Int[np.ndarray, " pair"]
+    """Index of the interfering cell."""
+    strength: Float[np.ndarray, " pair"]
+    """Power of the interferer over that of the serving cell, mean over the area it serves."""
+
+
+def compute_coupling(sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec) -> Coupling:
+    """The coupling of all pairs of cells at full power.
+
+    It follows from the geometry alone, without shadowing, so that neighbours do not depend on the
+    seed.
+    """
+    resolution_m = max(COUPLING_RESOLUTION_M, radio.map_resolution_m)
+    strongest = find_expected_strongest_cells(sites, area, radio, resolution_m)
+    n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
+    serving = np.broadcast_to(strongest.cell[:, :1], strongest.cell.shape)
+    interferes = (strongest.cell != serving) & (strongest.snr > 0)
+    key = serving[interferes].astype(np.int64) * n_cells + strongest.cell[interferes]
+    relative_power = (strongest.snr.astype(np.float64) / strongest.snr[:, :1])[interferes]
+    pairs, pair = np.unique(key, return_inverse=True)
+    positions_served = np.bincount(strongest.cell[:, 0], minlength=n_cells)
+    strength = np.bincount(pair, relative_power) / positions_served[pairs // n_cells]
+    return Coupling(pairs // n_cells, pairs % n_cells, strength)
+
+
 CHUNK_ROWS = 2**15
 """Number of rows whose pairs are numbered together; it bounds the memory of intermediate arrays."""
 ALIGNMENT = 32
@@ -256,7 +313,10 @@ def index_pairs(strongest: StrongestCells, hysteresis_db: float) -> SparseMap:
     rank[len(positions) :] = np.arange(len(positions), len(position)) - other_row[repeated]
     kept = strongest.cell.shape[1]
     serving = strongest.cell.ravel()[position.astype(np.int64) * kept + rank]
-    row = allocate_aligned(len(position), 2 * kept)
+    # Aligned to cache lines, so that a row spans as few as possible.
+    memory = np.empty(len(position) * 2 * kept + ALIGNMENT, np.int32)
+    first = -memory.ctypes.data // memory.itemsize % ALIGNMENT
+    row = memory[first : first + len(position) * 2 * kept].reshape(len(position), 2 * kept)
     np.take(strongest.snr.view(np.int32), position, axis=0, out=row[:, :kept], mode="clip")
     keys = _number_pairs(strongest.cell, position, serving, out=row[:, kept:])
     return SparseMap(
@@ -297,10 +357,3 @@ def _number_pairs(
         index_of_key[is_serving_cell] = len(keys)
         out[rows] = index_of_key[out[rows]]
     return keys
-
-
-def allocate_aligned(rows: int, columns: int) -> Int32[np.ndarray, "row column"]:
-    """An uninitialised table aligned to cache lines, so that a row spans as few as possible."""
-    memory = np.empty(rows * columns + ALIGNMENT, np.int32)
-    first = -memory.ctypes.data // memory.itemsize % ALIGNMENT
-    return memory[first : first + rows * columns].reshape(rows, columns)

@@ -1,12 +1,20 @@
-"""Traffic masks: the share of each slice's UEs that is active in each step."""
+"""Traffic masks: the share of each slice's UEs that is active in each step.
 
+A mask is synthetic, or plays a file of measured traffic.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit, parse_zone
 from slicing_rllib.radio.settings import SETTINGS, Positive, Share
 from slicing_rllib.radio.specs import SliceSpec
 from slicing_rllib.random_streams import Stream, make_generator
@@ -131,3 +139,131 @@ class _SyntheticNetworkMask:
         ripple = spec.ripple * np.sin(self._ripple_rad_per_step * step + self._ripple_rad)
         common = spec.low + (spec.high - spec.low) * wave
         return np.clip(self._level * (common + ripple), 0.0, 1.0)
+
+
+def require_zone(name: str) -> str:
+    """The name itself. Raises: ValueError for an unknown time zone."""
+    parse_zone(name)
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(require_zone)]
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class TraceMask:
+    """A mask from a file of measured traffic: CSV with a header, or Parquet.
+
+    The file has a column per slice (`voice`: the same for all cells), a column per cell and slice
+    (`cell_1.voice`), or a row per value (columns `time`, `cell`, `slice` and `value`). Without a
+    column of times, a row is a step. The first row follows the last.
+    """
+
+    kind: Literal["csv"] = "csv"
+    """Distinguishes the two kinds of mask in YAML."""
+    path: str
+    """Path of the file. A relative path starts at the folder of the config that names it."""
+    columns: Mapping[str, str] = Field(default_factory=dict[str, str])
+    """What the file calls our slices, cells and the columns time, cell, slice and value, such as
+    `{slice_1: voice, time: ts}`. Where it names slices or cells, the file's others are left out."""
+    unit: Unit = "share"
+    """What values count: the share of a slice's UEs that is active (0 to 1), its percentage, the
+    number of active UEs (`users`), the slice's traffic in Mbit/s (`mbps`), or anything that grows
+    with traffic (`relative`: divided by the largest value in the file)."""
+    scale: Positive = 1.0
+    """Factor on all values."""
+    timezone: ZoneName = "UTC"
+    """Time zone of times without an offset, and of hours of the day, such as Europe/Berlin."""
+    time_format: str | None = None
+    """How times are written, as for `strptime`. Default: recognised."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Character between two values of a line. Default: recognised."""
+    decimal: Literal[".", ","] | None = None
+    """Sign before the decimals of a number. Default: recognised."""
+    gaps: Literal["refuse", "hold", "linear", "zero"] = "refuse"
+    """Missing rows and values: an error; the last value before them; a straight line between their
+    neighbours; or no traffic."""
+    duplicates: Literal["refuse", "sum"] = "refuse"
+    """Several rows of one time, cell and slice in a file with a row per value."""
+    resample: Literal["hold", "linear"] = "hold"
+    """What steps between two rows get: the earlier row, or a straight line between both."""
+    speed: Positive = 1.0
+    """How many times faster than in reality the file is played: 600 turns 10 minutes into 1 s."""
+    row_s: Positive | None = None
+    """Seconds between two rows of a file without times. Default: a step of the scenario."""
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def bind(self, target: MaskTarget, seed: int) -> "PlayedTrace":
+        """The mask of that network; `seed` has no effect.
+
+        Raises: ValueError with file, line and column of an invalid value.
+        """
+        network = TracedNetwork(
+            cells=target.cells,
+            cell_ids=target.cell_ids,
+            slices=tuple(spec.name for spec in target.slices),
+            users=tuple(spec.users for spec in target.slices),
+            rate_kbps=tuple(spec.traffic.rate_kbps for spec in target.slices),
+        )
+        try:
+            status = Path(self.path).stat()
+            signature = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            signature = (0, 0)
+        trace = _read_cached(self, network, signature)
+        return PlayedTrace(trace, target.step_s, self.speed, self.resample)
+
+
+class PlayedTrace:
+    """A trace at the steps of a scenario."""
+
+    def __init__(self, trace: Trace, step_s: float, speed: float, resample: str) -> None:
+        """Plays `trace` in steps of `step_s` seconds, `speed` times faster than in reality.
+
+        `resample` is `hold` or `linear`.
+        """
+        self.trace = trace
+        self._is_linear = resample == "linear"
+        # Exact, so that the step at which a row begins does not depend on rounding.
+        played_s = Fraction(str(step_s)) * Fraction(str(speed))
+        self.rows_per_step = played_s / Fraction(str(trace.row_s or step_s))
+
+    def at_step(self, step: int) -> PerSlice:
+        """Share of UEs that are active in a step, in [0, 1]."""
+        rows = self.trace.shares
+        row, rest = divmod(step * self.rows_per_step, 1)
+        before = rows[row % len(rows)]
+        if not self._is_linear or rest == 0:
+            return before
+        return before + float(rest) * (rows[(row + 1) % len(rows)] - before)
+
+    def hour_at_step(self, step: int) -> int | None:
+        """Local hour of the day, 0 to 23; None for a file without times."""
+        return self.trace.find_hour(float(step * self.rows_per_step))
+
+
+@lru_cache(maxsize=4)
+def _read_cached(mask: TraceMask, network: TracedNetwork, signature: tuple[int, int]) -> Trace:
+    """Evaluations bind the same mask once per policy and seed: they read the file once.
+
+    `signature` changes when the file does.
+    """
+    # pandas takes a quarter of a second to import, which only networks with a traffic file pay.
+    from slicing_rllib.inputs.traffic_files import read_trace
+
+    return read_trace(
+        Path(mask.path),
+        network,
+        columns=mask.columns,
+        unit=mask.unit,
+        scale=mask.scale,
+        zone=parse_zone(mask.timezone),
+        time_format=mask.time_format,
+        separator=mask.separator,
+        decimal=mask.decimal,
+        gaps=mask.gaps,
+        duplicates=mask.duplicates,
+        row_s=mask.row_s,
+    )

@@ -1,12 +1,11 @@
-"""The UEs of a network: their positions, movement, serving cells and building losses.
-
-Which cell serves each UE, and at which SNR a UE receives the cells.
+"""The UEs of a network: where they are, which cell serves them, and at which SNR they receive it.
 
 `DenseReception` keeps every cell at every map position and serves small networks.
 `SparseReception` keeps the strongest cells of each position and serves networks of any size.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, UInt64
@@ -14,9 +13,8 @@ from jaxtyping import Bool, Float, Int, Int32, UInt64
 from slicing_rllib.radio.gain_map import build_gain_map
 from slicing_rllib.radio.interference import PLACEMENTS, SPARSE_PLACEMENTS, Placement
 from slicing_rllib.radio.scenario import Scenario
-from slicing_rllib.radio.sites import Area
 from slicing_rllib.radio.sparse_map import SparseMap, build_sparse_map, remove_silent_cells
-from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec
+from slicing_rllib.radio.specs import IndoorSpec
 from slicing_rllib.random_streams import Stream, derive_ue_keys, draw_uniforms
 
 PerUe = Int[np.ndarray, " ue"]
@@ -46,8 +44,7 @@ class UeSnr(NamedTuple):
     """Index of the pair (serving cell, received cell); None if `snr` covers every cell."""
 
 
-@runtime_checkable
-class Reception(Protocol):
+class Reception(ABC):
     """The map of link gains as seen by UEs, with some cells on the air."""
 
     shape: tuple[int, int]
@@ -55,25 +52,36 @@ class Reception(Protocol):
     best_cell: Int[np.ndarray, " position"]
     """The strongest cell on the air at each map position."""
 
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
+        self.switch_cells(np.ones(len(scenario.cells), bool))
+
     def switch_cells(self, on: Bool[np.ndarray, " cell"]) -> None:
         """Sets which cells are on the air."""
-        ...
+        if not np.array_equal(on, self._on):
+            self._on = on.copy()
+            self._apply_switches()
 
+    @abstractmethod
+    def _apply_switches(self) -> None:
+        """Computes what depends on `_on`."""
+
+    @abstractmethod
     def attach(self, position: PerUe, serving: PerUe) -> Attachment:
         """Hands UEs over to their strongest cell if it beats `serving` by the hysteresis."""
-        ...
 
     def sort_for_lookup(self, selected: Indices, key: PerUe) -> Indices:
         """Sorts indices of UEs into the order in which lookups are fastest."""
-        ...
+        return selected
 
+    @abstractmethod
     def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
         """The SNR of UEs at these map positions, whose serving cells have these ranks."""
-        ...
 
+    @abstractmethod
     def make_placement(self) -> Placement:
         """The scenario's PRB placement for the cells on the air."""
-        ...
 
 
 def make_reception(scenario: Scenario, map_seed: int) -> Reception:
@@ -82,23 +90,19 @@ def make_reception(scenario: Scenario, map_seed: int) -> Reception:
     return DenseReception(scenario, map_seed) if is_dense else SparseReception(scenario, map_seed)
 
 
-class DenseReception:
+class DenseReception(Reception):
     """Every position receives every cell; the rank of a cell is its index."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
         gains = build_gain_map(scenario.sites, scenario.area, scenario.radio, map_seed)
         self.shape, self.snr = gains.shape, gains.snr
-        self._scenario = scenario
         self._hysteresis = 10 ** (scenario.mobility.handover_hysteresis_db / 10)
-        self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
-        self.switch_cells(np.ones(len(scenario.cells), bool))
+        super().__init__(scenario)
 
-    def switch_cells(self, on: Bool[np.ndarray, " cell"]) -> None:
-        if np.array_equal(on, self._on):
-            return
-        self._on = on.copy()
+    def _apply_switches(self) -> None:
+        on = self._on
         self._snr_on_air = self.snr if on.all() else np.where(on, self.snr, 0.0)
-        self.best_cell: Int[np.ndarray, " position"] = self._snr_on_air.argmax(axis=1)
+        self.best_cell = self._snr_on_air.argmax(axis=1)
         self._handover_threshold = self._snr_on_air.max(axis=1) / self._hysteresis
 
     def attach(self, position: PerUe, serving: PerUe) -> Attachment:
@@ -110,9 +114,6 @@ class DenseReception:
         chosen = np.where(hands_over, best, serving)
         return Attachment(chosen, chosen)
 
-    def sort_for_lookup(self, selected: Indices, key: PerUe) -> Indices:
-        return selected
-
     def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
         snr = self.snr.take(position, axis=0)
         signal = snr.ravel().take(np.arange(len(position)) * snr.shape[1] + rank)
@@ -123,7 +124,7 @@ class DenseReception:
         return PLACEMENTS[radio.placement](self._on, self._scenario.n_slices, radio.idle_load)
 
 
-class SparseReception:
+class SparseReception(Reception):
     """Every position receives its strongest cells; interference is a list of pairs of cells."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
@@ -135,16 +136,12 @@ class SparseReception:
             map_seed,
         )
         self.shape = self._all_on.shape
-        self._scenario = scenario
-        self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
-        self.switch_cells(np.ones(len(scenario.cells), bool))
+        super().__init__(scenario)
 
-    def switch_cells(self, on: Bool[np.ndarray, " cell"]) -> None:
-        if np.array_equal(on, self._on):
-            return
-        self._on = on.copy()
+    def _apply_switches(self) -> None:
+        on = self._on
         self._map: SparseMap = self._all_on if on.all() else remove_silent_cells(self._all_on, on)
-        self.best_cell: Int[np.ndarray, " position"] = self._map.best_cell
+        self.best_cell = self._map.best_cell
 
     def attach(self, position: PerUe, serving: PerUe) -> Attachment:
         chosen = self.best_cell.take(position).astype(np.int64)
@@ -209,7 +206,11 @@ class Users:
         self.quantile = np.tile(quantiles, n_cells)
         self._area = scenario.area
         self._mobility = scenario.mobility
-        self._leg_m = leg_lengths_m(scenario.mobility, scenario.step_s)
+        # Between walls, one unit is twice the rectangle: to the far wall and back.
+        unit_m = np.array(scenario.area.edges_m) * (1.0 if scenario.area.wraps else 2.0)
+        self._fractions_per_m = np.linalg.inv(unit_m).T
+        mobility, step_s = scenario.mobility, scenario.step_s
+        self._leg_m = mobility.min_speed_kmh / 3.6 * step_s, mobility.max_speed_kmh / 3.6 * step_s
         self._keys = derive_ue_keys(seed, Stream.MOVEMENT, n_cells, ues_per_cell)
         self.location: Vectors = np.stack(
             [draw_uniforms(self._keys, draw).ravel() for draw in (0, 1)]
@@ -250,21 +251,7 @@ class Users:
         shortest_m, longest_m = self._leg_m
         length_m = shortest_m + (longest_m - shortest_m) * draw_uniforms(self._keys, 3 + 2 * number)
         metres = np.stack([length_m * np.cos(heading_rad), length_m * np.sin(heading_rad)])
-        return metres_to_fractions(self._area) @ metres.reshape(2, -1)
-
-
-def leg_lengths_m(mobility: MobilitySpec, step_s: float) -> tuple[float, float]:
-    """Distance that the slowest and the fastest UE move in one step."""
-    return mobility.min_speed_kmh / 3.6 * step_s, mobility.max_speed_kmh / 3.6 * step_s
-
-
-def metres_to_fractions(area: Area) -> Float[np.ndarray, "2 2"]:
-    """Matrix from a displacement in metres to fractional coordinates.
-
-    Between walls, one unit is twice the rectangle: to the far wall and back.
-    """
-    edges_m = np.array(area.edges_m) * (1.0 if area.wraps else 2.0)
-    return np.linalg.inv(edges_m).T
+        return self._fractions_per_m @ metres.reshape(2, -1)
 
 
 def draw_wall_gain(

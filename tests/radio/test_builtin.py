@@ -1,9 +1,9 @@
-"""The built-in scenarios have the properties that their docstrings state."""
+"""Built-in and random scenarios."""
 
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import BUILT_IN, Simulator, make_scenario
+from slicing_rllib.radio import BUILT_IN, Simulator, draw_scenario, make_scenario
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -42,3 +42,18 @@ def test_in_mixed_cells_differ_in_traffic_area_and_rates():
     assert correlation.max() > 0.5
     rates = simulator.step(np.ones((12, 4))).mean_rate_mbps.mean(axis=1)
     assert np.ptp(rates) > 5
+
+
+def test_equal_generators_draw_equal_networks():
+    one, same, other = (draw_scenario(np.random.default_rng(seed), "n") for seed in (1, 1, 2))
+
+    assert one == same
+    assert one != other
+
+
+def test_a_drawn_network_can_be_simulated():
+    scenario = draw_scenario(np.random.default_rng(0), "six", (6,))
+    kpis = Simulator(scenario, 1).step(np.full((12, 6), 1 / 6))
+
+    assert kpis.throughput_mbps.shape == (12, 6)
+    assert np.isfinite(kpis.delay_ms).all()

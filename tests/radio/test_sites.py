@@ -1,12 +1,21 @@
-"""Sites by coordinates: the operator's names, differing sectors, and degrees taken for metres."""
+"""Areas, hexagonal layouts and lists of sites."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slicing_rllib.radio import MastSpec, SiteList, SiteSpec
 from slicing_rllib.radio.gain_map import build_gain_map
+from slicing_rllib.radio.sites import (
+    Area,
+    cluster_torus,
+    hexagonal_cluster_m,
+    hexagonal_sites_m,
+    hexagonal_torus,
+)
 
 THREE = ("A", "A", "A")
 
@@ -57,3 +66,61 @@ def test_a_sector_with_10_db_less_power_has_a_tenth_of_the_snr(paper):
 def _compute_snr(paper, mast: MastSpec) -> np.ndarray:
     layout = SiteList(sites=make_sites((0.0, 0.0), mast=mast))
     return build_gain_map(layout.sites, layout.area, paper.radio, 0).snr
+
+
+@pytest.mark.parametrize("rings", [0, 1, 2, 3])
+def test_every_site_of_a_wrapped_cluster_has_six_nearest_sites(rings):
+    sites = np.array(hexagonal_cluster_m(rings, 500.0))
+    torus = Area(origin_m=(0.0, 0.0), edges_m=cluster_torus(rings, 500.0), wraps=True)
+    cell_m2 = 500.0**2 * np.sqrt(3) / 2
+
+    assert torus.size_m2 == pytest.approx(len(sites) * cell_m2)
+    distance_m = np.linalg.norm(torus.displacements_m(sites[:, None], sites[None]), axis=-1)
+    distance_m += 1e9 * np.eye(len(sites))
+    if rings:
+        assert np.sort(distance_m, axis=1)[:, :6] == pytest.approx(500.0)
+
+
+def test_every_site_of_a_wrapped_grid_has_six_nearest_sites():
+    sites = np.array(hexagonal_sites_m(4, 5, 500.0))
+    torus = Area(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(4, 5, 500.0), wraps=True)
+    distance_m = np.linalg.norm(torus.displacements_m(sites[:, None], sites[None]), axis=-1)
+    assert np.sort(distance_m + 1e9 * np.eye(20), axis=1)[:, :6] == pytest.approx(500.0)
+
+
+TORUS = Area(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(2, 2, 500.0), wraps=True)
+BOX = Area(origin_m=(-10.0, 0.0), edges_m=((100.0, 0.0), (0.0, 50.0)), wraps=False)
+points = st.tuples(st.floats(-3000, 3000), st.floats(-3000, 3000)).map(np.array)
+
+
+@given(points, points, st.integers(-3, 3), st.integers(-3, 3))
+def test_distances_do_not_change_when_a_point_moves_around_the_torus(start, end, rows, columns):
+    periods = np.array([rows, columns]) @ np.array(TORUS.edges_m)
+
+    plain = np.linalg.norm(TORUS.displacements_m(start, end))
+    moved = np.linalg.norm(TORUS.displacements_m(start, end + periods))
+
+    assert moved == pytest.approx(plain, abs=1e-6)
+
+
+@given(points, points)
+def test_no_image_of_a_point_is_nearer_than_the_displacement(start, end):
+    edges = np.array(TORUS.edges_m)
+    images = [end + np.array([i, j]) @ edges for i in range(-9, 10) for j in range(-9, 10)]
+    nearest = min(np.linalg.norm(image - start) for image in images)
+
+    assert np.linalg.norm(TORUS.displacements_m(start, end)) == pytest.approx(nearest, abs=1e-6)
+
+
+@given(points)
+def test_fractions_and_metres_are_inverse(point):
+    back = TORUS.metres(TORUS.fractions(point))
+    assert TORUS.displacements_m(point, back) == pytest.approx([0, 0], abs=1e-6)
+    assert BOX.metres(BOX.fractions(point)) == pytest.approx(point, abs=1e-6)
+
+
+def test_the_grid_covers_the_area_evenly():
+    shape = BOX.grid_shape(10.0)
+    assert shape == (10, 5)
+    assert BOX.grid_m(shape)[0, 0] == pytest.approx([-5.0, 5.0])
+    assert BOX.grid_m(shape)[-1, -1] == pytest.approx([85.0, 45.0])
