@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from slicing_rllib.evaluation.statistics import paired_difference
-from slicing_rllib.studies.experiment_config import read_saved_experiment
 from slicing_rllib.studies.marked_text import format_marked_text
+from slicing_rllib.studies.study_configs import ExperimentConfig
 
 TUNE_CONFIGS = Path(__file__).parents[1] / "tune_configs"
 RESULTS = sorted(path.parent for path in TUNE_CONFIGS.glob("results/*/results.csv"))
@@ -62,7 +62,7 @@ def test_committed_tables_are_small(folder: Path):
 @pytest.mark.parametrize("folder", WITH_GAINS, ids=lambda path: path.name)
 def test_gains_are_those_of_the_curves(folder: Path):
     curves = pd.read_csv(folder / "curves.csv").set_index(["arm", "step", "seed"]).sort_index()
-    reference = curves["evaluated"].loc[read_saved_experiment(folder).reference]
+    reference = curves["evaluated"].loc[ExperimentConfig.load(folder / "experiment.yaml").reference]
     first = reference.index.get_level_values("step").min()
 
     for arm, found in read_summary(folder)["gains"].items():

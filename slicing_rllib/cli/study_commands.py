@@ -43,10 +43,10 @@ def experiment(
     from slicing_rllib.cli.console import err, print_json
     from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.studies.experiment import run_experiment
-    from slicing_rllib.studies.experiment_config import load_experiment
     from slicing_rllib.studies.experiment_report import write_experiment_report
+    from slicing_rllib.studies.study_configs import ExperimentConfig
 
-    loaded = load_experiment(name, seeds)
+    loaded = ExperimentConfig.load(name, seeds=seeds)
     folder = out or Path("experiments") / loaded.name
     run_experiment(loaded, folder, lambda text: err.print(text, highlight=False, soft_wrap=True))
     report = write_experiment_report(folder)
@@ -92,8 +92,8 @@ def sweep(
     from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.runs.ray_session import ray_session
     from slicing_rllib.storage.errors import ConfigError, RunError
+    from slicing_rllib.studies.study_configs import SweepConfig
     from slicing_rllib.studies.sweep import resume_sweep, run_sweep
-    from slicing_rllib.studies.sweep_config import load_sweep
 
     if resume and out is None:
         raise ConfigError("sweep --resume: expected --out with the folder of a sweep")
@@ -103,7 +103,7 @@ def sweep(
         if resume and out is not None and (source is None or (out / "sweep.yaml").exists()):
             result = resume_sweep(out, err.print)
         else:
-            loaded = load_sweep(source or "")
+            loaded = SweepConfig.load(source or "")
             folder = out or Path("sweeps") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}"
             result = run_sweep(loaded, folder, err.print)
     if json:

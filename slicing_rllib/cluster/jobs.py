@@ -16,7 +16,7 @@ from slicing_rllib.radio import TraceMask
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
-from slicing_rllib.studies.sweep_config import SweepConfig, load_sweep
+from slicing_rllib.studies.study_configs import SweepConfig
 
 COMMANDS = ("train", "sweep")
 TRACE_FILE = "trace.csv"
@@ -61,8 +61,8 @@ def make_job_spec(arguments: Sequence[str], submission_id: str | None) -> JobSpe
     else:
         if source is None or settings:
             raise ConfigError("submit -- sweep: expected a YAML file or the name of a sweep")
-        sweep = load_sweep(source)
-        name, files, cpus = sweep.name, _collect_sweep_files(sweep), 1 + _count_trial_cpus(sweep)
+        sweep = SweepConfig.load(source)
+        name, files, cpus = sweep.name, _collect_sweep_files(sweep), 1 + sum(sweep.trial_cpus)
     digest = hashlib.sha256(b"\0".join((command.encode(), *files.values()))).hexdigest()[:12]
     generated_id = f"{name}-{digest[:6]}-{time.strftime('%Y%m%d-%H%M%S')}"
     return JobSpec(submission_id or generated_id, command, name, files, cpus, digest)
@@ -123,11 +123,6 @@ def _collect_sweep_files(sweep: SweepConfig) -> dict[str, bytes]:
     files[BASE_FILE] = files.pop("train.yaml")
     plain = sweep.model_copy(update={"base": BASE_FILE, "set": ()}).model_dump(mode="json")
     return {"sweep.yaml": yaml.safe_dump(plain, sort_keys=False).encode(), **files}
-
-
-def _count_trial_cpus(sweep: SweepConfig) -> int:
-    """CPUs of one trial with its env runners and learners."""
-    return sweep.cpus_per_trial + sweep.make_trial_config({}).cpus - 1
 
 
 NOISE = re.compile(

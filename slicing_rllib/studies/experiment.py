@@ -19,11 +19,7 @@ from slicing_rllib.runs.training import train
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
 from slicing_rllib.studies.cloned_sources import add_clones
-from slicing_rllib.studies.experiment_config import (
-    CLONED_BASELINE,
-    ExperimentConfig,
-    read_saved_experiment,
-)
+from slicing_rllib.studies.study_configs import CLONED_BASELINE, ExperimentConfig
 from slicing_rllib.transfer import PolicyLibrary
 
 OnMessage = Callable[[str], None]
@@ -53,6 +49,11 @@ def fit_quietly(tuner: Tuner) -> ResultGrid:
         return tuner.fit()
 
 
+def get_error_line(result: Any) -> str | None:
+    """The last line of what a trial failed with; None where it did not."""
+    return str(result.error).strip().splitlines()[-1] if result.error else None
+
+
 MAX_FAILURES = 2
 """How often Tune restarts a seed whose process has failed."""
 
@@ -76,7 +77,7 @@ def run_experiment(experiment: ExperimentConfig, folder: Path, on_message: OnMes
     _claim_folder(experiment, folder)
     with ray_session(2):
         results = fit_quietly(_make_tuner(experiment, folder, on_message))
-    failed = [str(result.error).strip().splitlines()[-1] for result in results if result.error]
+    failed = [line for result in results if (line := get_error_line(result))]
     if failed:
         raise RunError(f"{folder}: {len(failed)} seeds failed, the first with: {failed[0]}")
     left = [
@@ -169,7 +170,7 @@ def _make_tuner(experiment: ExperimentConfig, folder: Path, on_message: OnMessag
 def _claim_folder(experiment: ExperimentConfig, folder: Path) -> None:
     """Writes the experiment into its folder. Raises: ConfigError where another one is there."""
     path = folder / "experiment.yaml"
-    if path.is_file() and not _continues(read_saved_experiment(folder), experiment):
+    if path.is_file() and not _continues(ExperimentConfig.load(path), experiment):
         raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
     folder.mkdir(parents=True, exist_ok=True)
     plain = experiment.model_dump(mode="json")

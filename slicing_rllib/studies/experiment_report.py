@@ -18,18 +18,13 @@ from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import compare_cells, draw_comparison
 from slicing_rllib.storage import write_durably
 from slicing_rllib.studies.experiment import get_arm_folder
-from slicing_rllib.studies.experiment_config import ExperimentConfig, read_saved_experiment
 from slicing_rllib.studies.results import (
     Results,
     compute_baseline_gains,
-    compute_network_curves,
+    compute_pair_gains,
     read_results,
 )
-from slicing_rllib.studies.source_ranking import (
-    compute_pair_distances,
-    compute_pair_gains,
-    list_source_choices,
-)
+from slicing_rllib.studies.study_configs import ExperimentConfig
 from slicing_rllib.studies.study_tables import join_sections, make_sections, make_terminal_table
 from slicing_rllib.studies.summary import summarise, summarise_policies
 
@@ -69,9 +64,9 @@ def write_experiment_report(folder: Path, out: Path | None = None) -> Experiment
     out = out or folder
     out.mkdir(parents=True, exist_ok=True)
     with _one_thread():
-        summary = summarise(results, folder)
+        summary = summarise(results)
         tables = _write_tables(results, out)
-        drawn = _draw_experiment(results, folder, out / "figures")
+        drawn = _draw_experiment(results, out / "figures")
     images = [path.relative_to(out) for path in drawn if path.suffix == ".png"]
     page = format_page(summary, results.experiment, images)
     write_durably(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
@@ -112,7 +107,7 @@ def format_headline(report: Path) -> str:
     They depend on the experiment: how well measures predict gains where it tried all pairs of
     cells, else what its `shows` says. Final evaluations are summarised anew from `results.csv`.
     """
-    experiment = read_saved_experiment(report)
+    experiment = ExperimentConfig.load(report / "experiment.yaml")
     summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
     summary["policies"] = summarise_policies(experiment, pd.read_csv(report / "results.csv"))
     sections = make_sections(summary, experiment) | {"origin": [_describe_origin(summary)]}
@@ -130,7 +125,7 @@ def _describe_origin(summary: dict[str, Any]) -> str:
 
 
 def _write_tables(results: Results, out: Path) -> list[Path]:
-    curves = compute_network_curves(results).reset_index()
+    curves = results.network_curves.reset_index()
     tables = {
         "results.csv": results.final,
         "curves.csv": curves.sort_values(["seed", "arm", "step"]),
@@ -143,13 +138,13 @@ def _write_tables(results: Results, out: Path) -> list[Path]:
     return [out / name for name in tables]
 
 
-def _draw_experiment(results: Results, folder: Path, out: Path) -> list[Path]:
+def _draw_experiment(results: Results, out: Path) -> list[Path]:
     """Draws all figures of a report as PNG and SVG into `out`; their paths."""
     experiment = results.experiment
     with_paper, titles = experiment.is_on_papers_network, experiment.titles
     # A dozen distributions in one figure cannot be told apart, so it shows the first two arms.
-    satisfied, delays = _pool_rollouts(results, folder, list(experiment.arms)[:2])
-    curves = compute_network_curves(results)["evaluated"].rename("value").reset_index()
+    satisfied, delays = _pool_rollouts(results, list(experiment.arms)[:2])
+    curves = results.network_curves["evaluated"].rename("value").reset_index()
     rewards = results.final.groupby("policy")["reward_mean"].mean()
     drawn = {
         "reward": figures.draw_rewards(
@@ -164,22 +159,22 @@ def _draw_experiment(results: Results, folder: Path, out: Path) -> list[Path]:
     gains = gains[gains["metric"] == "reward"].dropna()
     if len(gains):
         drawn["gain"] = figures.draw_gains(gains, titles)
-    if len(list_source_choices(experiment)) > 1:
-        pairs = _compute_relative_gains(results, folder)
+    if len(results.source_choices) > 1:
+        pairs = _compute_relative_gains(results)
         drawn["gain_over_distance"] = figures.draw_gain_over_distance(pairs, DISTANCE_MEASURE)
     paths = [path for name, each in drawn.items() for path in figures.save(each, out, name)]
-    source_arm = RunDirectory(get_arm_folder(folder, 0, experiment.first))
+    source_arm = RunDirectory(get_arm_folder(results.folder, 0, experiment.first))
     for measure in HEAT_MAP_MEASURES:
         paths += draw_comparison(source_arm, compare_cells(source_arm, measure), out)
     return paths
 
 
-def _compute_relative_gains(results: Results, folder: Path) -> pd.DataFrame:
+def _compute_relative_gains(results: Results) -> pd.DataFrame:
     """Columns step, distance and gain of each pair of cells, for targets with several sources.
 
     How much a target can gain does not depend on its source, so its mean is subtracted.
     """
-    distances = compute_pair_distances(folder)
+    distances = results.pair_distances
     measured = distances[distances["measure"] == DISTANCE_MEASURE]
     pairs = compute_pair_gains(results).merge(measured, on=["seed", "target", "source"])
     by_target = pairs.groupby(["step", "seed", "target"])["gain"]
@@ -188,14 +183,14 @@ def _compute_relative_gains(results: Results, folder: Path) -> pd.DataFrame:
 
 
 def _pool_rollouts(
-    results: Results, folder: Path, arms: list[str]
+    results: Results, arms: list[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """By policy, satisfaction and delay of every (seed, step, cell) of the final evaluations."""
     satisfied: dict[str, list[np.ndarray]] = {}
     delays: dict[str, list[np.ndarray]] = {}
     for seed in results.seeds:
         for arm in arms:
-            table = load_rollouts(get_arm_folder(folder, seed, arm) / "evaluation.npz")
+            table = load_rollouts(get_arm_folder(results.folder, seed, arm) / "evaluation.npz")
             for name, columns in table.items():
                 label = arm if name in TRAINED_POLICIES else name
                 live = columns["live"] > 0

@@ -16,7 +16,7 @@ report NAME: its `text.md`, if there is one, and its headline tables. Between th
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +53,19 @@ class Quantity:
         return text.replace("-", "−")
 
 
-class _Numbers(Mapping[str, Any]):
-    """A part of a summary. `str.format` passes keys of digits as int."""
-
-    def __init__(self, content: Mapping[str, Any]) -> None:
-        self._content = content
-
-    def __getitem__(self, key: object) -> Any:
-        value = self._content[str(key)]
-        intervals = self._content.get("ci95")
-        if isinstance(intervals, dict) and str(key) in intervals:
-            return Quantity(value, intervals[str(key)])
-        if not isinstance(value, dict):
-            return value
-        return Quantity(value["mean"], value["ci95"]) if "mean" in value else _Numbers(value)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._content)
-
-    def __len__(self) -> int:
-        return len(self._content)
+def _quantify(content: Any) -> Any:
+    """A part of a summary, with a `Quantity` for each mean that has an interval."""
+    if not isinstance(content, dict):
+        return content
+    if "mean" in content:
+        return Quantity(content["mean"], content["ci95"])
+    intervals = content.get("ci95", {})
+    found: dict[Any, Any] = {
+        key: Quantity(value, intervals[key]) if key in intervals else _quantify(value)
+        for key, value in content.items()
+    }
+    # `str.format` passes keys of digits as int.
+    return found | {int(key): value for key, value in found.items() if key.isdecimal()}
 
 
 class _PairedDifferences:
@@ -98,7 +91,7 @@ class _Reports:
 
 def read_numbers(report: Path) -> dict[str, Any]:
     """What the fields of a template may name, from the files of a report."""
-    summary = _Numbers(json.loads((report / "summary.json").read_text(encoding="utf-8")))
+    summary = _quantify(json.loads((report / "summary.json").read_text(encoding="utf-8")))
     final = pd.read_csv(report / "results.csv")
     curves = pd.read_csv(report / "curves.csv")
     curves["name"] = curves["arm"] + "@" + curves["step"].astype(str)

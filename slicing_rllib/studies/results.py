@@ -1,4 +1,4 @@
-"""The results of an experiment as tidy tables, read from its run directories.
+"""The results of an experiment as tidy tables, read and derived from its run directories.
 
 A step is an own step: one under a cell's own policy. Own steps follow `default_steps` steps under
 the default action.
@@ -6,38 +6,44 @@ the default action.
 
 import json
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from slicing_rllib.evaluation.statistics import METRICS
+from slicing_rllib.evaluation.statistics import METRICS, group_auc
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.config_sections import TRAINED_POLICIES
 from slicing_rllib.runs.metrics_row import SPANS
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.runs.run_report import list_sla_groups, read_cell_samples
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.studies.experiment import get_arm_folder, is_done
-from slicing_rllib.studies.experiment_config import (
-    EXPERIMENTS,
-    ExperimentConfig,
-    read_saved_experiment,
-)
+from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
+from slicing_rllib.transfer import MEASURES
+from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
 
 # pandas' own annotations are wider than what it returns.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
 # pyright: reportReturnType=false
 
-CEILING_FILE = EXPERIMENTS / "results" / "ceiling-paper.jsonl"
+CEILING_FILE = TUNE_CONFIGS / "results" / "ceiling-paper.jsonl"
 """Output of `slicing-rllib bench ceiling --json`, on the radio maps of seeds 0 to 9."""
 
 Rows = list[dict[str, Any]]
 
 
-class Results(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Results:
     """Tables of an experiment, in the order of its arms on each seed."""
 
+    folder: Path
+    """Where the experiment was run."""
     experiment: ExperimentConfig
     final: pd.DataFrame
     """Columns seed, policy and METRICS: the final evaluation."""
@@ -57,12 +63,69 @@ class Results(NamedTuple):
         """Seeds on which all arms are done."""
         return sorted(self.final["seed"].unique().tolist())
 
+    @property
+    def source_choices(self) -> list[str]:
+        """Arms that differ in their sources: all rotations, or one arm per measure."""
+        experiment = self.experiment
+        if not experiment.compares_measures:
+            return experiment.rotations
+        arms, reference = experiment.arms, experiment.reference
+        return [name for name, arm in arms.items() if reference and arm.learns_from == reference]
+
+    @cached_property
+    def network_curves(self) -> pd.DataFrame:
+        """`curves` as means over cells: an index of seed, arm, step, and a column per number."""
+        return self.curves.drop(columns="cell").groupby(["seed", "arm", "step"], sort=False).mean()
+
+    @cached_property
+    def pair_distances(self) -> pd.DataFrame:
+        """Columns seed, target, source, measure, distance, from the samples of the decisions."""
+        target_arm, *_ = self.source_choices
+        source_arm = str(self.experiment.arms[target_arm].learns_from)
+        rows = []
+        for seed in self.seeds:
+            sources, config = self._read_samples(seed, source_arm)
+            targets, _ = self._read_samples(seed, target_arm)
+            cells = {f"source/{c}": s for c, s in sources.items()}
+            cells |= {f"target/{c}": s for c, s in targets.items()}
+            by_measure = compute_distances_by_measure(
+                cells, list(MEASURES), config.transfer.vae, seed
+            )
+            for measure, found in by_measure.items():
+                matrix = found.mean[: len(sources), len(sources) :]
+                for (i, k), distance in np.ndenumerate(matrix):
+                    if i != k:
+                        rows.append((seed, list(targets)[k], list(sources)[i], measure, distance))
+        return pd.DataFrame(rows, columns=["seed", "target", "source", "measure", "distance"])
+
+    @cached_property
+    def group_aucs(self) -> pd.DataFrame:
+        """Columns seed, measure, value: the AUC with which cells of the same SLA are nearer.
+
+        From the samples of the first arm. Empty where all cells have the same SLA.
+        """
+        rows = []
+        for seed in self.seeds:
+            cells, config = self._read_samples(seed, self.experiment.first)
+            groups = list_sla_groups(config)
+            if len(set(groups)) > 1:
+                by_measure = compute_distances_by_measure(
+                    cells, list(MEASURES), config.transfer.vae, seed
+                )
+                rows += [(seed, name, group_auc(d.mean, groups)) for name, d in by_measure.items()]
+        return pd.DataFrame(rows, columns=["seed", "measure", "value"])
+
+    def _read_samples(self, seed: int, arm: str) -> tuple[dict[str, CellSamples], RunConfig]:
+        run = RunDirectory.open(get_arm_folder(self.folder, seed, arm))
+        config = run.config()
+        return read_cell_samples(run, config), config
+
 
 def read_results(folder: Path) -> Results:
     """The results of all seeds on which every arm is done. Raises: RunError where there is none."""
     if not (folder / "experiment.yaml").is_file():
         raise RunError(f"{folder}: expected an experiment, found no experiment.yaml")
-    experiment = read_saved_experiment(folder)
+    experiment = ExperimentConfig.load(folder / "experiment.yaml")
     seeds = [
         seed
         for seed in range(experiment.seeds)
@@ -84,7 +147,14 @@ def read_results(folder: Path) -> Results:
                 learning.append(step | {"reward": row["reward_mean"], "fail_rate_95": fail_rate})
                 if "evaluation_reward_mean" in row and row["env_steps"] >= begin:
                     curves += [step | cell for cell in _read_curve_point(row)]
-    return Results(experiment, *map(pd.DataFrame, (final, curves, learning, transfers)))
+    return Results(
+        folder=folder,
+        experiment=experiment,
+        final=pd.DataFrame(final),
+        curves=pd.DataFrame(curves),
+        learning=pd.DataFrame(learning),
+        transfers=pd.DataFrame(transfers),
+    )
 
 
 def _read_final(seed: int, arm: str, run: RunDirectory) -> Rows:
@@ -130,18 +200,13 @@ def _read_transfers(seed: int, arm: str, run: RunDirectory) -> Rows:
     return list(found.values())
 
 
-def compute_network_curves(results: Results) -> pd.DataFrame:
-    """`curves` as means over cells: an index of seed, arm and step, and a column per number."""
-    return results.curves.drop(columns="cell").groupby(["seed", "arm", "step"], sort=False).mean()
-
-
 def compute_baseline_gains(results: Results) -> pd.DataFrame:
     """Tidy table seed, arm, step, metric, value: what an arm gains without exploration noise.
 
     `reward` and `fail_rate_95` are differences from the traffic-aware baseline, `over_base_policy`
     is the reward − that of the arm's base policy.
     """
-    means = compute_network_curves(results)
+    means = results.network_curves
     gains = pd.DataFrame(
         {
             "reward": means["evaluated"] - means["baseline"],
@@ -167,6 +232,20 @@ def compute_cell_gains(results: Results) -> pd.DataFrame:
     pairs["gain"] = pairs["evaluated"] - pairs["evaluated_reference"]
     pairs = pairs[pairs["step"].isin(results.experiment.shown_steps)]
     return pairs[["seed", "arm", "step", "cell", "gain"]].dropna()
+
+
+def compute_pair_gains(results: Results) -> pd.DataFrame:
+    """Columns step, seed, target, source, gain over the reference after that own step.
+
+    Each pair counts once, with the mean over the arms that tried it.
+    """
+    gains = compute_cell_gains(results).rename(columns={"cell": "target"})
+    gains = gains[gains["arm"].isin(results.source_choices)]
+    gains = gains.sort_values("step", kind="stable")
+    sources = results.transfers[["seed", "arm", "target", "source"]]
+    pairs = gains.merge(sources, on=["seed", "arm", "target"])
+    keys = ["step", "seed", "target", "source"]
+    return pairs.groupby(keys, as_index=False, sort=False)["gain"].mean()
 
 
 def compute_gains(results: Results) -> pd.DataFrame:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,26 @@ import pandas as pd
 
 from slicing_rllib.evaluation.statistics import (
     METRICS,
+    chosen_gain,
     interquartile_mean,
+    negative_transfer_rate,
     paired_difference,
     probability_of_improvement,
+    rank_correlation,
+    selection_regret,
     summarise_seeds,
     summarise_values,
 )
-from slicing_rllib.studies.experiment_config import ExperimentConfig
 from slicing_rllib.studies.results import (
     Results,
     compute_baseline_gains,
     compute_cell_gains,
     compute_gains,
     compute_learning_service,
-    compute_network_curves,
+    compute_pair_gains,
     read_ceiling_gain,
 )
-from slicing_rllib.studies.source_ranking import (
-    compute_group_aucs,
-    compute_pair_distances,
-    compute_pair_gains,
-    rank_measures,
-)
+from slicing_rllib.studies.study_configs import ExperimentConfig
 
 # pandas' own annotations are wider than what it returns.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
@@ -48,7 +45,7 @@ LOST_SPANS = (1000, 4000)
 """First so many steps of a cell in which failures are counted. Whole periods of the traffic."""
 
 
-def summarise(results: Results, folder: Path) -> dict[str, Any]:
+def summarise(results: Results) -> dict[str, Any]:
     """The content of an experiment's `summary.json`."""
     experiment = results.experiment
 
@@ -74,12 +71,11 @@ def summarise(results: Results, folder: Path) -> dict[str, Any]:
         summary["gains"] = by_arm(_summarise_gains(results))
         del summary["gains"][experiment.reference]
     if len(experiment.rotations) > 1:
-        rated = rank_measures(compute_pair_gains(results), compute_pair_distances(folder))
+        rated = rank_measures(compute_pair_gains(results), results.pair_distances)
         table = rated.melt(["seed", "step", "measure"], var_name="metric")
         summary["measures"] = summarise_table(table, ["step", "measure", "metric"])
-    aucs = compute_group_aucs(results, folder)
-    if len(aucs):
-        summary["auc"] = summarise_table(aucs, ["measure"])
+    if len(results.group_aucs):
+        summary["auc"] = summarise_table(results.group_aucs, ["measure"])
     if len(results.transfers):
         harmful = results.transfers.groupby("arm")["harmful"]
         summary["alarms"] = {
@@ -158,7 +154,7 @@ def summarise_steps_saved(results: Results) -> dict[str, Any]:
     is chosen, count too. `baseline` is the level of the traffic-aware baseline. `final` is what the
     arm from scratch has at its first evaluation, plus 95 % of what it gains from there to its last.
     """
-    curves = compute_network_curves(results).reset_index().sort_values("step", kind="stable")
+    curves = results.network_curves.reset_index().sort_values("step", kind="stable")
     own = curves.groupby(["arm", "seed"])["evaluated"]
     final = own.first() + FINAL_SHARE * (own.last() - own.first())
     from_scratch = [find_from_scratch_arm(results.experiment, arm) for arm in curves["arm"]]
@@ -225,6 +221,43 @@ def _summarise_gains(results: Results) -> dict[str, Any]:
     for (arm, step), gains in cells.groupby(["arm", "step"])["gain"]:
         found[str(arm)][str(step)]["negative"] = float((gains < 0).mean())
     return found
+
+
+def rank_measures(pairs: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
+    """How well each measure chooses: a row per seed, step and measure.
+
+    Columns: `spearman`, the correlation of nearness with gain; `regret`, what the best source would
+    have gained more than the chosen one; `gain`; `over_random`, what a random source gains less on
+    average; `negative`, the share of targets with a gain below 0. Three controls stand beside the
+    measures: `random` takes any source, `worst` the farthest by mean_shift, and `best` the one with
+    the largest gain.
+    """
+    joined = distances.merge(pairs, on=["seed", "target", "source"])
+    shift = joined[joined["measure"] == "mean_shift"]
+    controls = {"worst": -shift["distance"], "random": 0.0, "best": -shift["gain"]}
+    joined = pd.concat(
+        [joined, *(shift.assign(measure=name, distance=d) for name, d in controls.items())]
+    )
+    return pd.DataFrame(
+        {"seed": seed, "step": step, "measure": measure}
+        | _rate_choices([target for _, target in rows.groupby("target")])
+        for (step, measure, seed), rows in joined.groupby(["step", "measure", "seed"])
+    )
+
+
+def _rate_choices(targets: Sequence[pd.DataFrame]) -> dict[str, float]:
+    """Means over targets; the correlation over those where it is defined."""
+    pairs = [(rows["distance"].to_numpy(), rows["gain"].to_numpy()) for rows in targets]
+    correlations = np.array([rank_correlation(d, g) for d, g in pairs])
+    known = correlations[np.isfinite(correlations)]
+    chosen = np.array([chosen_gain(d, g) for d, g in pairs])
+    return {
+        "spearman": float(known.mean()) if len(known) else float("nan"),
+        "regret": float(np.mean([selection_regret(d, g) for d, g in pairs])),
+        "gain": float(chosen.mean()),
+        "over_random": float(chosen.mean() - np.mean([g.mean() for _, g in pairs])),
+        "negative": negative_transfer_rate(chosen),
+    }
 
 
 def _hash_experiment(experiment: ExperimentConfig) -> str:

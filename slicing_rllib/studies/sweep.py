@@ -1,6 +1,7 @@
 """Runs a sweep on Ray Tune. A sweep that was killed or interrupted can be resumed."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,16 +22,15 @@ from slicing_rllib.runs.ray_session import quieten
 from slicing_rllib.runs.run_directory import lock_for_writing
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
-from slicing_rllib.studies.experiment import MessageCallback, OnMessage, fit_quietly, ignore_message
-from slicing_rllib.studies.sweep_config import (
-    Choice,
-    Dimension,
-    Grid,
-    SweepConfig,
-    Uniform,
-    find_targets,
-    load_sweep,
-)
+from slicing_rllib.studies.experiment import MessageCallback, OnMessage, fit_quietly, get_error_line
+from slicing_rllib.studies.study_configs import Dimension, SweepConfig, Uniform, find_targets
+
+PURPOSE = "slicing-rllib sweep"
+KEPT_CHECKPOINTS = 2
+"""Newest checkpoints that each trial keeps. A population keeps all until it ends: a trial that
+copies another may start long after the other has written its next ones."""
+STEP_KEY = "env_steps"
+"""The number in a trial's reports that schedulers take for time."""
 
 
 class Trial(Trainable):
@@ -87,14 +87,6 @@ class Trial(Trainable):
         return means
 
 
-PURPOSE = "slicing-rllib sweep"
-KEPT_CHECKPOINTS = 2
-"""Newest checkpoints that each trial keeps. A population keeps all until it ends: a trial that
-copies another may start long after the other has written its next ones."""
-STEP_KEY = "env_steps"
-"""The number in a trial's reports that schedulers take for time."""
-
-
 class SweepResult(NamedTuple):
     """What a sweep found, and the files that it wrote."""
 
@@ -121,9 +113,7 @@ class _TrialMessages(MessageCallback):
         self.on_message(f"trial {trial.trial_id} failed")
 
 
-def run_sweep(
-    sweep: SweepConfig, folder: Path, on_message: OnMessage = ignore_message
-) -> SweepResult:
+def run_sweep(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> SweepResult:
     """Runs all trials under `folder`. Raises: RunError where there already is a sweep."""
     folder.mkdir(parents=True, exist_ok=True)
     with lock_for_writing(folder, PURPOSE):
@@ -134,12 +124,12 @@ def run_sweep(
         return _write_results(sweep, folder, fit_quietly(_make_tuner(sweep, folder, on_message)))
 
 
-def resume_sweep(folder: Path, on_message: OnMessage = ignore_message) -> SweepResult:
+def resume_sweep(folder: Path, on_message: OnMessage) -> SweepResult:
     """Continues the trials that had not ended. Raises: RunError where there is no sweep."""
     if not (folder / "sweep.yaml").is_file():
         raise RunError(f"{folder}: expected a sweep to resume, found no sweep.yaml")
     with lock_for_writing(folder, PURPOSE):
-        sweep = load_sweep(str(folder / "sweep.yaml"))
+        sweep = SweepConfig.load(folder / "sweep.yaml")
         trials = folder.resolve() / "trials"
         if not Tuner.can_restore(str(trials)):
             # The sweep was killed before Tune had saved its first trial.
@@ -178,19 +168,11 @@ def _make_tuner(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> Tune
 
 
 def _make_trainable(sweep: SweepConfig) -> Any:
+    """The trials, each with bundles of CPUs that may be placed on different nodes."""
+    bundles: list[dict[str, float]] = [{"CPU": cpus} for cpus in sweep.trial_cpus]
     return tune.with_resources(
-        tune.with_parameters(Trial, sweep=sweep),
-        tune.PlacementGroupFactory(_list_resource_bundles(sweep)),
+        tune.with_parameters(Trial, sweep=sweep), tune.PlacementGroupFactory(bundles)
     )
-
-
-def _list_resource_bundles(sweep: SweepConfig) -> list[dict[str, int | float]]:
-    """Resources of a trial: its driver's CPUs, and one CPU for each env runner and learner.
-
-    The bundles may be placed on different nodes.
-    """
-    others = sweep.make_trial_config({}).cpus - 1
-    return [{"CPU": sweep.cpus_per_trial}, *({"CPU": 1} for _ in range(others))]
 
 
 def _make_domain(dimension: Dimension) -> Any:
@@ -199,29 +181,28 @@ def _make_domain(dimension: Dimension) -> Any:
             return tune.loguniform(low, high)
         case Uniform(low=low, high=high):
             return tune.uniform(low, high)
-        case Choice(values=values):
-            return tune.choice(list(values))
-        case Grid(values=values):
-            return tune.grid_search(list(values))
+        case _:
+            draw = tune.grid_search if dimension.dist == "grid" else tune.choice
+            return draw(list(dimension.values))
 
 
 def _make_scheduler(sweep: SweepConfig) -> TrialScheduler | None:
-    total = sweep.stop.env_steps or sweep.make_trial_config({}).total_steps
     match sweep.scheduler:
         case "asha":
             return ASHAScheduler(
-                time_attr=STEP_KEY, max_t=total, grace_period=sweep.report_every_steps
+                time_attr=STEP_KEY,
+                max_t=sweep.stop.env_steps or sweep.make_trial_config({}).total_steps,
+                grace_period=sweep.report_every_steps,
             )
         case "pbt":
-            mutations = {
-                key: _make_domain(dimension)
-                for key, dimension in sweep.search_space.items()
-                if not isinstance(dimension, Grid)
-            }
             return PopulationBasedTraining(
                 time_attr=STEP_KEY,
                 perturbation_interval=sweep.report_every_steps,
-                hyperparam_mutations=mutations,
+                hyperparam_mutations={
+                    key: _make_domain(dimension)
+                    for key, dimension in sweep.search_space.items()
+                    if dimension.dist != "grid"
+                },
             )
     return None
 
@@ -246,24 +227,16 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
     if sweep.scheduler == "pbt":
         _remove_older_checkpoints(folder / "trials")
     rows = [_make_row(sweep, result) for result in grid]
-    worst = float("-inf") if sweep.mode == "max" else float("inf")
     sign = -1 if sweep.mode == "max" else 1
-    rows.sort(key=lambda row: sign * (worst if row["value"] is None else row["value"]))
-    table = folder / "results.json"
-    write_durably(table, (json.dumps(rows, indent=2, default=str) + "\n").encode())
-    chosen = [row for row in rows if row["value"] is not None]
-    files = [table]
-    if chosen:
-        table = pd.DataFrame([row["settings"] | {sweep.metric: row["value"]} for row in chosen])
-        figure = draw_parallel_coordinates(table, [f"trial {row['trial']}" for row in chosen])
+    rows.sort(key=lambda row: math.inf if row["value"] is None else sign * row["value"])
+    files = [folder / "results.json"]
+    write_durably(files[0], (json.dumps(rows, indent=2, default=str) + "\n").encode())
+    known = [row for row in rows if row["value"] is not None]
+    if known:
+        table = pd.DataFrame([row["settings"] | {sweep.metric: row["value"]} for row in known])
+        figure = draw_parallel_coordinates(table, [f"trial {row['trial']}" for row in known])
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
     return SweepResult(rows, files)
-
-
-def _remove_older_checkpoints(trials: Path) -> None:
-    for trial in trials.iterdir():
-        for checkpoint in sorted(trial.glob("checkpoint_*"))[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(checkpoint)
 
 
 def _make_row(sweep: SweepConfig, result: Any) -> dict[str, Any]:
@@ -274,5 +247,11 @@ def _make_row(sweep: SweepConfig, result: Any) -> dict[str, Any]:
         "settings": dict(result.config or {}),
         "value": metrics.get(sweep.metric),
         "env_steps": metrics.get(STEP_KEY, 0),
-        "error": str(result.error).strip().splitlines()[-1] if result.error else None,
+        "error": get_error_line(result),
     }
+
+
+def _remove_older_checkpoints(trials: Path) -> None:
+    for trial in trials.iterdir():
+        for checkpoint in sorted(trial.glob("checkpoint_*"))[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(checkpoint)

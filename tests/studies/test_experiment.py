@@ -11,8 +11,8 @@ import yaml
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.studies import experiment as experiments
 from slicing_rllib.studies.experiment import get_arm_folder, run_arm, run_experiment
-from slicing_rllib.studies.experiment_config import EXPERIMENTS, ExperimentConfig, load_experiment
 from slicing_rllib.studies.experiment_report import format_headline, write_experiment_report
+from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -43,7 +43,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(ray_session: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the finished experiment."""
     folder = tmp_path_factory.mktemp("tiny")
-    run_experiment(load_experiment(str(tiny)), folder, lambda text: None)
+    run_experiment(ExperimentConfig.load(str(tiny)), folder, lambda text: None)
     return folder
 
 
@@ -74,9 +74,9 @@ def changed(reported: Path, tmp_path: Path) -> Callable[[dict, str], Path]:
     return change
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(TUNE_CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_experiments_of_the_checkout_are_valid(path: Path):
-    assert load_experiment(path.stem).arms
+    assert ExperimentConfig.load(path.stem).arms
 
 
 def test_every_arm_has_a_finished_run(done: Path):
@@ -86,14 +86,14 @@ def test_every_arm_has_a_finished_run(done: Path):
 
 def test_a_finished_arm_is_not_trained_again(done: Path, tiny: Path):
     before = (get_arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns
-    summary = run_arm(load_experiment(str(tiny)), done, 0, "drl")
+    summary = run_arm(ExperimentConfig.load(str(tiny)), done, 0, "drl")
 
     assert (get_arm_folder(done, 0, "drl") / "summary.json").stat().st_mtime_ns == before
     assert summary["env_steps"] == 75
 
 
 def test_a_seed_is_a_network_with_a_map_and_errors_of_its_own(tiny: Path):
-    env = load_experiment(str(tiny)).make_arm_config("drl", 3, None).env
+    env = ExperimentConfig.load(str(tiny)).make_arm_config("drl", 3, None).env
 
     assert (env.map_seed, env.measurement_error.seed) == (3, 3)
 
@@ -174,13 +174,16 @@ def test_a_folder_of_another_experiment_is_refused(done: Path, tiny: Path, tmp_p
     other = tmp_path / "other.yaml"
     other.write_text(tiny.read_text().replace("training_steps=50", "training_steps=75"))
     with pytest.raises(ConfigError, match="holds another experiment"):
-        run_experiment(load_experiment(str(other)), done, lambda text: None)
+        run_experiment(ExperimentConfig.load(str(other)), done, lambda text: None)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("reference: drl|reference: dlr", "reference: expected an arm, got 'dlr'"),
+        (
+            "reference: drl|reference: dlr",
+            "reference: expected one of drl, from_1, from_2",
+        ),
         ("learns_from: drl|learns_from: nobody", "learns_from: expected one of traffic_aware, drl"),
         ("seeds: 1|seds: 2", "unknown key seds, did you mean seeds"),
         ("baselines: [equal, oracle]|baselines: [oracel]", "got 'oracel'"),
@@ -193,9 +196,9 @@ def test_a_mistake_is_named_in_the_message(tiny: Path, tmp_path: Path, wrong: st
     path = tmp_path / "wrong.yaml"
     path.write_text(tiny.read_text().replace(before, after, 1))
     with pytest.raises(ConfigError, match=said):
-        load_experiment(str(path))
+        ExperimentConfig.load(str(path))
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match="expected a YAML file or one of ablation-messages"):
-        load_experiment("papre")
+        ExperimentConfig.load("papre")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slicing_rllib.evaluation.statistics import METRICS
-from slicing_rllib.studies.experiment_config import Arm, ExperimentConfig
+from slicing_rllib.studies.study_configs import Arm, ExperimentConfig
 from slicing_rllib.studies.study_tables import (
     format_difference_table,
     format_final_table,

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from slicing_rllib.storage.errors import ConfigError, RunError
-from slicing_rllib.studies.experiment_config import ExperimentConfig, load_experiment
 from slicing_rllib.studies.results import Results, read_ceiling_gain
+from slicing_rllib.studies.study_configs import ExperimentConfig
 from slicing_rllib.studies.study_tables import format_steps_saved
 from slicing_rllib.studies.summary import (
     find_from_scratch_arm,
+    rank_measures,
     summarise_learnable_gap,
     summarise_steps_saved,
 )
@@ -24,8 +25,8 @@ EXPERIMENT = ExperimentConfig(
         "tl": {"title": "TL", "learns_from": "drl"},
         "again": {"learns_from": "tl"},
         "cloned": {"learns_from": "traffic_aware"},
-        "elsewhere": {"learns_from": "far", "from_scratch": "drl"},
         "far": {"map_offset": 1000},
+        "elsewhere": {"learns_from": "far", "from_scratch": "drl"},
     },
 )
 
@@ -46,11 +47,16 @@ def make_learning(arm, default_steps, fail_rates):
 
 
 def make_results(curves, learning):
-    empty = pd.DataFrame()
     curves = pd.DataFrame(curves).assign(base_policy=float("nan"), fail_rate_95=float("nan"))
-    frames = empty, curves, pd.DataFrame(learning), empty
     arms = {"arms": {arm: EXPERIMENT.arms[arm] for arm in ("drl", "tl")}}
-    return Results(EXPERIMENT.model_copy(update=arms), *frames)
+    return Results(
+        folder=Path(),
+        experiment=EXPERIMENT.model_copy(update=arms),
+        final=pd.DataFrame(),
+        curves=curves,
+        learning=pd.DataFrame(learning),
+        transfers=pd.DataFrame(),
+    )
 
 
 def test_the_arm_from_scratch_is_found_through_the_arms_that_an_arm_learns_from():
@@ -106,7 +112,10 @@ def test_a_level_that_most_seeds_miss_has_no_median():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("arms: {drl: {from_scratch: dlr}}", "arms.drl.from_scratch: expected an arm, got 'dlr'"),
+        (
+            "arms: {drl: {from_scratch: dlr}}",
+            "drl.from_scratch: expected one of drl, got 'dlr'",
+        ),
         ("{table_steps: [60], arms: {drl: {}}}", "table_steps: 60 is none of the evaluation_steps"),
     ],
 )
@@ -115,7 +124,7 @@ def test_names_and_steps_that_do_not_exist_are_refused(line: str, message: str, 
     path.write_text(line)
 
     with pytest.raises(ConfigError, match=re.escape(message)):
-        load_experiment(str(path))
+        ExperimentConfig.load(str(path))
 
 
 def test_the_share_is_the_gain_over_that_of_the_ceiling():
@@ -136,3 +145,34 @@ def test_the_gain_of_the_ceiling_is_read_from_the_benchmarks_rows(tmp_path):
     path.write_text("{}\n")
     with pytest.raises(RunError, match="expected the rows of bench ceiling --json"):
         read_ceiling_gain(path)
+
+
+def test_a_choice_is_compared_with_the_best_and_with_a_random_source():
+    """Target t gains 0.3 from a, 0.1 from b and -0.1 from c; u gains 0.2, 0.2 and 0.5.
+
+    Random sources gain 0.1 and 0.3, 0.2 on average. The SLA is nearest to b for t and to c for u,
+    which gain 0.3 on average: 0.1 more than random ones, and 0.1 less than the best.
+    """
+    pairs = pd.DataFrame(
+        [(0, 50, target, source, gain)
+         for target, gains in (("t", (0.3, 0.1, -0.1)), ("u", (0.2, 0.2, 0.5)))
+         for source, gain in zip("abc", gains, strict=True)],
+        columns=["seed", "step", "target", "source", "gain"],
+    )  # fmt: skip
+    nearness = {"sla": {"t": "bca", "u": "cab"}, "mean_shift": {"t": "acb", "u": "abc"}}
+    distances = pd.DataFrame(
+        [(0, target, source, measure, float(rank))
+         for measure, orders in nearness.items()
+         for target, order in orders.items()
+         for rank, source in enumerate(order)],
+        columns=["seed", "target", "source", "measure", "distance"],
+    )  # fmt: skip
+
+    found = rank_measures(pairs, distances).set_index("measure")
+
+    assert found.loc["sla", "over_random"] == pytest.approx(0.1)
+    assert found.loc["sla", "regret"] == pytest.approx(0.1)
+    assert found.loc["random", "over_random"] == pytest.approx(0.0)
+    assert found.loc["best", "over_random"] == pytest.approx(0.2)
+    assert found.loc["worst", "over_random"] == pytest.approx(0.1)
+    assert found.loc["sla", "negative"] == 0.0

@@ -13,8 +13,9 @@ import yaml
 from slicing_rllib.cli.main import run
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.studies import sweep as sweeps
-from slicing_rllib.studies.sweep_config import SWEEPS, load_sweep
+from slicing_rllib.studies.study_configs import SweepConfig
 
+SWEEPS = SweepConfig.FOLDER
 SWEEP = {
     "name": "tiny",
     "base": "quick",
@@ -40,7 +41,7 @@ def write_sweep(folder: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_sweeps_of_the_checkout_are_valid(path: Path):
-    assert load_sweep(path.stem).name == path.stem
+    assert SweepConfig.load(path.stem).name == path.stem
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_the_sweeps_of_the_checkout_are_valid(path: Path):
 )  # fmt: skip
 def test_a_mistake_is_reported_in_one_line(changes: dict, message: str, tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
-        load_sweep(str(write_sweep(tmp_path, **changes)))
+        SweepConfig.load(str(write_sweep(tmp_path, **changes)))
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -68,14 +69,14 @@ def test_a_mistake_is_reported_in_one_line(changes: dict, message: str, tmp_path
 
 def test_a_trial_holds_a_cpu_for_each_of_its_env_runners(tmp_path: Path):
     """Without these CPUs, Ray would never start the env runners."""
-    sweep = load_sweep(str(write_sweep(tmp_path, set=[*SWEEP["set"], "num_env_runners=2"])))
+    sweep = SweepConfig.load(str(write_sweep(tmp_path, set=[*SWEEP["set"], "num_env_runners=2"])))
 
-    assert sweeps._list_resource_bundles(sweep) == [{"CPU": 1}, {"CPU": 1}, {"CPU": 1}]
+    assert sweep.trial_cpus == [1, 1, 1]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match="sweep 'learn': expected a YAML file or one of explor"):
-        load_sweep("learn")
+        SweepConfig.load("learn")
 
 
 def test_every_value_of_a_grid_is_tried_once(ray_session, tmp_path: Path, capsys):
@@ -158,7 +159,7 @@ def test_a_population_keeps_all_checkpoints_until_it_ends(
     """
     monkeypatch.setattr(sweeps, "_make_trainable", lambda sweep: None)
     monkeypatch.setattr(sweeps, "Tuner", lambda trainable, **settings: settings)
-    sweep = load_sweep(str(write_sweep(tmp_path, scheduler=scheduler)))
+    sweep = SweepConfig.load(str(write_sweep(tmp_path, scheduler=scheduler)))
 
     settings = sweeps._make_tuner(sweep, tmp_path, print)
 
