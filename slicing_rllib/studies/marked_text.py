@@ -31,10 +31,12 @@ from slicing_rllib.studies.experiment_report import format_headline
 class Quantity:
     """A mean and its interval, which know how they are written."""
 
-    def __init__(self, mean: float, interval: Sequence[float] | None) -> None:
+    def __init__(self, mean: float | None, interval: Sequence[float] | None) -> None:
         self._mean, self._interval = mean, interval
 
     def __format__(self, spec: str) -> str:
+        if self._mean is None:
+            raise ValueError("there is no mean")
         sign = -1.0 if spec.startswith("-") else 1.0
         mean = sign * self._mean
         ends = sorted(sign * end for end in self._interval or ())
