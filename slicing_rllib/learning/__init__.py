@@ -1,6 +1,6 @@
 """TD3 for many cells on RLlib.
 
-Names that need torch and Ray are imported when they are first used, so that `learning.defaults`
+Names that need torch and Ray are imported when they are first used, so that `learning.td3_settings`
 can be read without either.
 """
 

@@ -91,7 +91,7 @@ def make_batched_step(
     reward: Sequence[float],
     flags: Mapping[str, Any],
 ) -> BatchedStep:
-    """Columns of an environment that measures nothing beside rewards.
+    """A step of an environment that measures nothing beside rewards.
 
     `flags` are `terminated`, `truncated`, `live` and `controlled`, a boolean per agent each.
     """

@@ -182,7 +182,7 @@ class Experience:
             self._add(step.transitions, step.present, under_default_action)
             return
         for agents, exists in self._groups:
-            transitions = Transitions(*(column[agents] for column in step.transitions))
+            transitions = Transitions(*(array[agents] for array in step.transitions))
             present, by_default = step.present[agents], under_default_action[agents]
             self._add(transitions, present & exists, by_default & exists)
 

@@ -138,7 +138,7 @@ class Replay:
         return self.cells.index(cell)
 
     def _pack(self, step: Transitions) -> Rows:
-        columns = [
+        parts = [
             step.obs,
             step.action,
             step.reward[..., None],
@@ -147,7 +147,7 @@ class Replay:
             step.counterfactual_inputs,
             step.reward_inputs,
         ]
-        return np.concatenate(columns, axis=-1, dtype=np.float32)
+        return np.concatenate(parts, axis=-1, dtype=np.float32)
 
     def _unpack(self, rows: np.ndarray) -> Transitions:
         exact = rows.astype(np.float32, copy=False)

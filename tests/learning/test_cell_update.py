@@ -63,7 +63,7 @@ def test_a_paused_actor_waits_while_its_critics_learn():
     assert not np.array_equal(before["actor"][2], after["actor"][2])
 
 
-def test_frozen_parameters_stay_and_thaw():
+def test_frozen_parameters_stay_until_they_are_released():
     update = made()
     update.freeze({2: ["actor.0"]})
     before = dict(update.bank.iterate_row(2))["actor.0.weight"].clone()

@@ -36,7 +36,7 @@ def same(one, other):
 
 @RUNNERS
 def test_two_learners_give_the_weights_and_losses_of_none(config, num_env_runners):
-    """Where a cell sleeps and an actor waits for its critics, too."""
+    """Where a cell is paused and an actor waits for its critics, too."""
 
     def prepare(algorithm):
         algorithm.pause_updates("cell_10")

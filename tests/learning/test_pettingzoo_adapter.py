@@ -1,4 +1,4 @@
-"""Any parallel environment, column by column."""
+"""Parallel environments of PettingZoo and RLlib as batched ones."""
 
 import numpy as np
 import pytest
