@@ -44,7 +44,7 @@ class TrafficAware:
 
 @dataclass(frozen=True)
 class SlaWeighted:
-    """Shares in proportion to true demand * required throughput (phi*) of the SLA."""
+    """Shares in proportion to true demand * required throughput of the SLA."""
 
     scenario: Scenario
 
@@ -97,27 +97,18 @@ def fit_static(scenario: Scenario, rng: np.random.Generator, *, map_seed: int) -
     which `best_response` decides. The search draws random splits, keeps the best, and draws again
     around it.
     """
-    required, needed = _record_needs(scenario, int(rng.integers(2**31)), map_seed)
-    best = np.stack(
-        [_search_split(required[:, k], needed[:, k], rng) for k in range(len(scenario.cells))]
-    )
-    return Static(best)
-
-
-def _record_needs(
-    scenario: Scenario, seed: int, map_seed: int
-) -> tuple[Float[np.ndarray, "step cell slice"], Float[np.ndarray, "step cell slice"]]:
-    """Required and needed share of each slice in each step of a network run by `best_response`."""
-    simulator = Simulator(scenario, seed, map_seed=map_seed)
-    split = np.full((len(scenario.cells), scenario.n_slices), 1.0 / scenario.n_slices)
-    required: list[PerSlice] = []
-    needed: list[PerSlice] = []
+    simulator = Simulator(scenario, int(rng.integers(2**31)), map_seed=map_seed)
+    n_cells = len(scenario.cells)
+    split = np.full((n_cells, scenario.n_slices), 1.0 / scenario.n_slices)
+    steps: list[tuple[PerSlice, PerSlice]] = []
     for _ in range(FIT_STEPS):
         split = best_response(simulator.evaluate(split), scenario)
         kpis = simulator.step(split)
-        required.append(kpis.required_share)
-        needed.append(needed_service(kpis, scenario))
-    return np.stack(required), np.stack(needed)
+        steps.append((kpis.required_share, needed_service(kpis, scenario)))
+    required, needed = map(np.stack, zip(*steps, strict=True))
+    return Static(
+        np.stack([_search_split(required[:, k], needed[:, k], rng) for k in range(n_cells)])
+    )
 
 
 def _search_split(

@@ -110,12 +110,9 @@ class CellPolicy:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that an answer depends on: encoder, form and weights."""
-        settings = json.dumps(self.describe(), sort_keys=True).encode()
+        described = {"encoder": asdict(self.encoder), "form": asdict(self.form)}
+        settings = json.dumps(described, sort_keys=True).encode()
         return hashlib.sha256(settings + self.serialise_weights()).hexdigest()
-
-    def describe(self) -> dict[str, Any]:
-        """Encoder and form as plain values."""
-        return {"encoder": asdict(self.encoder), "form": asdict(self.form)}
 
     def serialise_weights(self) -> bytes:
         """The actor's parameters in the format of safetensors; equal weights give equal bytes."""
@@ -125,7 +122,7 @@ class CellPolicy:
         self, columns: Mapping[str, PerSlice], neighbour_load: NeighbourLoad
     ) -> Float32[np.ndarray, "row slice"]:
         """Shares of the carrier, one row per interval."""
-        obs = self.encoder.encode(columns, neighbour_load)
+        obs = encode_rows([self.encoder] * len(neighbour_load), columns, neighbour_load)
         return compute_actions(self.form, self._layers, obs)
 
     @cached_property
@@ -189,18 +186,16 @@ def select_actor(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array for name, array in weights.items() if name.startswith(ACTOR)}
 
 
-_ENCODER = TypeAdapter(CellEncoder)
-_FORM = TypeAdapter(ActorForm)
-_RECORDED = TypeAdapter(dict[str, tuple[KpiRange, ...]])
+@dataclass(frozen=True)
+class _Description:
+    encoder: CellEncoder
+    form: ActorForm
+    recorded: dict[str, tuple[KpiRange, ...]]
 
 
 def describe_policy(policy: CellPolicy) -> dict[str, Any]:
     """Encoder, form and recorded ranges as plain values, which `parse_policy` reads."""
-    return policy.describe() | {
-        "recorded": {
-            name: [asdict(kpi) for kpi in ranges] for name, ranges in policy.recorded.items()
-        }
-    }
+    return asdict(_Description(policy.encoder, policy.form, dict(policy.recorded)))
 
 
 def parse_policy(
@@ -213,19 +208,14 @@ def parse_policy(
 ) -> CellPolicy:
     """The policy with a description of `describe_policy`. Raises: PolicyError."""
     try:
-        return CellPolicy(
-            encoder=_ENCODER.validate_python(description["encoder"]),
-            form=_FORM.validate_python(description["form"]),
-            recorded=_RECORDED.validate_python(description["recorded"]),
-            weights=weights,
-            name=name,
-            version=version,
-            provenance=provenance,
-        )
-    except (KeyError, ValidationError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        why = f"{first['loc']}: {first['msg']}" if first else f"no {error}"
+        read = TypeAdapter(_Description).validate_python(dict(description))
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise PolicyError(f"policy {name}@{version}: expected its description ({why})") from error
+    return CellPolicy(
+        **vars(read), weights=weights, name=name, version=version, provenance=provenance
+    )
 
 
 def make_manifest(

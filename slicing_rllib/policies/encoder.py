@@ -120,17 +120,6 @@ class CellEncoder:
         """KPIs that the observation is computed from."""
         return REQUIRED_KPIS[self.observation]
 
-    def encode(
-        self, columns: Mapping[str, PerSlice], neighbour_load: NeighbourLoad
-    ) -> Float32[np.ndarray, "row obs"]:
-        """Observations of this cell.
-
-        Args:
-            columns: this cell's KPIs by name, one row per interval.
-            neighbour_load: load of the neighbours in the same intervals.
-        """
-        return encode_rows([self] * len(neighbour_load), columns, neighbour_load)
-
 
 def encode_rows(
     encoders: Sequence[CellEncoder],
@@ -192,7 +181,16 @@ def make_encoders(scenario: Scenario, observation: str, message: str) -> dict[st
         message: what neighbours tell, one of `MESSAGES`.
     """
     message = "none" if observation == "per_slice" else message
-    neighbours, slots = _list_neighbours(scenario, message)
+    cells = scenario.cells
+    match message:
+        case "none":
+            neighbours, slots = [()] * len(cells), 0
+        case "all_cells":
+            neighbours, slots = [cells] * len(cells), len(cells)
+        case _:
+            rows: list[list[int]] = scenario.neighbours.tolist()
+            neighbours = [tuple(cells[i] for i in row if i >= 0) for row in rows]
+            slots = scenario.neighbours.shape[1]
     return {
         cell: CellEncoder(
             cell=cell,
@@ -205,24 +203,10 @@ def make_encoders(scenario: Scenario, observation: str, message: str) -> dict[st
             neighbours=neighbours[row],
             message_slots=slots,
         )
-        for row, cell in enumerate(scenario.cells)
+        for row, cell in enumerate(cells)
     }
 
 
 def stack_kpis(kpis: Sequence[StepKpis], row: int, names: Sequence[str]) -> dict[str, PerSlice]:
     """KPIs of one cell over several steps, by name."""
     return {name: np.stack([getattr(step, name)[row] for step in kpis]) for name in names}
-
-
-def _list_neighbours(scenario: Scenario, message: str) -> tuple[list[tuple[str, ...]], int]:
-    """For each cell, the cells whose load its message contains; and the most that a cell has."""
-    cells = scenario.cells
-    match message:
-        case "none":
-            return [()] * len(cells), 0
-        case "all_cells":
-            return [cells] * len(cells), len(cells)
-        case _:
-            rows: list[list[int]] = scenario.neighbours.tolist()
-            named = [tuple(cells[i] for i in row if i >= 0) for row in rows]
-            return named, scenario.neighbours.shape[1]

@@ -31,24 +31,11 @@ def needed_service(kpis: StepKpis, scenario: Scenario) -> PerSlice:
     It is 0 for a slice without UEs.
     """
     for_delay = _service_for_one_ms(kpis) / scenario.sla_delay_ms
-    return np.maximum(needed_service_for_throughput(kpis, scenario), for_delay)
+    return np.maximum(_service_for_throughput(kpis, scenario), for_delay)
 
 
-def needed_service_for_throughput(kpis: StepKpis, scenario: Scenario) -> PerSlice:
-    """As `needed_service`, for the throughput SLA alone."""
-    needed = scenario.sla_throughput_mbps / kpis.mean_rate_mbps
-    return np.where(kpis.users > 0, needed, 0.0)
-
-
-def needed_service_for_equal_delay(kpis: StepKpis) -> PerSlice:
-    """Served shares, up to a common factor, at which all slices of a cell have the same delay.
-
-    The largest is `OUT_OF_REACH`, so that no cell can serve all its slices like this and
-    `max_min_split` never stops at a level that is good enough.
-    """
-    needed = _service_for_one_ms(kpis)
-    largest = needed.max(axis=1, keepdims=True)
-    return OUT_OF_REACH * needed / np.where(largest > 0.0, largest, 1.0)
+def _service_for_throughput(kpis: StepKpis, scenario: Scenario) -> PerSlice:
+    return np.where(kpis.users > 0, scenario.sla_throughput_mbps / kpis.mean_rate_mbps, 0.0)
 
 
 def _service_for_one_ms(kpis: StepKpis) -> PerSlice:
@@ -88,19 +75,25 @@ class OracleThroughput:
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
         def respond(kpis: StepKpis) -> PerSlice:
-            needed = needed_service_for_throughput(kpis, self.scenario)
-            return max_min_split(kpis.required_share, needed)
+            return max_min_split(kpis.required_share, _service_for_throughput(kpis, self.scenario))
 
         return find_equilibrium(view, respond)
 
 
 @dataclass(frozen=True)
 class OracleDelay:
-    """As `Oracle`, where each cell minimises the largest delay of its slices."""
+    """As `Oracle`, where each cell minimises the largest delay of its slices.
+
+    Served shares in proportion to the service for one ms give equal delays. They are scaled until
+    the largest is `OUT_OF_REACH`, so that `max_min_split` never stops at a level that suffices.
+    """
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
         def respond(kpis: StepKpis) -> PerSlice:
-            return max_min_split(kpis.required_share, needed_service_for_equal_delay(kpis))
+            needed = _service_for_one_ms(kpis)
+            largest = needed.max(axis=1, keepdims=True)
+            needed = OUT_OF_REACH * needed / np.where(largest > 0.0, largest, 1.0)
+            return max_min_split(kpis.required_share, needed)
 
         return find_equilibrium(view, respond)
 

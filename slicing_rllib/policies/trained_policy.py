@@ -69,8 +69,7 @@ class TrainedPolicy:
         weights: Mapping[str, Mapping[str, np.ndarray]],
         form: ActorForm | None = None,
     ) -> None:
-        missing = [cell for cell in cells if cell not in weights]
-        if missing:
+        if missing := [cell for cell in cells if cell not in weights]:
             raise ValueError(f"policies: expected one for each cell, none for {missing[0]}")
         actors = [list_layers(weights[cell]) for cell in cells]
         self._form = form or ActorForm(len(actors[0][-1].bias))
@@ -123,43 +122,32 @@ def compute_actions(
     layers: Sequence[tuple[np.ndarray, np.ndarray]],
     obs: Float32[np.ndarray, "cell obs"],
 ) -> Float32[np.ndarray, "cell action"]:
-    """Softmax of the actors' logits, or their tanh.
+    """Softmax of the actors' logits, or their tanh; ReLU between the layers.
+
+    `layers` are weight (cell, out, in) and bias (cell, out). An equivariant actor reads each
+    per-slice feature, its mean and its maximum over the slices.
 
     Computed in float64, so that float32 shares do not depend on the order in which a library adds
     numbers: evaluation, the service and ONNX Runtime give the same. Near saturation, the last digit
     of a share changes the fifth digit of a delay.
     """
-    logits = compute_logits(form, layers, obs.astype(np.float64))
-    actions = np.tanh(logits) if form.squash == "tanh" else softmax(logits, axis=1)
-    return actions.astype(np.float32)
-
-
-def compute_logits(
-    form: ActorForm,
-    layers: Sequence[tuple[np.ndarray, np.ndarray]],
-    obs: Float[np.ndarray, "cell obs"],
-) -> Float[np.ndarray, "cell action"]:
-    """Forward pass of actors in a form, with ReLU between their layers.
-
-    `layers` are weight (cell, out, in) and bias (cell, out).
-    """
-    x = obs[:, None] if form.kind == "mlp" else _pool_features(obs, form.n_actions)
-    x = np.swapaxes(x, 1, 2)
+    exact = obs.astype(np.float64)
+    if form.kind == "mlp":
+        inputs = exact[:, None]
+    else:
+        features = exact.reshape(len(obs), -1, form.n_actions).swapaxes(1, 2)
+        pooled = features, features.mean(axis=1, keepdims=True), features.max(axis=1, keepdims=True)
+        inputs = np.concatenate([np.broadcast_to(p, features.shape) for p in pooled], axis=2)
+    x = np.swapaxes(inputs, 1, 2)
     for number, (weight, bias) in enumerate(layers):
         x = weight @ x + bias[:, :, None]
         if number < len(layers) - 1:
             x = np.maximum(x, 0)
     logits = x[:, :, 0] if form.kind == "mlp" else x[:, 0]
-    return logits if form.base_policy == "none" else logits + obs[:, -form.n_actions :]
-
-
-def _pool_features(
-    obs: Float[np.ndarray, "cell obs"], n_slices: int
-) -> Float[np.ndarray, "cell slice feature"]:
-    """Each per-slice feature, its mean and its maximum over the slices."""
-    features = obs.reshape(len(obs), -1, n_slices).swapaxes(1, 2)
-    pooled = [features, features.mean(axis=1, keepdims=True), features.max(axis=1, keepdims=True)]
-    return np.concatenate([np.broadcast_to(part, features.shape) for part in pooled], axis=2)
+    if form.base_policy != "none":
+        logits = logits + exact[:, -form.n_actions :]
+    actions = np.tanh(logits) if form.squash == "tanh" else softmax(logits, axis=1)
+    return actions.astype(np.float32)
 
 
 BUILTIN = Path(__file__).parent / "builtin"

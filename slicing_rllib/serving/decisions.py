@@ -15,9 +15,10 @@ from jaxtyping import Float
 
 from slicing_rllib.env import max_min_split
 from slicing_rllib.env.rewards import needed_share, offered_share
-from slicing_rllib.policies import CellEncoder, CellPolicy, PolicyGroup, group_policies
+from slicing_rllib.policies import CellPolicy
 from slicing_rllib.policies.baselines import divide_in_proportion
-from slicing_rllib.policies.encoder import BASE_POLICY_KPIS
+from slicing_rllib.policies.cell_policy import PolicyGroup, group_policies
+from slicing_rllib.policies.encoder import BASE_POLICY_KPIS, CellEncoder
 from slicing_rllib.serving.requests import KPI_NAMES, CellReport, DecisionRequest, Problem
 
 RANGE_MARGIN = 1.0

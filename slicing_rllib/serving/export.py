@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from slicing_rllib.env.observation import SINR_SCALE_DB, SMALLEST_SPLIT, THROUGHPUT_SCALE_MBPS
 from slicing_rllib.env.rewards import EDGE, OVERLOAD
-from slicing_rllib.policies import CellEncoder, CellPolicy, PolicyError, list_layers
+from slicing_rllib.policies import CellPolicy, PolicyError, list_layers
 from slicing_rllib.policies.cell_policy import (
     GRAPH_FILE,
     MANIFEST_FILE,
     WEIGHTS_FILE,
     make_manifest,
 )
-from slicing_rllib.policies.encoder import stack_kpis
+from slicing_rllib.policies.encoder import CellEncoder, stack_kpis
 from slicing_rllib.radio import SATURATION, StepKpis
 from slicing_rllib.radio.kpis import TINY
 from slicing_rllib.runs.policy_evaluation import record_kpis
@@ -182,7 +182,7 @@ class PolicyModule(nn.Module):
         return blocks
 
     def _compute_logits(self, obs: Tensor) -> Tensor:
-        """`trained_policy.compute_logits`"""
+        """`trained_policy.compute_actions` before softmax."""
         is_equivariant = self.form.kind == "equivariant"
         x = obs
         if is_equivariant:

@@ -16,13 +16,18 @@ from slicing_rllib.policies import (
     PolicyError,
     TrainedPolicy,
     describe_policy,
-    group_policies,
     load_policy,
     make_encoders,
     parse_policy,
     select_actor,
 )
-from slicing_rllib.policies.cell_policy import MANIFEST_FILE, WEIGHTS_FILE, make_manifest
+from slicing_rllib.policies.cell_policy import (
+    MANIFEST_FILE,
+    WEIGHTS_FILE,
+    group_policies,
+    make_manifest,
+)
+from slicing_rllib.policies.encoder import encode_rows
 from slicing_rllib.radio import Scenario, make_scenario
 
 FORMS = [
@@ -78,7 +83,7 @@ def test_kpis_lead_to_the_observations_and_shares_of_the_environment(
         names = policy.encoder.required_kpis
         kpis = {name: getattr(env.kpis, name)[row : row + 1] for name in names}
         load = env.kpis.load[[env.cells.index(c) for c in policy.encoder.neighbours]][None]
-        assert (policy.encoder.encode(kpis, load)[0] == batched.obs[row]).all()
+        assert (encode_rows([policy.encoder], kpis, load)[0] == batched.obs[row]).all()
         assert policy.decide(kpis, load)[0] == pytest.approx(expected[row], abs=1e-7)
 
 

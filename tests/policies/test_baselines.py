@@ -1,4 +1,4 @@
-"""Baselines without search, and the choice of a baseline by name."""
+"""Baselines, the fit of the best constant split, and the choice of a baseline by name."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,9 @@ from slicing_rllib.policies.baselines import (
     Equal,
     Persistence,
     TrafficAware,
+    _search_split,
     divide_in_proportion,
+    fit_static,
     make_policy,
 )
 
@@ -48,3 +50,20 @@ def test_the_shares_of_every_baseline_have_a_sum_of_one(name, view, scenario):
 def test_an_unknown_baseline_raises_an_error_with_the_known_names(scenario):
     with pytest.raises(ValueError, match=r"expected one of equal.*got 'best'"):
         make_policy("best", scenario, np.random.default_rng(0), map_seed=0)
+
+
+def test_the_search_finds_a_split_in_proportion_to_constant_needs():
+    """Without load, shares of .6, .2, .133 and .067 just meet needs of these sizes."""
+    needed = np.tile([0.6, 0.2, 0.133, 0.066], (3, 1))
+
+    split = _search_split(np.zeros((3, 4)), needed, np.random.default_rng(1))
+
+    assert np.min(split / needed[0]) > 0.9
+
+
+@pytest.mark.slow
+def test_equal_generators_give_equal_splits(scenario):
+    splits = [fit_static(scenario, np.random.default_rng(4), map_seed=0).split for _ in range(2)]
+
+    assert np.array_equal(*splits)
+    assert splits[0].sum(axis=1) == pytest.approx(1.0)
