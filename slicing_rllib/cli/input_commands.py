@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from slicing_rllib.inputs.site_grouping import Sites
+    from slicing_rllib.inputs.site_files import Sites
     from slicing_rllib.inputs.traces import Trace
     from slicing_rllib.radio import MaskTarget, TraceMask
     from slicing_rllib.radio.traffic import PlayedTrace
@@ -338,8 +338,7 @@ def from_sites(
 
     from slicing_rllib.cli.console import print_json
     from slicing_rllib.evaluation.other_figures import draw_sites
-    from slicing_rllib.inputs.site_grouping import make_sites
-    from slicing_rllib.inputs.site_tables import read_sectors
+    from slicing_rllib.inputs.site_files import read_sites
     from slicing_rllib.radio import MastSpec, make_scenario
     from slicing_rllib.runs.config_loading import BUILT_IN, load_config, make_mask_settings
     from slicing_rllib.storage.errors import ConfigError
@@ -354,9 +353,8 @@ def from_sites(
     groups = [group.name for group in base.sla_groups]
     if sla_group is not None and sla_group not in groups:
         raise ConfigError(f"--sla-group: expected one of {', '.join(groups)}, got {sla_group!r}")
-    table = read_sectors(file)
-    sites = make_sites(
-        table,
+    sites = read_sites(
+        file,
         defaults={name: getattr(MastSpec(), name) for name in MAST_DEFAULTS},
         sla_group=sla_group or groups[0],
         known_groups=groups,
@@ -394,8 +392,8 @@ def from_sites(
         "picture": str(picture),
         "sites": len(scenario.sites),
         "cells": dict(zip(scenario.cells, scenario.cell_ids, strict=True)),
-        "columns": table.understood,
-        "left_out": table.left_out,
+        "columns": sites.understood,
+        "left_out": sites.left_out,
         "notices": sites.notices,
         "area_km2": scenario.area.size_m2 / 1e6,
     }

@@ -8,13 +8,15 @@ import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from slicing_rllib.storage import read_bounded, require_regular
+from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.regular_file import GIB, MIB
 
 MAX_BYTES = 256 * MIB
@@ -27,6 +29,11 @@ BLANKS = ("", "-", "na", "n/a", "nan", "null", "none")
 """Texts, in lower case, that mean a missing value."""
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 DECIMAL_COMMA = r"[+-]?\d*,\d+"
+
+
+def name_separator(separator: str) -> str:
+    """What messages call a separator."""
+    return SEPARATORS.get(separator, repr(separator))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,37 +56,35 @@ class TextTable:
 
     @property
     def header(self) -> list[str]:
-        """Names of the columns."""
         return list(self.frame.columns)
 
-    @property
-    def separator_name(self) -> str:
-        """What messages call the separator."""
-        return SEPARATORS.get(self.separator, repr(self.separator))
-
-    def locate(self, row: int, column: str | None = None) -> str:
-        """What messages call a row of the table, or one value of it."""
+    def refuse(self, row: int, what: str, column: str | None = None) -> Never:
+        """Raises: ConfigError about a row of the table, or about its value in a column."""
         place = f"{self.where}, {self.row_word} {self.row_numbers[row]}"
-        return place if column is None else f"{place}, column {column}"
+        raise ConfigError(f"{place if column is None else f'{place}, column {column}'}: {what}")
+
+    def refuse_texts(self, column: str, is_wrong: ArrayLike, expected: str, hint: str = "") -> None:
+        """Raises: ConfigError about the first wrong text of a column, if there is one."""
+        for row in np.flatnonzero(is_wrong)[:1].tolist():
+            got = self.frame[column].iloc[row]
+            self.refuse(row, f"expected {expected}, got {got!r}{hint}", column)
+
+    def refuse_header(self, what: str) -> Never:
+        """Raises: ConfigError about the line of the header."""
+        raise ConfigError(f"{self.where}, line {self.header_line}: {what}")
 
     def read_numbers(self, column: str) -> Float[np.ndarray, " row"]:
         """The numbers of a column, NaN for blanks; a percent sign at the end is ignored.
 
-        Raises: ValueError with the line of a text that is no number.
+        Raises: ConfigError with the line of a text that is no number.
         """
-        texts = self.frame[column]
-        bare = texts.str.removesuffix("%").str.strip()
+        bare = self.frame[column].str.removesuffix("%").str.strip()
         is_blank = bare.str.lower().isin(BLANKS)
         # With a decimal comma, a point separates thousands or is a mistake.
         is_mixed = bare.str.contains(".", regex=False) & (self.decimal == ",")
         bare = bare.str.replace(self.decimal, ".", regex=False)
         is_number = bare.str.fullmatch(NUMBER) & ~is_mixed
-        wrong = np.flatnonzero(~(is_number | is_blank))
-        if len(wrong):
-            row = int(wrong[0])
-            raise ValueError(
-                f"{self.locate(row, column)}: expected a number, got {texts.iloc[row]!r}"
-            )
+        self.refuse_texts(column, ~(is_number | is_blank), "a number")
         return bare.where(is_number, "nan").to_numpy(dtype=object).astype(float)
 
 
@@ -89,7 +94,7 @@ def read_text_table(
     """The table in a Parquet file, or in one of separated values.
 
     `kind` begins what messages call the file. `separator` and `decimal` are recognised where they
-    are None. Raises: ValueError, one line with file, line and column.
+    are None. Raises: ConfigError, one line with file, line and column.
     """
     where = f"{kind} {path}"
     is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
@@ -98,23 +103,27 @@ def read_text_table(
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
-        raise ValueError(f"{where}: expected a header and at least one row, the file is empty")
+        raise ConfigError(f"{where}: expected a header and at least one row, the file is empty")
     first = next(i for i, line in enumerate(lines) if line.strip())
     if lines[first].lower().startswith("sep=") and len(lines[first].strip()) <= 5:
         separator = separator or lines[first][4:5]
         first += 1
     if first + 1 >= len(lines):
-        raise ValueError(f"{where}: expected a header and at least one row with values")
-    separator = separator or _recognise_separator(lines[first])
+        raise ConfigError(f"{where}: expected a header and at least one row with values")
+    # The separator that occurs most often in the header outside quotation marks.
+    separator = separator or max(SEPARATORS, key=re.sub(r'"[^"]*"', "", lines[first]).count)
     header = _read_header(f"{where}, line {first + 1}", lines[first], separator)
     rows, row_numbers = _read_rows(where, lines, first + 1, len(header), separator)
     frame = pd.DataFrame(rows, columns=pd.Index(header), dtype=str)
+    if decimal is None and separator != ",":
+        has_comma = [frame[c].str.strip("% ").str.fullmatch(DECIMAL_COMMA).any() for c in frame]
+        decimal = "," if any(has_comma) else "."
     return TextTable(
         where=where,
         frame=frame,
         row_numbers=row_numbers,
         separator=separator,
-        decimal=decimal or _recognise_decimal(separator, frame),
+        decimal=decimal or ".",
         header_line=first + 1,
     )
 
@@ -123,18 +132,18 @@ def _read_text(path: Path, where: str) -> str:
     try:
         data = read_bounded(path, MAX_BYTES)
     except OSError as error:
-        raise ValueError(f"{where}: expected a readable CSV file ({error.strerror})") from error
+        raise ConfigError(f"{where}: expected a readable CSV file ({error.strerror})") from error
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ValueError(
+        raise ConfigError(
             f"{where}, line {line}: expected a readable CSV file in UTF-8, "
             f"got the byte {data[error.start]:#04x}"
         ) from error
     if "\0" in text:
-        raise ValueError(f"{where}: expected a readable CSV file, got binary data")
+        raise ConfigError(f"{where}: expected a readable CSV file, got binary data")
     return text
 
 
@@ -145,43 +154,37 @@ def _read_parquet(path: Path, where: str) -> str:
         frame: Any = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{where}: expected a readable Parquet file ({reason})") from error
+        raise ConfigError(f"{where}: expected a readable Parquet file ({reason})") from error
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index(names=frame.index.name or "time")
     text = frame.to_csv(index=False)
     if len(text) > MAX_BYTES:
-        raise ValueError(
+        raise ConfigError(
             f"{where}: expected at most {MAX_BYTES} characters of text, got {len(text)}"
         )
     return text
 
 
-def _recognise_separator(header: str) -> str:
-    """The separator that occurs most often in the header outside quotation marks."""
-    bare = re.sub(r'"[^"]*"', "", header)
-    return max(SEPARATORS, key=bare.count)
-
-
 def _read_header(place: str, text: str, separator: str) -> list[str]:
     names = [name.strip() for name in next(csv.reader([text], delimiter=separator))]
     if len(names) == 1 and re.search(r"[\s;,|:]", names[0]):
-        raise ValueError(
+        raise ConfigError(
             f"{place}: found the single column {names[0]!r} with the separator "
-            f"{SEPARATORS.get(separator, repr(separator))}; expected columns separated by one of "
+            f"{name_separator(separator)}; expected columns separated by one of "
             f"{', '.join(SEPARATORS.values())}"
         )
     for index, name in enumerate(names):
         if not name:
-            raise ValueError(f"{place}: column {index + 1} has no name")
+            raise ConfigError(f"{place}: column {index + 1} has no name")
         if name in names[:index]:
-            raise ValueError(f"{place}: the column {name!r} stands twice")
+            raise ConfigError(f"{place}: the column {name!r} stands twice")
     return names
 
 
 def _read_rows(
     where: str, lines: list[str], start: int, n_columns: int, separator: str
 ) -> tuple[list[list[str]], list[int]]:
-    """Values, and the line at which each row begins. Raises: ValueError.
+    """Values, and the line at which each row begins. Raises: ConfigError.
 
     `pandas.read_csv` would fill a row that is too short with blanks, and it counts no lines.
     """
@@ -192,29 +195,21 @@ def _read_rows(
     try:
         for values in reader:
             if not values:
-                raise ValueError(f"{where}, line {line}: expected values, the line is blank")
+                raise ConfigError(f"{where}, line {line}: expected values, the line is blank")
             if len(values) != n_columns:
-                sign = SEPARATORS.get(separator, repr(separator))
                 # 0,1,0,2 for two columns
                 is_decimal = separator == "," and all(value.strip().isdigit() for value in values)
-                hint = ", which decimal commas need to be another" if is_decimal else ""
-                raise ValueError(
+                is_hinted = is_decimal and len(values) > 1
+                hint = ", which decimal commas need to be another" if is_hinted else ""
+                raise ConfigError(
                     f"{where}, line {line}: expected {n_columns} values, got {len(values)}"
-                    f" (the separator is {sign}{hint if len(values) > 1 else ''})"
+                    f" (the separator is {name_separator(separator)}{hint})"
                 )
             rows.append([value.strip() for value in values])
             row_numbers.append(line)
             line = start + reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{where}, line {line}: expected a readable CSV file ({error})") from error
+        raise ConfigError(
+            f"{where}, line {line}: expected a readable CSV file ({error})"
+        ) from error
     return rows, row_numbers
-
-
-def _recognise_decimal(separator: str, frame: pd.DataFrame) -> str:
-    """A comma where some value is a number with a comma, unless commas separate the values."""
-    if separator == ",":
-        return "."
-    has_comma = any(
-        frame[name].str.strip("% ").str.fullmatch(DECIMAL_COMMA).any() for name in frame.columns
-    )
-    return "," if has_comma else "."

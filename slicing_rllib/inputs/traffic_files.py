@@ -1,24 +1,18 @@
 """Reads a traffic file into shares of active UEs: finds times, cells, slices and values in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
+from typing import NamedTuple, Never
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from slicing_rllib.inputs.text_tables import TextTable, read_text_table
-from slicing_rllib.inputs.times import (
-    TIME_NAMES,
-    Regular,
-    fill_gaps,
-    format_time,
-    make_regular,
-    read_times,
-)
+from slicing_rllib.inputs.text_tables import TextTable, name_separator, read_text_table
+from slicing_rllib.inputs.times import TIME_NAMES, fill_gaps, format_time, number_rows, read_times
 from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit
+from slicing_rllib.storage.errors import ConfigError
 
 ROLES = ("time", "step", "cell", "slice", "value")
 """Columns with a meaning of their own, by the names that `columns` may give them."""
@@ -51,7 +45,7 @@ def read_trace(
 ) -> Trace:
     """What a file says about the slices of a network. `TraceMask` describes the settings.
 
-    Raises: ValueError, one line with file, line and column of what is wrong.
+    Raises: ConfigError, one line with file, line and column of what is wrong.
     """
     table = read_text_table(path, "mask trace", separator=separator, decimal=decimal)
     names = _Names(table, columns, network)
@@ -60,31 +54,31 @@ def read_trace(
         found = _read_long(table, names, clock, duplicates)
     else:
         found = _read_wide(table, names, clock)
-    shares = _convert(table, found, unit, scale, network)
+    shares = _convert(table, clock, found, unit, scale, network)
 
-    def locate(row: int) -> str:
-        return table.locate(int(found.first_row[row]), str(clock.column))
-
-    def describe(time: float) -> str:
-        return format_time(time, zone) if clock.is_time else f"step {time:g}"
+    def refuse(index: int, what: str) -> Never:
+        time = clock.times[index]
+        shown = format_time(time, zone) if clock.is_time else f"step {time:g}"
+        table.refuse(int(clock.first_row[index]), f"{shown} {what}", clock.column)
 
     # Steps count by one: the usual distance would hide a file of every second step.
-    spacing = None if clock.is_time else 1.0
-    regular = make_regular(shares, found.times, locate, describe, spacing=spacing)
+    numbers, spacing = number_rows(clock.times, refuse, spacing=None if clock.is_time else 1.0)
     if gaps == "refuse":
-        _refuse_gaps(table, found, regular, names)
+        _refuse_gaps(table, names, clock, found, numbers)
+    rows = np.full((numbers[-1] + 1, *shares.shape[1:]), np.nan)
+    rows[numbers] = shares
     return Trace(
-        shares=regular.rows if gaps == "refuse" else fill_gaps(regular.rows, gaps),
-        row_s=(clock.is_time and regular.spacing) or row_s,
-        start_s=float(found.times[0]) if clock.is_time else None,
+        shares=rows if gaps == "refuse" else fill_gaps(rows, gaps),
+        row_s=(clock.is_time and spacing) or row_s,
+        start_s=float(clock.times[0]) if clock.is_time else None,
         zone=zone,
         time_column=clock.column if clock.is_time else None,
-        separator_name=table.separator_name,
+        separator_name=name_separator(table.separator),
         decimal=table.decimal,
         form=found.form,
         source=found.source,
         ignored=found.ignored,
-        missing_rows=regular.n_missing,
+        missing_rows=len(rows) - len(numbers),
         missing_values=found.n_missing,
         summed_values=found.n_summed,
     )
@@ -96,14 +90,14 @@ class _Names:
     def __init__(
         self, table: TextTable, columns: Mapping[str, str], network: TracedNetwork
     ) -> None:
-        """Raises: ValueError for a key of `columns` that is none of ours."""
+        """Raises: ConfigError for a key of `columns` that is none of ours."""
         self.network = network
         self._columns = columns
         pairs = [f"{cell}.{name}" for cell in network.cells for name in network.slices]
         known = {*ROLES, *network.slices, *network.cells, *network.cell_ids, *pairs}
         for key in columns:
             if key not in known:
-                raise ValueError(
+                raise ConfigError(
                     f"{table.where}: columns: expected a slice ({', '.join(network.slices)}), a "
                     f"cell ({network.cells[0]} ...) or one of {', '.join(ROLES)}, got {key!r}"
                 )
@@ -126,29 +120,27 @@ class _Names:
         return (given,) if given else tuple(dict.fromkeys((operators, own)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Clock:
-    """The column that orders the rows."""
+class _Clock(NamedTuple):
+    """The times of a file and the rows of the table that belong to each."""
 
     column: str | None
-    """None where every row is a step."""
+    """Orders the rows; None where every row is a step."""
     is_time: bool
-    """Whether it has times; step numbers otherwise."""
-    times: Float[np.ndarray, " row"]
-    """The time or step of each row of the table."""
+    """Whether `times` are seconds since 1970; step numbers otherwise."""
+    times: Float[np.ndarray, " time"]
+    first_row: Int[np.ndarray, " time"]
+    """Row of the table at which each time begins."""
+    place: Int[np.ndarray, " row"]
+    """Index in `times` of each row of the table."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
+class _Found(NamedTuple):
     """The values of a table by time, cell and slice."""
 
     values: Float[np.ndarray, "time cell slice"]
     """In the file's unit; NaN where the file has none."""
-    times: Float[np.ndarray, " time"]
     source: tuple[tuple[str, ...], ...]
     """By cell and slice: the column of its values."""
-    first_row: Int[np.ndarray, " time"]
-    """Row of the table at which each time begins."""
     form: str
     """What the table looks like, in words."""
     ignored: tuple[str, ...]
@@ -160,54 +152,50 @@ class _Found:
 
 
 def _find_clock(table: TextTable, names: _Names, zone: tzinfo, time_format: str | None) -> _Clock:
-    """The column of times, or else of steps, or else the order of the rows. Raises: ValueError."""
-    header = f"{table.where}, line {table.header_line}"
+    """From a column of times, or else of steps, or else the order of the rows."""
     given = names["time"]
     if given != "time" and given not in table.header:
-        raise ValueError(f"{header}: expected a column {given!r} of times")
+        table.refuse_header(f"expected a column {given!r} of times")
     by_name = {name.lower(): name for name in table.header}
     known = [given.lower()] if given != "time" else TIME_NAMES
     column = next((by_name[name] for name in known if name in by_name), None)
+    is_time = column is not None
+    rows = np.arange(len(table.frame))
     if column is not None:
         group_by = [names[role] for role in names.keys] if names.is_long else []
         times = read_times(table, column, time_format=time_format, zone=zone, group_by=group_by)
-        return _Clock(column=column, is_time=True, times=times)
-    column = names["step"]
-    if column in table.header:
+    elif names["step"] in table.header:
+        column = names["step"]
         texts = table.frame[column]
-        for row in np.flatnonzero(~texts.str.isdecimal())[:1]:
-            place = table.locate(int(row), column)
-            raise ValueError(f"{place}: expected a step number, got {texts.iloc[row]!r}")
-        return _Clock(column=column, is_time=False, times=texts.to_numpy(object).astype(float))
-    if names.is_long:
-        raise ValueError(
-            f"{header}: expected a column of times beside {names['value']!r} (columns: "
-            "{time: NAME} says which one it is)"
+        table.refuse_texts(column, ~texts.str.isdecimal(), "a step number")
+        times = texts.to_numpy(object).astype(float)
+    elif names.is_long:
+        table.refuse_header(
+            f"expected a column of times beside {names['value']!r} (columns: {{time: NAME}} says "
+            "which one it is)"
         )
-    return _Clock(column=None, is_time=False, times=np.arange(len(table.frame), dtype=float))
+    else:
+        times = rows.astype(float)
+    if names.is_long:
+        return _Clock(column, is_time, *np.unique(times, return_index=True, return_inverse=True))
+    return _Clock(column, is_time, times, rows, rows)
 
 
 def _read_wide(table: TextTable, names: _Names, clock: _Clock) -> _Found:
-    """Values of a table with a column per slice, or per cell and slice, and a row per time.
-
-    Raises: ValueError with the column that is missing or unknown, or with line and column of a text
-    that is no number.
-    """
+    """Values of a table with a column per slice, or per cell and slice, and a row per time."""
     source = _match_columns(table, names)
     used = {name for row in source for name in row}
     ignored = tuple(n for n in table.header if n not in {*used, clock.column, names["step"]})
     if ignored and not names.maps_slices:
-        raise ValueError(
-            f"{table.where}, line {table.header_line}: unknown column {ignored[0]!r} (the slices "
-            f"are {', '.join(names.network.slices)}; columns: says which column is which)"
+        table.refuse_header(
+            f"unknown column {ignored[0]!r} (the slices are {', '.join(names.network.slices)}; "
+            "columns: says which column is which)"
         )
     numbers = {name: table.read_numbers(name) for name in table.header if name in used}
     by_cell = len(set(source)) > 1 or len(source) == 1
     return _Found(
         values=np.array([[numbers[name] for name in row] for row in source]).transpose(2, 0, 1),
-        times=clock.times,
         source=source,
-        first_row=np.arange(len(table.frame)),
         form="a column per cell and slice" if by_cell else "a column per slice, for all cells",
         ignored=ignored,
         n_missing=sum(int(np.isnan(column).sum()) for column in numbers.values()),
@@ -232,51 +220,38 @@ def _match_columns(table: TextTable, names: _Names) -> tuple[tuple[str, ...], ..
         for name, ours in zip(row, network.slices, strict=True):
             if name not in header:
                 known = _list_some(table.header, SHOWN_COLUMNS)
-                raise ValueError(
-                    f"{table.where}, line {table.header_line}: expected a column {name!r}, got "
-                    f"{known} (columns: {{{ours}: NAME}} says which one it is)"
+                table.refuse_header(
+                    f"expected a column {name!r}, got {known} (columns: {{{ours}: NAME}} says "
+                    "which one it is)"
                 )
     return tuple(by_cell)
 
 
 def _read_long(table: TextTable, names: _Names, clock: _Clock, duplicates: str) -> _Found:
-    """Values of a table with a row per time, cell and slice, which may stand in any order.
-
-    Raises: ValueError with the line of an unknown or repeated cell or slice.
-    """
+    """Values of a table with a row per time, cell and slice, which may stand in any order."""
     network, column = names.network, names["value"]
-    shape = (len(network.cells), len(network.slices))
-    cells = [
-        (name, index)
-        for index in range(len(network.cells))
-        for name in names.list_cell_names(index)
-    ]
-    slices = [(names[name], index) for index, name in enumerate(network.slices)]
-    times, first_row, place = np.unique(clock.times, return_index=True, return_inverse=True)
-    rows = pd.DataFrame(
-        {"row": np.arange(len(place)), "time": place, "value": table.read_numbers(column)}
-    )
+    n_cells, n_slices = len(network.cells), len(network.slices)
+    cells = [(name, i) for i in range(n_cells) for name in names.list_cell_names(i)]
+    slices = [(names[name], i) for i, name in enumerate(network.slices)]
+    rows = pd.DataFrame({"time": clock.place, "value": table.read_numbers(column)})
+    rows["row"] = rows.index
     ignored: list[str] = []
     for role, known, leaves_out in (
         ("cell", cells, names.maps_cells),
         ("slice", slices, names.maps_slices),
     ):
         if role not in names.keys:
-            every = pd.DataFrame(
-                {role: range(len(network.cells if role == "cell" else network.slices))}
-            )
+            # Rows without a cell or slice are about all of them.
+            every = pd.DataFrame({role: range(n_cells if role == "cell" else n_slices)})
             rows = rows.merge(every, how="cross")
             continue
         texts, options = table.frame[names[role]], list(dict.fromkeys(name for name, _ in known))
-        unknown = np.flatnonzero(~texts.isin(options))
-        if len(unknown) and not leaves_out:
-            row = int(unknown[0])
-            raise ValueError(
-                f"{table.locate(row, names[role])}: expected one of "
-                f"{_list_some(options, SHOWN_NAMES)}, got {texts.iloc[row]!r} "
-                "(columns: says which is which)"
-            )
-        ignored += [f"{role} {name}" for name in texts.iloc[unknown].unique()]
+        is_unknown = ~texts.isin(options)
+        if not leaves_out:
+            expected = f"one of {_list_some(options, SHOWN_NAMES)}"
+            hint = " (columns: says which is which)"
+            table.refuse_texts(names[role], is_unknown, expected, hint)
+        ignored += [f"{role} {name}" for name in texts[is_unknown].unique()]
         rows["name"] = texts.to_numpy()[rows["row"]]
         rows = rows.merge(pd.DataFrame(known, columns=pd.Index(["name", role])), on="name")
         rows = rows.drop(columns="name")
@@ -284,27 +259,26 @@ def _read_long(table: TextTable, names: _Names, clock: _Clock, duplicates: str) 
     repeated = rows[rows["row"] != rows["first"]].sort_values("row", kind="stable")
     if len(repeated) and duplicates == "refuse":
         row, earlier = (int(repeated[name].iloc[0]) for name in ("row", "first"))
-        raise ValueError(
-            f"{table.locate(row)}: time, cell and slice of line {table.row_numbers[earlier]} "
-            "stand here again (duplicates: sum adds them)"
+        table.refuse(
+            row,
+            f"time, cell and slice of line {table.row_numbers[earlier]} stand here again "
+            "(duplicates: sum adds them)",
         )
-    values = np.full((len(times), *shape), np.nan)
+    values = np.full((len(clock.times), n_cells, n_slices), np.nan)
     rows = rows.dropna(subset="value").sort_values("row")
     at = tuple(rows[key].to_numpy() for key in ("time", "cell", "slice"))
     values[at] = 0.0
     np.add.at(values, at, rows["value"].to_numpy())
     for cell, index in np.argwhere(np.isnan(values).all(axis=0))[:1]:
-        raise ValueError(
+        raise ConfigError(
             f"{table.where}: expected rows of {network.slices[index]} in "
             f"{network.cell_ids[cell]}, found none"
         )
-    # Rows without a cell or slice are about all of them, and count once.
+    # Rows without a cell or slice count once.
     once = values[:, : None if "cell" in names.keys else 1, : None if "slice" in names.keys else 1]
     return _Found(
         values=values,
-        times=times,
-        source=((column,) * shape[1],) * shape[0],
-        first_row=first_row,
+        source=((column,) * n_slices,) * n_cells,
         form=" and ".join(["a row per time", *names.keys]),
         ignored=tuple(ignored),
         n_missing=int(np.isnan(once).sum()),
@@ -317,39 +291,36 @@ def _list_some(names: Sequence[str], n_shown: int) -> str:
 
 
 def _convert(
-    table: TextTable, found: _Found, unit: Unit, scale: float, network: TracedNetwork
+    table: TextTable,
+    clock: _Clock,
+    found: _Found,
+    unit: Unit,
+    scale: float,
+    network: TracedNetwork,
 ) -> Float[np.ndarray, "time cell slice"]:
-    """Shares of active UEs. Raises: ValueError with the line of a value outside [0, 1]."""
+    """Shares of active UEs. Raises: ConfigError with the line of a value outside [0, 1]."""
     values = found.values
-    factor = scale * _compute_share_per_unit(unit, values, network)
-    shares = values * factor
-    outside = np.argwhere((shares < 0) | (shares > 1 + ROUNDING))
-    if not len(outside):
-        return np.minimum(shares, 1.0)
-    row, cell, index = outside[0].tolist()
-    value = values[row, cell, index]
-    if value < 0 or unit == "share":
-        wanted = f"expected a number in [0, 1], got '{value:g}'"
-    else:
-        wanted = (
-            f"expected at most all UEs of {network.slices[index]}, got {value:g} "
-            f"({UNIT_WORDS[unit]}), {shares[row, cell, index]:.3g} times as many"
-        )
-    largest, fitting_scale = float(np.nanmax(values)), 0.99 / float(np.nanmax(shares))
-    if value <= 0:
-        advice = ""
-    elif unit == "share" and largest > 1:
-        units = "percent, users, mbps or relative" if largest <= 100 else "users, mbps or relative"
-        advice = f"; unit: {units} says what values above 1 mean"
-    elif unit in ("users", "mbps"):
-        advice = (
-            f"; more than the slice's UEs: raise its users, or scale: {fitting_scale:.2g} fits all "
-            "values"
-        )
-    else:
-        advice = f"; scale: {fitting_scale:.2g} fits all values"
-    place = table.locate(int(found.first_row[row]), found.source[cell][index])
-    raise ValueError(f"{place}: {wanted}{advice}")
+    shares = values * (scale * _compute_share_per_unit(unit, values, network))
+    for at, cell, index in np.argwhere((shares < 0) | (shares > 1 + ROUNDING))[:1].tolist():
+        value, largest = float(values[at, cell, index]), float(np.nanmax(values))
+        fitting = f"scale: {0.99 / float(np.nanmax(shares)):.2g} fits all values"
+        if value < 0 or unit == "share":
+            what = f"expected a number in [0, 1], got '{value:g}'"
+            if value > 0 and largest > 1:
+                others = "percent, users" if largest <= 100 else "users"
+                what += f"; unit: {others}, mbps or relative says what values above 1 mean"
+            elif value > 0:
+                what += f"; {fitting}"
+        else:
+            what = (
+                f"expected at most all UEs of {network.slices[index]}, got {value:g} "
+                f"({UNIT_WORDS[unit]}), {shares[at, cell, index]:.3g} times as many; "
+            )
+            if unit in ("users", "mbps"):
+                what += "more than the slice's UEs: raise its users, or "
+            what += fitting
+        table.refuse(int(clock.first_row[at]), what, found.source[cell][index])
+    return np.minimum(shares, 1.0)
 
 
 def _compute_share_per_unit(
@@ -371,21 +342,29 @@ def _compute_share_per_unit(
             return np.full(len(users), 1 / largest if largest > 0 else 1.0)
 
 
-def _refuse_gaps(table: TextTable, found: _Found, regular: Regular, names: _Names) -> None:
-    """Raises: ValueError with the first gap."""
+def _refuse_gaps(
+    table: TextTable,
+    names: _Names,
+    clock: _Clock,
+    found: _Found,
+    numbers: Int[np.ndarray, " time"],
+) -> None:
+    """Raises: ConfigError with the first gap, in a row or between two."""
     offer = "gaps: hold, linear or zero fills them"
-    for row, cell, index in np.argwhere(np.isnan(regular.rows))[:1].tolist():
-        at = int(found.first_row[int(regular.is_present[: row + 1].sum()) - 1])
-        if not regular.is_present[row]:
-            raise ValueError(
-                f"{table.locate(at)}: {regular.n_missing} of {len(regular.rows)} rows are missing, "
-                f"the first one after this line ({offer})"
-            )
+    jumps = np.flatnonzero(np.diff(numbers) > 1)
+    for at, cell, index in np.argwhere(np.isnan(found.values))[:1].tolist():
+        if len(jumps) and jumps[0] < at:
+            break
+        row, column = int(clock.first_row[at]), found.source[cell][index]
         name = f"{names.network.slices[index]} in {names.network.cell_ids[cell]}"
         if names.is_long:
-            raise ValueError(f"{table.locate(at)}: this time has no value of {name} ({offer})")
-        column = found.source[cell][index]
-        text = table.frame[column].iloc[at]
-        raise ValueError(
-            f"{table.locate(at, column)}: expected a number for {name}, got {text!r} ({offer})"
+            table.refuse(row, f"this time has no value of {name} ({offer})")
+        got = table.frame[column].iloc[row]
+        table.refuse(row, f"expected a number for {name}, got {got!r} ({offer})", column)
+    if len(jumps):
+        n_rows = int(numbers[-1]) + 1
+        table.refuse(
+            int(clock.first_row[jumps[0]]),
+            f"{n_rows - len(numbers)} of {n_rows} rows are missing, the first one after this line "
+            f"({offer})",
         )

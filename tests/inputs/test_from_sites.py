@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.__main__ import run
-from slicing_rllib.inputs.site_grouping import project_to_metres
+from slicing_rllib.inputs.site_files import project_to_metres
 from slicing_rllib.radio import TraceMask
 from slicing_rllib.runs.config_loading import load_config
 
