@@ -16,7 +16,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from slicing_rllib.storage.regular_file import GIB
+from slicing_rllib.storage.foreign_files import GIB
 
 EXAMPLES = int(os.environ.get("SLICING_RLLIB_FUZZ", "15"))
 MAX_CPU_S, MAX_WAIT_S = 2.0, 60.0

@@ -16,7 +16,7 @@ from rich.table import Table
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.storage import make_printable
-from slicing_rllib.storage.regular_file import format_size
+from slicing_rllib.storage.foreign_files import format_size
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from slicing_rllib.storage import read_bounded, require_regular
 from slicing_rllib.storage.errors import ConfigError
-from slicing_rllib.storage.regular_file import GIB, MIB
+from slicing_rllib.storage.foreign_files import GIB, MIB
 
 MAX_BYTES = 256 * MIB
 """Of a CSV file, and of the text of a Parquet file."""

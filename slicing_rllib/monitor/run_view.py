@@ -20,7 +20,7 @@ from slicing_rllib.monitor.history import (
 from slicing_rllib.monitor.network import read_network
 from slicing_rllib.monitor.untrusted_values import to_mapping, to_number, to_plain, to_text
 from slicing_rllib.storage import read_bounded
-from slicing_rllib.storage.json_lines import JsonLinesTail
+from slicing_rllib.storage.foreign_files import JsonLinesTail
 
 WITHOUT_RUNS = ("checkpoints", "figures")
 """Folders in which no runs are searched for."""

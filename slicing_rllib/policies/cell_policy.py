@@ -30,7 +30,7 @@ from slicing_rllib.policies.encoder import (
 )
 from slicing_rllib.policies.trained_policy import compute_actions, list_layers, stack_layers
 from slicing_rllib.storage import read_bounded
-from slicing_rllib.storage.regular_file import GIB
+from slicing_rllib.storage.foreign_files import GIB
 
 ACTOR = "actor."
 """Beginning of the names of an actor's parameters."""

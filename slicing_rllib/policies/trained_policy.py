@@ -23,7 +23,7 @@ from slicing_rllib.env import ActorForm, DecisionView, Measurement
 from slicing_rllib.env.observation import PerSliceObserver
 from slicing_rllib.radio import Phase, Scenario
 from slicing_rllib.storage import read_bounded
-from slicing_rllib.storage.regular_file import GIB, MIB
+from slicing_rllib.storage.foreign_files import GIB, MIB
 
 
 class Layer(NamedTuple):

@@ -21,7 +21,7 @@ from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.run_config import RunConfig, describe_excess, estimate_bytes
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import ConfigError
-from slicing_rllib.storage.regular_file import MIB
+from slicing_rllib.storage.foreign_files import MIB
 from slicing_rllib.transfer import WarmStartCallback
 
 SAMPLE_TIMEOUT_S = 120.0

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slicing_rllib.storage import read_bounded, remove_tree, sync_folder, sync_tree, write_durably
+from slicing_rllib.storage import read_bounded, remove_tree, sync, sync_tree, write_durably
 from slicing_rllib.storage.errors import CheckpointError, CheckpointFormatError
-from slicing_rllib.storage.regular_file import MIB, open_regular
+from slicing_rllib.storage.foreign_files import MIB, open_regular
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -46,7 +46,7 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    sync_folder(folder)
+    sync(folder)
     for old in list_checkpoints(folder)[:-keep]:
         remove_tree(old)
     return final

@@ -35,7 +35,7 @@ from slicing_rllib.runs.config_sections import TRAINED_POLICIES, PolicyName
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import replace_durably, require_regular
-from slicing_rllib.storage.regular_file import GIB
+from slicing_rllib.storage.foreign_files import GIB
 from slicing_rllib.transfer.policy_library import identify_cell
 
 MAX_ROLLOUTS_BYTES = GIB

@@ -24,7 +24,7 @@ from slicing_rllib.runs.config_sections import (
     Section,
     Seed,
 )
-from slicing_rllib.storage.regular_file import GIB, format_size
+from slicing_rllib.storage.foreign_files import GIB, format_size
 from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
 from slicing_rllib.transfer import TransferSettings
 

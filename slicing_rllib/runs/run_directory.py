@@ -27,12 +27,11 @@ from slicing_rllib.storage import (
     read_bounded,
     replace_durably,
     require_regular,
-    sync_file,
+    sync,
     write_durably,
 )
 from slicing_rllib.storage.errors import CheckpointError, ConfigError, RunError
-from slicing_rllib.storage.json_lines import read_json_lines
-from slicing_rllib.storage.regular_file import GIB, MIB
+from slicing_rllib.storage.foreign_files import GIB, MIB, read_json_lines
 from slicing_rllib.transfer import LibraryError
 
 FORM_ERRORS = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
@@ -192,7 +191,7 @@ class RunDirectory:
         """Waits until all rows so far are on disk. A checkpoint is to find the rows before it."""
         for name in ("metrics.jsonl", "events.jsonl"):
             if (self.path / name).exists():
-                sync_file(self.path / name)
+                sync(self.path / name)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Rows of `metrics.jsonl` so far. A row that a crash cut short is left out."""

@@ -7,14 +7,13 @@ from slicing_rllib.storage.durable import (
     append_line,
     remove_tree,
     replace_durably,
-    sync_file,
-    sync_folder,
+    sync,
     sync_tree,
     write_durably,
 )
 from slicing_rllib.storage.errors import make_printable
 from slicing_rllib.storage.folder_lock import FolderLocked, lock_folder
-from slicing_rllib.storage.regular_file import open_regular, read_bounded, require_regular
+from slicing_rllib.storage.foreign_files import open_regular, read_bounded, require_regular
 
 __all__ = [
     "FolderLocked",
@@ -26,8 +25,7 @@ __all__ = [
     "remove_tree",
     "replace_durably",
     "require_regular",
-    "sync_file",
-    "sync_folder",
+    "sync",
     "sync_tree",
     "write_durably",
 ]

@@ -32,19 +32,19 @@ def replace_durably(path: Path) -> Generator[Path]:
     partial = path.with_name(path.name + PARTIAL)
     try:
         yield partial
-        sync_file(partial)
+        sync(partial)
         os.replace(partial, path)
     except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
     """Adds a line to a log in one write, on a line of its own even after a line that was cut short.
 
-    The line is on disk only after `sync_file`. Raises: OSError.
+    The line is on disk only after `sync`. Raises: OSError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -57,18 +57,12 @@ def append_line(path: Path, line: str) -> None:
         os.close(descriptor)
 
 
-def sync_file(path: Path) -> None:
-    """Waits until a file's data is on disk. Raises: OSError, also where it could not be written."""
+def sync(path: Path) -> None:
+    """Waits until a file's data, or the names in a folder, are on disk.
+
+    Raises: OSError, also for data that could not be written.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Waits until the names in a folder are on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -79,8 +73,8 @@ def sync_tree(folder: Path) -> None:
     """Waits until a folder with all that is below it is on disk; the deepest folders first."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            sync_file(Path(parent, name))
-        sync_folder(Path(parent))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
 def remove_tree(folder: Path) -> None:
@@ -91,5 +85,5 @@ def remove_tree(folder: Path) -> None:
     hidden = folder.with_name(f".{folder.name.lstrip('.')}.deleted")
     shutil.rmtree(hidden, ignore_errors=True)
     folder.rename(hidden)
-    sync_folder(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(hidden)

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from slicing_rllib.storage.errors import make_printable
-from slicing_rllib.storage.regular_file import open_regular
+from slicing_rllib.storage.foreign_files import open_regular
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.resolver import Resolver
 
 from slicing_rllib.storage.errors import ConfigError
-from slicing_rllib.storage.regular_file import MIB, read_bounded
+from slicing_rllib.storage.foreign_files import MIB, read_bounded
 
 if TYPE_CHECKING:
     from yaml import SafeLoader as FastestLoader

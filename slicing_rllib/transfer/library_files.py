@@ -15,11 +15,11 @@ from pyarrow import fs as filesystems
 from slicing_rllib.storage import (
     make_printable,
     read_bounded,
-    sync_folder,
+    sync,
     sync_tree,
     write_durably,
 )
-from slicing_rllib.storage.regular_file import GIB, MIB, format_size
+from slicing_rllib.storage.foreign_files import GIB, MIB, format_size
 
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -183,7 +183,7 @@ class LibraryFiles:
                 (partial / MANIFEST).write_bytes(manifest(version))
                 sync_tree(partial)
                 if _rename_to_new(partial, parent / f"{version:04d}"):
-                    sync_folder(parent)
+                    sync(parent)
                     return version
         finally:
             shutil.rmtree(partial, ignore_errors=True)

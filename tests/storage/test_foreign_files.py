@@ -1,12 +1,49 @@
-"""A growing file is read line by line: each complete JSON object once."""
+"""Only regular files of bounded size are read, and a growing file line by line, each object once."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from slicing_rllib.storage import json_lines
-from slicing_rllib.storage.json_lines import JsonLinesTail, read_json_lines
+from slicing_rllib.storage import foreign_files, read_bounded, require_regular
+from slicing_rllib.storage.foreign_files import JsonLinesTail, read_json_lines
+
+
+@pytest.fixture(params=["pipe", "device", "folder", "socket", "large", "missing", "nul"])
+def unreadable(request, tmp_path: Path) -> Path:
+    path = tmp_path / "x"
+    match request.param:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path = Path("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(path))
+        case "large":
+            path.write_bytes(bytes(11))
+        case "nul":
+            path = Path("a\0b")
+    return path
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("read", [read_bounded, require_regular])
+def test_what_is_no_regular_file_of_bounded_size_is_refused_at_once(unreadable: Path, read):
+    with pytest.raises(OSError, match=r"expected|No such|No such device|NUL"):
+        read(unreadable, 10)
+
+
+def test_a_link_is_followed_only_where_that_is_asked_for(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"1")
+    os.symlink(tmp_path / "a", tmp_path / "link")
+
+    assert read_bounded(tmp_path / "link", 10) == b"1"
+    with pytest.raises(OSError, match="got a link"):
+        read_bounded(tmp_path / "link", 10, follow_links=False)
 
 
 @pytest.fixture
@@ -54,8 +91,8 @@ def test_nan_and_infinity_become_none(path: Path):
 
 
 def test_a_line_that_is_too_long_is_skipped(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(json_lines, "MAX_TAIL_LINE_BYTES", 100)
-    monkeypatch.setattr(json_lines, "MAX_TAIL_READ_BYTES", 50)
+    monkeypatch.setattr(foreign_files, "MAX_TAIL_LINE_BYTES", 100)
+    monkeypatch.setattr(foreign_files, "MAX_TAIL_READ_BYTES", 50)
     tail = JsonLinesTail(path)
     path.write_text('{"a": "' + "x" * 1000 + '"}\n{"a": 1}\n')
 
