@@ -1,12 +1,12 @@
 """Other projects' environments as batched ones, with a row per agent; and how they are made."""
 
 import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from pettingzoo import AECEnv, ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 from pettingzoo.utils.conversions import aec_to_parallel
 from ray.rllib.algorithms.algorithm import Algorithm
@@ -14,20 +14,33 @@ from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, PettingZooEnv
 from ray.rllib.utils.error import EnvError
+from ray.rllib.utils.spaces.simplex import Simplex
 
-from slicing_rllib.env import BatchedEnv, BatchedStep, CounterfactualReward, RestorableEnv, Squash
+from slicing_rllib.env import BatchedEnv, BatchedStep, CounterfactualReward, RestorableEnv
 from slicing_rllib.learning.rl_module import AgentSpaces, SpaceError, natural_key
 from slicing_rllib.learning.td3_settings import SquashSetting
 
+SINGLE_AGENT = "default_agent"
+"""RLlib's name of the only agent."""
+EVERYONE = "__all__"
+"""Under this key RLlib's environments say that the episode is over for all agents."""
+CONFIG_PARAMETERS = {"config", "cfg", "env_config", "env_context", "context", "ctx", "_"}
+"""Names under which classes written for RLlib expect the whole `env_config`."""
+EXPECTED = (
+    "expected an environment of Gymnasium, a parallel one of PettingZoo, RLlib's MultiAgentEnv or "
+    "a batched one (cells, reset_batched, step_batched)"
+)
 
-class AdaptedEnv(ABC):
-    """Another project's environment as a batched one, with a row per agent in natural order.
 
-    Rows of actions are what policies choose: shares, or numbers from -1 to 1.
+class AdaptedEnv:
+    """What batched environments that adapt another project's have in common.
+
+    Agents are in natural order. Rows of actions are what policies choose: shares, or numbers from
+    -1 to 1.
     """
 
-    def __init__(self, env: Any, agents: Sequence[AgentSpaces], ids: Mapping[str, Any]) -> None:
-        """`ids` gives the environment's own name of each agent.
+    def __init__(self, env: Any, agents: Mapping[Any, AgentSpaces]) -> None:
+        """`agents` has the spaces of each agent by the environment's own name of it.
 
         Raises: SpaceError where agents' spaces differ in size or in the kind of their actions.
         """
@@ -35,141 +48,60 @@ class AdaptedEnv(ABC):
             raise SpaceError(f"{type(env).__name__}: possible_agents is empty, expected agents")
         self.unwrapped = env
         """The environment as its project wrote it."""
-        self.spaces = tuple(sorted(agents, key=lambda agent: natural_key(agent.agent)))
-        self.cells = tuple(agent.agent for agent in self.spaces)
-        self.ids = {name: ids[name] for name in self.cells}
-        first = self.spaces[0]
-        for other in self.spaces[1:]:
-            _require_equal_sizes(first, other)
+        ordered = sorted(agents.items(), key=lambda item: natural_key(item[1].agent))
+        self.ids = {own.agent: agent for agent, own in ordered}
+        """The environment's own name of each agent."""
+        self.spaces = tuple(own for _, own in ordered)
+        self.cells = tuple(self.ids)
+        first, *others = self.spaces
+        for other in others:
+            for size, space in (
+                ("obs_size", "obs"),
+                ("action_size", "action"),
+                ("squash", "action"),
+            ):
+                if getattr(first, size) != getattr(other, size):
+                    raise SpaceError(
+                        f"agents {first.agent} and {other.agent}: expected equal spaces for all "
+                        f"agents, got {getattr(first, space)} and {getattr(other, space)}"
+                    )
         self.obs_size, self.action_size = first.obs_size, first.action_size
-        self.squash: Squash = first.squash
         self.counterfactual_inputs_size = self.reward_inputs_size = 0
         self.counterfactual: CounterfactualReward | None = None
         self.infos: Mapping[Any, Any] = {}
-        """By agent: what the environment said beside the last step."""
-
-    @abstractmethod
-    def reset_batched(self, seed: int | None = None) -> BatchedStep:
-        """First observations of a new episode."""
-
-    @abstractmethod
-    def step_batched(self, action: np.ndarray) -> BatchedStep:
-        """One step with the actions of the agents that are there."""
-
-    @property
-    def offers_state(self) -> bool:
-        """Whether the environment has our `state` and `restore`; PettingZoo's `state` is other."""
-        return callable(getattr(self.unwrapped, "restore", None)) and callable(
-            getattr(self.unwrapped, "state", None)
-        )
+        """What the environment said beside the last step, by its own name of each agent."""
 
     def state(self) -> dict[str, Any]:
-        """The environment's state, and that of the adapter."""
-        return {"env": self.unwrapped.state(), "adapter": self._get_adapter_state()}
+        return {"env": self.unwrapped.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `state`."""
         self.unwrapped.restore(state["env"])
-        self._set_adapter_state(state["adapter"])
-
-    def close(self) -> None:
-        """Close the environment, if it can be closed."""
-        close: Callable[[], None] | None = getattr(self.unwrapped, "close", None)
-        if close is not None:
-            close()
-
-    def _get_adapter_state(self) -> dict[str, Any]:
-        return {}
-
-    def _set_adapter_state(self, state: Mapping[str, Any]) -> None:
-        assert not state
-
-
-def make_batched_step(
-    obs: np.ndarray,
-    action: np.ndarray,
-    reward: Sequence[float],
-    flags: Mapping[str, Any],
-) -> BatchedStep:
-    """A step of an environment that measures nothing beside rewards.
-
-    `flags` are `terminated`, `truncated`, `live` and `controlled`, a boolean per agent each.
-    """
-    nothing = np.empty((len(obs), 0), np.float32)
-    return BatchedStep(
-        obs=obs,
-        reward=np.array(reward, np.float32),
-        action=np.asarray(action, np.float32),
-        **{name: np.array(values, bool) for name, values in flags.items()},
-        counterfactual_inputs=nothing,
-        reward_inputs=nothing,
-    )
-
-
-def offers_state(env: BatchedEnv) -> bool:
-    """Whether the environment's state can be part of a checkpoint."""
-    return env.offers_state if isinstance(env, AdaptedEnv) else isinstance(env, RestorableEnv)
-
-
-def get_infos(env: BatchedEnv) -> Mapping[Any, Any]:
-    """What the environment said beside its last step, by its own name of each agent."""
-    return env.infos if isinstance(env, AdaptedEnv) else {}
-
-
-def find_squash(env: BatchedEnv) -> Squash:
-    """How actions of this environment are computed; those of batched ones are shares."""
-    return env.squash if isinstance(env, AdaptedEnv) else "softmax"
-
-
-def _require_equal_sizes(one: AgentSpaces, other: AgentSpaces) -> None:
-    for what, name in (("obs_size", "obs"), ("action_size", "action"), ("squash", "action")):
-        if getattr(one, what) != getattr(other, what):
-            raise SpaceError(
-                f"agents {one.agent} and {other.agent}: expected equal spaces for all agents, got "
-                f"{getattr(one, name)} and {getattr(other, name)}"
-            )
-
-
-SINGLE_AGENT = "default_agent"
-"""RLlib's name of the only agent."""
 
 
 class BatchedGymnasium(AdaptedEnv):
     """One agent, `default_agent`, whose policy RLlib calls `default_policy`."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], squash: SquashSetting = "auto") -> None:
-        """Raises: SpaceError for spaces that TD3 cannot use."""
-        agent = AgentSpaces(SINGLE_AGENT, env.observation_space, env.action_space, squash)
-        super().__init__(env, [agent], {SINGLE_AGENT: SINGLE_AGENT})
+        self._agent = AgentSpaces(SINGLE_AGENT, env.observation_space, env.action_space, squash)
+        super().__init__(env, {SINGLE_AGENT: self._agent})
 
     def reset_batched(self, seed: int | None = None) -> BatchedStep:
-        """First observation of a new episode."""
         obs, info = self.unwrapped.reset(seed=seed)
-        self.infos = {SINGLE_AGENT: info}
-        return self._make_batched(obs, np.zeros((1, self.action_size)), 0.0, False, False)
+        action = np.zeros((1, self.action_size), np.float32)
+        return self._make_batched(obs, info, action, 0.0, False, False)
 
     def step_batched(self, action: np.ndarray) -> BatchedStep:
-        """One step with the scaled action."""
-        scaled = self.spaces[0].scale_action(action[0])
+        scaled = self._agent.scale_action(action[0])
         obs, reward, terminated, truncated, info = self.unwrapped.step(scaled)
-        self.infos = {SINGLE_AGENT: info}
-        return self._make_batched(obs, action, float(reward), bool(terminated), bool(truncated))
+        return self._make_batched(obs, info, action, reward, terminated, truncated)
 
     def _make_batched(
-        self, obs: Any, action: np.ndarray, reward: float, terminated: bool, truncated: bool
+        self, obs: Any, info: Any, action: np.ndarray, reward: Any, terminated: Any, truncated: Any
     ) -> BatchedStep:
-        flags = {
-            "terminated": [terminated],
-            "truncated": [truncated],
-            "live": [True],
-            "controlled": [not (terminated or truncated)],
-        }
-        flattened = self.spaces[0].flatten_obs(obs)[None]
-        return make_batched_step(flattened, action, [reward], flags)
-
-
-EVERYONE = "__all__"
-"""Under this key RLlib's environments say that the episode is over for all agents."""
+        self.infos = {SINGLE_AGENT: info}
+        flags = np.array([[bool(terminated)], [bool(truncated)], [True]])
+        rewards = np.array([float(reward)], np.float32)
+        return _make_step(self._agent.flatten_obs(obs)[None], action, rewards, *flags)
 
 
 class BatchedParallel(AdaptedEnv):
@@ -179,27 +111,41 @@ class BatchedParallel(AdaptedEnv):
         self, env: ParallelEnv[Any, Any, Any] | MultiAgentEnv, squash: SquashSetting = "auto"
     ) -> None:
         """Raises: SpaceError for spaces that TD3 cannot use, and for agents that differ in them."""
-        super().__init__(env, *_read_agents(env, squash))
+        own: Any = env
+        if len({str(agent) for agent in own.possible_agents}) != len(own.possible_agents):
+            raise SpaceError(f"possible_agents {own.possible_agents}: expected different names")
+        self._is_rllib = isinstance(env, MultiAgentEnv)
+        find_obs = own.get_observation_space if self._is_rllib else own.observation_space
+        find_action = own.get_action_space if self._is_rllib else own.action_space
+        agents = {
+            agent: AgentSpaces(str(agent), find_obs(agent), find_action(agent), squash)
+            for agent in own.possible_agents
+        }
+        super().__init__(env, agents)
         self._acting = np.zeros(len(self.cells), bool)
         self._last_obs = np.zeros((len(self.cells), self.obs_size), np.float32)
-        self._is_listing = isinstance(env, ParallelEnv)
 
     def reset_batched(self, seed: int | None = None) -> BatchedStep:
-        """First observations of a new episode."""
         obs, self.infos = self.unwrapped.reset(seed=seed)
-        self._acting[:] = False
+        self._acting = np.zeros(len(self.cells), bool)
         nothing = np.zeros((len(self.cells), self.action_size), np.float32)
         return self._make_batched(obs, {}, {}, {}, nothing)
 
     def step_batched(self, action: np.ndarray) -> BatchedStep:
-        """One step with the actions of the agents that are there."""
         chosen = {
-            self.ids[spaces.agent]: spaces.scale_action(row)
-            for spaces, row, acts in zip(self.spaces, action, self._acting, strict=True)
+            self.ids[own.agent]: own.scale_action(row)
+            for own, row, acts in zip(self.spaces, action, self._acting, strict=True)
             if acts
         }
         obs, reward, terminated, truncated, self.infos = self.unwrapped.step(chosen)
         return self._make_batched(obs, reward, terminated, truncated, action)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"acting": self._acting, "last_obs": self._last_obs}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self._acting, self._last_obs = state["acting"], state["last_obs"]
 
     def _make_batched(
         self,
@@ -209,62 +155,28 @@ class BatchedParallel(AdaptedEnv):
         truncated: Mapping[Any, bool],
         action: np.ndarray,
     ) -> BatchedStep:
-        ids = [self.ids[cell] for cell in self.cells]
-        acted = self._acting
-        live = acted | np.array([agent in obs and self._is_listed(agent) for agent in ids])
-        flags = {
-            "terminated": live & _read_flags(terminated, ids),
-            "truncated": live & _read_flags(truncated, ids),
-            "live": live,
-        }
-        done = flags["terminated"] | flags["truncated"]
+        agents = list(self.ids.values())
+        # Some environments of PettingZoo send observations of agents that are gone.
+        listed = obs if self._is_rllib else set(self.unwrapped.agents)
+        live = self._acting | np.array([agent in obs and agent in listed for agent in agents])
+        ended = live & _read_flags(terminated, agents)
         stacked = np.zeros_like(self._last_obs)
         for row in np.flatnonzero(live).tolist():
-            stacked[row] = self._read_obs(row, obs, is_terminated=bool(flags["terminated"][row]))
-        self._last_obs, self._acting = stacked, live & ~done
-        rewards = [float(reward.get(agent, 0.0)) for agent in ids]
-        return make_batched_step(
-            stacked, action, rewards, {**flags, "controlled": self._acting.copy()}
-        )
-
-    def _read_obs(self, row: int, obs: Mapping[Any, Any], *, is_terminated: bool) -> np.ndarray:
-        """An agent's observation; its last one if it terminated and so needs none.
-
-        Raises: SpaceError for an agent that acted and got no observation.
-        """
-        agent = self.ids[self.cells[row]]
-        if agent in obs:
-            return self.spaces[row].flatten_obs(obs[agent])
-        if is_terminated:
-            return self._last_obs[row]
-        raise SpaceError(
-            f"agent {self.cells[row]}: no observation after a step in which it acted and did not "
-            "terminate; expected agents that all act in every step"
-        )
-
-    def _is_listed(self, agent: Any) -> bool:
-        """Some environments of PettingZoo send observations of agents that are gone."""
-        return not self._is_listing or agent in self.unwrapped.agents
-
-    def _get_adapter_state(self) -> dict[str, Any]:
-        return {"acting": self._acting.copy(), "last_obs": self._last_obs.copy()}
-
-    def _set_adapter_state(self, state: Mapping[str, Any]) -> None:
-        self._acting, self._last_obs = np.array(state["acting"]), np.array(state["last_obs"])
-
-
-def _read_agents(env: Any, squash: SquashSetting) -> tuple[list[AgentSpaces], dict[str, Any]]:
-    """Spaces and the environment's own name of each agent; our names are strings."""
-    ids = {str(agent): agent for agent in env.possible_agents}
-    if len(ids) != len(env.possible_agents):
-        raise SpaceError(f"possible_agents {env.possible_agents}: expected different names")
-    is_rllib = isinstance(env, MultiAgentEnv)
-    get_obs = env.get_observation_space if is_rllib else env.observation_space
-    get_action = env.get_action_space if is_rllib else env.action_space
-    agents = [
-        AgentSpaces(name, get_obs(agent), get_action(agent), squash) for name, agent in ids.items()
-    ]
-    return agents, ids
+            if agents[row] in obs:
+                stacked[row] = self.spaces[row].flatten_obs(obs[agents[row]])
+            elif ended[row]:
+                # Nothing is bootstrapped from it: the last one stands in.
+                stacked[row] = self._last_obs[row]
+            else:
+                raise SpaceError(
+                    f"agent {self.cells[row]}: no observation after a step in which it acted and "
+                    "did not terminate; expected agents that all act in every step"
+                )
+        rewards = np.array([float(reward.get(agent, 0.0)) for agent in agents], np.float32)
+        cut = live & _read_flags(truncated, agents)
+        step = _make_step(stacked, action, rewards, ended, cut, live)
+        self._last_obs, self._acting = stacked, step.controlled
+        return step
 
 
 def _read_flags(flags: Mapping[Any, bool], agents: Sequence[Any]) -> np.ndarray:
@@ -272,12 +184,48 @@ def _read_flags(flags: Mapping[Any, bool], agents: Sequence[Any]) -> np.ndarray:
     return np.array([everyone or bool(flags.get(agent, False)) for agent in agents])
 
 
-CONFIG_PARAMETERS = {"config", "cfg", "env_config", "env_context", "context", "ctx", "_"}
-"""Names under which classes written for RLlib expect the whole `env_config`."""
-EXPECTED = (
-    "expected an environment of Gymnasium, a parallel one of PettingZoo, RLlib's MultiAgentEnv or "
-    "a batched one (cells, reset_batched, step_batched)"
-)
+def _make_step(
+    obs: np.ndarray,
+    action: np.ndarray,
+    reward: np.ndarray,
+    terminated: np.ndarray,
+    truncated: np.ndarray,
+    live: np.ndarray,
+) -> BatchedStep:
+    """A step of an environment that measures nothing beside rewards; who goes on, is controlled."""
+    nothing = np.empty((len(obs), 0), np.float32)
+    controlled = live & ~(terminated | truncated)
+    action = np.asarray(action, np.float32)
+    return BatchedStep(
+        obs, reward, action, terminated, truncated, live, controlled, nothing, nothing
+    )
+
+
+def find_agents(env: BatchedEnv) -> tuple[Mapping[str, Any], tuple[AgentSpaces, ...]]:
+    """The environment's own name of each agent, and the spaces of all of them.
+
+    The actions of an environment that was written as a batched one are shares.
+    """
+    if isinstance(env, AdaptedEnv):
+        return env.ids, env.spaces
+    obs = spaces.Box(-np.inf, np.inf, (env.obs_size,), np.float32)
+    action = Simplex((env.action_size,))
+    own = tuple(AgentSpaces(cell, obs, action) for cell in env.cells)
+    return dict(zip(env.cells, env.cells, strict=True)), own
+
+
+def unwrap(env: BatchedEnv) -> Any:
+    """The environment as its user wrote it."""
+    return env.unwrapped if isinstance(env, AdaptedEnv) else env
+
+
+def offers_state(env: BatchedEnv) -> bool:
+    """Whether checkpoints can hold the environment's state: `state` with its `restore`.
+
+    PettingZoo's `state` is another one.
+    """
+    own = unwrap(env)
+    return isinstance(own, RestorableEnv) and callable(own.state)
 
 
 def create_env(config: Any, worker_index: int, vector_index: int) -> tuple[BatchedEnv, EnvContext]:
@@ -291,24 +239,16 @@ def create_env(config: Any, worker_index: int, vector_index: int) -> tuple[Batch
         vector_index=vector_index,
         num_workers=config.num_env_runners,
     )
-    return make_batched(find_creator(config)(context), config.squash), context
-
-
-def find_creator(config: Any) -> Callable[[EnvContext], Any]:
-    """What makes the environment that a config names: by registered name, id, path or class."""
     env: Any = config.env
     if isinstance(env, type) and not issubclass(env, gymnasium.Env):
-        return lambda context: _construct(env, context)
+        return make_batched(_construct(env, context), config.squash), context
     # RLlib's rules for everything else, which it keeps in a private function.
     _, creator = Algorithm._get_env_id_and_creator(env, config)
-
-    def create(context: EnvContext) -> Any:
-        try:
-            return creator(context)
-        except EnvError as error:
-            raise ValueError(f"environment {env!r}: not found; {EXPECTED}") from error
-
-    return create
+    try:
+        created = creator(context)
+    except EnvError as error:
+        raise ValueError(f"environment {env!r}: not found; {EXPECTED}") from error
+    return make_batched(created, config.squash), context
 
 
 def make_batched(env: Any, squash: SquashSetting = "auto") -> BatchedEnv:
@@ -316,6 +256,12 @@ def make_batched(env: Any, squash: SquashSetting = "auto") -> BatchedEnv:
 
     Raises: SpaceError for what is no environment that TD3 can use.
     """
+    # These wrappers of RLlib list agents in the order of a set, and their episodes never end when
+    # some agents terminate and others are truncated.
+    if isinstance(env, ParallelPettingZooEnv):
+        env = env.par_env
+    elif isinstance(env, PettingZooEnv):
+        env = env.env
     if isinstance(env, BatchedEnv):
         if squash == "tanh":
             raise SpaceError(
@@ -323,27 +269,17 @@ def make_batched(env: Any, squash: SquashSetting = "auto") -> BatchedEnv:
                 "shares"
             )
         return env
-    # These wrappers of RLlib list agents in the order of a set, and their episodes never end when
-    # some agents terminate and others are truncated.
-    if isinstance(env, ParallelPettingZooEnv):
-        return make_batched(env.par_env, squash)
-    if isinstance(env, PettingZooEnv):
-        return make_batched(env.env, squash)
     if isinstance(env, AECEnv):
-        return make_batched(_parallelise(env), squash)
+        if not env.metadata.get("is_parallelizable", False):
+            raise SpaceError(
+                f"environment {env}: its agents act in turn, expected a parallel environment"
+            )
+        env = aec_to_parallel(env)
     if isinstance(env, ParallelEnv | MultiAgentEnv):
         return BatchedParallel(env, squash)
     if isinstance(env, gymnasium.Env):
         return BatchedGymnasium(env, squash)
     raise SpaceError(f"environment of type {type(env).__name__}: {EXPECTED}")
-
-
-def _parallelise(env: AECEnv[Any, Any, Any]) -> Any:
-    if not env.metadata.get("is_parallelizable", False):
-        raise SpaceError(
-            f"environment {env}: its agents act in turn, expected a parallel environment"
-        )
-    return aec_to_parallel(env)
 
 
 def _construct(env_class: type, context: EnvContext) -> Any:

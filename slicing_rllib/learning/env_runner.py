@@ -1,99 +1,80 @@
-"""RLlib's EnvRunner for batched environments: one forward pass for all cells of all of them."""
+"""RLlib's EnvRunner for batched environments: one forward pass for all cells of all of them.
 
-from collections.abc import Iterator, Mapping, Sequence
+Errors of environments are reported to the algorithm, which counts them; the environments are made
+anew.
+"""
+
+import logging
+import math
+import pickle
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-import gymnasium
+import cloudpickle
 import numpy as np
 import ray
 import torch
-from gymnasium import spaces
-from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.env_runner import NUM_ENV_STEP_FAILURES_LIFETIME, EnvRunner
 from ray.rllib.utils.checkpoints import Checkpointable
-from ray.rllib.utils.spaces.simplex import Simplex
 
-from slicing_rllib.env import ActorForm, Squash
-from slicing_rllib.learning.adapters import AdaptedEnv, find_squash
+from slicing_rllib.env import BatchedEnv
+from slicing_rllib.learning.adapters import create_env, unwrap
 from slicing_rllib.learning.policy_map import PolicyMap
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, CellGroup
-from slicing_rllib.learning.runner_envs import EnvFailure, RunnerCallbacks, RunnerEnvs
+from slicing_rllib.learning.runner_callbacks import RunnerCallbacks
 from slicing_rllib.learning.sampled_env import SampledEnv, SamplingSettings, Step
-from slicing_rllib.learning.stacked_networks import Layers, compute_logits, decide
+from slicing_rllib.learning.stacked_networks import Layers, ParameterBank, compute_logits, decide
 from slicing_rllib.learning.training_metrics import RunnerMetrics
 
-
-class Actors:
-    """Finds the actor of each agent in the module's banks, and computes actions with them."""
-
-    def __init__(self, policies: PolicyMap, action_size: int, squash: Squash) -> None:
-        """`squash` is how the environment's actions are computed from logits."""
-        self._policies, self._action_size = policies, action_size
-        self._squash: Squash = squash
-        self._groups: tuple[CellGroup, ...] = ()
-        self._bound: list[_BoundActors] = []
-
-    def act(
-        self,
-        module: BankedMultiRLModule,
-        sampled_envs: Sequence[SampledEnv],
-        settings: SamplingSettings,
-    ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-        """The action of every environment and, if a cell is guarded, the action without noise."""
-        if settings.explores.all():
-            return [sampled.random_action() for sampled in sampled_envs], None
-        obs = np.stack([sampled.batched.obs for sampled in sampled_envs], axis=1)
-        noise = None
-        if settings.noise_sigma.any():
-            drawn = np.stack([sampled.noise(settings) for sampled in sampled_envs], axis=1)
-            noise = torch.from_numpy(drawn)
-        noisy = self.compute(module, obs, noise).swapaxes(0, 1)
-        actions = [
-            sampled.add_exploration(np.ascontiguousarray(noisy[index]), settings)
-            for index, sampled in enumerate(sampled_envs)
-        ]
-        plain = self.compute(module, obs, None).swapaxes(0, 1) if settings.guarded_rows else None
-        return actions, None if plain is None else list(plain)
-
-    def compute(
-        self, module: BankedMultiRLModule, obs: np.ndarray, noise: torch.Tensor | None
-    ) -> np.ndarray:
-        """(cell, env, obs) -> (cell, env, action)."""
-        with torch.no_grad():
-            logits = self._compute_logits(module, torch.from_numpy(obs))
-            return decide(self._squash, logits, noise).numpy()
-
-    def _compute_logits(self, module: BankedMultiRLModule, obs: torch.Tensor) -> torch.Tensor:
-        """Logits of every cell; zeros (equal shares, middle of the range) without a policy."""
-        if self._groups is not module.groups:
-            self._groups = module.groups
-            self._bound = [_BoundActors(group, self._policies) for group in module.groups]
-        device = self._groups[0].bank.device
-        by_group = [(bound.agents, bound.compute(obs, device)) for bound in self._bound]
-        if isinstance(by_group[0][0], slice):
-            return by_group[0][1]
-        logits = torch.zeros(*obs.shape[:2], self._action_size)
-        for agents, own in by_group:
-            logits[agents] = own
-        return logits
+EVALUATION_KEY = 1
+"""Last part of the key of an evaluation's seeds, so that they are not those of training."""
+logger = logging.getLogger(__name__)
 
 
-class _BoundActors:
-    """The actors of one bank, and the agents that follow them."""
+class EnvironmentFailed(RuntimeError):
+    """An environment raised an error in an env runner; that error is the cause of this one."""
 
-    def __init__(self, group: CellGroup, policies: PolicyMap) -> None:
-        self.agents, self._positions = policies.locate(group.cells)
-        self._bank = group.bank
-        self._form: ActorForm = group.bank.sizes.form
-        self._layers: Layers = group.bank.layers("actor")
 
-    def compute(self, obs: torch.Tensor, device: Any) -> torch.Tensor:
-        """Logits (agent, env, action) of the group's agents."""
-        layers = self._layers
-        if self._positions is not None:
-            # Agents that share a policy: a row for each of them.
-            rows = self._bank.flat["actor"][self._positions]
-            layers = self._bank.layers("actor", rows)
-        return compute_logits(self._form, layers, obs[self.agents].to(device))[0].cpu()
+class EnvFailure(NamedTuple):
+    """An error of one environment, as an env runner reports it to the algorithm."""
+
+    message: str
+    """Env runner, type and text of the error."""
+    error: bytes | None
+    """The error itself, pickled; None where it cannot be pickled and read again."""
+    is_restarted: bool
+    """Whether the env runner goes on with a new environment."""
+
+
+class FailureCount:
+    """Counts the failed requests of each env runner in a row, and ends a run that has too many."""
+
+    def __init__(self, tolerated: int) -> None:
+        """`tolerated` is RLlib's `num_consecutive_env_runner_failures_tolerance`."""
+        self._tolerated = tolerated
+        self._in_a_row: defaultdict[int, int] = defaultdict(int)
+
+    def count(self, worker: int, failures: Sequence[EnvFailure]) -> None:
+        """Count one answer of an env runner.
+
+        Raises: EnvironmentFailed if there are too many in a row, or if env runners do not restart.
+        """
+        if not failures:
+            self._in_a_row[worker] = 0
+            return
+        self._in_a_row[worker] += 1
+        last = failures[-1]
+        if last.is_restarted and self._in_a_row[worker] <= self._tolerated:
+            return
+        failed = EnvironmentFailed(last.message)
+        if last.is_restarted:
+            failed.add_note(
+                f"more than num_consecutive_env_runner_failures_tolerance={self._tolerated} "
+                "failures in a row"
+            )
+        raise failed from (None if last.error is None else pickle.loads(last.error))
 
 
 class Sampled(NamedTuple):
@@ -113,18 +94,30 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         """Arguments are RLlib's: the algorithm's config, and `worker_index`, 0 for the driver's."""
         super().__init__(config=config, **kwargs)
         self.config: Any
-        self.worker_index = kwargs.get("worker_index", 0) or 0
+        self.index = self.worker_index = kwargs.get("worker_index", 0) or 0
         self.callbacks = RunnerCallbacks(self, config)
         self.make_env()
         self.make_module()
 
     def make_env(self) -> None:
         """Make `num_envs_per_env_runner` environments, each with a seed of its own."""
-        self._envs = RunnerEnvs(self.config, self.worker_index, self.callbacks)
-        self.num_envs = len(self.sampled)
-        ids = self.env.ids if isinstance(self.env, AdaptedEnv) else _name_by_themselves(self.env)
-        self.policies: PolicyMap = self.config.map_policies(ids)
+        self.num_envs = self.config.num_envs_per_env_runner
+        keys: list[tuple[int, ...]] = [(self.worker_index, index) for index in range(self.num_envs)]
+        if self.config.in_evaluation:
+            keys = [(*key, EVALUATION_KEY) for key in keys]
+        else:
+            keys[0] = (self.worker_index,)
+        self.sampled = [
+            SampledEnv(
+                self._create_env(index), np.random.SeedSequence(self.config.seed, spawn_key=key)
+            )
+            for index, key in enumerate(keys)
+        ]
+        """The environments and where each stands."""
+        self.policies: PolicyMap = self.config.map_policies(self.sampled[0].ids)
         self.counts = RunnerMetrics(self.config, self.policies)
+        self._failures: list[EnvFailure] = []
+        """Errors that the algorithm has not been told yet."""
 
     def make_module(self) -> None:
         """Build the module with the actors of all policies."""
@@ -132,23 +125,15 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         module = spec.build()
         assert isinstance(module, BankedMultiRLModule)
         self.module = module
-        self._actors = Actors(self.policies, self.env.action_size, find_squash(self.env))
+        self._bound_groups: tuple[CellGroup, ...] = ()
+        self._actors: list[tuple[Any, Any, ParameterBank, Layers]] = []
+        """By bank of the module: agents that follow its policies, their rows in it, and layers."""
 
     def get_spaces(self) -> dict[str, Any]:
         """Observation and action space by policy, as RLlib asks for them."""
-        if not isinstance(self.env, AdaptedEnv):
-            obs = spaces.Box(-np.inf, np.inf, (self.env.obs_size,), np.float32)
-            action: gymnasium.Space[Any] = Simplex((self.env.action_size,))
-            found = dict.fromkeys(self.policies.policies, (obs, action))
-        else:
-            found = self.policies.share_spaces(self.env.spaces)
-            obs, action = next(iter(found.values()))
-        return {**found, "__env__": (obs, action), "__env_single__": (obs, action)}
-
-    @property
-    def sampled(self) -> list[SampledEnv]:
-        """The environments and where each stands."""
-        return self._envs.sampled
+        found = self.policies.share_spaces(self.sampled[0].spaces)
+        first = next(iter(found.values()))
+        return {**found, "__env__": first, "__env_single__": first}
 
     @property
     def env(self) -> Any:
@@ -160,38 +145,86 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         # RLlib's constructor sets None before there are environments.
         assert env is None
 
-    @property
-    def index(self) -> int:
-        """This runner's number among the env runners; 0 is the one in the driver."""
-        return self.worker_index
-
-    @property
-    def steps(self) -> int:
-        """Steps since the start, of all environments together."""
-        return sum(sampled.steps for sampled in self.sampled)
-
-    @property
-    def _is_sampling(self) -> bool:
-        """Whether this runner samples for training: the driver's leaves that to the others."""
-        return self.worker_index > 0 or not self.config.num_env_runners
-
     def step(self, settings: SamplingSettings) -> list[Step]:
         """One step of every environment: exploring cells act at random, others with noise.
 
         `settings` are per policy. An environment that fails makes no step.
         """
         settings = self.policies.expand(settings)
+        ready: list[int] = []
+        for index, sampled in enumerate(self.sampled):
+            with self._catch_failure(index):
+                sampled.start()
+                ready.append(index)
         steps: list[Step] = []
-        ready = self._envs.start()
         if not ready:
             return steps
-        acting = [self.sampled[index] for index in ready]
-        actions, plain = self._actors.act(self.module, acting, settings)
-        for number, index in enumerate(ready):
-            own_plain = None if plain is None else plain[number]
-            with self._envs.catch_failure(index):
-                steps.append(self._step_env(index, actions[number], own_plain, settings))
+        acting = self._act([self.sampled[index] for index in ready], settings)
+        for index, action, plain in zip(ready, *acting, strict=True):
+            with self._catch_failure(index):
+                steps.append(self._step_env(index, action, plain, settings))
         return steps
+
+    def _act(
+        self, sampled_envs: Sequence[SampledEnv], settings: SamplingSettings
+    ) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray | None]]:
+        """The action of every environment and, if a cell is guarded, the action without noise."""
+        without_guard = [None] * len(sampled_envs)
+        if settings.explores.all():
+            return [sampled.draw_actions() for sampled in sampled_envs], without_guard
+        obs = np.stack([sampled.batched.obs for sampled in sampled_envs], axis=1)
+        noise = None
+        if settings.noise_sigma.any():
+            drawn = np.stack([sampled.draw_noise() for sampled in sampled_envs], axis=1)
+            noise = torch.from_numpy(settings.noise_sigma[:, None, None] * drawn)
+        actions = [np.ascontiguousarray(own) for own in self._decide(obs, noise).swapaxes(0, 1)]
+        if settings.explores.any():
+            explores = settings.explores[:, None]
+            actions = [
+                np.where(explores, sampled.draw_actions(), own)
+                for sampled, own in zip(sampled_envs, actions, strict=True)
+            ]
+        if not settings.guarded_rows:
+            return actions, without_guard
+        return actions, list(self._decide(obs, None).swapaxes(0, 1))
+
+    def _decide(self, obs: np.ndarray, noise: torch.Tensor | None) -> np.ndarray:
+        """(cell, env, obs) -> (cell, env, action).
+
+        Without a policy logits are zero: equal shares, or the middle of the range.
+        """
+        if self._bound_groups is not self.module.groups:
+            self._bound_groups = self.module.groups
+            self._actors = [
+                (*self.policies.locate(group.cells), group.bank, group.bank.layers("actor"))
+                for group in self.module.groups
+            ]
+        with torch.no_grad():
+            given = torch.from_numpy(obs)
+            logits = torch.zeros(*obs.shape[:2], self.env.action_size)
+            for agents, rows, bank, layers in self._actors:
+                if rows is not None:
+                    # Agents that share a policy: a row for each of them.
+                    layers = bank.layers("actor", bank.flat["actor"][rows])
+                own, _ = compute_logits(bank.sizes.form, layers, given[agents].to(bank.device))
+                if isinstance(agents, slice):
+                    logits = own.cpu()
+                else:
+                    logits[agents] = own.cpu()
+            return decide(self.sampled[0].spaces[0].squash, logits, noise).numpy()
+
+    def _step_env(
+        self, index: int, action: np.ndarray, plain: np.ndarray | None, settings: SamplingSettings
+    ) -> Step:
+        sampled = self.sampled[index]
+        self.callbacks.begin_step(index, sampled, self.policies)
+        before = sampled.batched
+        step, after = sampled.step(action, plain, settings.guarded_rows)
+        self.counts.add_step(step)
+        if sampled.over:
+            self.counts.add_episode(sampled.returns)
+        self.callbacks.end_step(index, sampled, before, after)
+        return step
 
     def sample(
         self,
@@ -207,9 +240,11 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     ) -> list[Step]:
         """At least so many steps or episodes, the same number of steps from every environment.
 
+        After an error of an environment there are fewer: it is reported first.
+
         Args:
             num_env_steps: Least number of steps; `num_timesteps` is RLlib's name of it.
-            num_timesteps: See there; a fragment of `rollout_fragment_length` if all are None.
+            num_timesteps: See there; one step of every environment if all are None.
             num_episodes: Least number of episodes; environments are reset before and after.
             explore: Whether policies act with noise; by default what the config says.
             random_actions: Whether all actions are random.
@@ -218,18 +253,36 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         """
         if settings is None:
             explores = self.config.explore if explore is None else explore
-            settings = self._make_settings(explores, random_actions)
+            sigma = self.config.exploration_noise if explores else 0.0
+            n_policies = len(self.policies.policies)
+            settings = SamplingSettings(
+                np.full(n_policies, random_actions), np.full(n_policies, sigma, np.float32)
+            )
         if force_reset or num_episodes is not None:
-            self._envs.abandon_episodes()
-        wanted = num_env_steps if num_timesteps is None else int(num_timesteps)
-        if num_episodes is not None:
-            steps = self._sample_episodes(num_episodes, settings)
-            self._envs.abandon_episodes()
+            self._abandon_episodes()
+        if num_episodes is None:
+            wanted = num_env_steps if num_timesteps is None else int(num_timesteps)
+            rounds, episodes = -(-(1 if wanted is None else wanted) // self.num_envs), math.inf
         else:
-            rounds = -(-(1 if wanted is None else wanted) // self.num_envs)
-            steps = [step for _ in self._repeat(rounds) for step in self.step(settings)]
+            rounds, episodes = math.inf, self._count_episodes() + num_episodes
+        steps: list[Step] = []
+        while rounds > 0 and self._count_episodes() < episodes:
+            steps += self.step(settings)
+            rounds -= 1
+            if self._failures:
+                break
+        if num_episodes is not None:
+            self._abandon_episodes()
         self.callbacks.end_sample(steps)
         return steps
+
+    def _abandon_episodes(self) -> None:
+        for index, sampled in enumerate(self.sampled):
+            sampled.abandon_episode()
+            self.callbacks.abandon_episode(index)
+
+    def _count_episodes(self) -> int:
+        return sum(sampled.episodes for sampled in self.sampled)
 
     def sample_and_report(self, num_env_steps: int, settings: SamplingSettings) -> Sampled:
         """Steps, errors of environments and metrics, all in one answer."""
@@ -237,37 +290,33 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         return Sampled(steps, self.take_failures(), self.get_metrics())
 
     def take_failures(self) -> list[EnvFailure]:
-        """Errors of environments since the last call."""
-        return self._envs.take_failures()
+        taken, self._failures = self._failures, []
+        return taken
+
+    def get_metrics(self) -> Any:
+        """RLlib's metrics of this runner since the last call."""
+        self.counts.log(self.metrics)
+        return self.metrics.reduce()
 
     def actions(self, obs: np.ndarray) -> np.ndarray:
         """What every cell's policy does without noise: (cell, obs) -> (cell, action)."""
-        return self._actors.compute(self.module, obs[:, None], None)[:, 0]
+        return self._decide(obs[:, None], None)[:, 0]
 
     def set_phase(self, cell: str, phase: int) -> None:
         """Switch a cell off, to the default action or to its policy, from the next step on."""
         for sampled in self.sampled:
-            env: Any = sampled.env
-            env.set_phase(cell, phase)
-            sampled.refresh_controlled()
-
-    def get_metrics(self) -> Any:
-        """RLlib's metrics of this runner since the last call."""
-        self.counts.log(self.metrics, self._envs.n_failures)
-        return self.metrics.reduce()
+            sampled.set_phase(cell, phase)
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **_: Any) -> dict:
         """Where each environment stands, and the module's weights where they are asked for."""
-        state: dict[str, Any] = {}
+        if components is not None:
+            is_asked_for = self._check_component("rl_module", components, not_components)
+            return {"rl_module": self.module.get_state()} if is_asked_for else {}
         # Evaluations begin anew, and beside env runners of its own the driver's has no episode.
-        is_training = not self.config.in_evaluation
-        if components is None and is_training and self._is_sampling:
-            state["networks"] = [sampled.state() for sampled in self.sampled]
-        if components is not None and self._check_component(
-            "rl_module", components, not_components
-        ):
-            state["rl_module"] = self.module.get_state()
-        return state
+        is_sampling = self.worker_index > 0 or not self.config.num_env_runners
+        if self.config.in_evaluation or not is_sampling:
+            return {}
+        return {"networks": [sampled.state() for sampled in self.sampled]}
 
     def set_state(self, state: Any) -> None:
         """Put weights, environments, or both back."""
@@ -275,9 +324,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         if "rl_module" in state:
             weights = state["rl_module"]
             # For several runners RLlib puts the weights into the object store once.
-            self.module.set_state(
-                ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights
-            )
+            self.set_weights(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
         for sampled, own in zip(self.sampled, state.get("networks", ()), strict=False):
             sampled.restore(own)
 
@@ -305,50 +352,53 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         return (), {"config": self.config}
 
     def assert_healthy(self) -> None:
-        """Raises: AssertionError without environments."""
         assert self.sampled
 
     def stop(self) -> None:
-        """Close the environments."""
-        self._envs.close()
+        """Close the environments that can be closed."""
+        for sampled in self.sampled:
+            env = unwrap(sampled.env)
+            if hasattr(env, "close"):
+                env.close()
 
-    def _step_env(
-        self, index: int, action: np.ndarray, plain: np.ndarray | None, settings: SamplingSettings
-    ) -> Step:
-        sampled = self.sampled[index]
-        self.callbacks.begin_step(index, sampled, self.policies)
-        before = sampled.batched
-        step, after = sampled.step(action, plain, settings.guarded_rows)
-        self.counts.add_step(step)
-        if sampled.over:
-            self.counts.add_episode(sampled.returns)
-        self.callbacks.end_step(index, sampled, before, after)
-        return step
+    def _create_env(self, index: int) -> BatchedEnv:
+        env, context = create_env(self.config, self.worker_index, index)
+        self.callbacks.call_environment_created(env, context)
+        return env
 
-    def _sample_episodes(self, episodes: int, settings: SamplingSettings) -> list[Step]:
-        steps, left = [], episodes
-        while left > 0:
-            before = self._envs.episodes
-            steps += self.step(settings)
-            left -= self._envs.episodes - before
-            if self._envs.failures:
-                break
-        return steps
+    def _catch_failure(self, index: int) -> ExitStack:
+        """A block whose error counts as that of an environment.
 
-    def _repeat(self, rounds: int) -> Iterator[int]:
-        """Up to so many rounds; none after an environment has failed, which is reported first."""
-        for number in range(rounds):
-            yield number
-            if self._envs.failures:
-                return
+        Environments are other people's code: every error that is not an exit of the process counts.
+        """
+        stack = ExitStack()
+        stack.push(lambda _, error, __: isinstance(error, Exception) and self._handle(index, error))
+        return stack
 
-    def _make_settings(self, explores: bool, is_random: bool = False) -> SamplingSettings:
-        n_policies = len(self.policies.policies)
-        sigma = self.config.exploration_noise if explores else 0.0
-        return SamplingSettings(
-            np.full(n_policies, is_random), np.full(n_policies, sigma, np.float32)
+    def _handle(self, index: int, error: Exception) -> bool:
+        """Make a failed environment anew, if it may be; whether the error is dealt with.
+
+        In the driver, and in evaluations, an error is raised unless single environments are to be
+        restarted. Other env runners report it, so that the algorithm knows its text.
+        """
+        config = self.config
+        is_reported = self.worker_index > 0 and not config.in_evaluation
+        may_restart = config.restart_failed_sub_environments or (
+            is_reported and (config.restart_failed_env_runners or config.ignore_env_runner_failures)
         )
-
-
-def _name_by_themselves(env: Any) -> dict[str, str]:
-    return {cell: cell for cell in env.cells}
+        if not may_restart and not is_reported:
+            return False
+        try:
+            pickled = cloudpickle.dumps(error)
+            pickle.loads(pickled)
+        except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+            pickled = None
+        message = f"step of env runner {self.worker_index}: {type(error).__name__}: {error}"
+        self.metrics.log_value(NUM_ENV_STEP_FAILURES_LIFETIME, 1, reduce="lifetime_sum")
+        if not config.in_evaluation:
+            self._failures.append(EnvFailure(message, pickled, may_restart))
+        if may_restart:
+            logger.warning("%s; its environment is made anew", message)
+            self.callbacks.abandon_episode(index)
+            self.sampled[index].replace_env(self._create_env(index))
+        return True

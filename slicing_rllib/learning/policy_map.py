@@ -35,7 +35,13 @@ class PolicyMap:
         Raises: ValueError for a policy whose name cannot be that of a folder.
         """
         for agent, policy in zip(agents, policies, strict=True):
-            _require_module_id(agent, policy)
+            try:
+                validate_module_id(policy, error=True)
+            except ValueError as error:
+                raise ValueError(
+                    f"agent {agent}: policy {policy!r} cannot be the name of a folder; "
+                    "multi_agent(policy_mapping_fn=...) can give it another name"
+                ) from error
         self.agents = tuple(agents)
         self.policies = tuple(sorted(set(policies), key=natural_key))
         row = {policy: number for number, policy in enumerate(self.policies)}
@@ -45,7 +51,6 @@ class PolicyMap:
         """Whether the rows of agents are those of their policies."""
 
     def find_policy(self, agent: str) -> str:
-        """The policy that an agent follows."""
         return self.policies[self.rows[self.agents.index(agent)]]
 
     def expand(self, settings: SamplingSettings) -> SamplingSettings:
@@ -84,9 +89,9 @@ class PolicyMap:
 
     def group_agents(self) -> list[AgentGroup]:
         """Every agent once, in groups without two agents of the same policy."""
-        by_policy = [np.flatnonzero(self.rows == row) for row in range(len(self.policies))]
         if self.is_one_to_one:
             return [AgentGroup(slice(None), np.ones(len(self.policies), bool))]
+        by_policy = [np.flatnonzero(self.rows == row) for row in range(len(self.policies))]
         groups = []
         for number in range(max(map(len, by_policy))):
             exists = np.array([len(own) > number for own in by_policy])
@@ -124,46 +129,27 @@ def map_policies(
 
     Raises: ValueError where a policy is unknown, has no agent, or is not the same in all episodes.
     """
-    if mapping is None:
-        names = [DEFAULT_MODULE_ID if agent == SINGLE_AGENT else agent for agent in agents]
-    else:
-        names = [_ask_mapping(mapping, agent) for agent in agents.values()]
-    if policies is not None:
-        _require_same_names(set(names), set(policies))
+    names = []
+    for agent, own_name in agents.items():
+        if mapping is None:
+            names.append(DEFAULT_MODULE_ID if agent == SINGLE_AGENT else agent)
+            continue
+        answers = {mapping(own_name, MultiAgentEpisode(id_=str(number))) for number in range(8)}
+        if len(answers) > 1:
+            raise ValueError(
+                f"policy_mapping_fn: expected the same policy for agent {own_name!r} in all "
+                f"episodes, got {' and '.join(sorted(map(str, answers)))}"
+            )
+        names.append(str(answers.pop()))
+    known = set(names) if policies is None else set(policies)
+    if missing := sorted(set(names) - known):
+        raise ValueError(
+            f"policies: expected all that policy_mapping_fn returns, {', '.join(missing)} is "
+            "missing"
+        )
+    if unused := sorted(known - set(names)):
+        raise ValueError(f"policies: expected an agent for each, none follows {', '.join(unused)}")
     return PolicyMap(tuple(agents), names)
-
-
-def _ask_mapping(mapping: Callable[..., str], agent: Any) -> str:
-    answers = {mapping(agent, MultiAgentEpisode(id_=str(number))) for number in range(8)}
-    if len(answers) > 1:
-        raise ValueError(
-            f"policy_mapping_fn: expected the same policy for agent {agent!r} in all episodes, got "
-            f"{' and '.join(sorted(map(str, answers)))}"
-        )
-    return str(answers.pop())
-
-
-def _require_same_names(mapped: set[str], policies: set[str]) -> None:
-    if mapped - policies:
-        raise ValueError(
-            f"policies: expected all that policy_mapping_fn returns, "
-            f"{', '.join(sorted(mapped - policies))} is missing"
-        )
-    if policies - mapped:
-        raise ValueError(
-            f"policies: expected an agent for each, none follows "
-            f"{', '.join(sorted(policies - mapped))}"
-        )
-
-
-def _require_module_id(agent: str, policy: str) -> None:
-    try:
-        validate_module_id(policy, error=True)
-    except ValueError as error:
-        raise ValueError(
-            f"agent {agent}: policy {policy!r} cannot be the name of a folder; "
-            "multi_agent(policy_mapping_fn=...) can give it another name"
-        ) from error
 
 
 class Experience:
@@ -172,21 +158,14 @@ class Experience:
     def __init__(self, policies: PolicyMap, replay: Replay, default_action_replay: Replay) -> None:
         """The buffers have a row per policy; the second keeps what happened under the default."""
         self._groups = policies.group_agents()
-        self._is_one_to_one = policies.is_one_to_one
         self._replay, self._default_action_replay = replay, default_action_replay
 
     def store(self, step: Step) -> None:
         """Add one network step."""
         under_default_action = step.present & ~step.decided
-        if self._is_one_to_one:
-            self._add(step.transitions, step.present, under_default_action)
-            return
         for agents, exists in self._groups:
             transitions = Transitions(*(array[agents] for array in step.transitions))
-            present, by_default = step.present[agents], under_default_action[agents]
-            self._add(transitions, present & exists, by_default & exists)
-
-    def _add(self, transitions: Transitions, present: np.ndarray, by_default: np.ndarray) -> None:
-        self._replay.add(transitions, present)
-        if by_default.any():
-            self._default_action_replay.add(transitions, by_default)
+            self._replay.add(transitions, step.present[agents] & exists)
+            by_default = under_default_action[agents] & exists
+            if by_default.any():
+                self._default_action_replay.add(transitions, by_default)

@@ -3,6 +3,7 @@
 `CellStates` says how each cell acts and learns at the moment.
 """
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from slicing_rllib.env import BatchedEnv, BatchedStep, LookaheadEnv
-from slicing_rllib.learning.adapters import find_squash, get_infos, offers_state
+from slicing_rllib.learning.adapters import AdaptedEnv, find_agents, offers_state
 from slicing_rllib.learning.replay import Transitions, make_transitions
 from slicing_rllib.random_streams import (
     CellStreams,
@@ -20,6 +21,9 @@ from slicing_rllib.random_streams import (
     draw_normal,
     draw_simplex,
 )
+
+RESTART_KEY = 2
+"""Part of the key of seeds with which an environment is reset after a restart without its state."""
 
 
 class SamplingSettings(NamedTuple):
@@ -64,11 +68,8 @@ class CellStates:
 
     def sampling_settings(self) -> SamplingSettings:
         """What env runners need to know for the next step."""
-        return SamplingSettings(
-            self.exploration_left > 0,
-            self.noise_sigma.copy(),
-            tuple(np.flatnonzero(self._guarded).tolist()),
-        )
+        guarded = tuple(np.flatnonzero(self._guarded).tolist())
+        return SamplingSettings(self.exploration_left > 0, self.noise_sigma.copy(), guarded)
 
     def count_exploration(self, decided: Bool[np.ndarray, " cell"]) -> None:
         """Count one step of exploration for the cells whose action it was."""
@@ -84,57 +85,31 @@ class CellStates:
         self._guarded[self.row(cell)] = is_guarded
 
     def state(self) -> dict[str, Any]:
-        """Copies of all numbers, for a checkpoint."""
-        return {name: _copy(value) for name, value in vars(self).items() if name != "_row"}
+        return copy.deepcopy({name: own for name, own in vars(self).items() if name != "_row"})
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put a `state` back."""
-        for name, value in state.items():
-            setattr(self, name, _copy(value))
+        vars(self).update(copy.deepcopy(dict(state)))
 
 
-def _copy(value: Any) -> Any:
-    return np.array(value) if isinstance(value, np.ndarray) else dict(value)
+class EpisodeReturns(NamedTuple):
+    """Sums over the steps of one episode, from which its metrics are computed."""
 
+    reward: np.ndarray
+    """Per agent."""
+    agent_steps: np.ndarray
+    """Per agent, the steps in which it was live."""
+    length: int
+    started: float
+    """When the episode began, or was restored, on the clock of `time.perf_counter`."""
 
-class EpisodeReturns:
-    """Sums over the steps of one episode, an entry per agent."""
-
-    def __init__(self, n_agents: int) -> None:
-        """Zeros; the episode's duration counts from now on."""
-        self.reward = np.zeros(n_agents)
-        self.agent_steps = np.zeros(n_agents, np.int64)
-        self.length = 0
-        self._started = time.perf_counter()
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds since the episode began, or since it was restored."""
-        return time.perf_counter() - self._started
-
-    def add(self, batched: BatchedStep) -> None:
-        """Add one step."""
-        self.reward += batched.reward
-        self.agent_steps += batched.live
-        self.length += 1
-
-    def state(self) -> dict[str, Any]:
-        """Copies of the sums, for a checkpoint."""
-        return {
-            "reward": self.reward.copy(),
-            "agent_steps": self.agent_steps.copy(),
-            "length": self.length,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Put a `state` back."""
-        self.reward = np.array(state["reward"])
-        self.agent_steps = np.array(state["agent_steps"])
-        self.length = int(state["length"])
-
-
-RESTART_KEY = 2
-"""Part of the key of seeds with which an environment is reset after a restart without its state."""
+    def add(self, batched: BatchedStep) -> "EpisodeReturns":
+        """The sums with one more step."""
+        return EpisodeReturns(
+            self.reward + batched.reward,
+            self.agent_steps + batched.live,
+            self.length + 1,
+            self.started,
+        )
 
 
 class Step(NamedTuple):
@@ -165,21 +140,23 @@ class SampledEnv:
     def __init__(self, env: BatchedEnv, seed: np.random.SeedSequence) -> None:
         """`seed` gives the environment's seed and that of exploration."""
         self.env = env
+        self.ids, self.spaces = find_agents(env)
         self._seed = seed
         self._env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
         shape = (env.action_size,)
-        draw = draw_bounded if find_squash(env) == "tanh" else draw_simplex
+        draw = draw_simplex if self.spaces[0].squash == "softmax" else draw_bounded
         self._explore = CellStreams(noise_seed, Stream.EXPLORE, env.cells, shape, draw)
         self._noise = CellStreams(noise_seed, Stream.NOISE, env.cells, shape, draw_normal)
         self.steps = 0
         """Network steps since the start."""
         self.episodes = 0
-        self.returns = EpisodeReturns(len(env.cells))
+        """Episodes that have ended."""
+        self.returns = self._begin_returns()
         """Of the episode under way, or of the one that the last step ended."""
         self.over = False
         """Whether the last step ended an episode; `batched` is then that of the next reset."""
         self.infos: Mapping[Any, Any] = {}
-        """What the environment said beside the last step; that of a reset is in the environment."""
+        """What the environment said beside the last step, or the reset before the first one."""
         self._batched: BatchedStep | None = None
 
     @property
@@ -189,16 +166,18 @@ class SampledEnv:
             raise RuntimeError("SampledEnv: start() comes before the first step")
         return self._batched
 
-    @property
-    def is_started(self) -> bool:
-        """Whether an episode is under way."""
-        return self._batched is not None
-
     def start(self) -> None:
         """Reset the environment with its seed, unless it has been started already."""
-        if self._batched is None:
-            self._batched = self.env.reset_batched(self._derive_env_seed())
-            self.returns = EpisodeReturns(len(self.env.cells))
+        if self._batched is not None:
+            return
+        seed = self._env_seed
+        if self.steps:
+            # After a restart without the environment's state: traffic that was not seen before.
+            key = (*self._seed.spawn_key, 0, RESTART_KEY, self.steps)
+            own = np.random.SeedSequence(self._seed.entropy, spawn_key=key)
+            seed = int(own.generate_state(1)[0])
+        self._batched = self.env.reset_batched(seed)
+        self.returns = self._begin_returns()
 
     def abandon_episode(self) -> None:
         """Let the next `start` reset the environment with its first seed, for an evaluation."""
@@ -208,19 +187,17 @@ class SampledEnv:
         """Go on with another environment in place of one that failed."""
         self.env, self._batched, self.over = env, None, False
 
-    def noise(self, settings: SamplingSettings) -> np.ndarray:
-        """Noise on this step's logits, (cell, action)."""
-        return settings.noise_sigma[:, None] * self._noise.at(self.steps)
-
-    def add_exploration(self, action: np.ndarray, settings: SamplingSettings) -> np.ndarray:
-        """A copy of this step's action with random rows for cells that explore."""
-        if not settings.explores.any():
-            return action
-        return np.where(settings.explores[:, None], self.random_action(), action)
-
-    def random_action(self) -> np.ndarray:
+    def draw_actions(self) -> np.ndarray:
         """Random shares, or bounded actions, for this step, (cell, action)."""
         return self._explore.at(self.steps)
+
+    def draw_noise(self) -> np.ndarray:
+        """Standard normal numbers for this step, (cell, action)."""
+        return self._noise.at(self.steps)
+
+    def read_infos(self) -> Mapping[Any, Any]:
+        """What the environment said beside its last step or reset, by its own name of agents."""
+        return self.env.infos if isinstance(self.env, AdaptedEnv) else {}
 
     def step(
         self, action: np.ndarray, plain: np.ndarray | None, guarded_rows: tuple[int, ...]
@@ -228,12 +205,19 @@ class SampledEnv:
         """One network step. `plain` is the action without noise, needed where a cell is guarded."""
         before = self.batched
         if self.over:
-            self.returns = EpisodeReturns(len(self.env.cells))
-        advantage = self._compute_advantage(before, action, plain, guarded_rows)
+            self.returns = self._begin_returns()
+        advantage = np.full(len(self.env.cells), np.nan, np.float32)
+        if plain is not None and isinstance(self.env, LookaheadEnv):
+            for row in guarded_rows:
+                if before.controlled[row]:
+                    own, default = action.copy(), action.copy()
+                    own[row], default[row] = plain[row], 1.0
+                    rewards = [self.env.compute_rewards(joint)[row] for joint in (own, default)]
+                    advantage[row] = rewards[0] - rewards[1]
         after = self.env.step_batched(action)
-        self.infos = get_infos(self.env)
+        self.infos = self.read_infos()
         self.steps += 1
-        self.returns.add(after)
+        self.returns = self.returns.add(after)
         # A cell that was done and is back has begun anew: nothing leads from one to the other.
         present = before.live & after.live & ~(before.terminated | before.truncated)
         transitions = make_transitions(before, after)
@@ -244,9 +228,10 @@ class SampledEnv:
         step = Step(transitions, present, after.live, present & before.controlled, advantage)
         return step, after
 
-    def refresh_controlled(self) -> None:
-        """Read again which cells their policies control, after a phase was set by hand."""
+    def set_phase(self, cell: str, phase: int) -> None:
+        """Switch a cell off, to the default action or to its policy, from the next step on."""
         env: Any = self.env
+        env.set_phase(cell, phase)
         if self._batched is not None:
             self._batched = self._batched._replace(controlled=env.controlled)
 
@@ -263,45 +248,20 @@ class SampledEnv:
             "over": self.over,
             "env": env.state() if is_kept else None,
             "batched": self.batched._asdict() if is_kept else None,
-            "returns": self.returns.state() if is_kept else None,
+            "returns": self.returns._asdict() if is_kept else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put a `state` back."""
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
         if state["env"] is None:
             self._batched, self.over = None, False
             return
         env: Any = self.env
         env.restore(state["env"])
-        self._batched = BatchedStep(**state["batched"])
-        self.over = bool(state["over"])
-        self.returns = EpisodeReturns(len(self.env.cells))
-        self.returns.restore(state["returns"])
+        self._batched, self.over = BatchedStep(**state["batched"]), bool(state["over"])
+        self.returns = EpisodeReturns(**state["returns"] | {"started": time.perf_counter()})
 
-    def _derive_env_seed(self) -> int:
-        """The first seed; after a restart without the environment's state, one of its own."""
-        if not self.steps:
-            return self._env_seed
-        key = (*self._seed.spawn_key, 0, RESTART_KEY, self.steps)
-        seed = np.random.SeedSequence(self._seed.entropy, spawn_key=key)
-        return int(seed.generate_state(1)[0])
-
-    def _compute_advantage(
-        self,
-        before: BatchedStep,
-        action: np.ndarray,
-        plain: np.ndarray | None,
-        guarded_rows: tuple[int, ...],
-    ) -> np.ndarray:
-        """Each guarded cell's reward in the coming step − that of the default action."""
-        advantage = np.full(len(self.env.cells), np.nan, np.float32)
-        if plain is None or not isinstance(self.env, LookaheadEnv):
-            return advantage
-        for row in guarded_rows:
-            if before.controlled[row]:
-                own, default = action.copy(), action.copy()
-                own[row], default[row] = plain[row], 1.0
-                rewards = [self.env.compute_rewards(joint)[row] for joint in (own, default)]
-                advantage[row] = rewards[0] - rewards[1]
-        return advantage
+    def _begin_returns(self) -> EpisodeReturns:
+        n_agents = len(self.env.cells)
+        sums = np.zeros(n_agents), np.zeros(n_agents, np.int64)
+        return EpisodeReturns(*sums, 0, time.perf_counter())

@@ -25,14 +25,13 @@ from ray.rllib.utils.metrics import (
 )
 
 from slicing_rllib.learning.adapters import AdaptedEnv, offers_state
-from slicing_rllib.learning.env_runner import Sampled
+from slicing_rllib.learning.env_runner import EnvironmentFailed, FailureCount, Sampled
 from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.learner import TD3Learner, UpdateLoop, is_worth_threads
 from slicing_rllib.learning.policy_map import Experience, PolicyMap
 from slicing_rllib.learning.policy_operations import PolicyOperations
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import NETWORKS
-from slicing_rllib.learning.runner_envs import EnvironmentFailed, FailureCount
 from slicing_rllib.learning.sampled_env import CellStates, Step
 from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.learning.training_metrics import EpisodeResults, IterationStats, NonFiniteUpdate

@@ -78,7 +78,7 @@ def test_it_trains_evaluates_calls_back_and_resumes(foreign, tmp_path, monkeypat
         one.stop()
 
 
-# Env runners on Gymnasium environments are tested in test_runner_envs.py, those on our own network
+# Env runners on Gymnasium environments are tested in test_env_runner.py, those on our own network
 # in test_td3.py. RLlib's environments have the same adapter as PettingZoo's.
 @pytest.mark.parametrize("foreign", ["pettingzoo"], indirect=True)
 @pytest.mark.slow

@@ -1,6 +1,4 @@
-"""What RLlib's users read from results, and what their callbacks are given."""
-
-import math
+"""When RLlib's callbacks are called, and what they are given."""
 
 import numpy as np
 import pytest
@@ -8,9 +6,64 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from slicing_rllib.learning import TD3, TD3Config
+from slicing_rllib.learning import TD3Config
 
 pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+class Heard(RLlibCallback):
+    """Writes down what it is told."""
+
+    told: list = []  # noqa: RUF012
+
+    def on_episode_start(self, *, episode, env_index, **rest):
+        self.told.append(("start", env_index, len(episode)))
+
+    def on_episode_step(self, *, episode, env_index, **rest):
+        self.told.append(("step", env_index, len(episode)))
+
+    def on_episode_end(self, *, episode, env_index, **rest):
+        self.told.append(("end", env_index, len(episode), episode.get_return()))
+
+
+def weights_of(algorithm):
+    return [
+        array.tobytes()
+        for cell in algorithm.cells
+        for array in algorithm.policy_weights(cell).values()
+    ]
+
+
+def test_episode_callbacks_are_fired(config):
+    """Episodes have fifty steps: 120 steps are two whole ones and part of a third."""
+    Heard.told.clear()
+    algorithm = config.callbacks(Heard).training(steps_per_iteration=120).build_algo()
+    algorithm.train()
+    algorithm.stop()
+    kinds = [event[0] for event in Heard.told]
+
+    assert (kinds.count("start"), kinds.count("step"), kinds.count("end")) == (3, 120, 2)
+    ends = [event for event in Heard.told if event[0] == "end"]
+    assert [event[2] for event in ends] == [50, 50]
+    assert all(0 < event[3] < 150 for event in ends)
+
+
+def test_a_function_may_be_attached_as_well(config):
+    """And what is attached changes nothing of what is learned."""
+    steps = []
+    heard = config.copy(copy_frozen=False).callbacks(
+        on_episode_step=lambda *, episode, **rest: steps.append(episode.get_rewards(-1))
+    )
+    with_callback, without = heard.build_algo(), config.build_algo()
+    for algorithm in (with_callback, without):
+        for _ in range(3):
+            algorithm.train()
+    alike = weights_of(with_callback) == weights_of(without)
+    for algorithm in (with_callback, without):
+        algorithm.stop()
+
+    assert len(steps) == 150
+    assert alike
 
 
 class Notes(RLlibCallback):
@@ -44,43 +97,6 @@ class Notes(RLlibCallback):
 def notes():
     Notes.seen.clear()
     return Notes.seen
-
-
-def test_the_standard_results(config):
-    """60 steps an iteration, episodes of 50."""
-    algorithm = config.training(steps_per_iteration=60).build_algo()
-    first, second = algorithm.train(), algorithm.train()
-    runners = second["env_runners"]
-
-    assert first["num_env_steps_sampled_lifetime"] == 60
-    assert second["num_env_steps_sampled_lifetime"] == 120
-    assert runners["num_env_steps_sampled"] == 60
-    assert runners["num_episodes"] == 1
-    assert runners["num_episodes_lifetime"] == 2
-    assert runners["episode_len_mean"] == 50
-    assert runners["num_agent_steps_sampled_lifetime"] == dict.fromkeys(algorithm.cells, 120)
-    assert runners["num_module_steps_sampled"] == dict.fromkeys(algorithm.cells, 60)
-    assert sum(runners["agent_episode_returns_mean"].values()) == pytest.approx(
-        runners["episode_return_mean"]
-    )
-    assert second["learners"]["__all_modules__"]["num_env_steps_trained_lifetime"] == 61
-    assert second["learners"]["cell_10"]["critic_loss"] > 0
-    assert second["fault_tolerance"]["num_remote_worker_restarts"] == 0
-
-
-def test_iterations_shorter_than_episodes_keep_the_last_return(config, tmp_path):
-    """NaN before the first episode has ended: a scheduler must always find the metric."""
-    algorithm = config.training(steps_per_iteration=30).build_algo()
-    means = [algorithm.train()["env_runners"]["episode_return_mean"] for _ in range(3)]
-    algorithm.save_to_path(tmp_path)
-    resumed = TD3.from_checkpoint(tmp_path)
-    results = [one.train() for one in (algorithm, resumed)]
-
-    assert math.isnan(means[0])
-    assert means[1] == means[2] > 0
-    assert [result["num_env_steps_sampled_lifetime"] for result in results] == [120, 120]
-    returns = [result["env_runners"]["episode_return_mean"] for result in results]
-    assert returns[0] == returns[1] != means[2]
 
 
 def test_callbacks_get_rllibs_episodes_of_all_agents(config, notes):
@@ -128,32 +144,3 @@ def test_a_gymnasium_environment_has_single_agent_episodes(ray_session, notes):
     assert np.abs(episode.get_actions()).max() > 1
     assert result["agent_episode_returns_mean"] == {"default_agent": episode.get_return()}
     assert result["module_episode_returns_mean"] == {"default_policy": episode.get_return()}
-
-
-def test_weights_are_read_and_set_as_in_rllib(config, tmp_path, monkeypatch):
-    one, other = config.build_algo(), config.debugging(seed=9).build_algo()
-    monkeypatch.chdir(tmp_path)
-    other.set_weights(one.get_weights())
-    obs = np.random.default_rng(0).random((3, 3), np.float32)
-    other.save_to_path("relative")
-    restored = TD3.from_checkpoint("relative")
-    again = config.build_algo()
-    again.restore_from_path("relative")
-
-    assert set(one.get_weights(["cell_1"])) == {"cell_1"}
-    expected = one.compute_actions(obs)
-    for algorithm in (other, restored, again):
-        assert np.array_equal(algorithm.compute_actions(obs), expected)
-    assert one.get_module("cell_1") is one.td3_learner.module["cell_1"]
-    assert one.get_module("cell_7") is None
-
-
-def test_sampling_without_exploration(config):
-    """Cells learn from their first steps on, and every step repeats what the policy says."""
-    algorithm = config.env_runners(explore=False).training(steps_per_iteration=1).build_algo()
-    for _ in range(3):
-        before = algorithm.env_runner.sampled[0]
-        before.start()
-        expected = algorithm.compute_actions(before.batched.obs)
-        algorithm.train()
-        assert algorithm.replay.last("cell_1", 1).action[0] == pytest.approx(expected[0], abs=1e-6)
