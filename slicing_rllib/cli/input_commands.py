@@ -402,21 +402,19 @@ def from_sites(
 
 def _drop_defaults(file: Path, sites: Sequence[dict[str, Any]]) -> list[Any]:
     """The sites of a file without what is a default of the layout."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
     from slicing_rllib.radio import SiteSpec
-    from slicing_rllib.storage.errors import ConfigError
-    from slicing_rllib.storage.yaml_validation import describe_first_problem
+    from slicing_rllib.storage.safe_yaml import Document
+    from slicing_rllib.storage.yaml_validation import validate_document
 
-    adapter = TypeAdapter(list[SiteSpec])
-    try:
-        specs = adapter.validate_python(sites)
-    except ValidationError as error:
-        schema = adapter.json_schema()
-        raise ConfigError(
-            describe_first_problem(error, f"sites of {file}", "", schema=schema)
-        ) from error
-    return adapter.dump_python(specs, mode="json", exclude_defaults=True, exclude_none=True)
+    specs = [
+        validate_document(SiteSpec, Document(site, "", f"{file}, site {site['name']}"))
+        for site in sites
+    ]
+    return TypeAdapter(list[SiteSpec]).dump_python(
+        specs, mode="json", exclude_defaults=True, exclude_none=True
+    )
 
 
 def _format_config(config: dict[str, Any], source: str, sites: "Sites") -> str:

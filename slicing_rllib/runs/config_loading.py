@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from slicing_rllib.radio import SyntheticMask, TraceMask
 from slicing_rllib.random_streams import Stream, derive_run_seed
@@ -23,7 +23,6 @@ from slicing_rllib.storage.safe_yaml import (
     read_document,
 )
 from slicing_rllib.storage.yaml_validation import (
-    describe_first_problem,
     shorten,
     validate_document,
 )
@@ -186,13 +185,7 @@ def make_trace_mask(
     plain = make_mask_settings(file, mask)
     for setting in settings:
         _apply_mask_setting(plain, setting)
-    adapter = TypeAdapter(TraceMask)
-    try:
-        return adapter.validate_python(plain)
-    except ValidationError as error:
-        schema = adapter.json_schema()
-        line = describe_first_problem(error, str(file), "", settings, schema=schema)
-        raise ConfigError(line) from error
+    return validate_document(TraceMask, Document(plain, "", str(file)), settings)
 
 
 def make_mask_settings(

@@ -38,9 +38,9 @@ UNUSED_TAGS = ("timestamp", "binary", "omap", "pairs", "set")
 
 
 class Document(NamedTuple):
-    """A YAML mapping, and what error messages need to point into it."""
+    """What was read, a mapping in a YAML file, and what messages need to point into it."""
 
-    content: dict[str, Any]
+    content: Any
     text: str
     """The YAML from which line numbers are taken; empty where there is none."""
     where: str

@@ -5,10 +5,10 @@ The line says where (file and line, or the `--set` argument), which key, and wha
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from slicing_rllib.storage.errors import ConfigError, make_printable
@@ -19,7 +19,7 @@ MAX_INTEGER = 2**53
 """Beyond it, a float no longer tells neighbouring integers apart."""
 MAX_VALUE_CHARACTERS = 4096
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model")
 JsonSchema = dict[str, Any]
 Problem = tuple[tuple[str, ...], str]
 """Path of a key, and what is wrong with its value."""
@@ -33,23 +33,13 @@ def validate_document(
     Raises: ConfigError, one line for the first thing that is wrong.
     """
     # Integers have limits of their own in the model, which say more.
-    refuse_first(find_invalid_values(document.content, max_integer=math.inf), document, settings)
-    try:
-        return model.model_validate(document.content)
-    except ValidationError as error:
-        schema = model.model_json_schema()
-        line = describe_first_problem(error, document.where, document.text, settings, schema=schema)
-        raise ConfigError(line) from error
-
-
-def refuse_first(problems: Iterable[Problem], document: Document, settings: Sequence[str]) -> None:
-    """Raises: ConfigError for the first of the problems.
-
-    `settings` are `--set` arguments in the document's content.
-    """
-    for path, what in problems:
-        place = _describe_place(document.where, document.text, path, settings)
+    for path, what in find_invalid_values(document.content, max_integer=math.inf):
+        place = _describe_place(document, path, settings)
         raise ConfigError(f"{place}: {'.'.join(path)}: {what}")
+    try:
+        return TypeAdapter(model).validate_python(document.content)
+    except ValidationError as error:
+        raise ConfigError(_describe_first(error, model, document, settings)) from error
 
 
 def find_invalid_values(content: Any, *, max_integer: float = MAX_INTEGER) -> Iterator[Problem]:
@@ -84,28 +74,18 @@ def make_setting_error(path: Sequence[str], what: str) -> PydanticCustomError:
     return PydanticCustomError("setting", "{what}", {"what": what, "path": tuple(path)})
 
 
-def describe_first_problem(
-    error: ValidationError,
-    where: str,
-    text: str,
-    settings: Sequence[str] = (),
-    *,
-    schema: JsonSchema,
+def _describe_first(
+    error: ValidationError, model: Any, document: Document, settings: Sequence[str]
 ) -> str:
-    """The first thing that is wrong, in one line: place, key, what was expected.
-
-    `where` names the document and `text` is its YAML, from which the line number is taken;
-    `settings` are `--set` arguments that override it; `schema` is the document's JSON Schema, from
-    which the nearest known key is suggested.
-    """
+    """The first thing that is wrong, in one line: place, key, what was expected."""
     problem = _drop_other_kinds(error.errors(include_url=False))[0]
     is_unknown = problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
     location = (*problem["loc"], *problem.get("ctx", {}).get("path", ()))
     path = _find_key_path(location, is_unknown)
     key = ".".join(path)
-    place = _describe_place(where, text, path, settings)
+    place = _describe_place(document, path, settings)
     if is_unknown:
-        known = _list_known_keys(path[:-1], schema)
+        known = _list_known_keys(path[:-1], TypeAdapter(model).json_schema())
         near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
         hint = f", did you mean {near[0]}?" if near else ""
         return f"{place}: unknown key {key}{hint}"
@@ -144,17 +124,16 @@ def _find_key_path(location: Sequence[str | int], is_unknown: bool) -> list[str]
     return [part for part in known if not part[:1].isupper()] + parts[len(known) :]
 
 
-def _describe_place(where: str, text: str, path: Sequence[str], settings: Sequence[str]) -> str:
-    """The last `--set` argument that sets the key or one below it; else file and line."""
-    key = ".".join(path)
-    for setting in reversed(settings):
-        if f"{setting.partition('=')[0]}.".startswith(f"{key}."):
-            return f"--set {shorten(setting)}"
-    for setting in reversed(settings):
-        if key.startswith(f"{setting.partition('=')[0]}."):
-            return f"--set {shorten(setting)}"
-    line = find_line(text, path)
-    return where if line is None else f"{where}:{line}"
+def _describe_place(document: Document, path: Sequence[str], settings: Sequence[str]) -> str:
+    """The last `--set` argument that sets the key or one below it, or one above; else the line."""
+    key = ".".join(path) + "."
+    keys = {setting: f"{setting.partition('=')[0]}." for setting in reversed(settings)}
+    at_or_below = [setting for setting, its_key in keys.items() if its_key.startswith(key)]
+    above = [setting for setting, its_key in keys.items() if key.startswith(its_key)]
+    for setting in at_or_below + above:
+        return f"--set {shorten(setting)}"
+    line = find_line(document.text, path)
+    return document.where if line is None else f"{document.where}:{line}"
 
 
 def _list_known_keys(path: Sequence[str], schema: JsonSchema) -> list[str]:

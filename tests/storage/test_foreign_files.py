@@ -1,4 +1,4 @@
-"""Only regular files of bounded size are read; of a growing file, each complete JSON object once."""
+"""Only regular files of bounded size are read; of a growing file, each complete object once."""
 
 import os
 import socket
