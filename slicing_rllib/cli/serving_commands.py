@@ -8,8 +8,14 @@ from typing import Annotated
 
 import typer
 
-from slicing_rllib.cli.console import Json, Run
+from slicing_rllib.cli.console import Json, ProgressBar, Run, print_json_line, print_result
+from slicing_rllib.cli.console import out as stdout
+from slicing_rllib.storage.errors import ConfigError, RunError
 
+Version = Annotated[
+    int | None,
+    typer.Option(min=1, help="Version of every bundle. Default: newest; serve follows a release."),
+]
 Pin = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
@@ -18,7 +24,7 @@ CanaryVersion = Annotated[
     int | None, typer.Option(min=1, help="Version for a share of the bundles; others stay.")
 ]
 CanaryShare = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Share of the bundles for --canary.")
+    float, typer.Option(min=0.001, max=1.0, help="Share of the bundles for --canary.")
 ]
 Shadow = Annotated[
     int | None,
@@ -35,8 +41,6 @@ TokenFile = Annotated[
 
 @contextmanager
 def _explain_missing_packages(command: str, extra: str = "serve") -> Iterator[None]:
-    from slicing_rllib.storage.errors import RunError
-
     try:
         yield
     except ModuleNotFoundError as error:
@@ -54,17 +58,13 @@ def export(
         ),
     ],
     cell: Annotated[
-        list[str] | None,
-        typer.Option(help="Cell whose policy is exported. May be repeated."),
+        list[str] | None, typer.Option(help="Cell whose policy is exported. May be repeated.")
     ] = None,
     all_cells: Annotated[
         bool, typer.Option("--all", help="Exports the policies of all cells.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
-    version: Annotated[
-        int | None,
-        typer.Option("--version", min=1, help="Version of a library's bundles. Default: newest."),
-    ] = None,
+    version: Version = None,
     json: Json = False,
 ) -> None:
     """Exports policies from measured KPIs to shares: safetensors, ONNX and a manifest per cell.
@@ -79,22 +79,17 @@ def export(
 
       slicing-rllib export policies --all --version 3 --out /srv/policies
     """
-    from slicing_rllib.cli.console import out as stdout
-    from slicing_rllib.cli.console import print_json
-    from slicing_rllib.storage.errors import ConfigError
-
     with _explain_missing_packages("export", "export"):
         from slicing_rllib.serving.export import export_policies
 
     if bool(cell) == all_cells:
         raise ConfigError("export: expected either --cell or --all")
     exported = export_policies(source, out, cell, version)
-    if json:
-        print_json({"exported": [row._asdict() for row in exported]})
-        return
+    lines: list[str] = []
     for row in exported:
         largest = max(value for key, value in row.parity.items() if key.endswith("difference"))
-        stdout.print(f"{row.folder}  {row.policy}  ONNX − NumPy at most {largest:.1e}")
+        lines.append(f"{row.folder}  {row.policy}  ONNX − NumPy at most {largest:.1e}")
+    print_result({"exported": [row._asdict() for row in exported]}, json, *lines)
 
 
 def serve(
@@ -111,15 +106,7 @@ def serve(
     ] = "127.0.0.1",
     token_file: TokenFile = None,
     name: Annotated[str, typer.Option(help="Serves the bundles whose names begin with this.")] = "",
-    version: Annotated[
-        int | None,
-        typer.Option(
-            "--version",
-            min=1,
-            help="Version of every bundle. Default: that of the library's release, or else the "
-            "newest of each bundle.",
-        ),
-    ] = None,
+    version: Version = None,
     pin: Pin = None,
     canary: CanaryVersion = None,
     share: CanaryShare = 0.1,
@@ -133,11 +120,7 @@ def serve(
     ] = None,
     direct: Annotated[
         bool,
-        typer.Option(
-            "--direct",
-            help="Answers in this process instead of in replicas of Ray Serve: the shortest "
-            "latency, but one process, which nobody restarts.",
-        ),
+        typer.Option("--direct", help="Answers in this process, without Ray Serve: less latency."),
     ] = False,
     max_age_s: Annotated[
         float, typer.Option(min=0.001, help="Age above which KPIs are stale.")
@@ -157,13 +140,11 @@ def serve(
 
       slicing-rllib serve policies --host 0.0.0.0 --token-file token --replicas 2
     """
-    from slicing_rllib.cli.console import out, print_json_line
     from slicing_rllib.runs.progress import catch_signals
     from slicing_rllib.runs.ray_session import ray_session
-    from slicing_rllib.storage.errors import ConfigError
 
     with _explain_missing_packages("serve"):
-        from slicing_rllib.serving.release import make_canary
+        from slicing_rllib.serving.release import Canary, parse_pins
         from slicing_rllib.serving.served_release import load_first
         from slicing_rllib.serving.service_settings import (
             ServiceArguments,
@@ -179,8 +160,8 @@ def serve(
         run=str(Path(source).resolve()) if Path(source).exists() else source,
         name=name,
         version=version,
-        pins=tuple(pin or ()),
-        canary=make_canary(canary, share),
+        pins=parse_pins(pin or ()),
+        canary=Canary(version=canary, share=share) if canary else None,
         shadow=shadow,
         shadow_log=shadow_log and str(shadow_log.resolve()),
         token_file=token_file and str(token_file.resolve()),
@@ -200,20 +181,16 @@ def serve(
         (serve_directly if direct else serve_policies)(arguments, host, port),
     ):
         url = f"http://{host}:{port}/v1/"
-        print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
+        print_json_line({"url": url}) if json else stdout.print(f"{url}  (Ctrl-C ends the server)")
         while not interruption.is_requested:
             time.sleep(0.1)
 
 
 def release(
     library: Annotated[
-        str,
-        typer.Argument(metavar="LIBRARY", help="The policy library: a folder or a URI."),
+        str, typer.Argument(metavar="LIBRARY", help="The policy library: a folder or a URI.")
     ],
-    version: Annotated[
-        int | None,
-        typer.Option("--version", min=1, help="Version of every bundle. Default: the newest."),
-    ] = None,
+    version: Version = None,
     pin: Pin = None,
     canary: CanaryVersion = None,
     share: CanaryShare = 0.1,
@@ -224,8 +201,7 @@ def release(
         typer.Option(help="Run whose policies are added to the library first, as a new version."),
     ] = None,
     name: Annotated[
-        str,
-        typer.Option(help="First part of the bundles' names, NAME-CELL. Default: all bundles."),
+        str, typer.Option(help="First part of the bundles' names, NAME-CELL. Default: all bundles.")
     ] = "",
     url: Annotated[
         str | None,
@@ -248,38 +224,35 @@ def release(
 
       slicing-rllib release policies --back
     """
-    from slicing_rllib.cli.console import out, print_json
     from slicing_rllib.runs.experience import add_run
     from slicing_rllib.runs.run_directory import RunDirectory
-    from slicing_rllib.storage.errors import ConfigError
     from slicing_rllib.transfer import PolicyLibrary
 
     with _explain_missing_packages("release"):
-        from slicing_rllib.serving.release import make_release
+        from slicing_rllib.serving.release import Canary, Release, parse_pins
         from slicing_rllib.serving.served_release import change_release
 
     if back and (version or pin or canary or shadow or run):
         raise ConfigError("release: --back goes with no other change")
-    wanted = None if back else make_release(version, pin or (), canary, share, shadow)
+    wanted = Release(
+        version=version,
+        pins=parse_pins(pin or ()),
+        canary=Canary(version=canary, share=share) if canary else None,
+        shadow=shadow,
+    )
     if run is not None:
         add_run(PolicyLibrary(library), RunDirectory.open(run), None, name or None)
-    served = change_release(library, wanted, url, timeout_s, name)
-    if json:
-        release = served.release.model_dump()
-        print_json(
-            {"revision": served.revision, "release": release, "policies": dict(served.chosen)}
-        )
-        return
-    out.print(f"revision {served.revision}")
-    for policy, number in served.chosen.items():
-        out.print(f"{policy}@{number}")
+    served = change_release(library, None if back else wanted, url, timeout_s, name)
+    release, chosen = served.release.model_dump(), dict(served.chosen)
+    result = {"revision": served.revision, "release": release, "policies": chosen}
+    lines = [f"{policy}@{number}" for policy, number in chosen.items()]
+    print_result(result, json, f"revision {served.revision}", *lines)
 
 
 def closed_loop(
     run: Run,
     url: Annotated[
-        str | None,
-        typer.Option(help="Service of the run's policies. Default: one is started."),
+        str | None, typer.Option(help="Service of the run's policies. Default: one is started.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Environment steps.")] = 250,
     token_file: TokenFile = None,
@@ -297,8 +270,6 @@ def closed_loop(
 
       slicing-rllib closed-loop runs/quick-20260101-120000 --url http://127.0.0.1:8000 --steps 50
     """
-    from slicing_rllib.cli.console import ProgressBar, print_json
-    from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.runs.run_directory import RunDirectory
 
     with _explain_missing_packages("closed-loop"):
@@ -313,18 +284,14 @@ def closed_loop(
     service = serve_for_command(arguments) if url is None else nullcontext(url)
     with service as address, ProgressBar() as bar:
         result = run_closed_loop(opened, address, steps, read_token(arguments), bar.on_rollout)
-    if json:
-        print_json({**result._asdict(), "equal": result.is_equal})
-    else:
-        worst = max(result.largest_difference, key=result.largest_difference.__getitem__)
-        stdout.print(
-            f"{result.steps} steps over HTTP: reward {result.reward_mean:.4f} "
-            f"(in process {result.in_process_reward_mean:.4f}), "
-            f"satisfaction {result.satisfaction_mean:.4f}"
-        )
-        stdout.print(
-            f"largest difference of a KPI: {result.largest_difference[worst]:.1e} ({worst})"
-        )
-        stdout.print(f"fallbacks: {result.fallbacks or 'none'}")
+    kpi, difference = max(result.largest_difference.items(), key=lambda row: row[1])
+    print_result(
+        {**result._asdict(), "equal": result.is_equal},
+        json,
+        f"{result.steps} steps over HTTP: reward {result.reward_mean:.4f} (in process "
+        f"{result.in_process_reward_mean:.4f}), satisfaction {result.satisfaction_mean:.4f}",
+        f"largest difference of a KPI: {difference:.1e} ({kpi})",
+        f"fallbacks: {result.fallbacks or 'none'}",
+    )
     if not result.is_equal:
         raise typer.Exit(1)

@@ -5,13 +5,14 @@ percent. No conformance is claimed.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
 from slicing_rllib.policies import KPI_SPECS, CellPolicy
-from slicing_rllib.serving.decisions import Decision, Fallback
 from slicing_rllib.serving.requests import A1Policy
 
 PERCENT = 100
@@ -42,7 +43,46 @@ class RrmPolicy(AnswerModel):
     attributes: RrmAttributes
 
 
-class CellDecision(AnswerModel):
+class Reason(StrEnum):
+    """Why a policy does not answer."""
+
+    UNKNOWN_CELL = "unknown_cell"
+    """No policy is for this cell."""
+    STALE_KPIS = "stale_kpis"
+    """The cell's KPIs are too old, or from the future."""
+    MISSING_NEIGHBOURS = "missing_neighbours"
+    """A neighbour that the message needs has reported nothing."""
+    STALE_NEIGHBOURS = "stale_neighbours"
+    """A neighbour's last report is too old."""
+    OUTSIDE_TRAINING = "outside_training"
+    """A KPI is far outside of what was recorded where the policy was trained."""
+    SLA_NOT_OBSERVED = "sla_not_observed"
+    """The SLA is another than in training, and the policy cannot see it."""
+    POLICY_FAILED = "policy_failed"
+    """The policy's answer is not finite."""
+
+
+class Method(StrEnum):
+    """What answers instead."""
+
+    BASE_POLICY = "base_policy"
+    """The split that was best in the last interval."""
+    TRAFFIC_PROPORTIONAL = "traffic_proportional"
+    """Shares in proportion to offered traffic, or else to load."""
+    EQUAL = "equal"
+    """Equal shares."""
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Why the cell's policy did not answer, and what answered instead."""
+
+    reason: Reason
+    method: Method
+    detail: str
+
+
+class Decision(AnswerModel):
     """The shares of one cell."""
 
     shares: dict[str, float]
@@ -59,12 +99,16 @@ class CellDecision(AnswerModel):
     """Null if the policy answered."""
     rrm_policies: list[RrmPolicy] | None = None
     """With `?format=o1`: the shares in whole percent, per slice."""
+    served_policy: InstanceOf[CellPolicy] | None = Field(exclude=True)
+    """The cell's policy; not in the answer, as the next field."""
+    table: InstanceOf[np.ndarray] = Field(exclude=True)
+    """The KPIs that the decision rests on, (slice, KPI); NaN for those that are not there."""
 
 
 class DecisionAnswer(AnswerModel):
     """Decisions by cell."""
 
-    decisions: dict[str, CellDecision]
+    decisions: dict[str, Decision]
 
 
 class PolicyDescription(AnswerModel):
@@ -85,21 +129,11 @@ def make_answer(
     decisions: Mapping[str, Decision], a1_policies: Mapping[str, A1Policy] | None
 ) -> bytes:
     """The answer as JSON. `a1_policies` None leaves the ratios in percent out."""
-    answer: dict[str, CellDecision] = {}
-    for cell, decision in decisions.items():
-        policy = decision.policy
-        shares = dict(zip(decision.slices, decision.shares, strict=True))
-        answer[cell] = made = CellDecision(
-            shares=shares,
-            policy=policy and policy.label,
-            policy_sha256=policy and policy.digest,
-            age_s=decision.age_s,
-            neighbours_age_s=decision.neighbours_age_s,
-            fallback=decision.fallback,
-        )
-        if a1_policies is not None:
-            made.rrm_policies = make_rrm_policies(cell, shares, a1_policies)
-    return DecisionAnswer(decisions=answer).model_dump_json(exclude_unset=True).encode()
+    if a1_policies is not None:
+        for cell, decision in decisions.items():
+            decision.rrm_policies = make_rrm_policies(cell, decision.shares, a1_policies)
+    answer = DecisionAnswer(decisions=dict(decisions))
+    return answer.model_dump_json(exclude_unset=True).encode()
 
 
 def make_rrm_policies(

@@ -31,7 +31,7 @@ from slicing_rllib.serving.answers import (
     make_example,
 )
 from slicing_rllib.serving.policy_service import LocalReports, PolicyService
-from slicing_rllib.serving.requests import EXAMPLE, DecisionRequest, Problem
+from slicing_rllib.serving.requests import EXAMPLE, DecisionRequest, respond_with_problem
 from slicing_rllib.serving.served_release import load_first
 from slicing_rllib.serving.service_settings import (
     RELEASE_FIELDS,
@@ -122,20 +122,9 @@ api = DescribedApi(
     docs_url=None,
     redoc_url=None,
 )
+# Refusals, unknown resources and wrong methods alike.
+api.exception_handler(HTTPException)(respond_with_problem)
 with_token = [Security(HTTPBearer(auto_error=False))]
-
-
-@api.exception_handler(HTTPException)
-def report_http_error(request: Request, error: HTTPException) -> Response:
-    """Unknown resources and methods."""
-    return Problem(error.status_code, str(error.detail), error.headers).respond()
-
-
-@api.exception_handler(Problem)
-def report_problem(request: Request, error: Problem) -> Response:
-    """Requests that we refuse."""
-    return error.respond()
-
 
 # The last loads of all cells, for all replicas.
 REPORTS = serve.deployment(
@@ -188,7 +177,7 @@ async def example(service: Service, request: Request) -> dict[str, Any]:
 async def shadow(service: Service, request: Request) -> dict[str, dict[str, Any]]:
     """By cell: how far the candidate version is from the live one, in this replica."""
     service.admit(request)
-    return service.summarise_shadow()
+    return service.comparison.summarise()
 
 
 @api.post(
@@ -213,12 +202,7 @@ DEPLOYMENT = serve.deployment(
 
 
 def make_application(arguments: ServiceArguments, *, shares_reports: bool) -> serve.Application:
-    """The application with these arguments.
-
-    Args:
-        arguments: settings.
-        shares_reports: whether there may be several replicas.
-    """
+    """The application; `shares_reports` says whether there may be several replicas."""
     scale: dict[str, Any] = {"num_replicas": arguments.min_replicas}
     if arguments.max_replicas > arguments.min_replicas:
         limits = arguments.model_dump(include={"min_replicas", "max_replicas"})
@@ -243,11 +227,6 @@ def application(args: ServiceArguments) -> serve.Application:
 @contextmanager
 def serve_policies(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
     """Serves policies for the block, on the Ray that this process is connected to.
-
-    Args:
-        arguments: settings of the service.
-        host: address to listen on.
-        port: port to listen on.
 
     Raises: RunError if the port is taken.
     """
@@ -293,12 +272,7 @@ def check_port_is_free(host: str, port: int) -> None:
 
 @contextmanager
 def serve_directly(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
-    """Answers requests in a thread of this process for the block.
-
-    Args:
-        arguments: settings of the service; there is one replica, this process.
-        host: address to listen on.
-        port: port to listen on.
+    """Answers requests in a thread of this process for the block: the only replica.
 
     Raises: RunError if the port is taken or the server does not start.
     """
@@ -306,11 +280,8 @@ def serve_directly(arguments: ServiceArguments, host: str, port: int) -> Iterato
     service = PolicyService(arguments.model_dump(mode="json"))
     asyncio.run(service.reconfigure({}))
     api.dependency_overrides[find_service] = lambda: service
-    server = uvicorn.Server(
-        uvicorn.Config(
-            api, host=host, port=port, log_level="warning", access_log=False, lifespan="off"
-        )
-    )
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "off"}
+    server = uvicorn.Server(uvicorn.Config(api, host=host, port=port, **quiet))
     thread = Thread(target=server.run, name="http", daemon=True)
     thread.start()
     try:
@@ -322,5 +293,5 @@ def serve_directly(arguments: ServiceArguments, host: str, port: int) -> Iterato
     finally:
         server.should_exit = True
         thread.join()
-        service.stop()
+        service.holder.stop()
         del api.dependency_overrides[find_service]

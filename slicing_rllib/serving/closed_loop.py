@@ -43,12 +43,10 @@ class HttpPolicy:
     ) -> None:
         self._url = url
         parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        if parts.scheme not in kinds or not parts.hostname:
             raise RunError(f"{url}: expected the URL of a service, such as http://127.0.0.1:8000")
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        self._connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
+        self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=TIMEOUT_S)
         self._path = f"{parts.path.rstrip('/').removesuffix('/v1')}/v1/decisions"
         self._headers = {"Content-Type": "application/json"}
         if token is not None:
@@ -73,8 +71,7 @@ class HttpPolicy:
         try:
             self._connection.request("POST", self._path, json.dumps(request), self._headers)
             answer = self._connection.getresponse()
-            body = answer.read()
-            content = json.loads(body)
+            content = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise RunError(f"{self._url}: no answer ({error})") from error
         if answer.status != 200:
@@ -82,7 +79,6 @@ class HttpPolicy:
         return content["decisions"]
 
     def close(self) -> None:
-        """Closes the connection."""
         self._connection.close()
 
 

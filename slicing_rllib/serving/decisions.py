@@ -7,11 +7,11 @@ reason; the policies of all others are computed at once, by `PolicyGroup.decide`
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from starlette.exceptions import HTTPException
 
 from slicing_rllib.env import max_min_split
 from slicing_rllib.env.rewards import needed_share, offered_share
@@ -19,7 +19,8 @@ from slicing_rllib.policies import CellPolicy
 from slicing_rllib.policies.baselines import divide_in_proportion
 from slicing_rllib.policies.cell_policy import PolicyGroup, group_policies
 from slicing_rllib.policies.encoder import BASE_POLICY_KPIS, CellEncoder
-from slicing_rllib.serving.requests import KPI_NAMES, CellReport, DecisionRequest, Problem
+from slicing_rllib.serving.answers import Decision, Fallback, Method, Reason
+from slicing_rllib.serving.requests import KPI_NAMES, CellReport, DecisionRequest
 
 RANGE_MARGIN = 1.0
 """A KPI is far outside if it is off the recorded range by more than this times its width."""
@@ -41,64 +42,6 @@ class LoadReport(NamedTuple):
 
 Reports = Mapping[str, LoadReport]
 """By cell."""
-
-
-class Reason(StrEnum):
-    """Why a policy does not answer."""
-
-    UNKNOWN_CELL = "unknown_cell"
-    """No policy is for this cell."""
-    STALE_KPIS = "stale_kpis"
-    """The cell's KPIs are too old, or from the future."""
-    MISSING_NEIGHBOURS = "missing_neighbours"
-    """A neighbour that the message needs has reported nothing."""
-    STALE_NEIGHBOURS = "stale_neighbours"
-    """A neighbour's last report is too old."""
-    OUTSIDE_TRAINING = "outside_training"
-    """A KPI is far outside of what was recorded where the policy was trained."""
-    SLA_NOT_OBSERVED = "sla_not_observed"
-    """The SLA is another than in training, and the policy cannot see it."""
-    POLICY_FAILED = "policy_failed"
-    """The policy's answer is not finite."""
-
-
-class Method(StrEnum):
-    """What answers instead."""
-
-    BASE_POLICY = "base_policy"
-    """The split that was best in the last interval."""
-    TRAFFIC_PROPORTIONAL = "traffic_proportional"
-    """Shares in proportion to offered traffic, or else to load."""
-    EQUAL = "equal"
-    """Equal shares."""
-
-
-@dataclass(frozen=True)
-class Fallback:
-    """Why the cell's policy did not answer, and what answered instead."""
-
-    reason: Reason
-    method: Method
-    detail: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The shares of one cell."""
-
-    slices: tuple[str, ...]
-    shares: list[float]
-    """In the order of the slices; their sum is 1."""
-    policy: CellPolicy | None
-    """The policy that the cell has; None for an unknown cell."""
-    age_s: float
-    """Age of the cell's KPIs."""
-    neighbours_age_s: float | None
-    """Age of the oldest report of a neighbour; None if the policy reads none."""
-    table: Table
-    """The KPIs that the decision rests on; NaN for those that are not there."""
-    fallback: Fallback | None
-    """None if the policy answered."""
 
 
 class PolicySet:
@@ -183,13 +126,13 @@ def decide(
         now: the present.
         max_age_s: age above which KPIs and reports are stale.
 
-    Raises: Problem for unknown cells, slices and missing KPIs.
+    Raises: HTTPException for unknown cells, slices and missing KPIs.
     """
     unknown = [cell for cell in request.cells if cell not in policies.policies]
     if unknown and request.unknown_cells == "refuse":
         more = len(unknown) - MAX_NAMES_IN_MESSAGE
         names = ", ".join(unknown[:MAX_NAMES_IN_MESSAGE]) + (f" and {more} more" * (more > 0))
-        raise Problem(404, f"no policy for {names}; GET /v1/policies lists the cells")
+        raise HTTPException(404, f"no policy for {names}; GET /v1/policies lists the cells")
     decisions: dict[str, Decision] = {}
     groups: dict[PolicyGroup, list[_Case]] = {}
     for cell, report in request.cells.items():
@@ -199,7 +142,18 @@ def decide(
             case = _make_case(policy, report, request, reports, now, max_age_s)
             groups.setdefault(policies.group_of[cell], []).append(case)
         else:
-            decisions[cell] = _decide_unknown_cell(report, now)
+            table = np.array(report.table(tuple(report.slices)), float)
+            shares, method = choose_fallback(table)
+            decisions[cell] = Decision(
+                shares=dict(zip(report.slices, shares.tolist(), strict=True)),
+                policy=None,
+                policy_sha256=None,
+                served_policy=None,
+                age_s=report.age_s(now),
+                neighbours_age_s=None,
+                table=table,
+                fallback=Fallback(Reason.UNKNOWN_CELL, method, "no policy for this cell"),
+            )
     for group, cases in groups.items():
         decisions |= _decide_group(group, cases, policies)
     return {cell: decisions[cell] for cell in request.cells if cell in decisions}
@@ -213,17 +167,17 @@ def _make_case(
     now: datetime,
     max_age_s: float,
 ) -> _Case:
-    """Raises: Problem for KPIs or slices that are missing."""
+    """Raises: HTTPException for KPIs or slices that are missing."""
     encoder = policy.encoder
     if report.slices.keys() != set(encoder.slices):
         expected = ", ".join(encoder.slices)
-        raise Problem(422, f"cells.{encoder.cell}.slices: expected exactly {expected}")
+        raise HTTPException(422, f"cells.{encoder.cell}.slices: expected exactly {expected}")
     for name in encoder.slices:
         kpis = vars(report.slices[name])
         for kpi in encoder.required_kpis:
             if kpis[kpi] is None:
                 where = f"cells.{encoder.cell}.slices.{name}.{kpi}"
-                raise Problem(422, f"{where}: the policy needs this KPI")
+                raise HTTPException(422, f"{where}: the policy needs this KPI")
     if request.a1_policies:
         encoder = _apply_a1_policies(encoder, request)
     age_s = report.age_s(now)
@@ -305,30 +259,16 @@ def _decide_group(
             shares, method = choose_fallback(table, *map(np.array, sla))
             fallback = Fallback(objection[0], method, objection[1])
         decisions[case.encoder.cell] = Decision(
-            slices=encoder.slices,
-            shares=shares.tolist(),
-            policy=case.policy,
+            shares=dict(zip(encoder.slices, shares.tolist(), strict=True)),
+            policy=case.policy.label,
+            policy_sha256=case.policy.digest,
+            served_policy=case.policy,
             age_s=case.age_s,
             neighbours_age_s=case.neighbours_age_s,
             table=table,
             fallback=fallback,
         )
     return decisions
-
-
-def _decide_unknown_cell(report: CellReport, now: datetime) -> Decision:
-    slices = tuple(report.slices)
-    table = np.array(report.table(slices), float)
-    shares, method = choose_fallback(table)
-    return Decision(
-        slices=slices,
-        shares=shares.tolist(),
-        policy=None,
-        age_s=report.age_s(now),
-        neighbours_age_s=None,
-        table=table,
-        fallback=Fallback(Reason.UNKNOWN_CELL, method, "no policy for this cell"),
-    )
 
 
 def choose_fallback(

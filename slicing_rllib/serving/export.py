@@ -28,10 +28,9 @@ from slicing_rllib.policies.cell_policy import (
     make_manifest,
 )
 from slicing_rllib.policies.encoder import CellEncoder, stack_kpis
-from slicing_rllib.radio import SATURATION, StepKpis
+from slicing_rllib.radio import SATURATION
 from slicing_rllib.radio.kpis import TINY
-from slicing_rllib.runs.policy_evaluation import record_kpis
-from slicing_rllib.serving.policy_source import RunSource, index_by_cell, open_source
+from slicing_rllib.serving.policy_source import index_by_cell, open_source
 from slicing_rllib.serving.release import Release
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
@@ -82,42 +81,29 @@ def export_policies(
     for cell in cells or ():
         if cell not in policies:
             raise RunError(f"{location}: no {cell}, there is {', '.join(list(policies)[:3])} ...")
-    # A library has no network whose KPIs could be recorded.
-    run = source.run if isinstance(source, RunSource) else None
-    recorded = record_kpis(run.config(), run.policies()) if run else []
-    return [
-        _export(policy, out / cell, _select_samples(policy, recorded, list(policies)))
-        for cell, policy in policies.items()
-        if cells is None or cell in cells
-    ]
-
-
-def _export(policy: CellPolicy, folder: Path, recorded: Samples | None) -> Export:
-    graph = make_graph(policy)
-    parity = check_parity(policy, graph, recorded, np.random.default_rng(PARITY_SEED))
-    files = {WEIGHTS_FILE: policy.serialise_weights(), GRAPH_FILE: graph}
-    manifest = make_manifest(policy, files, parity)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            write_durably(folder / name, data)
-        # The manifest last: a folder without it is not an export.
-        text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-        write_durably(folder / MANIFEST_FILE, text.encode())
-    except OSError as error:
-        raise RunError(f"{folder}: cannot write here ({error.strerror})") from error
-    return Export(policy.encoder.cell, policy.label, str(folder), policy.digest, parity)
-
-
-def _select_samples(
-    policy: CellPolicy, recorded: Sequence[StepKpis], cells: Sequence[str]
-) -> Samples | None:
-    if not recorded:
-        return None
-    row = cells.index(policy.encoder.cell)
-    neighbours = [cells.index(name) for name in policy.encoder.neighbours]
-    load = np.stack([step.load[neighbours] for step in recorded])
-    return stack_kpis(recorded, row, policy.encoder.required_kpis), load
+    recorded, exported = source.record_kpis(), list[Export]()
+    for row, (cell, policy) in enumerate(policies.items()):
+        if cells is not None and cell not in cells:
+            continue
+        samples: Samples | None = None
+        if recorded:
+            neighbours = [list(policies).index(name) for name in policy.encoder.neighbours]
+            load = np.stack([step.load[neighbours] for step in recorded])
+            samples = stack_kpis(recorded, row, policy.encoder.required_kpis), load
+        graph = make_graph(policy)
+        parity = check_parity(policy, graph, samples, np.random.default_rng(PARITY_SEED))
+        files = {WEIGHTS_FILE: policy.serialise_weights(), GRAPH_FILE: graph}
+        manifest = json.dumps(make_manifest(policy, files, parity), indent=1, sort_keys=True)
+        folder = out / cell
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # The manifest last: a folder without it is not an export.
+            for name, data in {**files, MANIFEST_FILE: f"{manifest}\n".encode()}.items():
+                write_durably(folder / name, data)
+        except OSError as error:
+            raise RunError(f"{folder}: cannot write here ({error.strerror})") from error
+        exported.append(Export(cell, policy.label, str(folder), policy.digest, parity))
+    return exported
 
 
 class PolicyModule(nn.Module):
@@ -250,9 +236,9 @@ def make_inputs(policy: CellPolicy, samples: Samples) -> dict[str, np.ndarray]:
     n_rows, n_slices = len(neighbour_load), len(encoder.slices)
     padded = np.zeros((n_rows, encoder.message_slots, n_slices))
     padded[:, : neighbour_load.shape[1]] = neighbour_load
-    values = dict(columns)
-    values |= {APPLIED_SHARE: columns.get(SHARES, np.zeros((n_rows, n_slices)))}
-    values |= {
+    values = {
+        **columns,
+        APPLIED_SHARE: columns.get(SHARES, np.zeros((n_rows, n_slices))),
         NEIGHBOUR_LOAD: padded,
         SLA_THROUGHPUT: np.tile(np.array(encoder.sla_throughput_mbps), (n_rows, 1)),
         SLA_DELAY: np.tile(np.array(encoder.sla_delay_ms), (n_rows, 1)),

@@ -24,12 +24,12 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.util import metrics
 from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from slicing_rllib.policies import CellPolicy
-from slicing_rllib.serving.answers import make_answer
+from slicing_rllib.serving.answers import Decision, make_answer
 from slicing_rllib.serving.decisions import (
-    Decision,
     LoadReport,
     Reports,
     decide,
@@ -40,7 +40,6 @@ from slicing_rllib.serving.requests import (
     KPI_NAMES,
     Admission,
     DecisionRequest,
-    Problem,
     parse_request,
 )
 from slicing_rllib.serving.served_release import PolicyHolder, ServedPolicies
@@ -77,30 +76,30 @@ class PolicyService:
         self._admission = Admission(
             token, self._arguments.max_requests_per_s, self._arguments.max_body_bytes
         )
-        self._holder = PolicyHolder(self._arguments)
+        self.holder = PolicyHolder()
         self._reports = LocalReports() if reports is None else SharedReports(reports)
         self._metrics = RequestMetrics()
-        self._comparison = ShadowComparison(self._arguments.shadow_log)
+        self.comparison = ShadowComparison(self._arguments.shadow_log)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Serves another release without a new process; Ray Serve also calls it at the start.
 
         `user_config` are new values of the arguments in `RELEASE_FIELDS`.
         """
-        is_first = self._holder.served is None
+        is_first = self.holder.served is None
         changed = ServiceArguments(**self._arguments.model_dump() | user_config)
-        await asyncio.to_thread(self._holder.load, changed)
+        await asyncio.to_thread(self.holder.load, changed)
         if is_first:
-            self._holder.watch()
+            self.holder.watch(self._arguments.poll_s)
 
     def check_health(self) -> None:
         """Raises: RuntimeError if the replica cannot answer."""
-        if self._holder.served is None:
+        if self.holder.served is None:
             raise RuntimeError("no policies are loaded")
 
     def describe_health(self) -> dict[str, Any]:
         """Which release this process serves, and what is wrong with it."""
-        served, holder = self._holder.served, self._holder
+        served, holder = self.holder.served, self.holder
         is_well = served is not None and not holder.problem and not holder.changed_files
         return {
             "status": "ok" if is_well else "degraded",
@@ -114,39 +113,31 @@ class PolicyService:
             "changed_files": holder.changed_files,
         }
 
-    def summarise_shadow(self) -> dict[str, dict[str, Any]]:
-        """By cell: how far the candidate version is from the live one, in this process."""
-        return self._comparison.summarise()
-
-    def stop(self) -> None:
-        """Ends the thread that looks for new releases."""
-        self._holder.stop()
-
     def admit(self, request: Request) -> None:
-        """Raises: Problem for a request without the token, or for one too many."""
+        """Raises: HTTPException for a request without the token, or for one too many."""
         self._admission.require_token(request)
         self._admission.require_rate()
 
     def require_served(self) -> ServedPolicies:
-        """What is served. Raises: Problem as long as nothing is."""
-        if self._holder.served is None:
-            raise Problem(503, "no policies are loaded")
-        return self._holder.served
+        """What is served. Raises: HTTPException as long as nothing is."""
+        if self.holder.served is None:
+            raise HTTPException(503, "no policies are loaded")
+        return self.holder.served
 
     async def answer(self, request: Request) -> Response:
-        """Shares for the cells of a request. Raises: Problem for one that is refused."""
+        """Shares for the cells of a request. Raises: HTTPException for one that is refused."""
         started = time.perf_counter()
         try:
             return await self._decide(request, started)
-        except Problem as problem:
-            self._metrics.count_refusal(problem.status)
+        except HTTPException as error:
+            self._metrics.count_refusal(error.status_code)
             raise
 
     async def _decide(self, request: Request, started: float) -> Response:
         self.admit(request)
         form = request.query_params.get("format", FORMATS[0])
         if form not in FORMATS:
-            raise Problem(422, f"format: expected one of {', '.join(FORMATS)}")
+            raise HTTPException(422, f"format: expected one of {', '.join(FORMATS)}")
         asked = parse_request(await self._admission.read_body(request))
         served, now = self.require_served(), datetime.now(UTC)
         reports: Reports = {}
@@ -176,9 +167,9 @@ class PolicyService:
             request = asked.model_copy(update={"cells": known})
             try:
                 candidate = decide(request, served.shadow, reports, now, self._arguments.max_age_s)
-            except Problem:
+            except HTTPException:
                 return  # The candidate needs KPIs that the live version does not.
-            self._comparison.add(made, candidate)
+            self.comparison.add(made, candidate)
 
 
 class LocalReports:
@@ -247,14 +238,15 @@ class RequestMetrics:
         """Counts the decisions of one request."""
         for cell, decision in decisions.items():
             # Names of unknown cells come from callers and must not become labels.
-            label = "" if decision.policy is None else cell
+            policy = decision.served_policy
+            label = "" if policy is None else cell
             if decision.fallback is not None:
                 reason = str(decision.fallback.reason)
                 self._fallbacks.inc(1.0, {"cell": label, "reason": reason})
-            if decision.policy is None:
+            if policy is None:
                 continue
             self._latency.observe(latency_ms, {"cell": cell})
-            drift = self._monitor.update(decision.policy, decision.table)
+            drift = self._monitor.update(policy, decision.table)
             if drift is not None:
                 self._drift.set(drift, {"cell": cell})
 
@@ -315,12 +307,19 @@ class ShadowComparison:
                 theirs = candidate.get(cell)
                 if ours.policy is None or theirs is None or theirs.policy is None:
                     continue
-                labels = {"live": ours.policy.label, "candidate": theirs.policy.label}
-                difference = np.abs(np.subtract(ours.shares, theirs.shares)).max()
-                self._count(cell, labels, float(difference))
+                labels = {"live": ours.policy, "candidate": theirs.policy}
+                before, after = (np.array([*made.shares.values()]) for made in (ours, theirs))
+                difference = float(np.abs(after - before).max())
+                row = self._rows.get(cell, {})
+                if not labels.items() <= row.items():
+                    means = {"mean_difference": 0.0, "largest_difference": 0.0}
+                    row = self._rows[cell] = {**labels, "decisions": 0, **means}
+                row["decisions"] += 1
+                row["mean_difference"] += (difference - row["mean_difference"]) / row["decisions"]
+                row["largest_difference"] = max(row["largest_difference"], difference)
                 line = {"time": time.time(), "cell": cell, **labels}
                 for version, made in (("live", ours), ("candidate", theirs)):
-                    line[f"{version}_shares"] = dict(zip(made.slices, made.shares, strict=True))
+                    line[f"{version}_shares"] = made.shares
                     line[f"{version}_fallback"] = made.fallback and made.fallback.reason
                 lines.append(json.dumps(line) + "\n")
         if self._log_file is not None and lines:
@@ -331,12 +330,3 @@ class ShadowComparison:
         """By cell: both versions, the number of decisions, mean and largest difference."""
         with self._lock:
             return {cell: dict(row) for cell, row in self._rows.items()}
-
-    def _count(self, cell: str, labels: dict[str, str], difference: float) -> None:
-        row = self._rows.get(cell)
-        if row is None or row["live"] != labels["live"] or row["candidate"] != labels["candidate"]:
-            row = {**labels, "decisions": 0, "mean_difference": 0.0, "largest_difference": 0.0}
-            self._rows[cell] = row
-        row["decisions"] += 1
-        row["mean_difference"] += (difference - row["mean_difference"]) / row["decisions"]
-        row["largest_difference"] = max(row["largest_difference"], difference)

@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from slicing_rllib.policies import CellPolicy, PolicyError, load_policy, parse_policy, select_actor
 from slicing_rllib.policies.cell_policy import MANIFEST_FILE
+from slicing_rllib.radio import StepKpis
 from slicing_rllib.runs.policy_evaluation import make_cell_policies, record_kpis
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.release import RELEASE_FILE, ReleaseHistory, parse_history
@@ -16,12 +16,8 @@ from slicing_rllib.transfer import PolicyLibrary
 POLICIES_FILE = "policies.safetensors"
 
 
-class FileState(NamedTuple):
-    """How a file looked when its policy was loaded."""
-
-    path: str
-    size: int
-    time_ns: int
+FileState = tuple[str, int, int]
+"""Path, size and time of change in ns of a file."""
 
 
 class PolicySource(ABC):
@@ -43,25 +39,30 @@ class PolicySource(ABC):
         """The release that services follow; None if nobody has made one."""
         return None
 
+    def record_kpis(self) -> Sequence[StepKpis]:
+        """KPIs of the policies' network; empty for a library, which has none."""
+        return ()
+
 
 class RunSource(PolicySource):
     """The policies of a run directory, in version 0."""
 
     def __init__(self, path: Path) -> None:
-        self.run = RunDirectory.open(path)
-        self._config = self.run.config()
+        self._run = RunDirectory.open(path)
+        self._config = self._run.config()
 
     def list_versions(self) -> Mapping[str, Sequence[int]]:
         return {f"{self._config.name}-{cell}": [0] for cell in self._config.scenario.cells}
 
     def load(self, chosen: Mapping[str, int]) -> list[CellPolicy]:
-        weights = self.run.policies()
-        recorded = record_kpis(self._config, weights)
-        policies = make_cell_policies(self._config, weights, recorded)
+        policies = make_cell_policies(self._config, self._run.policies(), self.record_kpis())
         return [policy for policy in policies.values() if policy.name in chosen]
 
     def read_states(self, chosen: Mapping[str, int]) -> list[FileState]:
-        return _list_states([self.run.path / POLICIES_FILE])
+        return _list_states([self._run.path / POLICIES_FILE])
+
+    def record_kpis(self) -> Sequence[StepKpis]:
+        return record_kpis(self._config, self._run.policies())
 
 
 class LibrarySource(PolicySource):
@@ -76,30 +77,28 @@ class LibrarySource(PolicySource):
         return {name: found for name, found in versions.items() if name.startswith(self._prefix)}
 
     def load(self, chosen: Mapping[str, int]) -> list[CellPolicy]:
-        return [self._load_one(name, version) for name, version in chosen.items()]
+        policies: list[CellPolicy] = []
+        for name, version in chosen.items():
+            bundle = self._library.load(name, version)
+            if bundle.policy is None:
+                raise RunError(
+                    f"{name}@{version}: a bundle without encoder cannot be served; library add "
+                    "makes a new version"
+                )
+            weights, provenance = select_actor(bundle.weights), bundle.provenance
+            read = parse_policy(
+                bundle.policy, weights, name=name, version=version, provenance=provenance
+            )
+            policies.append(read)
+        return policies
 
     def read_states(self, chosen: Mapping[str, int]) -> list[FileState]:
-        return [FileState(*state) for state in self._library.read_states(chosen)]
+        return self._library.read_states(chosen)
 
     def read_release(self) -> ReleaseHistory | None:
         data = self._library.read_file(RELEASE_FILE)
         where = f"{self._library.where}/{RELEASE_FILE}"
         return None if data is None else parse_history(where, data)
-
-    def _load_one(self, name: str, version: int) -> CellPolicy:
-        bundle = self._library.load(name, version)
-        if bundle.policy is None:
-            raise RunError(
-                f"{name}@{version}: a bundle without encoder cannot be served; library add makes "
-                "a new version"
-            )
-        return parse_policy(
-            bundle.policy,
-            select_actor(bundle.weights),
-            name=name,
-            version=version,
-            provenance=bundle.provenance,
-        )
 
 
 class ExportSource(PolicySource):
@@ -156,7 +155,7 @@ def index_by_cell(policies: Sequence[CellPolicy]) -> dict[str, CellPolicy]:
 
 def _list_states(paths: Sequence[Path]) -> list[FileState]:
     return [
-        FileState(str(path), status.st_size, status.st_mtime_ns)
+        (str(path), status.st_size, status.st_mtime_ns)
         for path in paths
         if path.is_file() and (status := path.stat())
     ]

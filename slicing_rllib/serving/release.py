@@ -6,8 +6,9 @@ A library keeps its release as a file, which the services of the library follow.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from slicing_rllib.storage.errors import RunError
 
@@ -31,19 +32,37 @@ class Canary(ReleaseModel):
     """Share of the policies; the same ones every time."""
 
 
-class Release(ReleaseModel):
-    """Which version of each policy answers."""
+def parse_pins(pins: Mapping[str, int] | Sequence[str]) -> Mapping[str, int]:
+    """Versions by policy, from `NAME@VERSION` or as they are. Raises: RunError."""
+    if isinstance(pins, Mapping):
+        return pins
+    parsed: dict[str, int] = {}
+    for text in pins:
+        name, _, version = text.rpartition("@")
+        if not name or not version.isascii() or not version.isdigit() or int(version) < 1:
+            raise RunError(f"pin {text!r}: expected NAME@VERSION, such as city-cell_3@2")
+        parsed[name] = int(version)
+    return parsed
+
+
+class ReleaseChoice(ReleaseModel):
+    """What a command, or the arguments of a service, can say about a release."""
 
     version: int | None = Field(default=None, ge=1)
-    """Version of every policy; None: those of `versions`, or else the newest of each."""
-    versions: Mapping[str, int] = {}
-    """Version by policy, where `version` is None."""
-    pins: Mapping[str, int] = {}
-    """Version by policy, for policies that differ."""
+    """Version of every policy. None: the library's release, or else the newest version of each."""
+    pins: Annotated[Mapping[str, int], BeforeValidator(parse_pins)] = {}
+    """Version by policy, for policies that differ; also a list of `NAME@VERSION`."""
     canary: Canary | None = None
     """A version that some policies answer with; pins go first."""
     shadow: int | None = Field(default=None, ge=1)
     """A version that answers beside the live one; differences are logged, nothing is applied."""
+
+
+class Release(ReleaseChoice):
+    """Which version of each policy answers."""
+
+    versions: Mapping[str, int] = {}
+    """Version by policy, where `version` is None."""
 
     def select(self, versions: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """The version of each policy that answers.
@@ -56,7 +75,10 @@ class Release(ReleaseModel):
         for name in self.pins:
             if name not in versions:
                 raise RunError(f"pin {name}@{self.pins[name]}: no policy of that name")
-        canaries = self._choose_canaries(list(versions))
+        canaries: set[str] = set()
+        if self.canary is not None:
+            ordered = sorted(versions, key=lambda name: hashlib.sha256(name.encode()).digest())
+            canaries = set(ordered[: math.ceil(self.canary.share * len(ordered))])
         chosen = {
             name: self.pins.get(
                 name,
@@ -83,12 +105,6 @@ class Release(ReleaseModel):
         chosen = dict.fromkeys(versions, self.shadow)
         _require_existing(chosen, versions)
         return chosen
-
-    def _choose_canaries(self, names: list[str]) -> set[str]:
-        if self.canary is None:
-            return set()
-        ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        return set(ordered[: math.ceil(self.canary.share * len(ordered))])
 
 
 class ReleaseHistory(ReleaseModel):
@@ -124,38 +140,6 @@ class ReleaseHistory(ReleaseModel):
         return ReleaseHistory(revision=self.revision + 1, release=release, earlier=tuple(earlier))
 
 
-def make_release(
-    version: int | None,
-    pins: Sequence[str],
-    canary: int | None,
-    share: float,
-    shadow: int | None,
-) -> Release:
-    """The release that options of a command describe.
-
-    Args:
-        version: version of every policy; None means the newest of each.
-        pins: versions of single policies, as `NAME@VERSION`.
-        canary: version for a share of the policies.
-        share: that share.
-        shadow: version that only answers for comparison.
-
-    Raises: RunError for a pin that cannot be read, or a canary's share of zero.
-    """
-    return Release(
-        version=version, pins=parse_pins(pins), canary=make_canary(canary, share), shadow=shadow
-    )
-
-
-def make_canary(version: int | None, share: float) -> Canary | None:
-    """A version for a share of the policies; None without a version. Raises: RunError."""
-    if version is None:
-        return None
-    if not share:
-        raise RunError("canary: expected a share above 0")
-    return Canary(version=version, share=share)
-
-
 def parse_history(path: str, data: bytes) -> ReleaseHistory:
     """The content of a release file. Raises: RunError."""
     try:
@@ -164,17 +148,6 @@ def parse_history(path: str, data: bytes) -> ReleaseHistory:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "release"
         raise RunError(f"{path}: {where}: {first['msg']}") from error
-
-
-def parse_pins(texts: Sequence[str]) -> dict[str, int]:
-    """Versions by policy, from `NAME@VERSION`. Raises: RunError."""
-    pins: dict[str, int] = {}
-    for text in texts:
-        name, _, version = text.rpartition("@")
-        if not name or not version.isascii() or not version.isdigit() or int(version) < 1:
-            raise RunError(f"pin {text!r}: expected NAME@VERSION, such as city-cell_3@2")
-        pins[name] = int(version)
-    return pins
 
 
 def _require_existing(chosen: Mapping[str, int], versions: Mapping[str, Sequence[int]]) -> None:

@@ -2,7 +2,7 @@
 
 `Admission` asks for the token and limits how much is sent; `parse_request` reads the body: KPIs of
 the last slicing interval, by cell, slice and name; and SLAs in the style of an A1 policy of the
-O-RAN Alliance. Refusals are problem+json (RFC 9457).
+O-RAN Alliance. Refusals are HTTPExceptions, answered as problem+json (RFC 9457).
 
 Names and units of SLAs follow the slice SLA target of O-RAN's A1 type definitions: throughput in
 kbit/s, delay in ms. We read `guaDlThptPerSlice` as the throughput that the slice must deliver while
@@ -13,12 +13,13 @@ import hmac
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -49,30 +50,17 @@ CellName = Annotated[
 SliceName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class Problem(Exception):
-    """A request that gets an error.
-
-    Args:
-        status: status of the answer.
-        detail: one line for the caller.
-        headers: further headers.
-    """
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, dict(headers or {})
-
-    def respond(self) -> Response:
-        """The answer, of type application/problem+json."""
-        body = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": make_printable(self.detail, MAX_DETAIL),
-        }
-        # Only ASCII, also for callers whose terminal knows no more.
-        content = json.dumps(body).encode("ascii")
-        return Response(content, self.status, self.headers, "application/problem+json")
+def respond_with_problem(request: Request, error: HTTPException) -> Response:
+    """The answer to a refused request: problem+json with one line of `detail`."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status_code).phrase,
+        "status": error.status_code,
+        "detail": make_printable(str(error.detail), MAX_DETAIL),
+    }
+    # Only ASCII, also for callers whose terminal knows no more.
+    content = json.dumps(body).encode("ascii")
+    return Response(content, error.status_code, error.headers, "application/problem+json")
 
 
 class RateLimit:
@@ -114,26 +102,28 @@ class Admission:
         self._max_body_bytes = max_body_bytes
 
     def require_token(self, request: Request) -> None:
-        """Raises: Problem 401 without the right token."""
+        """Raises: HTTPException 401 without the right token."""
         if self._token is None:
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         # Compares in constant time, so that the time of the answer says nothing about the token.
         is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
         if scheme.lower() != "bearer" or not is_right:
-            raise Problem(401, "expected a valid bearer token", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(
+                401, "expected a valid bearer token", {"WWW-Authenticate": "Bearer"}
+            )
 
     def require_rate(self) -> None:
-        """Raises: Problem 429 above the rate limit."""
+        """Raises: HTTPException 429 above the rate limit."""
         if wait_s := self._limit.take():
             headers = {"Retry-After": str(math.ceil(wait_s))}
-            raise Problem(429, "too many requests", headers)
+            raise HTTPException(429, "too many requests", headers)
 
     async def read_body(self, request: Request) -> bytes:
-        """The body of a JSON request. Raises: Problem 413 or 415."""
+        """The body of a JSON request. Raises: HTTPException 413 or 415."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            raise Problem(415, "expected the content type application/json")
+            raise HTTPException(415, "expected the content type application/json")
         declared = request.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and len(declared) < 20:
             self._require_size(int(declared))
@@ -146,7 +136,7 @@ class Admission:
 
     def _require_size(self, size: int) -> None:
         if size > self._max_body_bytes:
-            raise Problem(413, f"expected a body of at most {self._max_body_bytes} bytes")
+            raise HTTPException(413, f"expected a body of at most {self._max_body_bytes} bytes")
 
 
 class Model(BaseModel):
@@ -174,14 +164,12 @@ class SliceId(Model):
     sd: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{6}$")] | None = None
     """Slice differentiator."""
     plmnId: PlmnId
-    """Network of the slice."""
 
 
 class Scope(Model):
     """What the policy is about."""
 
     sliceId: SliceId
-    """The slice."""
 
 
 class SliceSlaObjectives(Model):
@@ -197,16 +185,13 @@ class A1Policy(Model):
     """A slice's SLA."""
 
     scope: Scope
-    """The slice."""
     sliceSlaObjectives: SliceSlaObjectives
-    """Its SLA."""
 
     def override_sla(self, throughput_mbps: float, delay_ms: float) -> tuple[float, float]:
         """Required throughput and permitted delay; what the policy leaves open stays as it is."""
         kbps = self.sliceSlaObjectives.guaDlThptPerSlice
-        ms = self.sliceSlaObjectives.maxDlPacketDelayPerUe
         throughput_mbps = throughput_mbps if kbps is None else kbps / KBIT_PER_MBIT
-        return throughput_mbps, delay_ms if ms is None else ms
+        return throughput_mbps, self.sliceSlaObjectives.maxDlPacketDelayPerUe or delay_ms
 
 
 class Measurement(Model):
@@ -252,7 +237,16 @@ class SliceKpis(Model):
     @model_validator(mode="after")
     def convert(self) -> "SliceKpis":
         for name, measurement in (self.measurements or {}).items():
-            kpi, value = _convert(name, measurement)
+            if name not in MEASUREMENT_NAMES:
+                raise ValueError(f"measurements: expected a KPI, got {name[:32]!r}")
+            kpi = MEASUREMENT_NAMES[name]
+            spec, factors = KPI_SPECS[kpi], UNITS[KPI_SPECS[kpi].unit]
+            if measurement.unit not in factors:
+                raise ValueError(f"{name}: expected one of the units {', '.join(factors)}")
+            value = measurement.value * factors[measurement.unit]
+            if not spec.minimum <= value <= spec.maximum:
+                limits = f"{spec.minimum:g} to {spec.maximum:g} {spec.unit}"
+                raise ValueError(f"{name}: expected {limits}")
             if getattr(self, kpi) is not None:
                 raise ValueError(f"{kpi} is there twice")
             setattr(self, kpi, value)
@@ -316,23 +310,12 @@ class DecisionRequest(Model):
     """A1-style policies by slice, whose objectives replace the SLA that the policy carries."""
 
 
+_EXAMPLE_KPIS = (9.5, 1.2, 0.05, 0.2, 6, 0.25, 1.5, 0.03, 4.0, 14.0, 24.0)
 EXAMPLE = {
     "cells": {
         "cell_1": {
             "slices": {
-                f"slice_{number}": {
-                    "throughput_mbps": 9.5,
-                    "delay_ms": 1.2,
-                    "load": 0.05,
-                    "utilisation": 0.2,
-                    "users": 6,
-                    "prb_ratio": 0.25,
-                    "demand_mbps": 1.5,
-                    "mean_inverse_rate": 0.03,
-                    "sinr_db_p10": 4.0,
-                    "sinr_db_p50": 14.0,
-                    "sinr_db_p90": 24.0,
-                }
+                f"slice_{number}": dict(zip(KPI_NAMES, _EXAMPLE_KPIS, strict=True))
                 for number in range(1, 5)
             }
         }
@@ -342,27 +325,12 @@ EXAMPLE = {
 """Runs as it is, whatever the cells are; GET /v1/example has one for the served cells."""
 
 
-def _convert(name: str, measurement: Measurement) -> tuple[str, float]:
-    """The KPI that is meant and its value in the KPI's own unit."""
-    if name not in MEASUREMENT_NAMES:
-        raise ValueError(f"measurements: expected a KPI, got {name[:32]!r}")
-    kpi = MEASUREMENT_NAMES[name]
-    spec = KPI_SPECS[kpi]
-    factors = UNITS[spec.unit]
-    if measurement.unit not in factors:
-        raise ValueError(f"{name}: expected one of the units {', '.join(factors)}")
-    value = measurement.value * factors[measurement.unit]
-    if not spec.minimum <= value <= spec.maximum:
-        raise ValueError(f"{name}: expected {spec.minimum:g} to {spec.maximum:g} {spec.unit}")
-    return kpi, value
-
-
 def parse_request(body: bytes) -> DecisionRequest:
-    """The content of a body. Raises: Problem with one line about the first mistake."""
+    """The content of a body. Raises: HTTPException with one line about the first mistake."""
     try:
         return DecisionRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
         status = 400 if first["type"] == "json_invalid" else 422
-        raise Problem(status, f"{where}: {first['msg']}") from error
+        raise HTTPException(status, f"{where}: {first['msg']}") from error

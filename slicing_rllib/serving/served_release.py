@@ -41,9 +41,7 @@ class ServedPolicies:
     """One release in memory. It never changes, so that a request meets one version throughout."""
 
     source: PolicySource
-    """Where the policies come from."""
     release: Release
-    """The release."""
     revision: int | None
     """Number of the release in the library's release file; None if the file does not decide."""
     chosen: Mapping[str, int]
@@ -89,19 +87,15 @@ def load_first(arguments: ServiceArguments) -> ServedPolicies:
 
 
 class PolicyHolder:
-    """The release that is served. Changes replace it as a whole.
+    """The release that is served. Changes replace it as a whole."""
 
-    Args:
-        arguments: where policies come from and how often to look for changes.
-    """
-
-    def __init__(self, arguments: ServiceArguments) -> None:
-        self._arguments = arguments
+    def __init__(self) -> None:
         self.served: ServedPolicies | None = None
         self.problem: str | None = None
         """Why a newer release is not served; None if the newest one is."""
         self.changed_files: list[str] = []
         """Files that have been overwritten or removed since they were loaded."""
+        self._follows_library = True
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -111,7 +105,7 @@ class PolicyHolder:
         Raises: RunError, LibraryError or PolicyError if nothing was served before.
         """
         with self._lock:
-            self._arguments = arguments
+            self._follows_library = arguments.release is None
             try:
                 self._replace(load_first(arguments))
             except LOADING_ERRORS as error:
@@ -119,11 +113,11 @@ class PolicyHolder:
                     raise
                 self._report(str(error))
 
-    def watch(self) -> None:
+    def watch(self, poll_s: float) -> None:
         """Looks for new releases and changed files until `stop`, in a thread."""
 
         def repeat() -> None:
-            while not self._stopped.wait(self._arguments.poll_s):
+            while not self._stopped.wait(poll_s):
                 self.look()
 
         threading.Thread(target=repeat, name="releases", daemon=True).start()
@@ -135,26 +129,23 @@ class PolicyHolder:
     def look(self) -> None:
         """One look for a new release and for changed files."""
         with self._lock:
-            if self.served is None:
+            if (served := self.served) is None:
                 return
+            # The same source as before: opening a run or an export again would parse its files.
+            source = served.source
             try:
-                self._follow(self.served)
+                history = source.read_release() if self._follows_library else None
+                if history is not None and history.revision != served.revision:
+                    self._replace(load_release(source, history.release, history.revision))
+                    return
+                now = set(source.read_states(served.chosen))
             except LOADING_ERRORS as error:
                 self._report(str(error))
-
-    def _follow(self, served: ServedPolicies) -> None:
-        # The same source as before: opening a run or an export again would parse all its files.
-        source = served.source
-        history = source.read_release() if self._arguments.release is None else None
-        if history is not None and history.revision != served.revision:
-            self._replace(load_release(source, history.release, history.revision))
-            return
-        now = set(source.read_states(served.chosen))
-        changed = sorted(state.path for state in served.states if state not in now)
-        if changed and changed != self.changed_files:
-            log.warning("served files have changed since they were loaded: %s", ", ".join(changed))
-        self.changed_files = changed
-        self.problem = None
+                return
+            changed = sorted(path for path, *state in served.states if (path, *state) not in now)
+            if changed and changed != self.changed_files:
+                log.warning("served files have changed since loading: %s", ", ".join(changed))
+            self.changed_files, self.problem = changed, None
 
     def _replace(self, served: ServedPolicies) -> None:
         self.served, self.problem, self.changed_files = served, None, []
@@ -218,7 +209,7 @@ def wait_for_revision(
     Raises: RunError if a replica cannot serve it, or does not within the time.
     """
     deadline, answers, last = time.monotonic() + timeout_s, 0, "no answer"
-    replicas: set[str] = set()
+    replicas = set[str]()
     while time.monotonic() < deadline:
         try:
             health = _read_health(url)

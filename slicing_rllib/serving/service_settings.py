@@ -4,35 +4,24 @@ import ipaddress
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from slicing_rllib.serving.release import Canary, Release, parse_pins
+from slicing_rllib.serving.release import Release, ReleaseChoice
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
 LEAST_TOKEN_CHARACTERS = 16
-RELEASE_FIELDS = frozenset({"canary", "pins", "shadow", "version"})
+RELEASE_FIELDS = frozenset(ReleaseChoice.model_fields)
 """Arguments that a running replica can change."""
 
 
-class ServiceArguments(BaseModel):
-    """Arguments of the application. An unknown name is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class ServiceArguments(ReleaseChoice):
+    """Arguments of the application. An unknown name is an error; a run has no versions."""
 
     run: str
     """A run directory, a policy library (a folder or a URI), or the folder of an export."""
     name: str = ""
     """The beginning of the names of a library's bundles that are served."""
-    version: int | None = Field(default=None, ge=1)
-    """Version of every bundle of the library. None: the library's release, or else the newest
-    version of each. A run has none."""
-    pins: tuple[str, ...] = ()
-    """`NAME@VERSION` of policies that stay at a version."""
-    canary: Canary | None = None
-    """Another version for a share of the policies."""
-    shadow: int | None = Field(default=None, ge=1)
-    """A version that answers beside the live one, only for comparison."""
     shadow_log: str | None = None
     """File to which each replica appends a line per cell and request with the shares of both
     versions."""
@@ -56,14 +45,9 @@ class ServiceArguments(BaseModel):
 
     @property
     def release(self) -> Release | None:
-        """The release that the arguments choose; None where the library's release decides.
-
-        Raises: RunError for a pin that cannot be read.
-        """
-        if not (self.version or self.pins or self.canary or self.shadow):
-            return None
-        pins = parse_pins(self.pins)
-        return Release(version=self.version, pins=pins, canary=self.canary, shadow=self.shadow)
+        """The release that the arguments choose; None where the library's release decides."""
+        chosen = {name: getattr(self, name) for name in RELEASE_FIELDS}
+        return Release(**chosen) if any(chosen.values()) else None
 
 
 def read_token(arguments: ServiceArguments) -> str | None:

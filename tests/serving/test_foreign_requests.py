@@ -47,7 +47,7 @@ def app(served_run: RunDirectory, application_module: Any) -> Iterator[Callable]
         for path in PATHS:
             call(module.api, path, headers=HEADERS)
         yield module.api
-    service.stop()
+    service.holder.stop()
 
 
 def ask(app: Callable, target: str, run: RunDirectory, **request: Any) -> Answer:

@@ -9,7 +9,7 @@ import pytest
 from slicing_rllib.policies import CellPolicy
 from slicing_rllib.runs.policy_evaluation import make_cell_policies, record_kpis
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.serving.decisions import Decision
+from slicing_rllib.serving.answers import Decision
 from slicing_rllib.serving.policy_service import DriftMonitor, ShadowComparison
 from slicing_rllib.serving.requests import KPI_NAMES
 
@@ -38,7 +38,16 @@ def test_a_shadow_version_is_compared_by_cell(policy: CellPolicy, tmp_path):
     candidate = replace(policy, version=1)
     for difference in (0.1, 0.3):
         made = [
-            Decision(("a", "b"), [share, 1.0 - share], version, 0.0, None, np.zeros((2, 0)), None)
+            Decision(
+                shares={"a": share, "b": 1.0 - share},
+                policy=version.label,
+                policy_sha256=version.digest,
+                age_s=0.0,
+                neighbours_age_s=None,
+                fallback=None,
+                served_policy=version,
+                table=np.zeros((2, 0)),
+            )
             for version, share in ((policy, 0.5), (candidate, 0.5 + difference))
         ]
         comparison.add({"cell_1": made[0]}, {"cell_1": made[1]})

@@ -6,17 +6,12 @@ from slicing_rllib.serving.release import (
     Canary,
     Release,
     ReleaseHistory,
-    make_release,
     parse_history,
     parse_pins,
 )
 from slicing_rllib.storage.errors import RunError
 
 VERSIONS = {f"city-cell_{n}": [1, 2, 3] for n in range(1, 13)}
-
-
-def make(version=None, pins=(), canary=None, share=0.1, shadow=None) -> Release:
-    return make_release(version, pins, canary, share, shadow)
 
 
 def test_the_newest_version_unless_something_else_is_asked_for():
@@ -57,7 +52,7 @@ def test_what_does_not_exist_cannot_be_released(release: Release, line: str):
 
 
 def test_a_shadow_answers_beside_and_changes_nothing():
-    release = ReleaseHistory(release=Release(version=2)).change(make(shadow=3)).release
+    release = ReleaseHistory(release=Release(version=2)).change(Release(shadow=3)).release
     assert set(release.select(VERSIONS).values()) == {2}
     assert set(release.select_shadow(VERSIONS).values()) == {3}
 
@@ -65,7 +60,7 @@ def test_a_shadow_answers_beside_and_changes_nothing():
 def test_forward_and_back():
     """Each step has a revision of its own, so that services notice it."""
     history = ReleaseHistory(release=Release(version=1))
-    forward = history.change(make(version=2))
+    forward = history.change(Release(version=2))
     back = forward.change(None)
     assert [h.release.version for h in (history, forward, back)] == [1, 2, 1]
     assert [h.revision for h in (history, forward, back)] == [1, 2, 3]

@@ -98,7 +98,7 @@ def test_a_problem_with_an_earlier_release_does_not_end_the_wait(start):
 def test_a_release_that_cannot_be_loaded_leaves_the_one_before(library: Path):
     """A file of a release written by hand, without the checks of `release`."""
     arguments = ServiceArguments(run=str(library))
-    holder = PolicyHolder(arguments)
+    holder = PolicyHolder()
     holder.load(arguments)
     before = holder.served
     history = ReleaseHistory(revision=2, release=Release(version=7))
