@@ -173,7 +173,7 @@ def round_to_percent(shares: Sequence[float]) -> list[int]:
     return [int(value) for value in floor]
 
 
-def describe_policy(policy: CellPolicy) -> PolicyDescription:
+def make_description(policy: CellPolicy) -> PolicyDescription:
     """What a caller needs to know of a policy."""
     encoder = policy.encoder
     sla = zip(encoder.slices, encoder.sla_throughput_mbps, encoder.sla_delay_ms, strict=True)

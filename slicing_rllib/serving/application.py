@@ -27,7 +27,7 @@ from slicing_rllib.runs.ray_session import ray_session
 from slicing_rllib.serving.answers import (
     DecisionAnswer,
     PolicyDescription,
-    describe_policy,
+    make_description,
     make_example,
 )
 from slicing_rllib.serving.policy_service import LocalReports, PolicyService
@@ -163,7 +163,7 @@ async def policies(service: Service, request: Request) -> dict[str, PolicyDescri
     """By cell: name, version, SLA, KPIs that are needed, and neighbours."""
     service.admit(request)
     found = service.require_served().live.policies
-    return {cell: describe_policy(policy) for cell, policy in found.items()}
+    return {cell: make_description(policy) for cell, policy in found.items()}
 
 
 @api.get("/v1/example", dependencies=with_token, responses=describe_problems(401, 429))

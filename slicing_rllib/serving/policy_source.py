@@ -23,6 +23,9 @@ FileState = tuple[str, int, int]
 class PolicySource(ABC):
     """Versions of policies at one location. Only a library has a release."""
 
+    _files: Sequence[Path] = ()
+    """Local files that all policies come from."""
+
     @abstractmethod
     def list_versions(self) -> Mapping[str, Sequence[int]]:
         """Versions by the name of the policy, oldest first; only 0 where there are none."""
@@ -31,9 +34,13 @@ class PolicySource(ABC):
     def load(self, chosen: Mapping[str, int]) -> list[CellPolicy]:
         """The policies with these versions. Raises: RunError, LibraryError or PolicyError."""
 
-    @abstractmethod
     def read_states(self, chosen: Mapping[str, int]) -> list[FileState]:
         """The files of these policies as they are now; files that are gone are left out."""
+        return [
+            (str(path), status.st_size, status.st_mtime_ns)
+            for path in self._files
+            if path.is_file() and (status := path.stat())
+        ]
 
     def read_release(self) -> ReleaseHistory | None:
         """The release that services follow; None if nobody has made one."""
@@ -50,6 +57,7 @@ class RunSource(PolicySource):
     def __init__(self, path: Path) -> None:
         self._run = RunDirectory.open(path)
         self._config = self._run.config()
+        self._files = (self._run.path / POLICIES_FILE,)
 
     def list_versions(self) -> Mapping[str, Sequence[int]]:
         return {f"{self._config.name}-{cell}": [0] for cell in self._config.scenario.cells}
@@ -57,9 +65,6 @@ class RunSource(PolicySource):
     def load(self, chosen: Mapping[str, int]) -> list[CellPolicy]:
         policies = make_cell_policies(self._config, self._run.policies(), self.record_kpis())
         return [policy for policy in policies.values() if policy.name in chosen]
-
-    def read_states(self, chosen: Mapping[str, int]) -> list[FileState]:
-        return _list_states([self._run.path / POLICIES_FILE])
 
     def record_kpis(self) -> Sequence[StepKpis]:
         return record_kpis(self._config, self._run.policies())
@@ -105,17 +110,15 @@ class ExportSource(PolicySource):
     """Folders that `export` has written; each has one version."""
 
     def __init__(self, path: Path) -> None:
-        self._folders = [file.parent for file in sorted(path.glob(f"*/{MANIFEST_FILE}"))]
-        self._policies = {policy.name: policy for policy in map(load_policy, self._folders)}
+        folders = [file.parent for file in sorted(path.glob(f"*/{MANIFEST_FILE}"))]
+        self._policies = {policy.name: policy for policy in map(load_policy, folders)}
+        self._files = [file for folder in folders for file in sorted(folder.iterdir())]
 
     def list_versions(self) -> Mapping[str, Sequence[int]]:
         return {name: [policy.version] for name, policy in self._policies.items()}
 
     def load(self, chosen: Mapping[str, int]) -> list[CellPolicy]:
         return [self._policies[name] for name in chosen]
-
-    def read_states(self, chosen: Mapping[str, int]) -> list[FileState]:
-        return _list_states([file for folder in self._folders for file in sorted(folder.iterdir())])
 
 
 def open_source(location: str, prefix: str = "") -> PolicySource:
@@ -151,11 +154,3 @@ def index_by_cell(policies: Sequence[CellPolicy]) -> dict[str, CellPolicy]:
                 "--name chooses the bundles whose names begin with it"
             )
     return by_cell
-
-
-def _list_states(paths: Sequence[Path]) -> list[FileState]:
-    return [
-        (str(path), status.st_size, status.st_mtime_ns)
-        for path in paths
-        if path.is_file() and (status := path.stat())
-    ]
