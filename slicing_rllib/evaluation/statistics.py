@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.stats import mannwhitneyu, spearmanr, trim_mean
 from scipy.stats import t as student_t
 
@@ -215,7 +215,7 @@ def summarise_hours(rollouts: Mapping[str, Sequence[Rollout]]) -> HourlyResults 
     by_hour = {}
     for hour in sorted({int(hour) for run in runs for hour in run.hour}):
         chosen = {
-            name: [select_steps(run, run.hour == hour) for run in each]
+            name: [Rollout(*(column[run.hour == hour] for column in run)) for run in each]
             for name, each in rollouts.items()
         }
         if all(run.live.any() for each in chosen.values() for run in each):
@@ -227,8 +227,3 @@ def summarise_hours(rollouts: Mapping[str, Sequence[Rollout]]) -> HourlyResults 
         for hour in by_hour
     }
     return HourlyResults(max(load, key=lambda hour: load[hour]), by_hour)
-
-
-def select_steps(run: Rollout, chosen: Bool[np.ndarray, " step"]) -> Rollout:
-    """The rollout's chosen steps."""
-    return Rollout(*(column[chosen] for column in run))

@@ -32,8 +32,6 @@ MAX_REFERENCES = 8
 MAX_POINTS = 600
 MAX_NUMBERS = 12_000_000
 """Numbers kept for all cells, fields and iterations together, which take 48 MB."""
-
-
 DEFAULT_STEPS = 400
 """Whole periods of the built-in scenarios' traffic."""
 MAX_STEPS = 10_000_000
@@ -89,7 +87,7 @@ class History:
         before = self.points[-1].progress["env_steps"] if self.points else 0.0
         progress = _summarise(row, frame, before) | {"prbs_moved": self._compute_moved(frame)}
         self.points.append(Point(self.rows_seen, progress, frame))
-        if len(self.points) > MAX_POINTS or self._count_numbers() > MAX_NUMBERS:
+        if len(self.points) > MAX_POINTS or len(self.points) * frame.size > MAX_NUMBERS:
             # The newer half stays complete: the page's means are over the newest steps.
             middle = len(self.points) // 2
             self.points = [*self.points[:middle:2], *self.points[middle:]]
@@ -117,7 +115,9 @@ class History:
             ):
                 self.cells[name] = len(self.cells)
         if self.n_slices == 0:
-            self.n_slices = _count_slices(per_cell)
+            lists = (to_mapping(kpis).get(n) for kpis in per_cell.values() for n in PER_SLICE)
+            longest = max((len(x) for x in lists if isinstance(x, list)), default=0)
+            self.n_slices = min(longest, MAX_SLICES)
 
     def _make_frame(self, per_cell: dict[str, Any]) -> Float32[np.ndarray, "cell field"]:
         frame = np.full((len(self.cells), len(self.fields)), np.nan, np.float32)
@@ -127,10 +127,15 @@ class History:
         return frame
 
     def _read_values(self, kpis: dict[str, Any]) -> Float32[np.ndarray, " field"]:
-        readers = {"phase": _read_phase, "exploring": _read_flag}
-        values = [readers.get(key, to_number)(kpis.get(key)) for key in SCALARS]
-        if values[SCALARS.index("fail_rate_95")] is None:
-            values[SCALARS.index("fail_rate_95")] = _is_below_sla(kpis)
+        known = {key: to_number(kpis.get(key)) for key in SCALARS}
+        phase, exploring = kpis.get("phase"), kpis.get("exploring")
+        if isinstance(phase, str):
+            known["phase"] = PHASES.get(phase.lower())
+        known["exploring"] = float(exploring) if isinstance(exploring, bool) else None
+        if known["fail_rate_95"] is None and known["satisfaction"] is not None:
+            # A row without a fail rate: 1 or 0, from the satisfaction of its only known step.
+            known["fail_rate_95"] = float(known["satisfaction"] < SATISFIED_RATIO)
+        values = list(known.values())
         for name in PER_SLICE:
             values += to_numbers(kpis.get(name), self.n_slices)
         with np.errstate(over="ignore"):
@@ -147,22 +152,6 @@ class History:
         known = _select_finite(moved) if self.n_slices else moved[:0]
         return round_to_five_digits(float(known.mean())) if known.size else None
 
-    def _count_numbers(self) -> int:
-        return len(self.points) * self.points[-1].frame.size
-
-
-def _count_slices(per_cell: dict[str, Any]) -> int:
-    lists = [to_mapping(kpis).get(name) for kpis in per_cell.values() for name in PER_SLICE]
-    return min(max((len(x) for x in lists if isinstance(x, list)), default=0), MAX_SLICES)
-
-
-def _read_phase(value: Any) -> float | None:
-    return PHASES.get(value.lower()) if isinstance(value, str) else to_number(value)
-
-
-def _read_flag(value: Any) -> float | None:
-    return float(value) if isinstance(value, bool) else None
-
 
 def _read_entry(frame: Float32[np.ndarray, "cell field"], cell: int, field: int) -> float | None:
     if cell >= frame.shape[0] or field >= frame.shape[1]:
@@ -173,12 +162,6 @@ def _read_entry(frame: Float32[np.ndarray, "cell field"], cell: int, field: int)
 def round_to_five_digits(value: float) -> float | None:
     """The value with five significant digits, which keeps the messages small; None for NaN."""
     return float(f"{value:.5g}") if np.isfinite(value) else None
-
-
-def _is_below_sla(kpis: dict[str, Any]) -> float | None:
-    """For rows without a fail rate: 1 or 0, from the satisfaction of their only known step."""
-    satisfaction = to_number(kpis.get("satisfaction"))
-    return None if satisfaction is None else float(satisfaction < SATISFIED_RATIO)
 
 
 def _summarise(

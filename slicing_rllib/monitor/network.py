@@ -70,7 +70,9 @@ def _describe_network(scenario: Scenario) -> dict[str, Any]:
         for site, spec in enumerate(scenario.sites)
         for azimuth in spec.mast.azimuths_deg
     ]
-    neighbours = _list_neighbours(scenario)
+    neighbours: list[list[str]] | None = None
+    if len(cells) <= MAX_CELLS_WITH_NEIGHBOURS:
+        neighbours = [[scenario.cells[i] for i in row if i >= 0] for row in scenario.neighbours]
     for index, cell in enumerate(cells):
         cell |= {
             "id": scenario.cells[index],
@@ -88,12 +90,6 @@ def _describe_network(scenario: Scenario) -> dict[str, Any]:
         "slices": [spec.name for spec in scenario.slices],
         "problem": None,
     }
-
-
-def _list_neighbours(scenario: Scenario) -> list[list[str]] | None:
-    if len(scenario.cells) > MAX_CELLS_WITH_NEIGHBOURS:
-        return None
-    return [[scenario.cells[i] for i in row if i >= 0] for row in scenario.neighbours]
 
 
 def _compute_reach_m(sites_m: np.ndarray) -> list[float]:

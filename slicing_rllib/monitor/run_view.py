@@ -128,9 +128,13 @@ class RunView:
             self._refresh()
             if self._make_cursor() == since:
                 return None
-            same = all(self._make_cursor()[key] == since.get(key) for key in SNAPSHOT_KEYS)
-            changes = self._collect_changes(since, window) if same else None
-        return changes or self.make_snapshot(window)
+            if all(self._make_cursor()[key] == since.get(key) for key in SNAPSHOT_KEYS):
+                return {
+                    "progress": self._list_progress(since["row"]),
+                    **self._read_state(window),
+                    "events": [e for e in self._events if e["serial"] > since["event"]],
+                }
+        return self.make_snapshot(window)
 
     def read_cell(self, name: str) -> dict[str, Any] | None:
         """The history of a cell; None if the run has no such cell."""
@@ -186,13 +190,6 @@ class RunView:
             "row": self._history.rows_seen,
             "event": self._events_seen,
             "summary_s": read_modification_time_s(self.folder / "summary.json"),
-        }
-
-    def _collect_changes(self, since: dict[str, Any], window: Window) -> dict[str, Any]:
-        return {
-            "progress": self._list_progress(since["row"]),
-            **self._read_state(window),
-            "events": [event for event in self._events if event["serial"] > since["event"]],
         }
 
     def _read_state(self, window: Window) -> dict[str, Any]:
