@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from slicing_rllib.inputs.site_files import Sites
-    from slicing_rllib.inputs.traces import Trace
-    from slicing_rllib.radio import MaskTarget, TraceMask
+    from slicing_rllib.inputs.traces import Trace, TracedNetwork
+    from slicing_rllib.radio import TraceMask
     from slicing_rllib.radio.traffic import PlayedTrace
 
 SHOWN_NAMES = 8
@@ -94,7 +94,7 @@ def check(
     from slicing_rllib.storage.errors import ConfigError
 
     loaded = load_config(config)
-    target = loaded.scenario.mask_target
+    target = loaded.scenario.traced_network
     mask = make_trace_mask(file, loaded.scenario.mask, settings or [])
     try:
         played = mask.bind(target, 0)
@@ -117,7 +117,7 @@ def check(
 
 
 def _describe_traffic(
-    mask: "TraceMask", played: "PlayedTrace", target: "MaskTarget", run_steps: int
+    mask: "TraceMask", played: "PlayedTrace", target: "TracedNetwork", run_steps: int
 ) -> dict[str, Any]:
     """What the file says about the network's slices, as plain values.
 
@@ -130,14 +130,14 @@ def _describe_traffic(
     profile = _compute_hourly_profile(trace)
     slices = [
         {
-            "slice": spec.name,
+            "slice": name,
             "columns": list(dict.fromkeys(row[index] for row in trace.source)),
             "mean": float(trace.shares[:, :, index].mean()),
             "lowest": float(trace.shares[:, :, index].min()),
             "highest": float(trace.shares[:, :, index].max()),
             "busy_hour": None if profile is None else int(np.nanargmax(profile[:, index])),
         }
-        for index, spec in enumerate(target.slices)
+        for index, name in enumerate(target.slices)
     ]
     return {
         "file": mask.path,
@@ -244,7 +244,7 @@ def _make_slices_table(found: dict[str, Any]) -> Any:
     return table
 
 
-def _draw_traffic(trace: "Trace", target: "MaskTarget", path: Path) -> None:
+def _draw_traffic(trace: "Trace", target: "TracedNetwork", path: Path) -> None:
     """Writes the picture of the file."""
     import numpy as np
 
@@ -254,8 +254,7 @@ def _draw_traffic(trace: "Trace", target: "MaskTarget", path: Path) -> None:
     at, label = np.arange(len(trace.shares), dtype=float), "row of the file"
     if trace.start_s is not None and trace.row_s:
         at, label = at * trace.row_s / 86_400, f"days after {trace.describe_time(0)}"
-    names = [spec.name for spec in target.slices]
-    figure = draw_traffic(names, trace.shares, at, label, _compute_hourly_profile(trace))
+    figure = draw_traffic(target.slices, trace.shares, at, label, _compute_hourly_profile(trace))
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:

@@ -98,7 +98,9 @@ class BatchedNetwork:
     @property
     def kpis(self) -> StepKpis:
         """KPIs of the last step. Raises: RuntimeError before the first reset."""
-        return self._require_reset()
+        if self._kpis is None:
+            raise RuntimeError("SlicingEnv: expected a reset before the first step")
+        return self._kpis
 
     @property
     def controlled(self) -> Bool[np.ndarray, " cell"]:
@@ -123,7 +125,7 @@ class BatchedNetwork:
 
         Raises: ValueError with the cell whose weights are not finite, negative or all zero.
         """
-        self._require_reset()
+        _ = self.kpis  # Raises RuntimeError before the first reset.
         self._step_simulator(self._apply_default_action(action))
         self.network_step += 1
         self._apply_deployments()
@@ -165,11 +167,6 @@ class BatchedNetwork:
         self._episode_step = int(state["episode_step"])
         self._kpis = StepKpis(**state["kpis"])
         self._live = np.array(state["live"], bool)
-
-    def _require_reset(self) -> StepKpis:
-        if self._kpis is None:
-            raise RuntimeError("SlicingEnv: expected a reset before the first step")
-        return self._kpis
 
     def _start_network(self, seed: int | None) -> None:
         """Starts a new network and runs one step with equal shares, which gives observations."""

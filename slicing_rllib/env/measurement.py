@@ -16,8 +16,6 @@ from slicing_rllib.random_streams import Stream, make_generator
 PerSlice = Float[np.ndarray, "cell slice"]
 
 NOISY_KPIS = ("throughput_mbps", "delay_ms", "load", "demand_mbps", "mean_inverse_rate")
-
-
 Sigma = Annotated[float, Field(ge=0, le=100)]
 
 

@@ -6,7 +6,6 @@ and needed shares and the base policy's split; and blocks of per-slice features 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -20,32 +19,6 @@ THROUGHPUT_SCALE_MBPS = 4.0
 SMALLEST_SPLIT = 0.01
 """Added to shares before their logarithm is taken, so that it stays bounded for empty slices."""
 SINR_SCALE_DB = 10.0
-
-
-@runtime_checkable
-class Layout(Protocol):
-    """Where quantities stand in an observation."""
-
-    @property
-    def size(self) -> int:
-        """Numbers per cell."""
-        ...
-
-
-@runtime_checkable
-class CellObserver(Protocol):
-    """Turns what cells measured into their observations."""
-
-    @property
-    def layout(self) -> Layout:
-        """Where each quantity stands."""
-        ...
-
-    def __call__(
-        self, measured: Measured, live: Bool[np.ndarray, " cell"]
-    ) -> Float32[np.ndarray, "cell obs"]:
-        """One row per cell; zeros for cells that are not live."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +57,10 @@ class ObservationLayout:
 
 
 class PaperObserver:
-    """The paper's observation: throughput, load, users and the neighbours' message."""
+    """The paper's observation: throughput, load, users and the neighbours' message.
+
+    An observer turns what cells measured into a row per cell.
+    """
 
     def __init__(self, network: Network, message: Message) -> None:
         n_cells, n_slices = len(network.cells), network.n_slices
@@ -214,6 +190,9 @@ class PerSliceObserver:
         obs[~live] = 0.0
         return obs
 
+
+Layout = ObservationLayout | PerSliceLayout
+CellObserver = PaperObserver | WidenedObserver | PerSliceObserver
 
 OBSERVATIONS: dict[str, Callable[[Network, Message], CellObserver]] = {
     "paper": PaperObserver,

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 
 from slicing_rllib.env.batched_network import BatchedNetwork, Deployment, require_known_cell
 from slicing_rllib.env.measurement import MeasurementError
 from slicing_rllib.env.observation import Layout, ObservationLayout
-from slicing_rllib.env.rendering import satisfaction_map
 from slicing_rllib.radio import Scenario
 
 
@@ -48,17 +47,43 @@ def stack_actions(
     stacked = np.ones((len(cells), action_size), np.float32)
     for row, (cell, is_required) in enumerate(zip(cells, required, strict=True)):
         if cell in actions:
-            stacked[row] = _check_action(cell, actions[cell], action_size)
+            action = np.asarray(actions[cell], np.float32)
+            if action.shape != (action_size,):
+                raise ValueError(
+                    f"action of {cell}: expected {action_size} weights, got shape {action.shape}"
+                )
+            stacked[row] = action
         elif is_required:
             raise ValueError(f"action of {cell}: missing")
     return stacked
 
 
-def _check_action(cell: str, action: np.ndarray, size: int) -> Float32[np.ndarray, " action"]:
-    row = np.asarray(action, np.float32)
-    if row.shape != (size,):
-        raise ValueError(f"action of {cell}: expected {size} weights, got shape {row.shape}")
-    return row
+COLOURS = np.array([[0.45, 0.10, 0.25], [0.90, 0.55, 0.25], [0.98, 0.93, 0.65], [0.10, 0.55, 0.55]])
+"""Dark red, orange, pale yellow and teal: distinct under colour blindness and in greyscale."""
+LEVELS = np.array([0.0, 0.6, 0.95, 1.0])
+"""Satisfaction at which each colour applies; colours between are interpolated."""
+OFF = np.array([0.8, 0.8, 0.8])
+"""Colour of cells that are off."""
+BORDER = 0.75
+"""Brightness factor of map positions at the border of a cell."""
+
+
+def satisfaction_map(
+    serving_cell: Int[np.ndarray, "y x"],
+    satisfaction: Float[np.ndarray, " cell"],
+    live: Bool[np.ndarray, " cell"],
+) -> UInt8[np.ndarray, "y x 3"]:
+    """An RGB picture, north at the top: positions in the colour of their cell's satisfaction."""
+    channels: list[Float[np.ndarray, " cell"]] = [
+        np.interp(satisfaction, LEVELS, channel) for channel in COLOURS.T
+    ]
+    colour = np.stack(channels, axis=1)
+    colour[~live] = OFF
+    picture = colour[serving_cell]
+    right = serving_cell != np.roll(serving_cell, -1, axis=1)
+    above = serving_cell != np.roll(serving_cell, -1, axis=0)
+    picture[right | above] *= BORDER
+    return (255.0 * picture[::-1]).astype(np.uint8)
 
 
 class SlicingEnv(BatchedNetwork, ParallelEnv[str, np.ndarray, np.ndarray]):

@@ -12,7 +12,7 @@ Unit = Literal["share", "percent", "users", "mbps", "relative"]
 
 
 class TracedNetwork(NamedTuple):
-    """The network whose traffic a file describes."""
+    """The network whose traffic a mask or a file describes."""
 
     cells: tuple[str, ...]
     """Names of the cells."""
@@ -24,6 +24,8 @@ class TracedNetwork(NamedTuple):
     """Number of UEs of each slice in a cell."""
     rate_kbps: tuple[float, ...]
     """Traffic of an active UE of each slice."""
+    step_s: float
+    """Length of a step."""
 
 
 def parse_zone(name: str) -> tzinfo:

@@ -22,7 +22,7 @@ from slicing_rllib.radio.sites import (
     SiteSpec,
 )
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec, TrafficSpec
-from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask, TraceMask
+from slicing_rllib.radio.traffic import Mask, SyntheticMask, TraceMask
 
 __all__ = [
     "BUILT_IN",
@@ -33,7 +33,6 @@ __all__ = [
     "HexagonalGrid",
     "IndoorSpec",
     "Mask",
-    "MaskTarget",
     "MastSpec",
     "MobilitySpec",
     "Phase",

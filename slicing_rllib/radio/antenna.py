@@ -64,11 +64,7 @@ class ColumnAntenna:
     """Distance between neighbouring elements, in wavelengths."""
 
     def gain_db(self, azimuth_deg: Angles, depression_deg: Angles, tilt_deg: float) -> Angles:
-        """Gain in dBi towards the given directions.
-
-        `azimuth_deg` is relative to the boresight, `depression_deg` and the electrical tilt
-        `tilt_deg` are angles below the horizon.
-        """
+        """As `SectorAntenna.gain_db`."""
         offset_deg = (azimuth_deg + 180.0) % 360.0 - 180.0
         horizontal = np.minimum(12 * (offset_deg / self.beamwidth_deg) ** 2, self.floor_db)
         vertical = np.minimum(12 * (depression_deg / self.beamwidth_deg) ** 2, self.floor_db)

@@ -97,12 +97,7 @@ def make_tr36873_uma() -> Scenario:
     paper = make_paper()
     return Scenario(
         name="tr36873_uma",
-        layout=HexagonalCluster(
-            rings=2,
-            site_distance_m=500.0,
-            mast=MastSpec(height_m=25.0, tilt_deg=12.0),
-            sla_groups=("A",),
-        ),
+        layout=HexagonalCluster(rings=2, mast=MastSpec(tilt_deg=12.0), sla_groups=("A",)),
         slices=paper.slices,
         sla_groups=paper.sla_groups[:1],
         radio=RadioSpec(
@@ -110,7 +105,6 @@ def make_tr36873_uma() -> Scenario:
             environment="tr36873_uma",
             site_correlation=0.0,
             antenna=ColumnAntenna(elements=10),
-            min_distance_m=35.0,
         ),
         indoor=IndoorSpec(share=0.8),
     )

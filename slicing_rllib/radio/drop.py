@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from slicing_rllib.radio.propagation import ENVIRONMENTS, Environment, RadioPath
+from slicing_rllib.radio.gain_map import LinkGeometry, offsets_from_site_m, sector_gains_db
+from slicing_rllib.radio.propagation import ENVIRONMENTS, Environment
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sites import SiteSpec
-from slicing_rllib.radio.specs import IndoorSpec
 
 PerUe = Float[np.ndarray, " ue"]
 TALL_UE_HEIGHT_M = 13.0
@@ -54,11 +54,14 @@ def draw_static_drop(scenario: Scenario, n_ues: int, rng: np.random.Generator) -
 
 
 def _draw_locations(scenario: Scenario, n_ues: int, rng: np.random.Generator) -> UeLocations:
-    position_m = scenario.area.metres(rng.random((n_ues, 2)))
-    too_near = _is_near_a_site(scenario, position_m)
+    site_m = np.array([(site.x_m, site.y_m) for site in scenario.sites])
+    position_m = np.empty((n_ues, 2))
+    too_near = np.ones(n_ues, bool)
     while too_near.any():
         position_m[too_near] = scenario.area.metres(rng.random((int(too_near.sum()), 2)))
-        too_near = _is_near_a_site(scenario, position_m)
+        offsets_m = scenario.area.displacements_m(site_m[:, None], position_m)
+        distances_m = np.linalg.norm(offsets_m, axis=-1)
+        too_near = (distances_m < scenario.radio.min_distance_m).any(axis=0)
     spec = scenario.indoor
     is_indoor = rng.random(n_ues) < spec.share
     floors = rng.integers(spec.min_floors, spec.max_floors + 1, n_ues)
@@ -68,16 +71,6 @@ def _draw_locations(scenario: Scenario, n_ues: int, rng: np.random.Generator) ->
     return UeLocations(position_m, height_m, is_indoor, depth_m)
 
 
-def _is_near_a_site(
-    scenario: Scenario, position_m: Float[np.ndarray, "ue 2"]
-) -> Bool[np.ndarray, " ue"]:
-    is_near = np.zeros(len(position_m), bool)
-    for site in scenario.sites:
-        offset_m = scenario.area.displacements_m(np.array([site.x_m, site.y_m]), position_m)
-        is_near |= np.linalg.norm(offset_m, axis=-1) < scenario.radio.min_distance_m
-    return is_near
-
-
 def _draw_sector_gains_db(
     scenario: Scenario, site: SiteSpec, ues: UeLocations, common: PerUe, rng: np.random.Generator
 ) -> Float[np.ndarray, "ue sector"]:
@@ -85,48 +78,22 @@ def _draw_sector_gains_db(
 
     `common` is the part of the shadowing that all sites share, standard normal.
     """
-    mast, radio = site.mast, scenario.radio
-    offset_m = scenario.area.displacements_m(np.array([site.x_m, site.y_m]), ues.position_m)
-    horizontal_m = np.linalg.norm(offset_m, axis=-1)
-    azimuth_deg = np.degrees(np.arctan2(offset_m[:, 1], offset_m[:, 0]))
-    depression_deg = np.degrees(np.arctan2(mast.height_m - ues.height_m, horizontal_m))
-    loss_db = _draw_loss_db(scenario, mast.height_m, horizontal_m, ues, common, rng)
-    gains_db = [
-        radio.antenna.gain_db(azimuth_deg - azimuth, depression_deg, tilt_deg)
-        for azimuth, tilt_deg in zip(mast.azimuths_deg, mast.tilts_deg, strict=True)
-    ]
-    return np.stack(gains_db, axis=-1) - loss_db[:, None]
-
-
-def _draw_loss_db(
-    scenario: Scenario,
-    bs_height_m: float,
-    horizontal_m: PerUe,
-    ues: UeLocations,
-    common: PerUe,
-    rng: np.random.Generator,
-) -> PerUe:
-    """Path loss, building penetration loss and shadowing between UEs and one site."""
-    radio = scenario.radio
+    radio, indoor = scenario.radio, scenario.indoor
     environment = ENVIRONMENTS[radio.environment]
-    outdoor_m = np.maximum(horizontal_m - ues.depth_m, 0.0)
+    offsets_m = offsets_from_site_m(site, scenario.area, ues.position_m)
+    links = LinkGeometry.from_offsets(site.mast, offsets_m, radio, ues.height_m)
+    outdoor_m = np.maximum(links.horizontal_m - ues.depth_m, 0.0)
     los_excess = tall_ue_los_excess(environment, outdoor_m, ues.height_m)
-    los = rng.random(len(horizontal_m)) < environment.los_probability(outdoor_m) * (1 + los_excess)
-    distance_m = np.hypot(horizontal_m, bs_height_m - ues.height_m)
-    path = RadioPath(distance_m, bs_height_m, ues.height_m, radio.carrier_hz)
+    los = rng.random(len(outdoor_m)) < environment.los_probability(outdoor_m) * (1 + los_excess)
     roof_m = _draw_environment_height_m(environment, los_excess, ues, rng)
-    path_db = environment.path_loss_db(los, path._replace(environment_height_m=roof_m))
-    outdoor_db = environment.shadowing_sigma_db(los, path)
+    path_db = environment.path_loss_db(los, links.path._replace(environment_height_m=roof_m))
+    outdoor_db = environment.shadowing_sigma_db(los, links.path)
     sigma_db = np.where(ues.is_indoor, environment.indoor_sigma_db, outdoor_db)
-    own = rng.standard_normal(len(horizontal_m))
+    own = rng.standard_normal(len(outdoor_m))
     shadowing = np.sqrt(radio.site_correlation) * common + np.sqrt(1 - radio.site_correlation) * own
-    return path_db + penetration_loss_db(scenario.indoor, ues) + sigma_db * shadowing
-
-
-def penetration_loss_db(spec: IndoorSpec, ues: UeLocations) -> PerUe:
-    """Loss of the outer wall and of the distance behind it; 0 outdoors."""
-    indoor_db = spec.wall_db + spec.inside_db_per_m * ues.depth_m
-    return np.where(ues.is_indoor, indoor_db, 0.0)
+    wall_db = np.where(ues.is_indoor, indoor.wall_db + indoor.inside_db_per_m * ues.depth_m, 0.0)
+    loss_db = path_db + wall_db + sigma_db * shadowing
+    return sector_gains_db(site.mast, links, radio) - loss_db[:, None]
 
 
 def tall_ue_los_excess(environment: Environment, outdoor_m: PerUe, height_m: PerUe) -> PerUe:

@@ -20,8 +20,14 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.fft import next_fast_len
 from scipy.special import ndtr
 
-from slicing_rllib.radio.propagation import ENVIRONMENTS, RadioPath, noise_power_dbm
-from slicing_rllib.radio.sites import Area, MastSpec, SiteSpec, Vector
+from slicing_rllib.radio.propagation import (
+    ENVIRONMENTS,
+    Environment,
+    Metres,
+    RadioPath,
+    noise_power_dbm,
+)
+from slicing_rllib.radio.sites import Area, MastSpec, SiteSpec
 from slicing_rllib.radio.specs import RadioSpec
 from slicing_rllib.random_streams import Stream, make_generator
 
@@ -59,62 +65,59 @@ class FieldSampler:
         return field[: self._shape[0], : self._shape[1]]
 
 
-Map = Float[np.ndarray, "row column"]
-
-
-@dataclass(frozen=True)
-class GainMap:
-    """Linear SNR of every cell at every map position, at full power over the whole carrier."""
-
-    shape: tuple[int, int]
-    """Rows and columns of the map."""
-    snr: Float[np.ndarray, "position cell"]
-
-
 @lru_cache(maxsize=4)
 def build_gain_map(
     sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, map_seed: int
-) -> GainMap:
-    """The map of a network for one draw of its shadowing and line of sight."""
+) -> Float[np.ndarray, "position cell"]:
+    """Linear SNR of every cell at every map position, at full power over the whole carrier.
+
+    `map_seed` determines shadowing and line of sight.
+    """
     shape = area.grid_shape(radio.map_resolution_m)
     shadowing = Shadowing(area, shape, radio, map_seed)
-    snr_db = [
-        sector_snr_db(site.mast, links, shadowing.loss_db(index, site.mast, links), radio)
-        for index, site in enumerate(sites)
-        for links in [
-            LinkGeometry.from_offsets(
-                site.mast, offsets_from_site_m(site, area, area.grid_m(shape)), radio
-            )
-        ]
-    ]
+    snr_db: list[Float[np.ndarray, "row column sector"]] = []
+    for index, site in enumerate(sites):
+        offsets_m = offsets_from_site_m(site, area, area.grid_m(shape))
+        links = LinkGeometry.from_offsets(site.mast, offsets_m, radio)
+        snr_db.append(sector_snr_db(site.mast, links, shadowing.loss_db(index, links), radio))
     flat_db = np.concatenate(snr_db, axis=-1).reshape(shape[0] * shape[1], -1)
-    return GainMap(shape, np.ascontiguousarray(10 ** (flat_db / 10)))
+    return np.ascontiguousarray(10 ** (flat_db / 10))
 
 
 @dataclass(frozen=True)
 class LinkGeometry:
-    """Angles and distances from a site to map positions."""
+    """Angles and distances from a site to positions of UEs."""
 
     azimuth_deg: Float[np.ndarray, "*points"]
     """Anticlockwise from the x axis."""
     depression_deg: Float[np.ndarray, "*points"]
     """Angle below the horizon."""
     horizontal_m: Float[np.ndarray, "*points"]
-    distance_m: Float[np.ndarray, "*points"]
-    """In three dimensions."""
+    path: RadioPath
+    """What the path loss depends on."""
 
     @classmethod
     def from_offsets(
-        cls, mast: MastSpec, offsets_m: Float[np.ndarray, "*points 2"], radio: RadioSpec
+        cls,
+        mast: MastSpec,
+        offsets_m: Float[np.ndarray, "*points 2"],
+        radio: RadioSpec,
+        ue_height_m: Metres | None = None,
     ) -> "LinkGeometry":
-        """From horizontal vectors; positions nearer than `min_distance_m` count as that far."""
+        """From horizontal vectors; positions nearer than `min_distance_m` count as that far.
+
+        Without `ue_height_m`, UEs are at street level.
+        """
+        height_m = radio.ue_height_m if ue_height_m is None else ue_height_m
         horizontal_m = np.maximum(np.linalg.norm(offsets_m, axis=-1), radio.min_distance_m)
-        drop_m = mast.height_m - radio.ue_height_m
+        drop_m = mast.height_m - height_m
         return cls(
             azimuth_deg=np.degrees(np.arctan2(offsets_m[..., 1], offsets_m[..., 0])),
             depression_deg=np.degrees(np.arctan2(drop_m, horizontal_m)),
             horizontal_m=horizontal_m,
-            distance_m=np.hypot(horizontal_m, drop_m),
+            path=RadioPath(
+                np.hypot(horizontal_m, drop_m), mast.height_m, height_m, radio.carrier_hz
+            ),
         )
 
 
@@ -133,22 +136,20 @@ class Shadowing:
     """
 
     def __init__(self, area: Area, shape: tuple[int, int], radio: RadioSpec, map_seed: int) -> None:
-        self._radio = radio
-        self._map_seed = map_seed
-        self._environment = ENVIRONMENTS[radio.environment]
-        environment = self._environment
+        self._map_seed, self._correlation = map_seed, radio.site_correlation
+        self._environment = environment = ENVIRONMENTS[radio.environment]
         self._los_field = FieldSampler(area, shape, environment.los_correlation_m)
         self._nlos_field = FieldSampler(area, shape, environment.nlos_correlation_m)
         self._common = self._draw_fields(Stream.COMMON_SHADOWING, 0)
 
-    def loss_db(self, index: int, mast: MastSpec, links: LinkGeometry) -> Map:
+    def loss_db(self, index: int, links: LinkGeometry) -> Field:
         """Path loss and shadowing to the site with that index."""
-        common, own = self._radio.site_correlation, 1 - self._radio.site_correlation
+        common, own = self._correlation, 1 - self._correlation
         los_field, nlos_field = np.sqrt(common) * self._common + np.sqrt(own) * self._draw_fields(
             Stream.SHADOWING, index
         )
         los = self.draw_line_of_sight(index, links)
-        return shadowed_loss_db(mast, links, los, (los_field, nlos_field), self._radio)
+        return shadowed_loss_db(links, los, (los_field, nlos_field), self._environment)
 
     def draw_line_of_sight(self, index: int, links: LinkGeometry) -> Bool[np.ndarray, "row column"]:
         """Which map positions have line of sight to the site with that index."""
@@ -162,21 +163,15 @@ class Shadowing:
 
 
 def shadowed_loss_db(
-    mast: MastSpec,
     links: LinkGeometry,
     los: Bool[np.ndarray, "*points"],
     fields: tuple[Float[np.ndarray, "*points"], Float[np.ndarray, "*points"]],
-    radio: RadioSpec,
+    environment: Environment,
 ) -> Float[np.ndarray, "*points"]:
     """Path loss + shadowing; `fields` are for positions with and without line of sight."""
-    environment, path = ENVIRONMENTS[radio.environment], make_path(mast, links, radio)
-    sigma_db = environment.shadowing_sigma_db(los, path)
-    return environment.path_loss_db(los, path) + sigma_db * np.where(los, fields[0], fields[1])
-
-
-def make_path(mast: MastSpec, links: LinkGeometry, radio: RadioSpec) -> RadioPath:
-    """What the path loss of these links depends on."""
-    return RadioPath(links.distance_m, mast.height_m, radio.ue_height_m, radio.carrier_hz)
+    sigma_db = environment.shadowing_sigma_db(los, links.path)
+    path_db = environment.path_loss_db(los, links.path)
+    return path_db + sigma_db * np.where(los, fields[0], fields[1])
 
 
 def sector_snr_db(
@@ -184,21 +179,19 @@ def sector_snr_db(
 ) -> Float[np.ndarray, "*points sector"]:
     """SNR of each sector at full power, from the loss that a site's sectors share."""
     noise_dbm = noise_power_dbm(radio.bandwidth_hz, radio.noise_figure_db)
+    powers_dbm = np.array(mast.powers_dbm)
+    return powers_dbm - noise_dbm - loss_db[..., None] + sector_gains_db(mast, links, radio)
+
+
+def sector_gains_db(
+    mast: MastSpec, links: LinkGeometry, radio: RadioSpec
+) -> Float[np.ndarray, "*points sector"]:
+    """Antenna gain of each sector."""
     gains_db = [
         radio.antenna.gain_db(links.azimuth_deg - azimuth, links.depression_deg, tilt_deg)
         for azimuth, tilt_deg in zip(mast.azimuths_deg, mast.tilts_deg, strict=True)
     ]
-    powers_dbm = np.array(mast.powers_dbm)
-    return powers_dbm - noise_dbm - loss_db[..., None] + np.stack(gains_db, axis=-1)
-
-
-def expected_loss_db(
-    mast: MastSpec, links: LinkGeometry, radio: RadioSpec
-) -> Float[np.ndarray, "*points"]:
-    """Mean path loss in dB over line of sight and none, weighted by their probabilities."""
-    environment, path = ENVIRONMENTS[radio.environment], make_path(mast, links, radio)
-    probability, model = environment.los_probability(links.horizontal_m), environment.path_loss
-    return probability * model.los_db(path) + (1 - probability) * model.nlos_db(path)
+    return np.stack(gains_db, axis=-1)
 
 
 PERIOD_M = 3500.0
@@ -223,17 +216,26 @@ class ShadowedLoss:
         shape: tuple[int, int],
         map_seed: int,
     ) -> None:
-        self._radio, self._shape = radio, shape
-        self._environment = ENVIRONMENTS[radio.environment]
-        environment = self._environment
+        self._shape, self._correlation = shape, radio.site_correlation
+        self._environment = environment = ENVIRONMENTS[radio.environment]
         correlations_m = environment.los_correlation_m, environment.nlos_correlation_m
         rng = make_generator(map_seed, Stream.COMMON_SHADOWING, 0)
         self._common = np.stack([
             FieldSampler(area, shape, correlation_m).draw(rng).astype(np.float32)
             for correlation_m in correlations_m
         ])  # fmt: skip
-        self._period = _field_period(area, shape)
-        torus = _field_torus(area, shape, self._period)
+        # The period is that of a small map itself, which avoids a seam.
+        rows, columns = (
+            min(size, int(next_fast_len(math.ceil(PERIOD_M / math.hypot(*edge) * size)) or size))
+            for edge, size in zip(area.edges_m, shape, strict=True)
+        )
+        self._period = rows, columns
+        (a, b), (c, d) = area.edges_m
+        edges_m = (
+            (a * rows / shape[0], b * rows / shape[0]),
+            (c * columns / shape[1], d * columns / shape[1]),
+        )
+        torus = Area(origin_m=(0.0, 0.0), edges_m=edges_m, wraps=True)
         los, nlos = (FieldSampler(torus, self._period, each_m) for each_m in correlations_m)
         self._fields = np.empty((FIELDS, 3, *self._period), np.float32)
         for index, fields in enumerate(self._fields):
@@ -244,64 +246,32 @@ class ShadowedLoss:
             .integers(0, (FIELDS, *self._period))
             for index in range(len(sites))
         ])  # fmt: skip
-        self._antipode = _find_antipodes(sites, area, shape)
+        # Row and column of the map opposite of each site: where the seam of its fields is.
+        self._antipode = np.zeros((len(sites), 2), np.int64)
+        if area.wraps:
+            location = area.fractions(np.array([(site.x_m, site.y_m) for site in sites]))
+            self._antipode[:] = np.floor((location + 0.5) * shape)
 
-    def __call__(
-        self, sites: Sites, mast: MastSpec, links: LinkGeometry, tile: Tile
-    ) -> PerPosition:
+    def __call__(self, sites: Sites, links: LinkGeometry, tile: Tile) -> PerPosition:
         own = self._cut_fields(sites, tile)
         los = own[2] < self._environment.los_probability(links.horizontal_m)
-        correlation = self._radio.site_correlation
+        correlation = self._correlation
         common = self._common[:, None, tile[0], tile[1]]
         los_field, nlos_field = (
             math.sqrt(correlation) * common + math.sqrt(1 - correlation) * own[:2]
         )
-        return shadowed_loss_db(mast, links, los, (los_field, nlos_field), self._radio)
+        return shadowed_loss_db(links, los, (los_field, nlos_field), self._environment)
 
     def _cut_fields(self, sites: Sites, tile: Tile) -> Float32[np.ndarray, "3 site row column"]:
         """Each site's own fields: shadowing with line of sight, without, and a uniform field.
 
-        A position has line of sight where the uniform field is below the probability of it. The
-        seam of a site's fields on the torus lies opposite of the site.
+        A position has line of sight where the uniform field is below the probability of it.
         """
         rows, columns = (
-            ((list_indices(axis) - self._antipode[sites, number, None])
+            ((np.arange(self._shape[number])[axis] - self._antipode[sites, number, None])
              % self._shape[number] + self._field_and_offset[sites, 1 + number, None])
             % self._period[number]
             for number, axis in enumerate(tile)
         )  # fmt: skip
         field = self._field_and_offset[sites, 0, None, None]
         return np.moveaxis(self._fields[field, :, rows[:, :, None], columns[:, None, :]], -1, 0)
-
-
-def list_indices(axis: slice) -> Int[np.ndarray, " index"]:
-    """The indices that a slice with a start and a stop selects."""
-    return np.arange(int(axis.start), int(axis.stop))
-
-
-def _field_period(area: Area, shape: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of the periodic fields: the map's own if it is small, to avoid a seam."""
-    rows, columns = (
-        min(size, int(next_fast_len(math.ceil(PERIOD_M / math.hypot(*edge) * size)) or size))
-        for edge, size in zip(area.edges_m, shape, strict=True)
-    )
-    return rows, columns
-
-
-def _field_torus(area: Area, shape: tuple[int, int], period: tuple[int, int]) -> Area:
-    """The torus that the periodic fields cover, with the map's resolution."""
-    edges: list[Vector] = [
-        (edge[0] * part / whole, edge[1] * part / whole)
-        for edge, part, whole in zip(area.edges_m, period, shape, strict=True)
-    ]
-    return Area(origin_m=(0.0, 0.0), edges_m=(edges[0], edges[1]), wraps=True)
-
-
-def _find_antipodes(
-    sites: tuple[SiteSpec, ...], area: Area, shape: tuple[int, int]
-) -> Int[np.ndarray, "site 2"]:
-    """Row and column of the map opposite of each site on a torus; zeros between walls."""
-    if not area.wraps:
-        return np.zeros((len(sites), 2), np.int64)
-    location = area.fractions(np.array([(site.x_m, site.y_m) for site in sites]))
-    return np.floor((location + 0.5) * shape).astype(np.int64)

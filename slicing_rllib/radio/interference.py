@@ -14,13 +14,13 @@ Sources: Yates, JSAC 13(7), 1995; Siomina & Yuan, arXiv:1201.4116.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy.sparse import csr_array
 
-from slicing_rllib.radio.link import Link
+from slicing_rllib.radio.link import ShannonLink
 from slicing_rllib.radio.sparse_map import CellPairs
 
 PerSlice = Float[np.ndarray, "cell slice"]
@@ -52,15 +52,6 @@ Interference = Callable[[PerSlice], PerUe]
 """Maps the utilisation of all slices to each UE's interference over noise."""
 
 
-@runtime_checkable
-class Placement(Protocol):
-    """The PRBs that slices occupy, in a network in which some cells may be off."""
-
-    def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
-        """The interference function for these UEs and shares of the carrier."""
-        ...
-
-
 class ContiguousPlacement:
     """Each slice occupies a contiguous range of PRBs; ranges follow each other in slice order.
 
@@ -78,6 +69,7 @@ class ContiguousPlacement:
         self._column += np.repeat(np.arange(len(on)), n_slices)
 
     def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
+        """The interference function for these UEs and shares of the carrier."""
         weight = prb_overlap(share) * self._is_other_cell[:, :, None]
         weight = weight.reshape(share.size, share.size)
         # Utilisations in a block diagonal, so that one product sums each cell's slices separately.
@@ -147,7 +139,7 @@ def solve_load_fixed_point(
     interference: Interference,
     share: PerSlice,
     rate_mbps: Float[np.ndarray, " slice"],
-    link: Link,
+    link: ShannonLink,
     bandwidth_hz: float,
     start: PerSlice,
     tolerance: float = TOLERANCE,
@@ -211,23 +203,20 @@ class SparseContiguousPlacement:
         snr_matrix = _make_snr_matrix(received, share.shape[1], self._load.shape[1])
 
         def compute_interference(utilisation: PerSlice) -> PerUe:
-            self._update_load(np.ascontiguousarray(utilisation.T, np.float32), share)
+            by_slice = np.ascontiguousarray(utilisation.T, np.float32)
+            by_slice.take(self._pairs.interferer, axis=1, out=self._utilisation, mode="clip")
+            load, last = self._load[:, :-1], len(self._below)
+            for load_below, below in zip(load, self._below, strict=False):
+                np.einsum("mp,mp->p", below, self._utilisation, out=load_below)
+            cell_load = (by_slice * share.T).sum(axis=0, dtype=np.float32)
+            load[last] = cell_load.take(self._pairs.interferer)
+            for index in range(last, 0, -1):
+                load[index] -= load[index - 1]
+            load *= self._scale
+            np.maximum(load, self._floor, out=load)
             return snr_matrix @ self._load.ravel()
 
         return compute_interference
-
-    def _update_load(self, utilisation: Float32[np.ndarray, "slice cell"], share: PerSlice) -> None:
-        """Sets the load at which each slice of a pair's serving cell receives the interferer."""
-        utilisation.take(self._pairs.interferer, axis=1, out=self._utilisation, mode="clip")
-        load, last = self._load[:, :-1], len(self._below)
-        for load_below, below in zip(load, self._below, strict=False):
-            np.einsum("mp,mp->p", below, self._utilisation, out=load_below)
-        cell_load = (utilisation * share.T).sum(axis=0, dtype=np.float32)
-        load[last] = cell_load.take(self._pairs.interferer)
-        for index in range(last, 0, -1):
-            load[index] -= load[index - 1]
-        load *= self._scale
-        np.maximum(load, self._floor, out=load)
 
 
 class SparseRandomPlacement:
@@ -252,6 +241,9 @@ class SparseRandomPlacement:
 
 
 SPARSE_PLACEMENTS = {"contiguous": SparseContiguousPlacement, "random": SparseRandomPlacement}
+Placement = (
+    ContiguousPlacement | RandomPlacement | SparseContiguousPlacement | SparseRandomPlacement
+)
 
 
 def _make_snr_matrix(received: ActiveUes, n_slices: int, width: int) -> csr_array[np.float32, Any]:

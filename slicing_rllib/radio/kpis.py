@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from slicing_rllib.radio.interference import ActiveUes, LoadFixedPoint
-from slicing_rllib.radio.link import Link
+from slicing_rllib.radio.link import ShannonLink
 from slicing_rllib.radio.scenario import Scenario
 
 PerSlice = Float[np.ndarray, "cell slice"]
@@ -134,7 +134,7 @@ def compute_kpis(
     share: PerSlice,
     rate_mbps: Float[np.ndarray, " slice"],
     packet_kbit: Float[np.ndarray, " slice"],
-    link: Link,
+    link: ShannonLink,
     scenario: Scenario,
     phase: Int[np.ndarray, " cell"],
 ) -> StepKpis:

@@ -1,7 +1,5 @@
 """Link abstraction: spectral efficiency at a SINR, by truncated Shannon or by the CQI table."""
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
 from jaxtyping import Float
 
@@ -45,42 +43,31 @@ CQI_OVERHEAD = 0.25
 """Share of resource elements that control channels and reference signals occupy."""
 
 
-@runtime_checkable
-class Link(Protocol):
-    """Spectral efficiency in bit/s per Hz of bandwidth at a linear SINR."""
-
-    peak: float
-    """Highest efficiency."""
-
-    def continuous_efficiency(self, sinr: PerUe) -> PerUe:
-        """The efficiency that the load fixed point iterates on.
-
-        It is positive and grows more slowly than the SINR, which makes the fixed point unique.
-        """
-        ...
-
-    def reported_efficiency(self, sinr: PerUe) -> PerUe:
-        """The efficiency that KPIs report."""
-        ...
-
-
 class ShannonLink:
-    """0.6 log2(1 + SINR), at most 4.4 bit/s/Hz, overhead included. Source: TR 36.942, Annex A.
+    """Spectral efficiency in bit/s/Hz at a linear SINR, overhead included.
+
+    0.6 log2(1 + SINR), at most 4.4 bit/s/Hz. Source: TR 36.942, Annex A.
 
     In the annex the efficiency is 0 below -10 dB. Here it stays at its value for -10 dB, so that a
     UE in a coverage hole slows its slice down instead of giving it infinite load.
     """
 
     peak = SHANNON_CAP
+    """Highest efficiency."""
     _floor = SHANNON_FACTOR * float(np.log2(1 + 10 ** (SHANNON_FLOOR_DB / 10)))
 
     def continuous_efficiency(self, sinr: PerUe) -> PerUe:
+        """The efficiency that the load fixed point iterates on.
+
+        It is positive and grows more slowly than the SINR, which makes the fixed point unique.
+        """
         efficiency = np.log2(1.0 + sinr)
         efficiency *= SHANNON_FACTOR
         np.minimum(efficiency, SHANNON_CAP, out=efficiency)
         return np.maximum(efficiency, self._floor, out=efficiency)
 
     def reported_efficiency(self, sinr: PerUe) -> PerUe:
+        """The efficiency that KPIs report."""
         return self.continuous_efficiency(sinr)
 
 
@@ -98,4 +85,4 @@ class CqiLink(ShannonLink):
         return CQI_BITS_PER_RE[cqi] * (RE_PER_PRB_HZ * (1 - CQI_OVERHEAD))
 
 
-LINKS: dict[str, Link] = {"shannon": ShannonLink(), "cqi": CqiLink()}
+LINKS: dict[str, ShannonLink] = {"shannon": ShannonLink(), "cqi": CqiLink()}

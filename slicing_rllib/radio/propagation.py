@@ -3,8 +3,8 @@
 Distances are three-dimensional and in metres unless a name says otherwise.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -48,18 +48,9 @@ class RadioPath(NamedTuple):
         return 4 * self.heights_m2 * self.carrier_hz / SPEED_OF_LIGHT_M_PER_S
 
 
-@runtime_checkable
-class PathLoss(Protocol):
-    """Path loss in dB with (`los_db`) and without (`nlos_db`) line of sight."""
-
-    def los_db(self, path: RadioPath) -> Values: ...
-
-    def nlos_db(self, path: RadioPath) -> Values: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class WinnerPlus:
-    """A WINNER+ path-loss model: two slopes with line of sight, one without.
+    """Path loss in dB: two slopes with line of sight (`los_db`), one without (`nlos_db`).
 
     The near formula applies below the breakpoint distance, the far formula beyond it.
     Source: WINNER+ D5.3, table 4-1.
@@ -105,11 +96,11 @@ class DualSlopeLos:
     Source: TR 38.901, table 7.4.1-1.
     """
 
-    slope: float
+    slope: float = 22
     """dB per decade of distance below the breakpoint."""
-    offset_db: float
+    offset_db: float = 28
     """Loss at 1 m and 1 GHz."""
-    corner_slope: float
+    corner_slope: float = 9
     """dB per decade of d_BP^2 + (h_BS - h_UE)^2, which joins the two formulas at the breakpoint."""
 
     def los_db(self, path: RadioPath) -> Values:
@@ -175,72 +166,15 @@ class Tr36873Uma(DualSlopeLos):
         return np.maximum(self.los_db(path), town_db + slope_db + carrier_db - height_db)
 
 
-WINNER_C2 = WinnerPlus(
-    near_slope=26,
-    near_offset_db=25,
-    near_carrier_slope=20,
-    far_offset_db=9.27,
-    far_height_slope=14,
-    far_carrier_slope=6,
-)
-WINNER_B1 = WinnerPlus(
-    near_slope=22.7,
-    near_offset_db=27,
-    near_carrier_slope=20,
-    far_offset_db=7.56,
-    far_height_slope=17.3,
-    far_carrier_slope=2.7,
-)
-UMA_38901 = Tr38901(
-    slope=22,
-    offset_db=28,
-    corner_slope=9,
-    nlos_slope=39.08,
-    nlos_offset_db=13.54,
-    nlos_carrier_slope=20,
-    ue_height_slope=0.6,
-)
-UMI_38901 = Tr38901(
-    slope=21,
-    offset_db=32.4,
-    corner_slope=9.5,
-    nlos_slope=35.3,
-    nlos_offset_db=22.4,
-    nlos_carrier_slope=21.3,
-    ue_height_slope=0.3,
-)
-UMA_36873 = Tr36873Uma(slope=22, offset_db=28, corner_slope=9)
-UMI_36873 = Tr38901(
-    slope=22,
-    offset_db=28,
-    corner_slope=9,
-    nlos_slope=36.7,
-    nlos_offset_db=22.7,
-    nlos_carrier_slope=26,
-    ue_height_slope=0.3,
-)
-
-
-def los_probability(horizontal_m: Values, decay_m: float) -> Values:
-    """P_LOS = min(18/d, 1) (1 - e^(-d/D)) + e^(-d/D), for d `horizontal_m` and D `decay_m`.
-
-    Source: TR 36.814, table B.1.2.1-1.
-    """
-    decay = np.exp(-horizontal_m / decay_m)
-    return np.minimum(18 / np.maximum(horizontal_m, 18), 1) * (1 - decay) + decay
-
-
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """A path-loss model with the statistics of its line of sight and shadowing."""
 
-    path_loss: PathLoss
+    path_loss: WinnerPlus | Tr38901 | Tr36873Uma
     los_decay_m: float
     """Distance D over which the probability of line of sight decays."""
-    los_sigma_db: float
-    """Standard deviation of shadowing with line of sight, up to the breakpoint distance."""
-    far_los_sigma_db: float
-    """Standard deviation of shadowing with line of sight, beyond the breakpoint distance."""
+    los_sigmas_db: tuple[float, float]
+    """Standard deviation of shadowing with line of sight, up to the breakpoint and beyond it."""
     nlos_sigma_db: float
     """Standard deviation of shadowing without line of sight."""
     los_correlation_m: float
@@ -253,8 +187,12 @@ class Environment:
     """Whether UEs above 13 m have line of sight more often, as in TR 36.873's 3D-UMa."""
 
     def los_probability(self, horizontal_m: Values) -> Values:
-        """Probability of line of sight at street level, by horizontal distance."""
-        return los_probability(horizontal_m, self.los_decay_m)
+        """P_LOS = min(18/d, 1) (1 - e^(-d/D)) + e^(-d/D) at street level, d horizontal distance.
+
+        Source: TR 36.814, table B.1.2.1-1.
+        """
+        decay = np.exp(-horizontal_m / self.los_decay_m)
+        return np.minimum(18 / np.maximum(horizontal_m, 18), 1) * (1 - decay) + decay
 
     def path_loss_db(self, los: Bool[np.ndarray, "*points"], path: RadioPath) -> Values:
         """Path loss of links with (`los`) and without line of sight."""
@@ -263,65 +201,77 @@ class Environment:
     def shadowing_sigma_db(self, los: Bool[np.ndarray, "*points"], path: RadioPath) -> Values:
         """Standard deviation of shadowing outdoors."""
         is_near = path.distance_m < path.breakpoint_m
-        near_db = np.where(is_near, self.los_sigma_db, self.far_los_sigma_db)
-        return np.where(los, near_db, self.nlos_sigma_db).astype(np.float64)
+        los_db = np.where(is_near, *self.los_sigmas_db)
+        return np.where(los, los_db, self.nlos_sigma_db).astype(np.float64)
 
 
+_TR38901_UMA = Environment(
+    path_loss=Tr38901(
+        nlos_slope=39.08, nlos_offset_db=13.54, nlos_carrier_slope=20, ue_height_slope=0.6
+    ),
+    los_decay_m=63,
+    los_sigmas_db=(4, 4),
+    nlos_sigma_db=6,
+    los_correlation_m=37,
+    nlos_correlation_m=50,
+)
+_TR38901_UMI = Environment(
+    path_loss=Tr38901(
+        slope=21,
+        offset_db=32.4,
+        corner_slope=9.5,
+        nlos_slope=35.3,
+        nlos_offset_db=22.4,
+        nlos_carrier_slope=21.3,
+        ue_height_slope=0.3,
+    ),
+    los_decay_m=36,
+    los_sigmas_db=(4, 4),
+    nlos_sigma_db=7.82,
+    los_correlation_m=10,
+    nlos_correlation_m=13,
+)
 ENVIRONMENTS: dict[str, Environment] = {
     "winner_c2": Environment(
-        path_loss=WINNER_C2,
+        path_loss=WinnerPlus(
+            near_slope=26,
+            near_offset_db=25,
+            near_carrier_slope=20,
+            far_offset_db=9.27,
+            far_height_slope=14,
+            far_carrier_slope=6,
+        ),
         los_decay_m=63,
-        los_sigma_db=4,
-        far_los_sigma_db=6,
+        los_sigmas_db=(4, 6),
         nlos_sigma_db=8,
         los_correlation_m=45,
         nlos_correlation_m=50,
     ),
     "winner_b1": Environment(
-        path_loss=WINNER_B1,
+        path_loss=WinnerPlus(
+            near_slope=22.7,
+            near_offset_db=27,
+            near_carrier_slope=20,
+            far_offset_db=7.56,
+            far_height_slope=17.3,
+            far_carrier_slope=2.7,
+        ),
         los_decay_m=36,
-        los_sigma_db=3,
-        far_los_sigma_db=3,
+        los_sigmas_db=(3, 3),
         nlos_sigma_db=4,
         los_correlation_m=14,
         nlos_correlation_m=12,
     ),
-    "tr38901_uma": Environment(
-        path_loss=UMA_38901,
-        los_decay_m=63,
-        los_sigma_db=4,
-        far_los_sigma_db=4,
-        nlos_sigma_db=6,
-        los_correlation_m=37,
-        nlos_correlation_m=50,
-    ),
-    "tr38901_umi": Environment(
-        path_loss=UMI_38901,
-        los_decay_m=36,
-        los_sigma_db=4,
-        far_los_sigma_db=4,
-        nlos_sigma_db=7.82,
-        los_correlation_m=10,
-        nlos_correlation_m=13,
-    ),
-    "tr36873_uma": Environment(
-        path_loss=UMA_36873,
-        los_decay_m=63,
-        los_sigma_db=4,
-        far_los_sigma_db=4,
-        nlos_sigma_db=6,
-        los_correlation_m=37,
-        nlos_correlation_m=50,
-        has_tall_ue_los=True,
-    ),
-    "tr36873_umi": Environment(
-        path_loss=UMI_36873,
-        los_decay_m=36,
-        los_sigma_db=3,
-        far_los_sigma_db=3,
+    "tr38901_uma": _TR38901_UMA,
+    "tr38901_umi": _TR38901_UMI,
+    "tr36873_uma": replace(_TR38901_UMA, path_loss=Tr36873Uma(), has_tall_ue_los=True),
+    "tr36873_umi": replace(
+        _TR38901_UMI,
+        path_loss=Tr38901(
+            nlos_slope=36.7, nlos_offset_db=22.7, nlos_carrier_slope=26, ue_height_slope=0.3
+        ),
+        los_sigmas_db=(3, 3),
         nlos_sigma_db=4,
-        los_correlation_m=10,
-        nlos_correlation_m=13,
     ),
 }
 """The environments by name.

@@ -8,11 +8,12 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from slicing_rllib.inputs.traces import TracedNetwork
 from slicing_rllib.radio.settings import SETTINGS, Count, Positive, require_distinct
 from slicing_rllib.radio.sites import Area, HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
-from slicing_rllib.radio.sparse_map import list_all_neighbours, select_neighbours
+from slicing_rllib.radio.sparse_map import select_neighbours
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec
-from slicing_rllib.radio.traffic import Mask, MaskTarget, SyntheticMask, TraceMask
+from slicing_rllib.radio.traffic import Mask, SyntheticMask, TraceMask
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -110,16 +111,23 @@ class Scenario:
         return tuple(name or cell for name, cell in zip(given, self.cells, strict=True))
 
     @property
-    def mask_target(self) -> MaskTarget:
+    def traced_network(self) -> TracedNetwork:
         """What a traffic mask needs to know of the network."""
-        return MaskTarget(self.cells, self.cell_ids, self.slices, self.step_s)
+        return TracedNetwork(
+            cells=self.cells,
+            cell_ids=self.cell_ids,
+            slices=tuple(spec.name for spec in self.slices),
+            users=tuple(spec.users for spec in self.slices),
+            rate_kbps=tuple(spec.traffic.rate_kbps for spec in self.slices),
+            step_s=self.step_s,
+        )
 
     def bind_mask(self, seed: int) -> Mask:
         """The traffic mask of this network; `seed` determines the phases of a synthetic one.
 
         Raises: ValueError for a traffic file that cannot be used.
         """
-        return self.mask.bind(self.mask_target, seed)
+        return self.mask.bind(self.traced_network, seed)
 
     @property
     def n_slices(self) -> int:
@@ -143,7 +151,8 @@ class Scenario:
             case "none":
                 return np.zeros((len(self.cells), 0), np.int64)
             case "all":
-                return list_all_neighbours(len(self.cells))
+                n = len(self.cells)
+                return np.array([[i for i in range(n) if i != k] for k in range(n)])
             case kept:
                 return select_neighbours(self.sites, self.area, self.radio, kept)
 

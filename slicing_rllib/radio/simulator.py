@@ -73,7 +73,10 @@ class Simulator:
 
         Raises: ValueError for an unknown cell.
         """
-        index = self._find_cell(cell)
+        cells = self.scenario.cells
+        index = cells.index(cell) if isinstance(cell, str) and cell in cells else cell
+        if isinstance(index, str) or not 0 <= index < len(cells):
+            raise ValueError(f"cell: expected one of {cells[0]} to {cells[-1]}, got {cell!r}")
         if self.phase[index] != phase:
             self.phase[index] = phase
             self._apply_phases()
@@ -179,35 +182,29 @@ class Simulator:
         total = share.sum(axis=1, keepdims=True)
         # A NaN makes all of these comparisons false.
         if not (share.min() >= 0 and total.min() > 0 and total.max() < np.inf):
-            raise ValueError(self._describe_invalid_weights(share))
+            is_valid = (share >= 0).all(axis=1) & np.isfinite(total[:, 0]) & (total[:, 0] > 0)
+            row = int(np.argmin(is_valid))
+            raise ValueError(
+                f"prb_ratio of {self.scenario.cells[row]}: expected finite weights, none negative, "
+                f"with a positive sum, got {share[row].tolist()}"
+            )
         share /= total
         if not self._all_controlled:
             share[~self.on] = 0.0
         return share
 
-    def _describe_invalid_weights(self, share: PerSlice) -> str:
-        total = share.sum(axis=1)
-        row = int(np.argmin((share >= 0).all(axis=1) & np.isfinite(total) & (total > 0)))
-        return (
-            f"prb_ratio of {self.scenario.cells[row]}: expected finite weights, none negative, "
-            f"with a positive sum, got {share[row].tolist()}"
-        )
-
     def _find_active_ues(self) -> ActiveUes:
         """Attaches all UEs to cells and selects those that the mask makes active."""
         users = self._users
         position = users.positions(self.reception.shape)
-        attachment = self.reception.attach(position, users.serving)
-        users.serving = attachment.serving
-        key = attachment.serving * self.scenario.n_slices + users.slice_index
+        users.serving, rank = self.reception.attach(position, users.serving)
+        key = users.serving * self.scenario.n_slices + users.slice_index
         mask = self._mask.at_step(self.step_index)
         if not self._all_controlled:
             mask = np.where(self.on[:, None], mask, MASK_OF_OFF_CELL)
         active = np.flatnonzero(users.quantile <= mask.ravel().take(key))
         active = self.reception.sort_for_lookup(active, key)
-        signal, snr, pair = self.reception.look_up_snr(
-            position.take(active), attachment.rank.take(active)
-        )
+        signal, snr, pair = self.reception.look_up_snr(position.take(active), rank.take(active))
         if users.wall_gain is not None:
             wall_gain = users.wall_gain.take(active)
             signal, snr = signal * wall_gain, snr * wall_gain[:, None]
@@ -243,11 +240,3 @@ class Simulator:
         self.reception.switch_cells(self.on)
         self._placement = self.reception.make_placement()
         self._active_ues = None
-
-    def _find_cell(self, cell: str | int) -> int:
-        cells = self.scenario.cells
-        if isinstance(cell, str) and cell in cells:
-            return cells.index(cell)
-        if not isinstance(cell, str) and 0 <= cell < len(cells):
-            return int(cell)
-        raise ValueError(f"cell: expected one of {cells[0]} to {cells[-1]}, got {cell!r}")

@@ -87,42 +87,20 @@ def _lengths(vectors_m: Points) -> Float[np.ndarray, "*points"]:
     return np.asarray(np.linalg.norm(vectors_m, axis=-1))
 
 
-def hexagonal_sites_m(rows: int, columns: int, site_distance_m: float) -> list[Vector]:
-    """Sites of a hexagonal grid, row by row; each row is shifted right by half a site distance."""
-    height = site_distance_m * math.sqrt(3) / 2
-    return [
-        (site_distance_m * (column + row / 2), height * row)
-        for row in range(rows)
-        for column in range(columns)
-    ]
-
-
-def hexagonal_torus(rows: int, columns: int, site_distance_m: float) -> tuple[Vector, Vector]:
-    """Edges of the torus on which a hexagonal grid of `rows` x `columns` sites has no border."""
-    height = site_distance_m * math.sqrt(3) / 2
-    return (site_distance_m * rows / 2, height * rows), (site_distance_m * columns, 0.0)
+def _hexagonal_m(i: int, j: int, site_distance_m: float) -> Vector:
+    """i steps to the east and j steps to the north-east (60 degrees) on a hexagonal lattice."""
+    return site_distance_m * (i + j / 2), site_distance_m * math.sqrt(3) / 2 * j
 
 
 def hexagonal_cluster_m(rings: int, site_distance_m: float) -> list[Vector]:
     """A central site and `rings` rings of sites around it: 1, 7, 19, 37 ... sites, centre first."""
-    height = site_distance_m * math.sqrt(3) / 2
     sites_m = [
-        (site_distance_m * (i + j / 2), height * j)
+        _hexagonal_m(i, j, site_distance_m)
         for i in range(-rings, rings + 1)
         for j in range(-rings, rings + 1)
         if abs(i + j) <= rings
     ]
     return sorted(sites_m, key=lambda site: (round(math.hypot(*site), 6), math.atan2(*site)))
-
-
-def cluster_torus(rings: int, site_distance_m: float) -> tuple[Vector, Vector]:
-    """Edges of the torus whose copies of a cluster with `rings` rings tile the plane."""
-    i, j = rings + 1, rings
-    height = site_distance_m * math.sqrt(3) / 2
-    first = (site_distance_m * (i + j / 2), height * j)
-    # The first vector rotated by 60 degrees: (i, j) becomes (-j, i + j).
-    second = (site_distance_m * (-j + (i + j) / 2), height * (i + j))
-    return first, second
 
 
 SECTOR_AZIMUTHS_DEG = (30.0, 150.0, 270.0)
@@ -229,14 +207,21 @@ class HexagonalGrid:
 
     @property
     def sites(self) -> tuple[SiteSpec, ...]:
-        """The sites, in the order of their cells."""
-        sites_m = hexagonal_sites_m(self.rows, self.columns, self.site_distance_m)
+        """The sites row by row; each row is shifted right by half a site distance."""
+        sites_m = [
+            _hexagonal_m(column, row, self.site_distance_m)
+            for row in range(self.rows)
+            for column in range(self.columns)
+        ]
         return _make_sites(sites_m, self.mast, self.sla_groups)
 
     @property
     def area(self) -> Area:
-        """The area in which UEs move."""
-        edges_m = hexagonal_torus(self.rows, self.columns, self.site_distance_m)
+        """The torus on which the grid has no border."""
+        edges_m = (
+            _hexagonal_m(0, self.rows, self.site_distance_m),
+            _hexagonal_m(self.columns, 0, self.site_distance_m),
+        )
         return Area(origin_m=(0.0, 0.0), edges_m=edges_m, wraps=True)
 
 
@@ -263,8 +248,13 @@ class HexagonalCluster:
 
     @property
     def area(self) -> Area:
-        """The area in which UEs move."""
-        edges_m = cluster_torus(self.rings, self.site_distance_m)
+        """The torus whose copies of the cluster tile the plane."""
+        i, j = self.rings + 1, self.rings
+        # The second edge is the first one rotated by 60 degrees: (i, j) becomes (-j, i + j).
+        edges_m = (
+            _hexagonal_m(i, j, self.site_distance_m),
+            _hexagonal_m(-j, i + j, self.site_distance_m),
+        )
         return Area(origin_m=(0.0, 0.0), edges_m=edges_m, wraps=True)
 
 

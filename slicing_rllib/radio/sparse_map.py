@@ -7,9 +7,10 @@ pairs (serving cell, interferer) that these cells form.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +22,9 @@ from slicing_rllib.radio.gain_map import (
     ShadowedLoss,
     Sites,
     Tile,
-    expected_loss_db,
-    list_indices,
     sector_snr_db,
 )
+from slicing_rllib.radio.propagation import ENVIRONMENTS
 from slicing_rllib.radio.sites import Area, MastSpec, SiteSpec
 from slicing_rllib.radio.specs import RadioSpec
 
@@ -38,15 +38,13 @@ TILE = 32
 class StrongestCells:
     """The strongest cells of each map position, strongest first."""
 
-    shape: tuple[int, int]
-    """Rows and columns of the map."""
     cell: Int32[np.ndarray, "position kept"]
     """Indices of the cells."""
     snr: Float32[np.ndarray, "position kept"]
     """Their linear SNR at full power."""
 
 
-Loss = Callable[[Sites, MastSpec, LinkGeometry, Tile], PerPosition]
+Loss = Callable[[Sites, LinkGeometry, Tile], PerPosition]
 """Loss in dB between the positions of a tile and sites that have the same mast."""
 
 
@@ -56,62 +54,11 @@ def find_strongest_cells(
     """The strongest cells for one draw of shadowing and line of sight."""
     shape = area.grid_shape(radio.map_resolution_m)
     loss = ShadowedLoss(sites, area, radio, shape, map_seed)
-    return _select_strongest_cells(sites, area, radio, shape, loss)
+    return _StrongestCellSearch(sites, area, radio, shape, loss).run()
 
 
-@lru_cache(maxsize=2)
-def find_expected_strongest_cells(
-    sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, resolution_m: float
-) -> StrongestCells:
-    """The strongest cells by mean path loss, without shadowing."""
-
-    def compute_loss_db(_: Sites, mast: MastSpec, links: LinkGeometry, tile: Tile) -> PerPosition:
-        return expected_loss_db(mast, links, radio)
-
-    shape = area.grid_shape(resolution_m)
-    return _select_strongest_cells(sites, area, radio, shape, compute_loss_db)
-
-
-def _select_strongest_cells(
-    sites: tuple[SiteSpec, ...],
-    area: Area,
-    radio: RadioSpec,
-    shape: tuple[int, int],
-    compute_loss_db: Loss,
-) -> StrongestCells:
-    candidates = _Candidates(sites, area, radio, shape, compute_loss_db)
-    kept = candidates.kept
-    cell = np.zeros((*shape, kept), np.int32)
-    snr = np.zeros((*shape, kept), np.float32)
-    for tile in _iterate_tiles(shape):
-        found = candidates.compute_snr(tile)
-        size = cell[tile].shape
-        best = np.argpartition(-found.snr_db, kept - 1, axis=0)[:kept]
-        best_db = np.take_along_axis(found.snr_db, best, axis=0)
-        # Cells with equal SNR come in the order of their indices.
-        order = np.lexsort((found.cell[best], -best_db), axis=0)
-        cell[tile] = np.take_along_axis(found.cell[best], order, axis=0).T.reshape(size)
-        snr[tile] = 10 ** (np.take_along_axis(best_db, order, axis=0).T.reshape(size) / 10)
-    positions = shape[0] * shape[1]
-    return StrongestCells(shape, cell.reshape(positions, kept), snr.reshape(positions, kept))
-
-
-def _iterate_tiles(shape: tuple[int, int]) -> Iterator[Tile]:
-    for row in range(0, shape[0], TILE):
-        for column in range(0, shape[1], TILE):
-            rows = slice(row, min(row + TILE, shape[0]))
-            yield rows, slice(column, min(column + TILE, shape[1]))
-
-
-class _CandidateSnr(NamedTuple):
-    """SNR of the candidate cells at the positions of a tile."""
-
-    cell: Int[np.ndarray, " candidate"]
-    snr_db: Float[np.ndarray, "candidate position"]
-
-
-class _Candidates:
-    """The cells of the sites around a tile, from which the strongest are chosen."""
+class _StrongestCellSearch:
+    """Finds the strongest of the cells of the sites around each tile."""
 
     def __init__(
         self,
@@ -126,15 +73,37 @@ class _Candidates:
         self._site_m = np.array([(site.x_m, site.y_m) for site in sites])
         sectors = np.array([len(site.mast.azimuths_deg) for site in sites])
         self._first_cell = np.cumsum(sectors) - sectors
-        self.kept = min(radio.cells_kept, int(sectors.sum()))
-        self._n_sites = max(SITES_CONSIDERED, math.ceil(self.kept / sectors.min()))
+        self._kept = min(radio.cells_kept, int(sectors.sum()))
+        self._n_sites = max(SITES_CONSIDERED, math.ceil(self._kept / sectors.min()))
         self._masts: list[MastSpec] = list(dict.fromkeys(site.mast for site in sites))
         number = {mast: index for index, mast in enumerate(self._masts)}
         self._mast = np.array([number[site.mast] for site in sites])
 
-    def compute_snr(self, tile: Tile) -> _CandidateSnr:
+    def run(self) -> StrongestCells:
+        shape, kept = self._shape, self._kept
+        cell = np.zeros((*shape, kept), np.int32)
+        snr = np.zeros((*shape, kept), np.float32)
+        for row, column in product(range(0, shape[0], TILE), range(0, shape[1], TILE)):
+            rows = slice(row, min(row + TILE, shape[0]))
+            tile = rows, slice(column, min(column + TILE, shape[1]))
+            candidate, candidate_db = self._compute_snr(tile)
+            size = cell[tile].shape
+            best = np.argpartition(-candidate_db, kept - 1, axis=0)[:kept]
+            best_db = np.take_along_axis(candidate_db, best, axis=0)
+            # Cells with equal SNR come in the order of their indices.
+            order = np.lexsort((candidate[best], -best_db), axis=0)
+            cell[tile] = np.take_along_axis(candidate[best], order, axis=0).T.reshape(size)
+            snr[tile] = 10 ** (np.take_along_axis(best_db, order, axis=0).T.reshape(size) / 10)
+        positions = shape[0] * shape[1]
+        return StrongestCells(cell.reshape(positions, kept), snr.reshape(positions, kept))
+
+    def _compute_snr(
+        self, tile: Tile
+    ) -> tuple[Int[np.ndarray, " candidate"], Float[np.ndarray, "candidate position"]]:
+        """The candidates and their SNR in dB at the positions of a tile."""
         rows, columns = (
-            (list_indices(axis) + 0.5) / size for axis, size in zip(tile, self._shape, strict=True)
+            (np.arange(size)[axis] + 0.5) / size
+            for axis, size in zip(tile, self._shape, strict=True)
         )
         positions_m = self._area.metres(np.stack(np.meshgrid(rows, columns, indexing="ij"), -1))
         near, offsets_m = self._find_sites(positions_m)
@@ -146,12 +115,12 @@ class _Candidates:
                 continue
             sites = near[has_mast]
             links = LinkGeometry.from_offsets(mast, offsets_m[has_mast], self._radio)
-            loss_db = self._compute_loss_db(sites, mast, links, tile)
+            loss_db = self._compute_loss_db(sites, links, tile)
             sectors = len(mast.azimuths_deg)
             cells.append((self._first_cell[sites, None] + np.arange(sectors)).ravel())
             snr_db = np.moveaxis(sector_snr_db(mast, links, loss_db, self._radio), -1, 1)
             snrs_db.append(snr_db.reshape(len(cells[-1]), -1))
-        return _CandidateSnr(np.concatenate(cells), np.concatenate(snrs_db))
+        return np.concatenate(cells), np.concatenate(snrs_db)
 
     def _find_sites(
         self, positions_m: Float[np.ndarray, "row column 2"]
@@ -173,57 +142,43 @@ COUPLING_RESOLUTION_M = 25.0
 """Smallest distance between the map positions over which coupling is averaged."""
 
 
-def list_all_neighbours(n_cells: int) -> Int[np.ndarray, "cell neighbour"]:
-    """Every other cell as a neighbour, in the order of cell indices."""
-    return np.array([[i for i in range(n_cells) if i != k] for k in range(n_cells)])
-
-
+@lru_cache(maxsize=2)
 def select_neighbours(
     sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec, kept: int
 ) -> Int[np.ndarray, "cell neighbour"]:
-    """The `kept` most strongly coupled cells of each cell, strongest first; -1 fills short rows."""
-    coupling = compute_coupling(sites, area, radio)
-    n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
-    # Rounded, so that cells with equal strength by symmetry come in the order of their indices.
-    strength = coupling.strength.round(5)
-    order = np.lexsort((coupling.interferer, -strength, coupling.serving))
-    serving = coupling.serving[order]
-    rank = np.arange(len(order)) - np.searchsorted(serving, serving)
-    width = min(kept, n_cells - 1)
-    neighbours = np.full((n_cells, width), -1)
-    is_kept = rank < width
-    neighbours[serving[is_kept], rank[is_kept]] = coupling.interferer[order][is_kept]
-    return neighbours
+    """The `kept` most strongly coupled cells of each cell, strongest first; -1 fills short rows.
 
-
-class Coupling(NamedTuple):
-    """How strongly cells interfere with the UEs of other cells, for pairs that do."""
-
-    serving: Int[np.ndarray, " pair"]
-    """Index of the serving cell."""
-    interferer: Int[np.ndarray, " pair"]
-    """Index of the interfering cell."""
-    strength: Float[np.ndarray, " pair"]
-    """Power of the interferer over that of the serving cell, mean over the area it serves."""
-
-
-def compute_coupling(sites: tuple[SiteSpec, ...], area: Area, radio: RadioSpec) -> Coupling:
-    """The coupling of all pairs of cells at full power.
-
-    It follows from the geometry alone, without shadowing, so that neighbours do not depend on the
-    seed.
+    The coupling of a pair of cells is the power of the interferer over that of the serving cell at
+    full power, mean over the area that the latter serves. It follows from the geometry alone, with
+    the path loss weighted by the probability of line of sight and without shadowing, so that
+    neighbours do not depend on the seed.
     """
-    resolution_m = max(COUPLING_RESOLUTION_M, radio.map_resolution_m)
-    strongest = find_expected_strongest_cells(sites, area, radio, resolution_m)
+    environment = ENVIRONMENTS[radio.environment]
+
+    def compute_mean_loss_db(_: Sites, links: LinkGeometry, tile: Tile) -> PerPosition:
+        probability, model = environment.los_probability(links.horizontal_m), environment.path_loss
+        los_db, nlos_db = model.los_db(links.path), model.nlos_db(links.path)
+        return probability * los_db + (1 - probability) * nlos_db
+
+    shape = area.grid_shape(max(COUPLING_RESOLUTION_M, radio.map_resolution_m))
+    strongest = _StrongestCellSearch(sites, area, radio, shape, compute_mean_loss_db).run()
     n_cells = sum(len(site.mast.azimuths_deg) for site in sites)
     serving = np.broadcast_to(strongest.cell[:, :1], strongest.cell.shape)
     interferes = (strongest.cell != serving) & (strongest.snr > 0)
     key = serving[interferes].astype(np.int64) * n_cells + strongest.cell[interferes]
     relative_power = (strongest.snr.astype(np.float64) / strongest.snr[:, :1])[interferes]
     pairs, pair = np.unique(key, return_inverse=True)
+    serving, interferer = np.divmod(pairs, n_cells)
     positions_served = np.bincount(strongest.cell[:, 0], minlength=n_cells)
-    strength = np.bincount(pair, relative_power) / positions_served[pairs // n_cells]
-    return Coupling(pairs // n_cells, pairs % n_cells, strength)
+    coupling = np.bincount(pair, relative_power) / positions_served[serving]
+    # Rounded, so that cells with equal strength by symmetry come in the order of their indices.
+    order = np.lexsort((interferer, -coupling.round(5), serving))
+    rank = np.arange(len(order)) - np.searchsorted(serving, serving)
+    width = min(kept, n_cells - 1)
+    neighbours = np.full((n_cells, width), -1)
+    is_kept = rank < width
+    neighbours[serving[is_kept], rank[is_kept]] = interferer[order][is_kept]
+    return neighbours
 
 
 CHUNK_ROWS = 2**15
@@ -249,8 +204,6 @@ class SparseMap:
     hysteresis. Rows of the strongest cells come first, in the order of positions.
     """
 
-    shape: tuple[int, int]
-    """Rows and columns of the map."""
     cell: Int32[np.ndarray, "position kept"]
     """Indices of the cells that are kept, strongest first."""
     best_cell: Int[np.ndarray, " position"]
@@ -267,8 +220,6 @@ class SparseMap:
     """
     pairs: CellPairs
     """The pairs that rows refer to."""
-    hysteresis_db: float
-    """Handover hysteresis."""
 
     def snr(self) -> Float32[np.ndarray, "position kept"]:
         """Linear SNR of the cells in `cell`."""
@@ -288,7 +239,9 @@ def build_sparse_map(
     return index_pairs(find_strongest_cells(sites, area, radio, map_seed), hysteresis_db)
 
 
-def remove_silent_cells(cell_map: SparseMap, on: Bool[np.ndarray, " cell"]) -> SparseMap:
+def remove_silent_cells(
+    cell_map: SparseMap, on: Bool[np.ndarray, " cell"], hysteresis_db: float
+) -> SparseMap:
     """The map of the same network in which only the cells in `on` are on the air."""
     cell, snr = cell_map.cell.copy(), cell_map.snr()
     changed = np.flatnonzero(~on[cell].all(axis=1))
@@ -296,7 +249,7 @@ def remove_silent_cells(cell_map: SparseMap, on: Bool[np.ndarray, " cell"]) -> S
     order = np.argsort(-remaining, axis=1, kind="stable")
     cell[changed] = np.take_along_axis(cell[changed], order, axis=1)
     snr[changed] = np.take_along_axis(remaining, order, axis=1)
-    return index_pairs(StrongestCells(cell_map.shape, cell, snr), cell_map.hysteresis_db)
+    return index_pairs(StrongestCells(cell, snr), hysteresis_db)
 
 
 def index_pairs(strongest: StrongestCells, hysteresis_db: float) -> SparseMap:
@@ -320,14 +273,12 @@ def index_pairs(strongest: StrongestCells, hysteresis_db: float) -> SparseMap:
     np.take(strongest.snr.view(np.int32), position, axis=0, out=row[:, :kept], mode="clip")
     keys = _number_pairs(strongest.cell, position, serving, out=row[:, kept:])
     return SparseMap(
-        strongest.shape,
         strongest.cell,
         strongest.cell[:, 0].astype(np.min_scalar_type(-1 - int(strongest.cell.max()))),
         candidates,
         other_row,
         row,
         CellPairs(keys >> 32, keys & 0xFFFFFFFF),
-        hysteresis_db,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,7 +16,6 @@ from pydantic.dataclasses import dataclass
 
 from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit, parse_zone
 from slicing_rllib.radio.settings import SETTINGS, Positive, Share
-from slicing_rllib.radio.specs import SliceSpec
 from slicing_rllib.random_streams import Stream, make_generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
@@ -25,31 +24,6 @@ Factor = Annotated[float, Field(ge=0, le=1e6)]
 Turn = Annotated[float, Field(ge=-1e6, le=1e6)]
 BLOCK_STEPS = 64
 """Number of steps whose masks are computed in one call, which is faster than step by step."""
-
-
-@runtime_checkable
-class Mask(Protocol):
-    """The mask of one network."""
-
-    def at_step(self, step: int) -> PerSlice:
-        """Share of UEs that are active in a step, in [0, 1]."""
-        ...
-
-    def hour_at_step(self, step: int) -> int | None:
-        """Local hour of the day, 0 to 23; None where the mask has no clock."""
-        ...
-
-
-class MaskTarget(NamedTuple):
-    """The network that a mask is for."""
-
-    cells: tuple[str, ...]
-    """Names of the cells."""
-    cell_ids: tuple[str, ...]
-    """The operator's names of the same cells."""
-    slices: tuple[SliceSpec, ...]
-    step_s: float
-    """Length of a step."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -89,20 +63,20 @@ class SyntheticMask:
         if self.low > self.high:
             raise ValueError(f"mask: expected low <= high, got {self.low} and {self.high}")
 
-    def bind(self, target: MaskTarget, seed: int) -> Mask:
+    def bind(self, network: TracedNetwork, seed: int) -> "BoundSyntheticMask":
         """The mask of that network; `seed` determines the phases."""
-        n_cells = len(target.cells)
+        n_cells = len(network.cells)
         generators = [make_generator(seed, Stream.MASK, k) for k in range(n_cells)]
-        draws = np.stack([rng.random((4, len(target.slices))) for rng in generators])
+        draws = np.stack([rng.random((4, len(network.slices))) for rng in generators])
         ripples = draws if self.cells_ripple_apart else np.broadcast_to(draws[0], draws.shape)
         wave_turns = draws[0, 3, 0] + self.cell_spread * draws[:, 2, :1]
         wave_turns += np.resize(self.cell_turns, (n_cells, 1))
         levels = np.resize(self.cell_levels, (n_cells, 1))
-        return _SyntheticNetworkMask(self, wave_turns, ripples[:, :2], levels)
+        return BoundSyntheticMask(self, wave_turns, ripples[:, :2], levels)
 
 
-class _SyntheticNetworkMask:
-    """The mask of one network; turns are phases in periods."""
+class BoundSyntheticMask:
+    """The synthetic mask of one network; turns are phases in periods."""
 
     def __init__(
         self,
@@ -122,14 +96,15 @@ class _SyntheticNetworkMask:
         self._block: tuple[int, Float[np.ndarray, "step cell slice"]] = (-1, np.zeros((0, 0, 0)))
 
     def at_step(self, step: int) -> PerSlice:
+        """Share of UEs that are active in a step, in [0, 1]."""
         number, row = divmod(step, BLOCK_STEPS)
         if self._block[0] != number:
             steps = np.arange(number * BLOCK_STEPS, (number + 1) * BLOCK_STEPS)
             self._block = number, self._compute_shares(steps[:, None, None])
         return self._block[1][row]
 
-    def hour_at_step(self, step: int) -> int | None:
-        return None
+    def hour_at_step(self, step: int) -> None:
+        """None: the mask has no clock."""
 
     def _compute_shares(
         self, step: Int[np.ndarray, "step 1 1"]
@@ -195,25 +170,18 @@ class TraceMask:
     def __hash__(self) -> int:
         return hash(repr(self))
 
-    def bind(self, target: MaskTarget, seed: int) -> "PlayedTrace":
+    def bind(self, network: TracedNetwork, seed: int) -> "PlayedTrace":
         """The mask of that network; `seed` has no effect.
 
         Raises: ValueError with file, line and column of an invalid value.
         """
-        network = TracedNetwork(
-            cells=target.cells,
-            cell_ids=target.cell_ids,
-            slices=tuple(spec.name for spec in target.slices),
-            users=tuple(spec.users for spec in target.slices),
-            rate_kbps=tuple(spec.traffic.rate_kbps for spec in target.slices),
-        )
         try:
             status = Path(self.path).stat()
             signature = (status.st_mtime_ns, status.st_size)
         except OSError:
             signature = (0, 0)
         trace = _read_cached(self, network, signature)
-        return PlayedTrace(trace, target.step_s, self.speed, self.resample)
+        return PlayedTrace(trace, network.step_s, self.speed, self.resample)
 
 
 class PlayedTrace:
@@ -242,6 +210,9 @@ class PlayedTrace:
     def hour_at_step(self, step: int) -> int | None:
         """Local hour of the day, 0 to 23; None for a file without times."""
         return self.trace.find_hour(float(step * self.rows_per_step))
+
+
+Mask = BoundSyntheticMask | PlayedTrace
 
 
 @lru_cache(maxsize=4)

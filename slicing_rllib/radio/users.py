@@ -5,55 +5,36 @@
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int32, UInt64
+from jaxtyping import Bool, Float, Int, Int32
 
 from slicing_rllib.radio.gain_map import build_gain_map
 from slicing_rllib.radio.interference import PLACEMENTS, SPARSE_PLACEMENTS, Placement
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sparse_map import SparseMap, build_sparse_map, remove_silent_cells
-from slicing_rllib.radio.specs import IndoorSpec
 from slicing_rllib.random_streams import Stream, derive_ue_keys, draw_uniforms
 
 PerUe = Int[np.ndarray, " ue"]
 Indices = Int[np.ndarray, " selected"]
+Signal = Float[np.ndarray, " ue"]
+Snr = Float[np.ndarray, "ue received"]
+Pair = Int32[np.ndarray, "ue received"]
 
 UNATTACHED = -1
 """Serving cell of UEs before their first step."""
 
 
-class Attachment(NamedTuple):
-    """The serving cell of each UE."""
-
-    serving: PerUe
-    """Index of the cell."""
-    rank: PerUe
-    """Index of that cell among the cells that the map keeps at the UE's position."""
-
-
-class UeSnr(NamedTuple):
-    """The linear SNR at which UEs receive cells at full power."""
-
-    signal: Float[np.ndarray, " ue"]
-    """SNR of the serving cell."""
-    snr: Float[np.ndarray, "ue received"]
-    """SNR of every cell that the map keeps at the UE's position."""
-    pair: Int32[np.ndarray, "ue received"] | None
-    """Index of the pair (serving cell, received cell); None if `snr` covers every cell."""
-
-
 class Reception(ABC):
     """The map of link gains as seen by UEs, with some cells on the air."""
 
-    shape: tuple[int, int]
-    """Rows and columns of the map."""
     best_cell: Int[np.ndarray, " position"]
     """The strongest cell on the air at each map position."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
+        self.shape = scenario.area.grid_shape(scenario.radio.map_resolution_m)
+        """Rows and columns of the map."""
         self._on: Bool[np.ndarray, " cell"] = np.zeros(0, bool)
         self.switch_cells(np.ones(len(scenario.cells), bool))
 
@@ -68,16 +49,22 @@ class Reception(ABC):
         """Computes what depends on `_on`."""
 
     @abstractmethod
-    def attach(self, position: PerUe, serving: PerUe) -> Attachment:
-        """Hands UEs over to their strongest cell if it beats `serving` by the hysteresis."""
+    def attach(self, position: PerUe, serving: PerUe) -> tuple[PerUe, PerUe]:
+        """Hands UEs over to their strongest cell if it beats `serving` by the hysteresis.
+
+        Returns the serving cell and its rank among the cells that the map keeps at the position.
+        """
 
     def sort_for_lookup(self, selected: Indices, key: PerUe) -> Indices:
         """Sorts indices of UEs into the order in which lookups are fastest."""
         return selected
 
     @abstractmethod
-    def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
-        """The SNR of UEs at these map positions, whose serving cells have these ranks."""
+    def look_up_snr(self, position: PerUe, rank: PerUe) -> tuple[Signal, Snr, Pair | None]:
+        """The SNR of UEs at these map positions, whose serving cells have these ranks.
+
+        Returns `signal`, `snr` and `pair` of `ActiveUes`.
+        """
 
     @abstractmethod
     def make_placement(self) -> Placement:
@@ -94,8 +81,7 @@ class DenseReception(Reception):
     """Every position receives every cell; the rank of a cell is its index."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
-        gains = build_gain_map(scenario.sites, scenario.area, scenario.radio, map_seed)
-        self.shape, self.snr = gains.shape, gains.snr
+        self.snr = build_gain_map(scenario.sites, scenario.area, scenario.radio, map_seed)
         self._hysteresis = 10 ** (scenario.mobility.handover_hysteresis_db / 10)
         super().__init__(scenario)
 
@@ -105,19 +91,19 @@ class DenseReception(Reception):
         self.best_cell = self._snr_on_air.argmax(axis=1)
         self._handover_threshold = self._snr_on_air.max(axis=1) / self._hysteresis
 
-    def attach(self, position: PerUe, serving: PerUe) -> Attachment:
+    def attach(self, position: PerUe, serving: PerUe) -> tuple[PerUe, PerUe]:
         best = self.best_cell.take(position)
         if serving[0] == UNATTACHED:
-            return Attachment(best, best)
+            return best, best
         serving_snr = self._snr_on_air.take(position * self._snr_on_air.shape[1] + serving)
         hands_over = self._handover_threshold.take(position) > serving_snr
         chosen = np.where(hands_over, best, serving)
-        return Attachment(chosen, chosen)
+        return chosen, chosen
 
-    def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
+    def look_up_snr(self, position: PerUe, rank: PerUe) -> tuple[Signal, Snr, Pair | None]:
         snr = self.snr.take(position, axis=0)
         signal = snr.ravel().take(np.arange(len(position)) * snr.shape[1] + rank)
-        return UeSnr(signal, snr, None)
+        return signal, snr, None
 
     def make_placement(self) -> Placement:
         radio = self._scenario.radio
@@ -128,22 +114,20 @@ class SparseReception(Reception):
     """Every position receives its strongest cells; interference is a list of pairs of cells."""
 
     def __init__(self, scenario: Scenario, map_seed: int) -> None:
+        self._hysteresis_db = scenario.mobility.handover_hysteresis_db
         self._all_on = build_sparse_map(
-            scenario.sites,
-            scenario.area,
-            scenario.radio,
-            scenario.mobility.handover_hysteresis_db,
-            map_seed,
+            scenario.sites, scenario.area, scenario.radio, self._hysteresis_db, map_seed
         )
-        self.shape = self._all_on.shape
         super().__init__(scenario)
 
     def _apply_switches(self) -> None:
         on = self._on
-        self._map: SparseMap = self._all_on if on.all() else remove_silent_cells(self._all_on, on)
+        self._map: SparseMap = self._all_on
+        if not on.all():
+            self._map = remove_silent_cells(self._all_on, on, self._hysteresis_db)
         self.best_cell = self._map.best_cell
 
-    def attach(self, position: PerUe, serving: PerUe) -> Attachment:
+    def attach(self, position: PerUe, serving: PerUe) -> tuple[PerUe, PerUe]:
         chosen = self.best_cell.take(position).astype(np.int64)
         rank = np.zeros(len(position), np.int32)
         not_best = np.flatnonzero(chosen != serving)
@@ -156,7 +140,7 @@ class SparseReception(Reception):
         staying = not_best[stays]
         chosen[staying] = current[stays]
         rank[staying] = current_rank[stays]
-        return Attachment(chosen, rank)
+        return chosen, rank
 
     def sort_for_lookup(self, selected: Indices, key: PerUe) -> Indices:
         # UEs of one slice use the same pairs. NumPy sorts 16-bit integers faster, by radix sort.
@@ -165,16 +149,16 @@ class SparseReception(Reception):
         narrow_key = selected_key.astype(np.uint16) if n_keys <= 2**16 else selected_key
         return selected.take(np.argsort(narrow_key, kind="stable"))
 
-    def look_up_snr(self, position: PerUe, rank: PerUe) -> UeSnr:
+    def look_up_snr(self, position: PerUe, rank: PerUe) -> tuple[Signal, Snr, Pair | None]:
         row_index = position.copy()
         not_best = np.flatnonzero(rank)
         row_index[not_best] = self._map.other_row.take(position.take(not_best))
         row_index[not_best] += rank.take(not_best)
         row = self._map.row.take(row_index, axis=0)
         kept = row.shape[1] // 2
-        snr: Float[np.ndarray, "ue received"] = np.ascontiguousarray(row[:, :kept]).view(np.float32)
+        snr: Snr = np.ascontiguousarray(row[:, :kept]).view(np.float32)
         signal = snr.ravel().take(np.arange(len(position)) * kept + rank)
-        return UeSnr(signal, snr, row[:, kept:])
+        return signal, snr, row[:, kept:]
 
     def make_placement(self) -> Placement:
         radio, n_slices = self._scenario.radio, self._scenario.n_slices
@@ -204,13 +188,11 @@ class Users:
         quantiles = np.concatenate([(np.arange(users) + 0.5) / users for users in slices])
         self.slice_index = np.tile(np.repeat(np.arange(len(slices)), slices), n_cells)
         self.quantile = np.tile(quantiles, n_cells)
-        self._area = scenario.area
-        self._mobility = scenario.mobility
+        self._area, self._mobility = scenario.area, scenario.mobility
         # Between walls, one unit is twice the rectangle: to the far wall and back.
         unit_m = np.array(scenario.area.edges_m) * (1.0 if scenario.area.wraps else 2.0)
         self._fractions_per_m = np.linalg.inv(unit_m).T
-        mobility, step_s = scenario.mobility, scenario.step_s
-        self._leg_m = mobility.min_speed_kmh / 3.6 * step_s, mobility.max_speed_kmh / 3.6 * step_s
+        self._step_s = scenario.step_s
         self._keys = derive_ue_keys(seed, Stream.MOVEMENT, n_cells, ues_per_cell)
         self.location: Vectors = np.stack(
             [draw_uniforms(self._keys, draw).ravel() for draw in (0, 1)]
@@ -220,8 +202,19 @@ class Users:
         """In fractional coordinates per step."""
         self._next_legs = 0, self.velocity
         self.serving: Int[np.ndarray, " ue"] = np.full(n_cells * ues_per_cell, UNATTACHED)
-        wall_keys = derive_ue_keys(seed, Stream.WALLS, n_cells, ues_per_cell)
-        self.wall_gain = draw_wall_gain(scenario.indoor, wall_keys)
+        self.wall_gain: Float[np.ndarray, " ue"] | None = None
+        """Linear gain (at most 1) of the building around each UE; None if all are outdoors.
+
+        A UE keeps its building loss while it moves. Indoor UEs are on the ground floor, because the
+        map is that of street level.
+        """
+        indoor = scenario.indoor
+        if indoor.share > 0:
+            wall_keys = derive_ue_keys(seed, Stream.WALLS, n_cells, ues_per_cell)
+            depth_m = indoor.max_depth_m * draw_uniforms(wall_keys, 1).ravel()
+            wall_gain = 10 ** (-(indoor.wall_db + indoor.inside_db_per_m * depth_m) / 10)
+            is_indoor = draw_uniforms(wall_keys, 0).ravel() < indoor.share
+            self.wall_gain = np.where(is_indoor, wall_gain, 1.0)
 
     def move(self, step: int) -> None:
         """Moves all UEs by one step; one in `leg_steps` of them first starts a new leg."""
@@ -248,22 +241,8 @@ class Users:
     def _draw_legs(self, number: int) -> Vectors:
         """Velocity of all UEs on the leg with that number, in fractional coordinates per step."""
         heading_rad = 2 * np.pi * draw_uniforms(self._keys, 2 + 2 * number)
-        shortest_m, longest_m = self._leg_m
+        shortest_m = self._mobility.min_speed_kmh / 3.6 * self._step_s
+        longest_m = self._mobility.max_speed_kmh / 3.6 * self._step_s
         length_m = shortest_m + (longest_m - shortest_m) * draw_uniforms(self._keys, 3 + 2 * number)
         metres = np.stack([length_m * np.cos(heading_rad), length_m * np.sin(heading_rad)])
         return self._fractions_per_m @ metres.reshape(2, -1)
-
-
-def draw_wall_gain(
-    spec: IndoorSpec, keys: UInt64[np.ndarray, "cell ue_of_cell"]
-) -> Float[np.ndarray, " ue"] | None:
-    """Linear gain (at most 1) of the building around each UE; None if all UEs are outdoors.
-
-    A UE keeps its building loss while it moves. Indoor UEs are on the ground floor, because the map
-    is that of street level.
-    """
-    if spec.share == 0:
-        return None
-    depth_m = spec.max_depth_m * draw_uniforms(keys, 1).ravel()
-    loss_db = spec.wall_db + spec.inside_db_per_m * depth_m
-    return np.where(draw_uniforms(keys, 0).ravel() < spec.share, 10 ** (-loss_db / 10), 1.0)

@@ -5,6 +5,7 @@ import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from slicing_rllib.env import Deployment, SlicingEnv, slice_reward
+from slicing_rllib.env.slicing_env import satisfaction_map
 from slicing_rllib.radio import Phase, make_scenario
 
 
@@ -187,3 +188,27 @@ def test_invalid_settings_raise_an_error(scenario):
         SlicingEnv(
             scenario, deployments=[Deployment(cell="x", off_until=0, default_action_until=1)]
         )
+
+
+def test_each_position_has_the_colour_of_its_cell():
+    """Cell 0 on the left has full satisfaction (teal); cell 1 on the right is off (grey)."""
+    serving = np.repeat([[0, 0, 0, 1, 1, 1]], 4, axis=0)
+    picture = satisfaction_map(serving, np.array([1.0, 0.0]), np.array([True, False]))
+
+    assert picture.shape == (4, 6, 3)
+    assert picture[2, 1].tolist() == [25, 140, 140]
+    assert picture[2, 4].tolist() == [204, 204, 204]
+
+
+def test_borders_between_cells_are_darker():
+    serving = np.repeat([[0, 0, 0, 1, 1, 1]], 4, axis=0)
+    picture = satisfaction_map(serving, np.ones(2), np.ones(2, bool))
+
+    assert (picture[:, 2] < picture[:, 1]).all()
+
+
+def test_levels_of_satisfaction_have_different_colours():
+    serving = np.array([[0, 0, 1, 1, 2, 2]])
+    picture = satisfaction_map(serving, np.array([0.2, 0.7, 1.0]), np.ones(3, bool))
+
+    assert len({tuple(picture[0, x]) for x in (0, 2, 4)}) == 3

@@ -6,18 +6,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import MaskTarget, SliceSpec, TraceMask, TrafficSpec
+from slicing_rllib.inputs.traces import TracedNetwork
+from slicing_rllib.radio import TraceMask
 
-TRAFFIC = TrafficSpec(rate_kbps=100, packet_kbit=1)
-SLICES = tuple(SliceSpec(name=n, traffic=TRAFFIC, users=20) for n in ("video", "voice"))
-TARGET = MaskTarget(("cell_1", "cell_2"), ("MUC1", "MUC2"), SLICES, 1.0)
+TARGET = TracedNetwork(
+    cells=("cell_1", "cell_2"),
+    cell_ids=("MUC1", "MUC2"),
+    slices=("video", "voice"),
+    users=(20, 20),
+    rate_kbps=(100.0, 100.0),
+    step_s=1.0,
+)
 
 
 @pytest.fixture
 def bind(tmp_path: Path) -> Any:
     """Writes a traffic file and binds its mask to two cells with two slices."""
 
-    def write(content: str | bytes, target: MaskTarget = TARGET, **settings: Any) -> Any:
+    def write(content: str | bytes, target: TracedNetwork = TARGET, **settings: Any) -> Any:
         path = tmp_path / "week.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return TraceMask(path=str(path), **settings).bind(target, 0)

@@ -85,7 +85,7 @@ def test_a_changed_parquet_file_is_read_again(tmp_path):
     for level in (0.1, 0.25):
         pd.DataFrame({f"slice_{i}": [level] for i in range(1, 5)}).to_parquet(path)
         os.utime(path, ns=(int(level * 100), int(level * 100)))
-        mask = TraceMask(path=str(path)).bind(make_scenario("paper").mask_target, 0)
+        mask = TraceMask(path=str(path)).bind(make_scenario("paper").traced_network, 0)
         assert mask.at_step(0)[0, 0] == level
 
 

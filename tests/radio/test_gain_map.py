@@ -13,7 +13,7 @@ from slicing_rllib.radio.gain_map import (
     build_gain_map,
     offsets_from_site_m,
 )
-from slicing_rllib.radio.propagation import WINNER_C2, RadioPath, noise_power_dbm
+from slicing_rllib.radio.propagation import ENVIRONMENTS, noise_power_dbm
 from slicing_rllib.radio.sites import Area
 
 RADIO = RadioSpec()
@@ -23,7 +23,7 @@ def test_the_link_budget_at_boresight():
     """Distance, angle, noise power (-92.45 dBm) and antenna gain at 300 m, without shadowing."""
     site = SiteSpec(x_m=0.0, y_m=0.0, mast=MastSpec(azimuths_deg=(0.0,)), sla_groups=("A",))
     links = LinkGeometry.from_offsets(site.mast, np.array([[[300.0, 0.0]]]), RADIO)
-    assert links.distance_m == pytest.approx(np.hypot(300.0, 23.5))
+    assert links.path.distance_m == pytest.approx(np.hypot(300.0, 23.5))
     assert links.depression_deg == pytest.approx(np.degrees(np.arctan2(23.5, 300.0)))
 
     noise_dbm = noise_power_dbm(RADIO.bandwidth_hz, RADIO.noise_figure_db)
@@ -35,19 +35,19 @@ def test_the_link_budget_at_boresight():
 def test_distances_are_at_least_the_minimum_distance(paper):
     links = LinkGeometry.from_offsets(paper.sites[0].mast, np.zeros((1, 1, 2)), RADIO)
     assert links.horizontal_m == pytest.approx(35.0)
-    assert links.distance_m == pytest.approx(np.hypot(35.0, 23.5))
+    assert links.path.distance_m == pytest.approx(np.hypot(35.0, 23.5))
 
 
 def test_equal_seeds_give_equal_maps_and_other_seeds_give_other_maps(paper):
     same = [build_gain_map.__wrapped__(paper.sites, paper.area, RADIO, 3) for _ in range(2)]
-    assert np.array_equal(same[0].snr, same[1].snr)
+    assert np.array_equal(same[0], same[1])
     other = build_gain_map(paper.sites, paper.area, RADIO, 4)
-    assert not np.array_equal(same[0].snr, other.snr)
+    assert not np.array_equal(same[0], other)
 
 
 def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
     """Sectors differ only by antenna gain, thus by at most the front-to-back ratio of 25 dB."""
-    snr_db = 10 * np.log10(build_gain_map(paper.sites, paper.area, RADIO, 0).snr)
+    snr_db = 10 * np.log10(build_gain_map(paper.sites, paper.area, RADIO, 0))
     for site in range(4):
         sectors = snr_db[:, 3 * site : 3 * site + 3]
         assert np.ptp(sectors, axis=1).max() <= 25 + 1e-9
@@ -59,8 +59,8 @@ def nlos_shadowing_db(paper, seed: int, site: int) -> np.ndarray:
     offsets_m = offsets_from_site_m(paper.sites[site], paper.area, paper.area.grid_m(shape))
     links = LinkGeometry.from_offsets(paper.sites[site].mast, offsets_m, RADIO)
     shadowing = Shadowing(paper.area, shape, RADIO, seed)
-    loss_db = shadowing.loss_db(site, paper.sites[site].mast, links)
-    path_db = WINNER_C2.nlos_db(RadioPath(links.distance_m, 25.0, 1.5, 2.6e9))
+    loss_db = shadowing.loss_db(site, links)
+    path_db = ENVIRONMENTS["winner_c2"].path_loss.nlos_db(links.path)
     return np.where(shadowing.draw_line_of_sight(site, links), np.nan, loss_db - path_db)
 
 
@@ -74,7 +74,7 @@ def test_shadowing_has_8_db_deviation_and_correlation_one_half_between_sites(pap
 
 def test_adjacent_positions_have_similar_gains_and_distant_positions_do_not(paper):
     shape = paper.area.grid_shape(RADIO.map_resolution_m)
-    snr_db = 10 * np.log10(build_gain_map(paper.sites, paper.area, RADIO, 0).snr[:, 0])
+    snr_db = 10 * np.log10(build_gain_map(paper.sites, paper.area, RADIO, 0)[:, 0])
     snr_db = snr_db.reshape(shape)
     step = np.abs(np.diff(snr_db, axis=0))
     assert np.median(step) < 3.5
@@ -85,7 +85,7 @@ def test_adjacent_positions_have_similar_gains_and_distant_positions_do_not(pape
 def test_every_environment_gives_a_finite_map(environment):
     scenario = make_scenario("paper")
     radio = replace(RADIO, environment=environment, map_resolution_m=50.0)
-    snr = build_gain_map(scenario.sites, scenario.area, radio, 0).snr
+    snr = build_gain_map(scenario.sites, scenario.area, radio, 0)
     assert snr.shape == (400, 12)
     assert np.isfinite(snr).all()
     assert (snr > 0).all()

@@ -123,7 +123,7 @@ def test_shadowing_is_continuous_across_tiles_and_the_seam_of_the_torus(paper):
     radio = replace(COARSE, cells_kept=48)
     scenario = grid(paper, 10, 10, radio)
     found = find_strongest_cells(scenario.sites, scenario.area, radio, 0)
-    rows, columns = found.shape
+    rows, columns = scenario.area.grid_shape(radio.map_resolution_m)
     snr_db = np.full((rows * columns, 300), np.nan)
     np.put_along_axis(snr_db, found.cell, 10 * np.log10(found.snr), axis=1)
     surface = snr_db.reshape(rows, columns, 300)[:, :, ::3]
@@ -141,7 +141,7 @@ def snr_db(scenario: Scenario, seed: int, is_dense: bool) -> np.ndarray:
     """SNR of one sector per site, from the dense map or from the map of the strongest cells."""
     arguments = scenario.sites, scenario.area, scenario.radio, seed
     if is_dense:
-        return 10 * np.log10(build_gain_map(*arguments).snr)[:, ::3]
+        return 10 * np.log10(build_gain_map(*arguments))[:, ::3]
     found = find_strongest_cells(*arguments)
     table = np.empty(found.cell.shape)
     np.put_along_axis(table, found.cell, 10 * np.log10(found.snr), axis=1)

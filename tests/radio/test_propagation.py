@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.radio.propagation import (
-    ENVIRONMENTS,
-    UMA_36873,
-    UMA_38901,
-    UMI_36873,
-    UMI_38901,
-    WINNER_B1,
-    WINNER_C2,
-    RadioPath,
-    los_probability,
-    noise_power_dbm,
-)
+from slicing_rllib.radio.propagation import ENVIRONMENTS, RadioPath, noise_power_dbm
+
+UMA_36873, UMA_38901, UMI_36873, UMI_38901, WINNER_B1, WINNER_C2 = (
+    ENVIRONMENTS[name].path_loss
+    for name in (
+        "tr36873_uma", "tr38901_uma", "tr36873_umi", "tr38901_umi", "winner_b1", "winner_c2"
+    )
+)  # fmt: skip
 
 DISTANCES_M = np.array([100.0, 250.0, 500.0, 1000.0])
 C2 = {"bs_height_m": 25.0, "ue_height_m": 1.5, "carrier_hz": 2.6e9}
@@ -45,8 +41,9 @@ def test_breakpoint_distances_of_c2_and_b1():
 
 
 def test_line_of_sight_is_certain_up_to_18_m_and_less_likely_beyond():
-    assert los_probability(np.array([0.0, 10.0, 18.0]), 63.0) == pytest.approx([1, 1, 1])
-    assert np.all(np.diff(los_probability(np.linspace(18, 2000, 100), 63.0)) < 0)
+    los_probability = ENVIRONMENTS["winner_c2"].los_probability
+    assert los_probability(np.array([0.0, 10.0, 18.0])) == pytest.approx([1, 1, 1])
+    assert np.all(np.diff(los_probability(np.linspace(18, 2000, 100))) < 0)
 
 
 def test_noise_power_of_a_hundred_prbs():

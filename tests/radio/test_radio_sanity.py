@@ -21,7 +21,7 @@ from slicing_rllib.radio import (
 from slicing_rllib.radio.gain_map import LinkGeometry, build_gain_map
 from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import CQI_TABLE, LINKS
-from slicing_rllib.radio.propagation import WINNER_C2, RadioPath
+from slicing_rllib.radio.propagation import ENVIRONMENTS
 from slicing_rllib.radio.sparse_map import find_strongest_cells
 
 ALL_ACTIVE = SyntheticMask(low=1.0, high=1.0)
@@ -80,7 +80,7 @@ def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
     found = find_strongest_cells(large.sites, large.area, radio, 0)
     kept = np.empty(found.cell.shape)
     np.put_along_axis(kept, found.cell, found.snr.astype(float), axis=1)
-    for snr in (build_gain_map(paper.sites, paper.area, radio, 0).snr, kept):
+    for snr in (build_gain_map(paper.sites, paper.area, radio, 0), kept):
         by_site = 10 * np.log10(snr).reshape(len(snr), -1, 3)
         assert np.ptp(by_site, axis=2).max() <= 25 + 1e-4
 
@@ -88,7 +88,7 @@ def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
 def test_transmit_power_is_shared_by_all_prbs(paper):
     """Twice the PRBs share the same 46 dBm, which halves the SNR on each."""
     narrow, wide = (
-        build_gain_map(paper.sites, paper.area, RadioSpec(n_prbs=n_prbs), 0).snr
+        build_gain_map(paper.sites, paper.area, RadioSpec(n_prbs=n_prbs), 0)
         for n_prbs in (100, 200)
     )
     assert wide == pytest.approx(narrow / 2)
@@ -111,7 +111,7 @@ def test_the_required_share_follows_from_the_mean_of_inverse_rates(network):
 def test_distance_is_three_dimensional():
     """40 m of horizontal distance and 23.5 m of height difference are 46.4 m."""
     links = LinkGeometry.from_offsets(MastSpec(), np.array([[40.0, 0.0]]), RadioSpec())
-    assert links.distance_m == pytest.approx(np.hypot(40.0, 23.5))
+    assert links.path.distance_m == pytest.approx(np.hypot(40.0, 23.5))
 
 
 def test_path_loss_below_the_minimum_distance_is_that_at_it():
@@ -120,8 +120,8 @@ def test_path_loss_below_the_minimum_distance_is_that_at_it():
         LinkGeometry.from_offsets(MastSpec(), np.array([[x, 0.0]]), RadioSpec())
         for x in (0.0, 1.0, 35.0)
     ]
-    paths = [RadioPath(link.distance_m, 25.0, 1.5, 2.6e9) for link in links]
-    losses_db = [WINNER_C2.los_db(path)[0] for path in paths]
+    model = ENVIRONMENTS["winner_c2"].path_loss
+    losses_db = [model.los_db(link.path)[0] for link in links]
     assert losses_db[0] == losses_db[1] == losses_db[2]
 
 

@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.radio import MastSpec, SiteList, SiteSpec
+from slicing_rllib.radio import HexagonalCluster, HexagonalGrid, MastSpec, SiteList, SiteSpec
 from slicing_rllib.radio.gain_map import build_gain_map
-from slicing_rllib.radio.sites import (
-    Area,
-    cluster_torus,
-    hexagonal_cluster_m,
-    hexagonal_sites_m,
-    hexagonal_torus,
-)
+from slicing_rllib.radio.sites import Area
 
 THREE = ("A", "A", "A")
 
@@ -65,13 +59,13 @@ def test_a_sector_with_10_db_less_power_has_a_tenth_of_the_snr(paper):
 
 def _compute_snr(paper, mast: MastSpec) -> np.ndarray:
     layout = SiteList(sites=make_sites((0.0, 0.0), mast=mast))
-    return build_gain_map(layout.sites, layout.area, paper.radio, 0).snr
+    return build_gain_map(layout.sites, layout.area, paper.radio, 0)
 
 
 @pytest.mark.parametrize("rings", [0, 1, 2, 3])
 def test_every_site_of_a_wrapped_cluster_has_six_nearest_sites(rings):
-    sites = np.array(hexagonal_cluster_m(rings, 500.0))
-    torus = Area(origin_m=(0.0, 0.0), edges_m=cluster_torus(rings, 500.0), wraps=True)
+    layout = HexagonalCluster(rings=rings, sla_groups=("A",))
+    sites, torus = np.array([(site.x_m, site.y_m) for site in layout.sites]), layout.area
     cell_m2 = 500.0**2 * np.sqrt(3) / 2
 
     assert torus.size_m2 == pytest.approx(len(sites) * cell_m2)
@@ -82,13 +76,13 @@ def test_every_site_of_a_wrapped_cluster_has_six_nearest_sites(rings):
 
 
 def test_every_site_of_a_wrapped_grid_has_six_nearest_sites():
-    sites = np.array(hexagonal_sites_m(4, 5, 500.0))
-    torus = Area(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(4, 5, 500.0), wraps=True)
+    layout = HexagonalGrid(rows=4, columns=5, sla_groups=("A",))
+    sites, torus = np.array([(site.x_m, site.y_m) for site in layout.sites]), layout.area
     distance_m = np.linalg.norm(torus.displacements_m(sites[:, None], sites[None]), axis=-1)
     assert np.sort(distance_m + 1e9 * np.eye(20), axis=1)[:, :6] == pytest.approx(500.0)
 
 
-TORUS = Area(origin_m=(0.0, 0.0), edges_m=hexagonal_torus(2, 2, 500.0), wraps=True)
+TORUS = HexagonalGrid(sla_groups=("A",)).area
 BOX = Area(origin_m=(-10.0, 0.0), edges_m=((100.0, 0.0), (0.0, 50.0)), wraps=False)
 points = st.tuples(st.floats(-3000, 3000), st.floats(-3000, 3000)).map(np.array)
 

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.radio import MaskTarget, SliceSpec, SyntheticMask, TrafficSpec
+from slicing_rllib.inputs.traces import TracedNetwork
+from slicing_rllib.radio import SyntheticMask
 
-TRAFFIC = TrafficSpec(rate_kbps=100, packet_kbit=1)
-TARGET = MaskTarget(
+TARGET = TracedNetwork(
     cells=("cell_1", "cell_2"),
     cell_ids=("cell_1", "cell_2"),
-    slices=tuple(SliceSpec(name=name, traffic=TRAFFIC) for name in ("video", "voice")),
+    slices=("video", "voice"),
+    users=(32, 32),
+    rate_kbps=(100.0, 100.0),
     step_s=1.0,
 )
 
