@@ -1,5 +1,5 @@
 // Dark red, orange, pale yellow and teal, which can be distinguished with any colour vision and in
-// greyscale. The same colours and levels are in slicing_rllib/env/rendering.py.
+// greyscale. The same colours and levels are in slicing_rllib/env/slicing_env.py.
 
 const LEVELS = [0, 0.6, 0.95, 1];
 const COLOURS = [[115, 26, 64], [230, 140, 64], [250, 237, 166], [26, 140, 140]];
