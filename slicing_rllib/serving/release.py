@@ -6,7 +6,7 @@ A library keeps its release as a file, which the services of the library follow.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -32,12 +32,12 @@ class Canary(ReleaseModel):
     """Share of the policies; the same ones every time."""
 
 
-def parse_pins(pins: Mapping[str, int] | Sequence[str]) -> Mapping[str, int]:
-    """Versions by policy, from `NAME@VERSION` or as they are. Raises: RunError."""
-    if isinstance(pins, Mapping):
+def parse_pins(pins: Any) -> Any:
+    """Versions by policy, from a list of `NAME@VERSION`; all else as it is. Raises: RunError."""
+    if not isinstance(pins, (list, tuple)):
         return pins
     parsed: dict[str, int] = {}
-    for text in pins:
+    for text in map(str, pins):
         name, _, version = text.rpartition("@")
         if not name or not version.isascii() or not version.isdigit() or int(version) < 1:
             raise RunError(f"pin {text!r}: expected NAME@VERSION, such as city-cell_3@2")

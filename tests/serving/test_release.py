@@ -77,6 +77,9 @@ def test_a_pin_that_cannot_be_read(text: str):
 def test_a_damaged_release_file_is_one_line():
     data = ReleaseHistory(release=Release(version=2)).model_dump_json().encode()
     assert parse_history("f", data).release.version == 2
-    with pytest.raises(RunError, match=r"^f: ") as failure:
-        parse_history("f", data[:-5])
-    assert "\n" not in str(failure.value)
+    for damaged in (data[:-5], b'{"release": {"pins": 5}}', b'{"release": {"pins": "city@2"}}'):
+        with pytest.raises(RunError, match=r"^f: ") as failure:
+            parse_history("f", damaged)
+        assert "\n" not in str(failure.value)
+    with pytest.raises(RunError, match="pin '5': expected NAME@VERSION"):
+        parse_history("f", b'{"release": {"pins": [5]}}')
