@@ -13,7 +13,6 @@ from slicing_rllib.env import SlicingEnv, slice_reward
 from slicing_rllib.env import satisfaction as compute_satisfaction
 from slicing_rllib.env.protocols import DecisionView, Policy
 from slicing_rllib.radio import Scenario, StepKpis
-from slicing_rllib.runs.config_sections import TRAINED_POLICIES
 from slicing_rllib.runs.policy_evaluation import (
     Trained,
     derive_evaluation_seeds,
@@ -21,7 +20,7 @@ from slicing_rllib.runs.policy_evaluation import (
     make_network,
     read_trained_policies,
 )
-from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import ConfigError, RunError
 

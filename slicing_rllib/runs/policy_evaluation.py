@@ -31,8 +31,7 @@ from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config, make_mask_settings
-from slicing_rllib.runs.config_sections import TRAINED_POLICIES, PolicyName
-from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_config import TRAINED_POLICIES, PolicyName, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import replace_durably, require_regular
 from slicing_rllib.storage.foreign_files import GIB

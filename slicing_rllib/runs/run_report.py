@@ -19,10 +19,9 @@ from slicing_rllib.evaluation.figures import draw_heat_map
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
 from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.learning.events import EventKind
-from slicing_rllib.runs.config_sections import PolicyName
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.policy_evaluation import load_rollouts
-from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_config import PolicyName, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError

@@ -11,9 +11,9 @@ import importlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import ray
@@ -23,6 +23,7 @@ from ray.util import metrics
 from slicing_rllib.evaluation.statistics import SATISFIED
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.radio import Phase
+from slicing_rllib.runs.run_config import Tracker
 from slicing_rllib.storage.errors import RunError
 
 
@@ -58,8 +59,8 @@ class RefreshedGauges:
             if value is None or not math.isfinite(value):
                 self._values.pop(key, None)
             else:
-                self._values[key] = value
-                self._send(*key, value)
+                self._values[key] = float(value)
+                self._send(*key, float(value))
 
     def close(self) -> None:
         """Stops sending; Ray then drops all gauges."""
@@ -76,94 +77,34 @@ class RefreshedGauges:
         self._gauges[name].set(value, {"run": self._run, **dict(tags)})
 
 
-@runtime_checkable
-class Sink(Protocol):
-    """Where the numbers of each iteration are written to."""
-
-    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
-        """Writes the numbers of one iteration by name."""
-        ...
-
-    def close(self) -> None:
-        """Writes what is buffered and ends the tracker's run."""
-        ...
+Sink = tuple[Callable[[Mapping[str, float], int], object], Callable[[], object]]
+"""Writes the numbers of an iteration at an environment step; ends the tracker's run."""
 
 
-class TensorBoardSink:
-    """Writes event files to `FOLDER/tensorboard`."""
+def open_tensorboard(run: str, folder: Path) -> Sink:
+    """Event files in `FOLDER/tensorboard`."""
+    writer = _import_package("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
 
-    def __init__(self, run: str, folder: Path) -> None:
-        self._writer = _import_package("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
+    def write(scalars: Mapping[str, float], env_step: int) -> None:
         for name, value in scalars.items():
-            self._writer.add_scalar(name, value, env_step)
+            writer.add_scalar(name, value, env_step)
 
-    def close(self) -> None:
-        self._writer.close()
-
-
-class MlflowSink:
-    """Writes a run of MLflow, whose own environment variables say where to."""
-
-    def __init__(self, run: str, folder: Path) -> None:
-        self._mlflow = _import_package("mlflow")
-        self._mlflow.start_run(run_name=run)
-
-    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
-        self._mlflow.log_metrics(dict(scalars), step=env_step)
-
-    def close(self) -> None:
-        self._mlflow.end_run()
+    return write, writer.close
 
 
-class WandbSink:
-    """Writes a run of Weights & Biases, whose environment variables name the project and key."""
-
-    def __init__(self, run: str, folder: Path) -> None:
-        self._run = _import_package("wandb").init(name=run, dir=str(folder))
-
-    def write(self, scalars: Mapping[str, float], env_step: int) -> None:
-        self._run.log(dict(scalars), step=env_step)
-
-    def close(self) -> None:
-        self._run.finish()
+def open_mlflow(run: str, folder: Path) -> Sink:
+    """A run of MLflow, whose own environment variables say where to."""
+    mlflow = _import_package("mlflow")
+    mlflow.start_run(run_name=run)
+    return lambda scalars, env_step: mlflow.log_metrics(
+        dict(scalars), step=env_step
+    ), mlflow.end_run
 
 
-TRACKERS: dict[str, Callable[[str, Path], Sink]] = {
-    "tensorboard": TensorBoardSink,
-    "mlflow": MlflowSink,
-    "wandb": WandbSink,
-}
-
-
-def open_sinks(trackers: Sequence[str], run: str, folder: Path) -> tuple[Sink, ...]:
-    """One sink per tracker.
-
-    Args:
-        trackers: names in `TRACKERS`.
-        run: name of the run.
-        folder: folder for trackers that write files.
-
-    Raises: RunError if a tracker's package is not installed.
-    """
-    return tuple(TRACKERS[name](run, folder) for name in trackers)
-
-
-def flatten_row(row: Mapping[str, Any]) -> dict[str, float]:
-    """Every number of a row of metrics.jsonl by its path, such as `cells/cell_1/delay_ms/0`."""
-    return dict(_iterate_scalars("", row))
-
-
-def _iterate_scalars(path: str, value: Any) -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for key, child in value.items():
-            yield from _iterate_scalars(f"{path}/{key}" if path else str(key), child)
-    elif isinstance(value, list | tuple):
-        for index, child in enumerate(value):
-            yield from _iterate_scalars(f"{path}/{index}", child)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield path, float(value)
+def open_wandb(run: str, folder: Path) -> Sink:
+    """A run of Weights & Biases, whose environment variables name the project and key."""
+    opened = _import_package("wandb").init(name=run, dir=str(folder))
+    return lambda scalars, env_step: opened.log(dict(scalars), step=env_step), opened.finish
 
 
 def _import_package(package: str) -> Any:
@@ -175,59 +116,90 @@ def _import_package(package: str) -> Any:
         ) from error
 
 
+TRACKERS: dict[Tracker, Callable[[str, Path], Sink]] = {
+    "tensorboard": open_tensorboard,
+    "mlflow": open_mlflow,
+    "wandb": open_wandb,
+}
+"""What opens a tracker for the run of that name; the folder is for trackers that write files.
+
+Raises: RunError if the tracker's package is not installed."""
+
+
+def flatten_row(value: Any, path: str = "") -> dict[str, float]:
+    """Every number of a row of metrics.jsonl by its path, such as `cells/cell_1/delay_ms/0`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {path: float(value)}
+    children = value.items() if isinstance(value, Mapping) else ()
+    if isinstance(value, list | tuple):
+        children = enumerate(value)
+    numbers: dict[str, float] = {}
+    for key, child in children:
+        numbers |= flatten_row(child, f"{path}/{key}" if path else str(key))
+    return numbers
+
+
 DETAILED_CELLS = 128
 """Number of cells that have series of their own. Further cells appear only in the aggregates,
 because each series costs memory and time in Ray's agents and in Prometheus."""
 REFRESH_S = 5.0
 """Less than two of Ray's report intervals (10 s each), after which it drops a gauge."""
-EVENT_KINDS = frozenset(EventKind)
 PHASES = tuple(phase.name.lower() for phase in Phase)
-CELL_ROW_GAUGES = {
-    "reward": (
-        "slicing_reward",
-        "Mean reward of the cell over the iteration, eq. (2)",
-    ),
-    "satisfaction": (
-        "slicing_satisfaction_ratio",
-        "Minimum over the slices of min(throughput/SLA, 1)",
-    ),
-    "fail_rate_95": (
-        "slicing_fail_rate_95_ratio",
-        f"Share of the iteration's steps with satisfaction below {SATISFIED}",
-    ),
-    "critic_loss": ("slicing_critic_loss", "Mean loss of the twin critics"),
-    "actor_loss": ("slicing_actor_loss", "Mean loss of the actor"),
-    "replay_size": ("slicing_replay_transitions", "Transitions in the cell's replay buffer"),
+GAUGES: dict[tuple[str, ...], dict[str, str]] = {
+    (): {
+        "slicing_reward_mean": "Mean reward over all cells",
+        "slicing_evaluation_reward_mean": "Mean reward without exploration noise",
+        "slicing_env_steps_per_s": "Environment steps per second of the last iteration",
+        "slicing_updates_per_s": "Gradient updates per second of the last iteration",
+        "slicing_satisfaction_mean_ratio": "Mean satisfaction of the cells on air",
+        "slicing_satisfaction_min_ratio": "Lowest satisfaction of the cells on air",
+        "slicing_cells_below_sla": f"Cells on air with satisfaction below {SATISFIED}",
+        "slicing_own_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
+        f"{SATISFIED} in cells that their own policy controls and that do not explore",
+        "slicing_last_step_timestamp_s": "Unix time of the last iteration with an environment step",
+        "slicing_last_checkpoint_timestamp_s": "Unix time of the last checkpoint, or of the start",
+    },
+    ("policy",): {"slicing_reference_reward": "Mean reward of a baseline or the oracle"},
+    ("phase",): {"slicing_cells": "Cells in a phase"},
+    ("cell",): {
+        "slicing_reward": "Mean reward of the cell over the iteration, eq. (2)",
+        "slicing_satisfaction_ratio": "Minimum over the slices of min(throughput/SLA, 1)",
+        "slicing_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
+        f"{SATISFIED}",
+        "slicing_critic_loss": "Mean loss of the twin critics",
+        "slicing_actor_loss": "Mean loss of the actor",
+        "slicing_replay_transitions": "Transitions in the cell's replay buffer",
+        "slicing_phase": "What controls the cell: "
+        + ", ".join(f"{phase:d} {phase.name.lower()}" for phase in Phase),
+        "slicing_exploring": "1 while the cell's own policy explores, otherwise 0",
+        "slicing_source_distance": "Distance between the cell and the source of its transfer",
+    },
+    ("cell", "slice"): {
+        "slicing_throughput_mbps": "Mean user throughput, Mbit/s",
+        "slicing_delay_ms": "Mean packet delay, ms",
+        "slicing_prb_ratio": "Share of the carrier's PRBs assigned to the slice",
+        "slicing_load_ratio": "Share of the carrier's PRBs that the slice uses",
+        "slicing_sla_throughput_mbps": "Throughput that the SLA requires, Mbit/s",
+        "slicing_sla_delay_ms": "Delay that the SLA allows, ms",
+    },
 }
-SLICE_ROW_GAUGES = {
-    "throughput_mbps": ("slicing_throughput_mbps", "Mean user throughput, Mbit/s"),
-    "delay_ms": ("slicing_delay_ms", "Mean packet delay, ms"),
-    "prb_ratio": ("slicing_prb_ratio", "Share of the carrier's PRBs assigned to the slice"),
-    "load": ("slicing_load_ratio", "Share of the carrier's PRBs that the slice uses"),
+"""Description of each gauge, by the tags that it has apart from `run`."""
+CELL_COLUMNS = {
+    "reward": "slicing_reward",
+    "satisfaction": "slicing_satisfaction_ratio",
+    "fail_rate_95": "slicing_fail_rate_95_ratio",
+    "critic_loss": "slicing_critic_loss",
+    "actor_loss": "slicing_actor_loss",
+    "replay_size": "slicing_replay_transitions",
+    "exploring": "slicing_exploring",
 }
-RUN_GAUGES = {
-    "slicing_reward_mean": "Mean reward over all cells",
-    "slicing_evaluation_reward_mean": "Mean reward without exploration noise",
-    "slicing_env_steps_per_s": "Environment steps per second of the last iteration",
-    "slicing_updates_per_s": "Gradient updates per second of the last iteration",
-    "slicing_satisfaction_mean_ratio": "Mean satisfaction of the cells on air",
-    "slicing_satisfaction_min_ratio": "Lowest satisfaction of the cells on air",
-    "slicing_cells_below_sla": f"Cells on air with satisfaction below {SATISFIED}",
-    "slicing_own_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
-    f"{SATISFIED} in cells that their own policy controls and that do not explore",
-    "slicing_last_step_timestamp_s": "Unix time of the last iteration with an environment step",
-    "slicing_last_checkpoint_timestamp_s": "Unix time of the last checkpoint, or of the start",
+SLICE_COLUMNS = {
+    "throughput_mbps": "slicing_throughput_mbps",
+    "delay_ms": "slicing_delay_ms",
+    "prb_ratio": "slicing_prb_ratio",
+    "load": "slicing_load_ratio",
 }
-CELL_GAUGES = {
-    "slicing_phase": "What controls the cell: "
-    + ", ".join(f"{p:d} {p.name.lower()}" for p in Phase),
-    "slicing_exploring": "1 while the cell's own policy explores, otherwise 0",
-    "slicing_source_distance": "Distance between the cell and the source of its transfer",
-}
-SLA_GAUGES = {
-    "slicing_sla_throughput_mbps": "Throughput that the SLA requires, Mbit/s",
-    "slicing_sla_delay_ms": "Delay that the SLA allows, ms",
-}
+"""The gauge of a column in a cell's part of a row."""
 COUNTERS = {
     "slicing_env_steps": "Environment steps",
     "slicing_updates": "Gradient updates",
@@ -235,7 +207,7 @@ COUNTERS = {
     "slicing_stalled_iterations": "Iterations without an environment step",
     "slicing_not_finite_values": "Numbers of an iteration that are NaN or infinite",
 }
-_DURATIONS_S = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
+DURATIONS_S = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 
 
 class Telemetry:
@@ -268,7 +240,8 @@ class Telemetry:
             raise RuntimeError(f"telemetry of run {run!r}: expected ray.init() before it")
         self._run, self._slices, self._sinks = run, tuple(slices), tuple(sinks)
         self._detailed = tuple(cells)[:DETAILED_CELLS]
-        self._gauges = RefreshedGauges(run, _describe_gauges(), refresh_s)
+        gauges = {name: (text, tags) for tags, own in GAUGES.items() for name, text in own.items()}
+        self._gauges = RefreshedGauges(run, gauges, refresh_s)
         self._counters = {
             name: metrics.Counter(name, text, ("run",)) for name, text in COUNTERS.items()
         }
@@ -276,10 +249,13 @@ class Telemetry:
             "slicing_events", "Events of events.jsonl", ("run", "cell", "kind")
         )
         self._durations = metrics.Histogram(
-            "slicing_iteration_duration_s", "Duration of an iteration, s", _DURATIONS_S, ("run",)
+            "slicing_iteration_duration_s", "Duration of an iteration, s", DURATIONS_S, ("run",)
         )
         self._last: Mapping[str, Any] | None = None
-        self._publish_slas(sla_throughput_mbps, sla_delay_ms)
+        for index, cell in enumerate(self._detailed):
+            throughput_mbps, delay_ms = sla_throughput_mbps[index], sla_delay_ms[index]
+            self._publish_slices("slicing_sla_throughput_mbps", cell, throughput_mbps.tolist())
+            self._publish_slices("slicing_sla_delay_ms", cell, delay_ms.tolist())
         for name in ("slicing_last_step_timestamp_s", "slicing_last_checkpoint_timestamp_s"):
             self._gauges.set(name, time.time())
 
@@ -292,8 +268,8 @@ class Telemetry:
         self._publish_totals(row)
         for cell in self._detailed:
             self._publish_cell(cell, row["cells"].get(cell, {}))
-        for sink in self._sinks:
-            sink.write(finite, row["env_steps"])
+        for write, _ in self._sinks:
+            write(finite, row["env_steps"])
 
     def count_event(
         self, kind: str, cell: str | None = None, evidence: Mapping[str, Any] | None = None
@@ -302,7 +278,7 @@ class Telemetry:
 
         Also publishes the time of a checkpoint and the distance of a chosen source.
         """
-        tags = {"cell": cell or "", "kind": kind if kind in EVENT_KINDS else "other"}
+        tags = {"cell": cell or "", "kind": kind if kind in set(EventKind) else "other"}
         self._events.inc(1, {"run": self._run, **tags})
         if kind == EventKind.CHECKPOINT_WRITTEN:
             self._gauges.set("slicing_last_checkpoint_timestamp_s", time.time())
@@ -315,20 +291,8 @@ class Telemetry:
     def close(self) -> None:
         """Ends the gauges, which then disappear from dashboards, and closes the sinks."""
         self._gauges.close()
-        for sink in self._sinks:
-            sink.close()
-
-    def _publish_slas(
-        self,
-        sla_throughput_mbps: Float[np.ndarray, "cell slice"],
-        sla_delay_ms: Float[np.ndarray, "cell slice"],
-    ) -> None:
-        slas = zip(
-            self._detailed, sla_throughput_mbps.tolist(), sla_delay_ms.tolist(), strict=False
-        )
-        for cell, throughputs_mbps, delays_ms in slas:
-            self._publish_slices("slicing_sla_throughput_mbps", cell, throughputs_mbps)
-            self._publish_slices("slicing_sla_delay_ms", cell, delays_ms)
+        for _, close in self._sinks:
+            close()
 
     def _publish_progress(self, row: Mapping[str, Any]) -> None:
         """Publishes rewards, and speeds from the second row on.
@@ -342,12 +306,11 @@ class Telemetry:
             self._gauges.set("slicing_evaluation_reward_mean", row["evaluation_reward_mean"])
         for policy, level in row["references"].items():
             self._gauges.set("slicing_reference_reward", level, {"policy": policy})
-        if last is not None:
-            self._publish_speed(
-                *(row[key] - last[key] for key in ("env_steps", "updates", "time_s"))
-            )
-
-    def _publish_speed(self, env_steps: int, updates: int, seconds: float) -> None:
+        if last is None:
+            return
+        env_steps, updates, seconds = (
+            row[key] - last[key] for key in ("env_steps", "updates", "time_s")
+        )
         self._count("slicing_env_steps", env_steps)
         self._count("slicing_updates", updates)
         self._count("slicing_stalled_iterations", 0 if env_steps else 1)
@@ -371,17 +334,13 @@ class Telemetry:
         self._gauges.set("slicing_own_fail_rate_95_ratio", _average_own_fail_rate(row["cells"]))
 
     def _publish_cell(self, cell: str, numbers: Mapping[str, Any]) -> None:
-        for key, (name, _) in CELL_ROW_GAUGES.items():
-            self._gauges.set(name, numbers.get(key), {"cell": cell})
-        for key, (name, _) in SLICE_ROW_GAUGES.items():
-            self._publish_slices(name, cell, numbers.get(key))
+        for column, name in CELL_COLUMNS.items():
+            self._gauges.set(name, numbers.get(column), {"cell": cell})
+        for column, name in SLICE_COLUMNS.items():
+            self._publish_slices(name, cell, numbers.get(column))
         phase = numbers.get("phase")
-        code = float(PHASES.index(phase)) if phase in PHASES else None
+        code = PHASES.index(phase) if phase in PHASES else None
         self._gauges.set("slicing_phase", code, {"cell": cell})
-        exploring = numbers.get("exploring")
-        self._gauges.set(
-            "slicing_exploring", None if exploring is None else float(exploring), {"cell": cell}
-        )
 
     def _publish_slices(self, name: str, cell: str, values: Sequence[float] | None) -> None:
         known = [None] * len(self._slices) if values is None else values
@@ -404,16 +363,3 @@ def _average_own_fail_rate(cells: Mapping[str, Mapping[str, Any]]) -> float | No
         and "fail_rate_95" in cell
     ]
     return float(np.mean(rates)) if rates else None
-
-
-def _describe_gauges() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Description and tags of each gauge by its name."""
-    per_cell = CELL_GAUGES | dict(CELL_ROW_GAUGES.values())
-    per_slice = SLA_GAUGES | dict(SLICE_ROW_GAUGES.values())
-    return (
-        {name: (text, ()) for name, text in RUN_GAUGES.items()}
-        | {name: (text, ("cell",)) for name, text in per_cell.items()}
-        | {name: (text, ("cell", "slice")) for name, text in per_slice.items()}
-        | {"slicing_reference_reward": ("Mean reward of a baseline or the oracle", ("policy",))}
-        | {"slicing_cells": ("Cells in a phase", ("phase",))}
-    )

@@ -24,7 +24,6 @@ from slicing_rllib.runs.algorithm import (
     restore,
 )
 from slicing_rllib.runs.checkpoints import find_newest_valid, save_checkpoint
-from slicing_rllib.runs.config_sections import PolicyName
 from slicing_rllib.runs.experience import write_experience
 from slicing_rllib.runs.metrics_row import make_metrics_row, summarise_learning_service
 from slicing_rllib.runs.policy_evaluation import CurvePoint
@@ -35,10 +34,10 @@ from slicing_rllib.runs.progress import (
     report_silence,
 )
 from slicing_rllib.runs.ray_session import ray_session
-from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_config import PolicyName, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory, report_storage_errors
 from slicing_rllib.runs.run_report import draw_run
-from slicing_rllib.runs.telemetry import Telemetry, open_sinks
+from slicing_rllib.runs.telemetry import TRACKERS, Telemetry
 from slicing_rllib.storage.errors import Interrupted, RunError
 
 LOCK_TIMEOUT_S = 30.0
@@ -137,7 +136,7 @@ def _make_loop(
         [spec.name for spec in scenario.slices],
         scenario.sla_throughput_mbps,
         scenario.sla_delay_ms,
-        sinks=open_sinks(config.tracking, config.name, run.path / "tracking"),
+        sinks=[TRACKERS[name](config.name, run.path / "tracking") for name in config.tracking],
     )
     return TrainingLoop(config, run, algorithm, listener, references, telemetry, seconds_before)
 

@@ -12,8 +12,8 @@ import torch
 from rich.table import Table
 
 from slicing_rllib.evaluation import figures
-from slicing_rllib.runs.config_sections import TRAINED_POLICIES
 from slicing_rllib.runs.policy_evaluation import load_rollouts
+from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import compare_cells, draw_comparison
 from slicing_rllib.storage import write_durably

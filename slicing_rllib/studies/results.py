@@ -16,9 +16,8 @@ import pandas as pd
 
 from slicing_rllib.evaluation.statistics import METRICS, group_auc
 from slicing_rllib.learning.events import EventKind
-from slicing_rllib.runs.config_sections import TRAINED_POLICIES
 from slicing_rllib.runs.metrics_row import SPANS
-from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import list_sla_groups, read_cell_samples
 from slicing_rllib.storage.errors import RunError

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from slicing_rllib.evaluation.figures import PAPER
 from slicing_rllib.evaluation.tables import format_mean, format_table
-from slicing_rllib.runs.config_sections import PolicyName
+from slicing_rllib.runs.run_config import PolicyName
 from slicing_rllib.studies.study_configs import ExperimentConfig
 
 FINAL_METRICS = ("satisfaction_mean", "fail_rate_95", "delay_max_ms")

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.runs import telemetry
-from slicing_rllib.runs import telemetry as gauges
-from slicing_rllib.runs.telemetry import TRACKERS, Telemetry, flatten_row, open_sinks
+from slicing_rllib.runs.telemetry import TRACKERS, Telemetry, flatten_row
 from slicing_rllib.storage.errors import RunError
 
 DEADLINE_S = 10.0
@@ -26,7 +25,6 @@ class RecordedMetrics:
         self.n_sent = 0
         kinds = SimpleNamespace(Gauge=self._metric, Counter=self._metric, Histogram=self._histogram)
         monkeypatch.setattr(telemetry, "metrics", kinds)
-        monkeypatch.setattr(gauges, "metrics", kinds)
         monkeypatch.setattr(telemetry.ray, "is_initialized", lambda: True)
 
     def __call__(self, name, **tags):
@@ -193,7 +191,7 @@ def test_a_checkpoint_event_publishes_its_time(published, recorded, monkeypatch)
 
 def test_gauges_are_sent_again_until_the_run_is_closed(recorded):
     """Ray drops a gauge that is not sent again, which must happen only after the run has ended."""
-    refreshed = gauges.RefreshedGauges("r", {"slicing_x": ("x", ())}, refresh_s=0.001)
+    refreshed = telemetry.RefreshedGauges("r", {"slicing_x": ("x", ())}, refresh_s=0.001)
     refreshed.set("slicing_x", 1.0)
     deadline = time.monotonic() + DEADLINE_S
     while recorded.n_sent < 3:
@@ -223,7 +221,7 @@ def test_the_numbers_of_a_row_are_named_by_their_paths():
 
 def test_tensorboard_gets_all_finite_numbers_of_a_row(recorded, tmp_path):
     """The event file is read back with tensorboardX's own message format."""
-    (sink,) = open_sinks(["tensorboard"], "r", tmp_path)
+    sink = TRACKERS["tensorboard"]("r", tmp_path)
     created = Telemetry("r", (), (), np.ones((0, 0)), np.ones((0, 0)), sinks=[sink])
     created.publish(make_row(env_steps=300, cell_1=make_cell(actor_loss=math.nan)))
     created.close()
@@ -242,7 +240,7 @@ def test_a_tracker_that_is_not_installed_gives_one_line(tracker, tmp_path, monke
     monkeypatch.setattr("slicing_rllib.runs.telemetry.importlib.import_module", raise_missing)
 
     with pytest.raises(RunError, match=rf"tracking with {tracker}: the package is missing"):
-        open_sinks([tracker], "r", tmp_path)
+        TRACKERS[tracker]("r", tmp_path)
 
 
 def _read_event_file(file):
