@@ -188,10 +188,10 @@ def report(
         _report_experiment(runs[0], out, readme, json)
         return
     with explain_foreign_run(" ".join(map(str, runs))):
-        written = write_report([RunDirectory.open(path) for path in runs], out)
-        table = make_policies_table(written.policies)
-    files = [str(path) for path in written.files]
-    print_result({"policies": written.policies, "files": files}, json, table, *files)
+        policies, written = write_report([RunDirectory.open(path) for path in runs], out)
+        table = make_policies_table(policies)
+    files = [str(path) for path in written]
+    print_result({"policies": policies, "files": files}, json, table, *files)
 
 
 def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:

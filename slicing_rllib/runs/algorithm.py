@@ -7,7 +7,6 @@ network.
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -16,7 +15,7 @@ import torch
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.policies.trained_policy import PretrainedError, load_pretrained
-from slicing_rllib.radio import StepKpis
+from slicing_rllib.radio import Scenario
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.run_config import RunConfig, describe_excess, estimate_bytes
 from slicing_rllib.runs.run_directory import RunDirectory
@@ -31,12 +30,25 @@ HEALTH_PROBE_TIMEOUT_S = 0.5
 
 
 def make_algorithm_config(config: RunConfig) -> TD3Config:
-    """RLlib's config of a run, which plain RLlib and Tune programs can use as it is."""
+    """RLlib's config of a run, which plain RLlib and Tune programs can use as it is.
+
+    Raises: ConfigError for an unusable pretrained actor.
+    """
     env = config.env_arguments | {"deployments": config.deployments}
+    arguments = config.learning.model_dump(
+        exclude={"training_steps", "initial_actor"}, exclude_none=True
+    )
+    source = config.learning.initial_actor
+    if source != "random":
+        try:
+            actor = load_pretrained(*(() if source == "builtin" else (Path(source),)))
+        except PretrainedError as error:
+            raise ConfigError(f"learning.initial_actor: {error}") from error
+        arguments |= {"initial_actor_weights": actor.weights, "actor_hiddens": actor.hiddens}
     return (
         TD3Config()
         .environment(SlicingEnv, env_config=env)
-        .training(**_make_learning_arguments(config))
+        .training(**arguments)
         .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=SAMPLE_TIMEOUT_S)
         .learners(
             num_learners=config.num_learners, num_gpus_per_learner=config.num_gpus_per_learner
@@ -50,21 +62,6 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
             env_runner_restore_timeout_s=SAMPLE_TIMEOUT_S,
         )
     )
-
-
-def _make_learning_arguments(config: RunConfig) -> dict[str, Any]:
-    """Arguments of `TD3Config.training`. Raises: ConfigError for an unusable pretrained actor."""
-    arguments = config.learning.model_dump(
-        exclude={"training_steps", "initial_actor"}, exclude_none=True
-    )
-    source = config.learning.initial_actor
-    if source == "random":
-        return arguments
-    try:
-        actor = load_pretrained(*(() if source == "builtin" else (Path(source),)))
-    except PretrainedError as error:
-        raise ConfigError(f"learning.initial_actor: {error}") from error
-    return arguments | {"initial_actor_weights": actor.weights, "actor_hiddens": actor.hiddens}
 
 
 def build(config: RunConfig) -> TD3:
@@ -102,29 +99,6 @@ def load_pretrained_policies(config: RunConfig, algorithm: TD3) -> None:
             algorithm.pause_updates(cell)
 
 
-class NetworkState(NamedTuple):
-    """The last step of a network in training."""
-
-    kpis: StepKpis
-    phase: np.ndarray
-    """Per cell, a `radio.Phase`."""
-
-
-def read_network_state(algorithm: TD3) -> NetworkState | None:
-    """Of the driver's network or the first env runner's; None where no env runner answers."""
-    if not algorithm.config.num_env_runners:
-        return _read_network(algorithm.env)
-    workers: Any = algorithm.env_runner_group
-    views = workers.foreach_env_runner(
-        lambda runner: _read_network(runner.env), local_env_runner=False
-    )
-    return views[0] if views else None
-
-
-def _read_network(env: SlicingEnv) -> NetworkState:
-    return NetworkState(env.kpis, env.simulator.phase)
-
-
 MAX_CELLS = 500
 """Building a larger network takes too long for a check."""
 MAX_MAP_BYTES = 32 * MIB
@@ -139,13 +113,11 @@ def check_memory(config: RunConfig, where: str) -> None:
     `where` is what the message calls the config. Raises: ConfigError naming the largest part.
     """
     estimates = estimate_bytes(config)
-    available = psutil.virtual_memory().total
-    if sum(estimates.values()) > available:
+    available, needed = psutil.virtual_memory().total, sum(estimates.values())
+    if needed > available:
         largest = max(estimates, key=lambda path: estimates[path])
-        raise ConfigError(
-            f"{where}: {largest}: {describe_excess(available, sum(estimates.values()))} for the "
-            "run; this machine has no more"
-        )
+        excess = describe_excess(available, needed)
+        raise ConfigError(f"{where}: {largest}: {excess} for the run; this machine has no more")
 
 
 def check_network(config: RunConfig, where: str) -> None:
@@ -158,7 +130,7 @@ def check_network(config: RunConfig, where: str) -> None:
         return
     with np.errstate(all="ignore"):
         try:
-            env = _make_coarse_network(config)
+            env = SlicingEnv(**config.env_arguments | {"scenario": _coarsen_map(config)})
             env.reset_batched(config.seed)
             equal = np.full((len(env.cells), env.action_size), 1 / env.action_size, np.float32)
             steps = [env.step_batched(equal) for _ in range(STEPS)]
@@ -172,12 +144,9 @@ def check_network(config: RunConfig, where: str) -> None:
         )
 
 
-def _make_coarse_network(config: RunConfig) -> SlicingEnv:
-    """The run's network; a radio map above `MAX_MAP_BYTES` has a coarser resolution."""
+def _coarsen_map(config: RunConfig) -> Scenario:
+    """The run's scenario; a radio map above `MAX_MAP_BYTES` has a coarser resolution."""
     scenario = config.scenario
     excess = estimate_bytes(config)["scenario.radio.map_resolution_m"] / MAX_MAP_BYTES
     resolution_m = scenario.radio.map_resolution_m * sqrt(max(1.0, excess))
-    radio = replace(scenario.radio, map_resolution_m=resolution_m)
-    arguments = config.env_arguments
-    arguments["scenario"] = replace(scenario, radio=radio)
-    return SlicingEnv(**arguments)
+    return replace(scenario, radio=replace(scenario.radio, map_resolution_m=resolution_m))

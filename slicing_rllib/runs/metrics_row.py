@@ -6,34 +6,20 @@ has the rewards that equal and best splits would have earned in the very steps o
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from slicing_rllib.env import SplitReward, max_min_split, satisfaction
+from slicing_rllib.env import SlicingEnv, SplitReward, max_min_split, satisfaction
 from slicing_rllib.evaluation.statistics import SATISFIED
 from slicing_rllib.learning import TD3
 from slicing_rllib.learning.sampled_env import Step
 from slicing_rllib.radio import Phase, Scenario
-from slicing_rllib.runs.algorithm import NetworkState
 from slicing_rllib.runs.policy_evaluation import CurvePoint
 
 SPANS = (500, 1000)
 """Lengths, in environment steps, of the beginnings of a run that are summarised apart."""
-
-
-def compute_fail_rate(algorithm: TD3, scenario: Scenario) -> float | None:
-    """Share of the last iteration's (cell, step) with a satisfaction below 0.95; None without any.
-
-    Exploration and its noise are included: this is the service that cells got.
-    """
-    if not algorithm.last_steps:
-        return None
-    reward_inputs = np.stack([step.transitions.reward_inputs for step in algorithm.last_steps])
-    live = np.stack([step.live for step in algorithm.last_steps])
-    throughput_mbps = reward_inputs[..., : scenario.n_slices].astype(np.float64)
-    satisfied = satisfaction(throughput_mbps, scenario.sla_throughput_mbps)
-    return float((satisfied[live] < SATISFIED).mean()) if live.any() else None
 
 
 def summarise_learning_service(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -44,53 +30,60 @@ def summarise_learning_service(rows: Sequence[Mapping[str, Any]]) -> dict[str, d
     # An iteration without a step, during an outage, has no reward.
     rows = [row for row in rows if row["reward_mean"] is not None]
     summary: dict[str, dict[str, Any]] = {}
-    for name, last in (*((str(span), span) for span in SPANS), ("all", None)):
-        inside = [row for row in rows if last is None or row["env_steps"] <= last]
-        if inside and (last is None or rows[-1]["env_steps"] >= last):
-            summary[name] = {
-                "env_steps": inside[-1]["env_steps"],
-                "reward_mean": _average(inside, "reward_mean"),
-                "fail_rate_95": _average(inside, "fail_rate_95"),
-            }
+    for span in (*SPANS, None):
+        inside = [row for row in rows if span is None or row["env_steps"] <= span]
+        if not inside or (span is not None and rows[-1]["env_steps"] < span):
+            continue
+        ends = [row["env_steps"] for row in inside]
+        summary["all" if span is None else str(span)] = {"env_steps": ends[-1]} | {
+            key: None if None in values else float(np.average(values, weights=np.diff([0, *ends])))
+            for key in ("reward_mean", "fail_rate_95")
+            for values in [[row.get(key) for row in inside]]
+        }
     return summary
-
-
-def _average(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    """Mean over environment steps; None where a row has no number."""
-    values = [row.get(key) for row in rows]
-    if any(value is None for value in values):
-        return None
-    steps = np.diff([0, *(row["env_steps"] for row in rows)])
-    return float(np.average(np.array(values, float), weights=steps))
-
-
-EQUAL, BEST = "equal", "best_split"
-"""Equal shares, and the split that is best for a cell while its neighbours keep theirs."""
 
 
 def compute_same_step_rewards(algorithm: TD3) -> dict[str, float]:
     """Mean reward of equal and of best splits over the last iteration's (cell, step).
 
-    Empty for an iteration without steps, or where splits cannot be compared.
+    A split is best for a cell while its neighbours keep theirs. Empty for an iteration without
+    steps, or where splits cannot be compared.
     """
     steps: Sequence[Step] = algorithm.last_steps
     if not steps or not isinstance(algorithm.env.counterfactual, SplitReward):
         return {}
     live = np.stack([step.live for step in steps])
-    counterfactual_inputs = np.stack([step.transitions.counterfactual_inputs for step in steps])[
-        live
-    ].astype(np.float64)
-    if not len(counterfactual_inputs):
+    inputs = np.stack([step.transitions.counterfactual_inputs for step in steps])
+    inputs = inputs[live].astype(np.float64)
+    if not len(inputs):
         return {}
-    offered, needed = np.split(counterfactual_inputs, 2, axis=1)
-    splits = {
-        EQUAL: np.full_like(offered, 1 / offered.shape[1]),
-        BEST: max_min_split(offered, needed),
-    }
+    offered, needed = np.split(inputs, 2, axis=1)
+    equal = np.full_like(offered, 1 / offered.shape[1])
     reward = algorithm.env.counterfactual.reward
     return {
-        name: float(reward(counterfactual_inputs, split).mean()) for name, split in splits.items()
+        "equal": float(reward(inputs, equal).mean()),
+        "best_split": float(reward(inputs, max_min_split(offered, needed)).mean()),
     }
+
+
+class NetworkState(NamedTuple):
+    """A network in training after its last step."""
+
+    phase: Int[np.ndarray, " cell"]
+    load: Float[np.ndarray, "cell slice"]
+
+
+def read_network_state(algorithm: TD3) -> NetworkState | None:
+    """Of the driver's network or the first env runner's; None where no env runner answers."""
+
+    def read(env: SlicingEnv) -> NetworkState:
+        return NetworkState(env.simulator.phase, env.kpis.load)
+
+    if not algorithm.config.num_env_runners:
+        return read(algorithm.env)
+    workers: Any = algorithm.env_runner_group
+    views = workers.foreach_env_runner(lambda runner: read(runner.env), local_env_runner=False)
+    return views[0] if views else None
 
 
 def make_metrics_row(
@@ -109,29 +102,28 @@ def make_metrics_row(
     time so far, `evaluated` the point of the learning curve where it has one here, and `references`
     what known policies get on the traffic of that curve.
     """
-    learned = algorithm.last_iteration
-    sizes = dict(zip(algorithm.cells, algorithm.replay.size.tolist(), strict=True))
-    kpis = _collect_kpis(scenario, algorithm.last_steps, now)
-    exploring = dict(
-        zip(algorithm.cells, (algorithm.cell_states.exploration_left > 0).tolist(), strict=True)
-    )
-    cells = {
-        cell: {
-            **kpis.get(cell, {}),
-            **learned["cells"].get(cell, {}),
-            "replay_size": sizes[cell],
-            "exploring": exploring[cell],
-        }
-        for cell in algorithm.cells
-    }
+    learned, steps = algorithm.last_iteration, algorithm.last_steps
+    fail_rate, service = _measure_service(scenario, steps)
+    sizes = algorithm.replay.size.tolist()
+    exploring = (algorithm.cell_states.exploration_left > 0).tolist()
+    cells: dict[str, dict[str, Any]] = {}
+    for index, cell in enumerate(scenario.cells):
+        cells[cell] = {}
+        if now is not None:
+            phase = Phase(int(now.phase[index]))
+            cells[cell]["phase"] = phase.name.lower()
+            if phase != Phase.OFF:
+                cells[cell]["load"] = now.load[index].tolist()
+        cells[cell] |= service.get(cell, {}) | learned["cells"].get(cell, {})
+        cells[cell] |= {"replay_size": sizes[index], "exploring": exploring[index]}
     row = {
         "iteration": algorithm.iteration,
         "env_steps": algorithm.env_steps,
-        "steps": len(algorithm.last_steps),
+        "steps": len(steps),
         "updates": algorithm.updates,
         "time_s": round(time_s, 3),
-        "reward_mean": learned["reward_mean"] if algorithm.last_steps else None,
-        "fail_rate_95": compute_fail_rate(algorithm, scenario),
+        "reward_mean": learned["reward_mean"] if steps else None,
+        "fail_rate_95": fail_rate,
         "same_steps": compute_same_step_rewards(algorithm),
         "references": {name: float(p.rewards.mean()) for name, p in references.items()},
         "references_fail_rate_95": {name: p.fail_rate_95 for name, p in references.items()},
@@ -147,37 +139,30 @@ def make_metrics_row(
     }
 
 
-def _collect_kpis(
-    scenario: Scenario, steps: Sequence[Step], now: NetworkState | None
-) -> dict[str, dict[str, Any]]:
-    """By cell: its phase and load after the iteration's last step, and means over its steps."""
-    table: dict[str, dict[str, Any]] = {cell: {} for cell in scenario.cells}
-    for row, cell in enumerate(scenario.cells if now is not None else ()):
-        assert now is not None
-        table[cell]["phase"] = Phase(int(now.phase[row])).name.lower()
-        if now.phase[row] != Phase.OFF:
-            table[cell]["load"] = now.kpis.load[row].tolist()
-    if steps:
-        for cell, means in _average_steps(scenario, steps).items():
-            table[cell] |= means
-    return table
+def _measure_service(
+    scenario: Scenario, steps: Sequence[Step]
+) -> tuple[float | None, dict[str, dict[str, Any]]]:
+    """Share of all (cell, step) with a satisfaction below 0.95, and the means of each cell.
 
-
-def _average_steps(scenario: Scenario, steps: Sequence[Step]) -> dict[str, dict[str, Any]]:
-    """Means over the steps in which a cell was on the air, for each cell that was."""
+    Only steps in which a cell was on the air count; a cell without any has no means. Exploration
+    and its noise are included: this is the service that cells got.
+    """
+    if not steps:
+        return None, {}
     live = np.stack([step.live for step in steps])
     reward_inputs = np.stack([step.transitions.reward_inputs for step in steps]).astype(np.float64)
     throughput_mbps, delay_ms = np.split(reward_inputs, 2, axis=2)
     satisfied = satisfaction(throughput_mbps, scenario.sla_throughput_mbps)
     prb_ratio = np.stack([step.transitions.action for step in steps]).astype(np.float64)
     per_slice = {"throughput_mbps": throughput_mbps, "delay_ms": delay_ms, "prb_ratio": prb_ratio}
-    return {
+    fail_rate = float((satisfied[live] < SATISFIED).mean()) if live.any() else None
+    return fail_rate, {
         cell: {
-            "satisfaction": float(satisfied[on, row].mean()),
-            "fail_rate_95": float((satisfied[on, row] < SATISFIED).mean()),
-            **{name: values[on, row].mean(axis=0).tolist() for name, values in per_slice.items()},
+            "satisfaction": float(satisfied[on, index].mean()),
+            "fail_rate_95": float((satisfied[on, index] < SATISFIED).mean()),
+            **{name: values[on, index].mean(axis=0).tolist() for name, values in per_slice.items()},
         }
-        for row, cell in enumerate(scenario.cells)
-        for on in [live[:, row]]
+        for index, cell in enumerate(scenario.cells)
+        for on in [live[:, index]]
         if on.any()
     }

@@ -3,8 +3,6 @@
 Everything is made from the files of the run alone.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +13,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import figures
-from slicing_rllib.evaluation.figures import draw_heat_map
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
 from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.learning.events import EventKind
@@ -84,26 +81,17 @@ def list_sla_groups(config: RunConfig) -> tuple[str, ...]:
     return tuple(name for site in config.scenario.sites for name in site.sla_groups)
 
 
-def find_chosen_sources(run: RunDirectory) -> dict[str, str]:
-    """By target cell, the source of its last warm start."""
-    return {
-        event["cell"]: event["evidence"]["source"]
-        for event in run.events()
-        if event["kind"] == EventKind.WARM_STARTED and event["evidence"].get("source")
-    }
-
-
 def draw_comparison(
     run: RunDirectory, compared: Comparison, folder: Path | None = None
 ) -> list[Path]:
     """PNG and SVG of the heat map. Frames mark the sources that the run has chosen."""
-    figure = draw_heat_map(
-        compared.distances.names,
-        compared.distances.mean,
-        compared.groups,
-        find_chosen_sources(run),
-        compared.measure,
-    )
+    chosen = {
+        event["cell"]: event["evidence"]["source"]
+        for event in run.events()
+        if event["kind"] == EventKind.WARM_STARTED and event["evidence"].get("source")
+    }
+    names, matrix = compared.distances.names, compared.distances.mean
+    figure = figures.draw_heat_map(names, matrix, compared.groups, chosen, compared.measure)
     return figures.save(figure, folder or run.figures, f"similarity-{compared.measure}")
 
 
@@ -216,35 +204,27 @@ Policies = dict[str, dict[str, Any]]
 """By policy, its row as in `summary.json`."""
 
 
-class Report(NamedTuple):
-    """What was written."""
-
-    policies: Policies
-    files: list[Path]
-
-
-def write_report(runs: Sequence[RunDirectory], out: Path | None) -> Report:
+def write_report(runs: Sequence[RunDirectory], out: Path | None) -> tuple[Policies, list[Path]]:
     """Writes `report.md`, `report.csv` and, for one run, its figures.
 
     Several runs become one table in which each run is a seed. `out` is the folder to write to, by
-    default that of the only run. Raises: RunError for a run that has not finished, or for several
-    runs without `out`.
+    default that of the only run. Returns the table and the files. Raises: RunError for a run that
+    has not finished, or for several runs without `out`.
     """
     summaries = [run.summary() for run in runs]
     if len(runs) == 1:
         policies, folder = summaries[0]["policies"], out or runs[0].path
-        figures = draw_run(runs[0], folder / "figures")
+        drawn = draw_run(runs[0], folder / "figures")
+        hours = format_hours(summaries[0]["hours"]) if "hours" in summaries[0] else []
     elif out is None:
         raise RunError("report of several runs: expected --out DIR")
     else:
-        policies, folder, figures = summarise_runs(summaries), out, []
+        policies, folder, drawn, hours = summarise_runs(summaries), out, [], []
     folder.mkdir(parents=True, exist_ok=True)
-    hours = summaries[0].get("hours") if len(runs) == 1 else None
-    text = format_markdown(policies) + ("" if hours is None else "\n" + format_hours(hours))
-    tables = {"report.md": text, "report.csv": format_csv(policies)}
-    for name, text in tables.items():
-        write_durably(folder / name, text.encode())
-    return Report(policies, [*(folder / name for name in tables), *figures])
+    lines = [*format_policies(policies), *hours, ""]
+    write_durably(folder / "report.md", "\n".join(lines).encode())
+    write_durably(folder / "report.csv", format_csv(policies).encode())
+    return policies, [folder / "report.md", folder / "report.csv", *drawn]
 
 
 def summarise_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
@@ -259,16 +239,16 @@ def summarise_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
     return {name: asdict(row) for name, row in summarise_seeds(per_seed).items()}
 
 
-def format_markdown(policies: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table with means and, in brackets, 95 % intervals."""
+def format_policies(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A Markdown table with means and, in brackets, 95 % intervals."""
     rows = [
         [name, *(format_mean(row[c], row["ci95"].get(c)) for c in COLUMNS), str(row["seeds"])]
         for name, row in policies.items()
     ]
-    return "\n".join(format_table(["policy", *COLUMNS, "seeds"], rows)) + "\n"
+    return format_table(["policy", *COLUMNS, "seeds"], rows)
 
 
-def format_hours(hours: Mapping[str, Any]) -> str:
+def format_hours(hours: Mapping[str, Any]) -> list[str]:
     """A table by hour of the day: each policy's reward and, after a slash, share below 0.95."""
     names = list(hours["by_hour"][str(hours["busy_hour"])])
     rows = [
@@ -278,16 +258,15 @@ def format_hours(hours: Mapping[str, Any]) -> str:
         ]
         for hour, row in hours["by_hour"].items()
     ]
-    return "\n".join(format_table(["hour", *names], rows)) + "\n"
+    return ["", *format_table(["hour", *names], rows)]
 
 
 def format_csv(policies: Mapping[str, Mapping[str, Any]]) -> str:
     """Columns policy, metric, mean, ci95_low, ci95_high, seeds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["policy", "metric", "mean", "ci95_low", "ci95_high", "seeds"])
-    for name, row in policies.items():
-        for column in COLUMNS:
-            low, high = row["ci95"].get(column) or ("", "")
-            writer.writerow([name, column, row[column], low, high, row["seeds"]])
-    return text.getvalue()
+    rows = [
+        (name, column, row[column], *(row["ci95"].get(column) or ("", "")), row["seeds"])
+        for name, row in policies.items()
+        for column in COLUMNS
+    ]
+    columns = ["policy", "metric", "mean", "ci95_low", "ci95_high", "seeds"]
+    return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")

@@ -20,12 +20,15 @@ from slicing_rllib.runs import policy_evaluation as evaluation
 from slicing_rllib.runs.algorithm import (
     build,
     load_pretrained_policies,
-    read_network_state,
     restore,
 )
 from slicing_rllib.runs.checkpoints import find_newest_valid, save_checkpoint
 from slicing_rllib.runs.experience import write_experience
-from slicing_rllib.runs.metrics_row import make_metrics_row, summarise_learning_service
+from slicing_rllib.runs.metrics_row import (
+    make_metrics_row,
+    read_network_state,
+    summarise_learning_service,
+)
 from slicing_rllib.runs.policy_evaluation import CurvePoint
 from slicing_rllib.runs.progress import (
     Interruption,

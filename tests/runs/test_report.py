@@ -31,14 +31,14 @@ def test_each_of_several_runs_counts_as_one_seed():
 
 
 def test_a_report_has_the_numbers_of_the_summary(finished: RunDirectory, tmp_path: Path):
-    report = write_report([finished], tmp_path)
+    _, files = write_report([finished], tmp_path)
 
     with (tmp_path / "report.csv").open() as file:
         rows = {(r["policy"], r["metric"]): r for r in csv.DictReader(file)}
     expected = finished.summary()["policies"]["drl"]["reward_mean"]
     assert float(rows["drl", "reward_mean"]["mean"]) == expected
     assert "| drl |" in (tmp_path / "report.md").read_text()
-    assert all(path.is_file() for path in report.files)
+    assert all(path.is_file() for path in files)
 
 
 def test_a_report_of_several_runs_needs_a_folder(finished: RunDirectory):

@@ -23,9 +23,9 @@ import pytest
 
 from slicing_rllib.benchmarks.rows import Row, make_row, run_interleaved
 from slicing_rllib.learning import TD3
-from slicing_rllib.runs.algorithm import build, read_network_state
+from slicing_rllib.runs.algorithm import build
 from slicing_rllib.runs.config_loading import load_config
-from slicing_rllib.runs.metrics_row import make_metrics_row
+from slicing_rllib.runs.metrics_row import make_metrics_row, read_network_state
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.telemetry import Telemetry
