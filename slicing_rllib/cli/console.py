@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -43,7 +43,7 @@ def print_result(result: Any, as_json: bool, *shown: Table | str) -> None:
         print_json(result)
         return
     for part in shown:
-        out.print(part, soft_wrap=isinstance(part, str))
+        typer.echo(part) if isinstance(part, str) else out.print(part)
 
 
 def print_summary(summary: Mapping[str, Any], as_json: bool, *more: str) -> None:
@@ -98,10 +98,17 @@ def make_table(
 
 def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     """The `policies` of a `summary.json`: one row per policy, best reward last."""
-
-    def make_row(name: str, row: Mapping[str, Any]) -> list[str]:
+    seeds = {row["seeds"] for row in policies.values()}
+    table = make_table(
+        f"evaluation on unseen traffic, {'/'.join(map(str, seeds))} seeds",
+        ("policy", "reward", "95 % interval", "satisfaction", "below 0.95", "max delay",
+         "gap closed"),
+        (),
+        numbers=True,
+    )  # fmt: skip
+    for name, row in sorted(policies.items(), key=lambda item: item[1]["reward_mean"]):
         interval, closed = row["ci95"].get("reward_mean"), row["oracle_gap_closed"]
-        return [
+        table.add_row(
             name,
             f"{row['reward_mean']:.3f}",
             f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
@@ -109,19 +116,8 @@ def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
             f"{row['fail_rate_95']:.1%}",
             f"{row['delay_max_ms']:.2f} ms",
             "" if closed is None else f"{closed:.0%}",
-        ]
-
-    seeds = {row["seeds"] for row in policies.values()}
-    return make_table(
-        f"evaluation on unseen traffic, {'/'.join(map(str, seeds))} seeds",
-        ("policy", "reward", "95 % interval", "satisfaction", "below 0.95", "max delay",
-         "gap closed"),
-        (
-            make_row(name, row)
-            for name, row in sorted(policies.items(), key=lambda item: item[1]["reward_mean"])
-        ),
-        numbers=True,
-    )  # fmt: skip
+        )
+    return table
 
 
 HOURLY_POLICIES = ("equal", "traffic_aware", "persistence", "drl", "tl", "oracle")
@@ -255,24 +251,23 @@ def make_checkpoints_table(reports: Sequence[Any]) -> Table:
 
 def make_pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
-
-    def make_row(row: Mapping[str, Any]) -> list[str]:
+    table = make_table(
+        f"networks that no training has seen, {rows[0]['seeds']} seeds each",
+        ("network", "traffic_aware", "persistence", "pretrained", "gain", "below 0.95"),
+        (),
+        numbers=True,
+    )
+    for row in rows:
         own, simple = row["pretrained"], row["traffic_aware"]
-        return [
+        table.add_row(
             row["network"],
             f"{simple['reward_mean']:.3f}",
             f"{row['persistence']['reward_mean']:.3f}",
             f"{own['reward_mean']:.3f}",
             f"{own['reward_mean'] - simple['reward_mean']:+.3f}",
             f"{simple['fail_rate_95']:.1%} → {own['fail_rate_95']:.1%}",
-        ]
-
-    return make_table(
-        f"networks that no training has seen, {rows[0]['seeds']} seeds each",
-        ("network", "traffic_aware", "persistence", "pretrained", "gain", "below 0.95"),
-        map(make_row, rows),
-        numbers=True,
-    )
+        )
+    return table
 
 
 LINE_EVERY_STEPS = 500
@@ -283,14 +278,6 @@ SILENT_EVENTS = frozenset(
     {EventKind.STARTED, EventKind.RESUMED, EventKind.FINISHED, EventKind.INTERRUPTED}
 )
 """Kinds of events that have no line of their own: others say the same."""
-
-
-class _Interval(NamedTuple):
-    """An iteration's part of a mean."""
-
-    steps: int
-    reward: float
-    same_steps: dict[str, float]
 
 
 class ProgressBar(ProgressListener):
@@ -308,8 +295,8 @@ class ProgressBar(ProgressListener):
         )
         self._tasks: dict[str, TaskID] = {}
         self._rate = 0.0
-        self._last: tuple[int, float] | None = None
-        self._recent: deque[_Interval] = deque()
+        self._recent: deque[dict[str, Any]] = deque()
+        """Rows of the iterations that a shown mean is over."""
         self._waited_s = 0.0
 
     def __enter__(self) -> "ProgressBar":
@@ -328,17 +315,27 @@ class ProgressBar(ProgressListener):
             self.on_message(f"step {env_step}  {kind.replace('_', ' ')}: {about}{message}")
 
     def on_iteration(self, row: dict[str, Any], total_steps: int) -> None:
-        steps = row["env_steps"]
         if row["reward_mean"] is None:
             return
-        self._waited_s = 0.0
-        self._add_interval(row)
-        note = f"{self._steps_per_s(steps, row['time_s']):.0f} steps/s  {self._describe_reward()}"
+        steps, time_s, self._waited_s = row["env_steps"], row["time_s"], 0.0
+        if self._recent and steps < self._recent[-1]["env_steps"]:
+            self._recent.clear()  # The run from scratch begins at an earlier step.
+        elif self._recent and time_s > self._recent[-1]["time_s"]:
+            last = self._recent[-1]
+            self._rate = (steps - last["env_steps"]) / (time_s - last["time_s"])
+        self._recent.append(row)
+        while sum(r["steps"] for r in self._recent) - self._recent[0]["steps"] >= LINE_EVERY_STEPS:
+            self._recent.popleft()
+        note = f"{self._rate:.0f} steps/s  {self._describe_reward()}"
         self._show("training", steps, total_steps, note)
         if not err.is_terminal and (steps % LINE_EVERY_STEPS == 0 or steps >= total_steps):
             self.on_message(f"step {steps} of {total_steps}  {note}")
         if "evaluation_reward_mean" in row:
-            self._show_evaluation(row)
+            beside = "  ".join(f"{name} {level:.3f}" for name, level in row["references"].items())
+            self.on_message(
+                f"step {steps}  evaluated without noise: {row['evaluation_reward_mean']:.3f}  "
+                f"(same traffic: {beside})"
+            )
 
     def on_wait(self, waited_s: float, limit_s: float) -> None:
         note = f"waiting for env runners, {waited_s:.0f} s of {limit_s:.0f}"
@@ -351,41 +348,23 @@ class ProgressBar(ProgressListener):
     def on_rollout(self, policy: str, done: int, total: int) -> None:
         self._show("evaluating", done, total, policy)
 
-    def _add_interval(self, row: dict[str, Any]) -> None:
-        """Remembers the iteration, and as many before it as a shown mean is over."""
-        if self._last is not None and row["env_steps"] < self._last[0]:
-            self._recent.clear()  # The run from scratch begins at an earlier step.
-        self._recent.append(_Interval(row["steps"], row["reward_mean"], row["same_steps"]))
-        while sum(each.steps for each in self._recent) - self._recent[0].steps >= LINE_EVERY_STEPS:
-            self._recent.popleft()
-
     def _describe_reward(self) -> str:
-        steps = sum(each.steps for each in self._recent) or 1
-        mean = sum(each.steps * each.reward for each in self._recent) / steps
-        names = self._recent[-1].same_steps
-        known = [name for name in names if all(name in each.same_steps for each in self._recent)]
+        steps = sum(row["steps"] for row in self._recent) or 1
+
+        def average(rewards: Iterable[float]) -> float:
+            pairs = zip(self._recent, rewards, strict=True)
+            return sum(row["steps"] * reward for row, reward in pairs) / steps
+
         beside = "  ".join(
-            f"{name} {sum(each.steps * each.same_steps[name] for each in self._recent) / steps:.3f}"
-            for name in known
+            f"{name} {average(row['same_steps'][name] for row in self._recent):.3f}"
+            for name in self._recent[-1]["same_steps"]
+            if all(name in row["same_steps"] for row in self._recent)
         )
         same = f"  (same steps: {beside})" if beside else ""
-        return f"reward {mean:.3f} over {steps} steps{same}"
-
-    def _show_evaluation(self, row: dict[str, Any]) -> None:
-        """A line for each point of the learning curve, with baselines on the same traffic."""
-        beside = "  ".join(f"{name} {level:.3f}" for name, level in row["references"].items())
-        self.on_message(
-            f"step {row['env_steps']}  evaluated without noise: "
-            f"{row['evaluation_reward_mean']:.3f}  (same traffic: {beside})"
-        )
+        reward = average(row["reward_mean"] for row in self._recent)
+        return f"reward {reward:.3f} over {steps} steps{same}"
 
     def _show(self, what: str, done: int, total: int, note: str) -> None:
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=total, note="")
         self._bar.update(self._tasks[what], completed=done, total=total, note=note)
-
-    def _steps_per_s(self, steps: int, time_s: float) -> float:
-        if self._last is not None and time_s > self._last[1] and steps >= self._last[0]:
-            self._rate = (steps - self._last[0]) / (time_s - self._last[1])
-        self._last = (steps, time_s)
-        return self._rate

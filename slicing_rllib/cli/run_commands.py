@@ -53,7 +53,8 @@ def train(
 
     loaded = load_config(config or "quick", settings or [])
     check_memory(loaded, config or "quick")
-    path = out or (_find_newest_run(loaded.name) if resume else _name_new_run(loaded.name))
+    new = RUNS / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = out or (_find_newest_run(loaded.name) if resume else new)
     resumes = resume and (path / "config.yaml").exists()
     if resumes:
         run = RunDirectory.open(path)
@@ -65,19 +66,14 @@ def train(
         with run.lock("slicing-rllib train"):
             if left := end_leftovers(path):
                 bar.on_message(f"ended {left} processes of Ray that a killed training has left")
-        with (
-            run.lock("slicing-rllib train"),
-            import_in_background("slicing_rllib.runs.training"),
-            ray_session(loaded.cpus, path),
-        ):
-            from slicing_rllib.runs.training import train as run_training
+            with (
+                import_in_background("slicing_rllib.runs.training"),
+                ray_session(loaded.cpus, path),
+            ):
+                from slicing_rllib.runs.training import train as run_training
 
-            summary = run_training(loaded, run, bar, resume=resumes)
+                summary = run_training(loaded, run, bar, resume=resumes)
     print_summary(summary, json, f"figures, table and checkpoints: {path}")
-
-
-def _name_new_run(name: str) -> Path:
-    return RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _find_newest_run(name: str) -> Path:
@@ -136,11 +132,10 @@ def evaluate(
     from slicing_rllib.runs.policy_evaluation import evaluate_run
     from slicing_rllib.runs.run_directory import RunDirectory
 
-    names = None if policies is None else [name.strip() for name in policies.split(",")]
     with ProgressBar() as bar:
         result = evaluate_run(
             RunDirectory.open(run),
-            policies=names,
+            policies=_split(policies),
             steps=steps,
             seeds=seeds,
             traffic=traffic,
@@ -235,7 +230,7 @@ def verify(run: Run, json: Json = False) -> None:
 
     Example: slicing-rllib checkpoint verify runs/seed7
     """
-    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.checkpoints import report_checkpoints
     from slicing_rllib.runs.run_directory import RunDirectory
     from slicing_rllib.storage.errors import CheckpointError
@@ -245,12 +240,9 @@ def verify(run: Run, json: Json = False) -> None:
         raise CheckpointError(f"{run}: has no checkpoint")
     usable = [report for report in reports if not report.problem]
     resumes_at = usable[-1].env_steps if usable else None
-    if json:
-        checks = [{"name": r.path.name, "valid": not r.problem, "why": r.problem} for r in reports]
-        print_json({"checkpoints": checks, "resumes_at": resumes_at})
-    else:
-        for report in reports:
-            typer.echo(report.problem or f"{report.path}: valid, step {report.env_steps}")
+    checks = [{"name": r.path.name, "valid": not r.problem, "why": r.problem} for r in reports]
+    lines = [r.problem or f"{r.path}: valid, step {r.env_steps}" for r in reports]
+    print_result({"checkpoints": checks, "resumes_at": resumes_at}, json, *lines)
     if reports[-1].problem:
         found = f"step {resumes_at}" if usable else "step 0: none verifies"
         raise CheckpointError(
@@ -273,17 +265,14 @@ def prune(
 
     Example: slicing-rllib checkpoint prune runs/seed7 --keep 1
     """
-    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.checkpoints import prune_checkpoints
     from slicing_rllib.runs.run_directory import RunDirectory
 
     opened = RunDirectory.open(run)
     with opened.lock("slicing-rllib checkpoint prune"):
-        removed = prune_checkpoints(opened.checkpoints, keep=keep)
-    if json:
-        print_json({"removed": [path.name for path in removed]})
-    else:
-        typer.echo(f"{run}: removed {', '.join(path.name for path in removed) or 'nothing'}")
+        removed = [path.name for path in prune_checkpoints(opened.checkpoints, keep=keep)]
+    print_result({"removed": removed}, json, f"{run}: removed {', '.join(removed) or 'nothing'}")
 
 
 config_app = typer.Typer(
@@ -299,14 +288,11 @@ def show(config: Config = "quick", settings: Settings = None, json: Json = False
 
     Example: slicing-rllib config show paper --set learning.gamma=0.2 > mine.yaml
     """
-    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
 
     loaded = load_config(config, settings or [])
-    if json:
-        print_json(loaded.model_dump(mode="json"))
-    else:
-        typer.echo(dump_resolved_yaml(loaded), nl=False)
+    print_result(loaded.model_dump(mode="json"), json, dump_resolved_yaml(loaded).rstrip("\n"))
 
 
 @config_app.command()
@@ -318,18 +304,16 @@ def check(config: Config, settings: Settings = None, json: Json = False) -> None
 
     Example: slicing-rllib config check mine.yaml
     """
-    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.algorithm import check_memory, check_network
     from slicing_rllib.runs.config_loading import load_config
 
     loaded = load_config(config, settings or [])
     check_memory(loaded, config)
     check_network(loaded, config)
-    facts = {"cells": len(loaded.scenario.cells), "steps": loaded.total_steps}
-    if json:
-        print_json({"config": config, "valid": True, **facts})
-    else:
-        typer.echo(f"{config}: valid, {facts['cells']} cells, {facts['steps']} steps")
+    cells, steps = len(loaded.scenario.cells), loaded.total_steps
+    found = {"config": config, "valid": True, "cells": cells, "steps": steps}
+    print_result(found, json, f"{config}: valid, {cells} cells, {steps} steps")
 
 
 @config_app.command()
@@ -339,9 +323,9 @@ def schema(json: Json = False) -> None:
     Example: slicing-rllib config schema > slicing-rllib.schema.json
     """
     from slicing_rllib.cli.console import print_json
-    from slicing_rllib.runs.config_loading import make_json_schema
+    from slicing_rllib.runs.run_config import RunConfig
 
-    print_json(make_json_schema())
+    print_json(RunConfig.model_json_schema())
 
 
 def export_kpis(
@@ -382,8 +366,7 @@ def export_kpis(
 
       slicing-rllib export-kpis runs/seed7 --kpis delay_ms --cells cell_3,MUC001_1 --out c.csv
     """
-    from slicing_rllib.cli.console import out as stdout
-    from slicing_rllib.cli.console import print_json
+    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs import kpi_export as export
     from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
 
@@ -403,13 +386,8 @@ def export_kpis(
         "cells": len(set(table["cell"])),
         "kpis": sorted(set(table["kpi"])),
     }
-    if json:
-        print_json(found)
-    else:
-        stdout.print(
-            f"{out}: {len(table):,} rows, {found['steps']:,} steps, {found['cells']} cells",
-            soft_wrap=True,
-        )
+    line = f"{out}: {len(table):,} rows, {found['steps']:,} steps, {found['cells']} cells"
+    print_result(found, json, line)
 
 
 def _split(names: str | None) -> list[str] | None:

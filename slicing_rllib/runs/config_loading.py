@@ -63,8 +63,16 @@ def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
 
     Raises: ConfigError for a file, key or value that cannot be used.
     """
-    document = _read_config(source)
-    _resolve_trace_path(document.content, Path(document.where).parent)
+    if source in BUILT_IN:
+        document = parse_document(yaml.safe_dump(BUILT_IN[source]), source)
+    else:
+        expected = f"config {source!r}: expected a YAML file or one of {', '.join(BUILT_IN)}"
+        document = read_document(Path(source), expected)
+    scenario = document.content.get("scenario")
+    mask = scenario.get("mask") if isinstance(scenario, dict) else None
+    if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
+        # The path of a traffic file is relative to the file that names it.
+        mask["path"] = str((Path(document.where).parent / mask["path"]).resolve())
     for setting in settings:
         _apply_setting(document.content, setting)
     return validate_document(RunConfig, document, settings)
@@ -74,26 +82,6 @@ def dump_resolved_yaml(config: RunConfig) -> str:
     """The whole config as YAML, defaults included: enough to repeat the run."""
     plain = config.model_dump(mode="json")
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
-
-
-def make_json_schema() -> dict[str, Any]:
-    """JSON Schema of a run config, for editors."""
-    return RunConfig.model_json_schema()
-
-
-def _read_config(source: str) -> Document:
-    if source in BUILT_IN:
-        return parse_document(yaml.safe_dump(BUILT_IN[source]), source)
-    names = ", ".join(BUILT_IN)
-    return read_document(Path(source), f"config {source!r}: expected a YAML file or one of {names}")
-
-
-def _resolve_trace_path(content: dict[str, Any], folder: Path) -> None:
-    """Makes the path of a traffic file relative to the file that names it; changes `content`."""
-    scenario = content.get("scenario")
-    mask = scenario.get("mask") if isinstance(scenario, dict) else None
-    if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
-        mask["path"] = str((folder / mask["path"]).resolve())
 
 
 def _apply_setting(content: dict[str, Any], setting: str) -> None:
@@ -179,12 +167,17 @@ def make_trace_mask(
 ) -> TraceMask:
     """The mask that plays a file.
 
-    It is read like the traffic file of `mask`, if that is one, with KEY=VALUE `settings` on top.
-    Raises: ConfigError for a setting that cannot be used.
+    It is read like the traffic file of `mask`, if that is one, with KEY=VALUE `settings` on top;
+    `columns.NAME=TEXT` maps a name. Raises: ConfigError for a setting that cannot be used.
     """
     plain = make_mask_settings(file, mask)
     for setting in settings:
-        _apply_mask_setting(plain, setting)
+        key, text = _split_setting(setting, "unit=percent")
+        section, _, name = key.removeprefix("scenario.mask.").partition(".")
+        if section == "columns" and name:
+            plain["columns"] = {**plain.get("columns", {}), name: text}
+        else:
+            plain[section] = text if section == "separator" else _parse_value(text, setting)
     return validate_document(TraceMask, Document(plain, "", str(file)), settings)
 
 
@@ -198,18 +191,19 @@ def make_mask_settings(
     file without `path`.
     """
     if file.suffix.lower() in (".yaml", ".yml"):
-        settings = _read_mask_file(file)
+        expected = f"{file}: expected a YAML file with settings of a mask"
+        like: Any = read_document(file, expected).content
+        for key in ("scenario", "mask"):
+            like = like.get(key, like) if isinstance(like, dict) else like
+        if not isinstance(like, dict) or not isinstance(like.get("path"), str):
+            raise ConfigError(
+                f"{file}: expected settings of a mask with the path of a traffic file"
+            )
+        settings = {"kind": "csv", **like, "path": str((file.parent / like["path"]).resolve())}
     else:
         like = TypeAdapter(TraceMask).dump_python(mask) if isinstance(mask, TraceMask) else {}
         settings = {**like, "kind": "csv", "path": str(file)}
-    if folder is not None:
-        settings["path"] = _make_relative(settings["path"], folder)
-    return settings
-
-
-def _make_relative(path: str, folder: Path) -> str:
-    """The path from the folder on, so that both can move together."""
-    return os.path.relpath(Path(path).resolve(), folder.resolve())
+    return settings if folder is None else _place_in_folder(settings, folder)
 
 
 def format_mask_yaml(mask: TraceMask, folder: Path | None = None) -> str:
@@ -218,27 +212,12 @@ def format_mask_yaml(mask: TraceMask, folder: Path | None = None) -> str:
     With `folder`, the path starts there, as it does in a YAML file of that folder.
     """
     plain = TypeAdapter(TraceMask).dump_python(mask, exclude_defaults=True, mode="json")
-    if folder is not None:
-        plain["path"] = _make_relative(plain["path"], folder)
-    block = {"scenario": {"mask": {"kind": "csv", **plain}}}
+    plain = {"kind": "csv", **(plain if folder is None else _place_in_folder(plain, folder))}
+    block = {"scenario": {"mask": plain}}
     return yaml.safe_dump(block, sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _read_mask_file(file: Path) -> dict[str, Any]:
-    content: Any = read_document(file, f"{file}: expected a YAML file with settings of a mask")
-    content = content.content
-    for key in ("scenario", "mask"):
-        content = content.get(key, content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not isinstance(content.get("path"), str):
-        raise ConfigError(f"{file}: expected settings of a mask with the path of a traffic file")
-    return {"kind": "csv", **content, "path": str((file.parent / content["path"]).resolve())}
-
-
-def _apply_mask_setting(plain: dict[str, Any], setting: str) -> None:
-    """Puts a KEY=VALUE setting into `plain`, which it changes. `columns.NAME=TEXT` maps a name."""
-    key, text = _split_setting(setting, "unit=percent")
-    section, _, name = key.removeprefix("scenario.mask.").partition(".")
-    if section == "columns" and name:
-        plain["columns"] = {**plain.get("columns", {}), name: text}
-    else:
-        plain[section] = text if section == "separator" else _parse_value(text, setting)
+def _place_in_folder(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings with their path from the folder on, so that both can move together."""
+    path = os.path.relpath(Path(settings["path"]).resolve(), folder.resolve())
+    return settings | {"path": path}

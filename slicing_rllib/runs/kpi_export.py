@@ -1,6 +1,5 @@
 """The KPIs of a run as one tidy table, in a Parquet or CSV file."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,19 +8,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from slicing_rllib.env import SlicingEnv, slice_reward
 from slicing_rllib.env import satisfaction as compute_satisfaction
-from slicing_rllib.env.protocols import DecisionView, Policy
+from slicing_rllib.env import slice_reward
 from slicing_rllib.radio import Scenario, StepKpis
 from slicing_rllib.runs.policy_evaluation import (
-    Trained,
     derive_evaluation_seeds,
+    follow,
     make_named_policy,
     make_network,
     read_trained_policies,
 )
-from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
+from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.storage import replace_durably
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 COLUMNS = ("step", "cell", "cell_id", "slice", "kpi", "value", "unit")
@@ -40,28 +39,70 @@ CELL_UNITS = {"reward": "1", "satisfaction": "1", "fail_rate_95": "1"}
 KPIS = (*SLICE_UNITS, *CELL_UNITS)
 
 
-def select_training_rows(
-    rows: Sequence[Mapping[str, Any]], scenario: Scenario, first: int, last: int | None
-) -> pd.DataFrame:
-    """Means over the iterations that end at a step from `first` to `last`, from `metrics.jsonl`."""
-    inside = [
-        row for row in rows if first <= row["env_steps"] <= (last if last is not None else np.inf)
-    ]
-    return _make_table(entry for row in inside for entry in _iterate_row(row, scenario))
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
 
-def replay_steps(env: SlicingEnv, policy: Policy, seed: int, first: int, last: int) -> pd.DataFrame:
-    """KPIs of every step from `first` to `last` under a policy, on the traffic of `seed`."""
-    batched = env.reset_batched(seed)
-    tables: list[pd.DataFrame] = []
-    for step in range(last + 1):
-        view = DecisionView(batched.obs, env.kpis, env.simulator)
-        batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
-        if step >= first:
-            tables.append(_make_table(_iterate_step(step, env.kpis, batched.live, env.scenario)))
-        if batched.truncated.all():
-            batched = env.reset_batched()
-    return pd.concat(tables, ignore_index=True)
+class Window(NamedTuple):
+    """Steps from `first` to `last`, both included; up to the end where `last` is None."""
+
+    first: int
+    last: int | None
+
+
+def parse_window(text: str | None) -> Window:
+    """From `FIRST:LAST`, either of which may be missing. Raises: ConfigError."""
+    first, colon, last = (":" if text is None else text).partition(":")
+    try:
+        window = Window(int(first or 0), int(last) if last else None)
+        end = window.first if window.last is None else window.last
+        if not colon or not 0 <= window.first <= end:
+            raise ValueError(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--window {text}: expected FIRST:LAST, two steps such as 100:400"
+        ) from error
+    return window
+
+
+def export_training(run: RunDirectory, window: Window) -> pd.DataFrame:
+    """KPIs while the run learned, a mean per iteration that ends in the window.
+
+    Raises: RunError without any.
+    """
+    scenario, last = run.config().scenario, np.inf if window.last is None else window.last
+    inside = [row for row in run.metrics() if window.first <= row["env_steps"] <= last]
+    table = _make_table(entry for row in inside for entry in _iterate_row(row, scenario))
+    if table.empty:
+        raise RunError(f"{run.path}: expected rows of metrics.jsonl in this window, found none")
+    return table
+
+
+def export_replay(run: RunDirectory, policy: str, seed_index: int, window: Window) -> pd.DataFrame:
+    """KPIs of every step of a policy's final evaluation, which is played again.
+
+    `seed_index` counts the evaluation seeds from 0. Raises: ConfigError for a policy, seed or
+    window that the evaluation does not have.
+    """
+    config = run.config()
+    seeds = derive_evaluation_seeds(config)
+    if not 0 <= seed_index < len(seeds):
+        raise ConfigError(f"--seed {seed_index}: expected 0 to {len(seeds) - 1}")
+    known = config.evaluated_policies
+    if policy not in known:
+        raise ConfigError(f"--policy {policy}: expected one of {', '.join(known)}")
+    last = config.evaluation.steps - 1 if window.last is None else window.last
+    if window.first > last:
+        raise ConfigError(f"--window: expected a first step below {last + 1}, the evaluation's end")
+    trained = read_trained_policies(config, run) if policy in TRAINED_POLICIES else {}
+    env, made = make_network(config), make_named_policy(policy, config, trained)
+    # The first state that is yielded is that before step 0.
+    states = enumerate(follow(env, made, last + 1, seeds[seed_index]), start=-1)
+    return _make_table(
+        entry
+        for step, batched in states
+        if step >= window.first
+        for entry in _iterate_step(step, env.kpis, batched.live, env.scenario)
+    )
 
 
 def _make_table(entries: Iterator[tuple[Any, ...]]) -> pd.DataFrame:
@@ -99,60 +140,6 @@ def _iterate_step(
                 yield step, *names, spec.name, kpi, value, unit
 
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
-
-
-class Window(NamedTuple):
-    """Steps from `first` to `last`, both included; up to the end where `last` is None."""
-
-    first: int
-    last: int | None
-
-
-def parse_window(text: str | None) -> Window:
-    """From `FIRST:LAST`, either of which may be missing. Raises: ConfigError."""
-    if text is None:
-        return Window(0, None)
-    first, colon, last = text.partition(":")
-    try:
-        window = Window(int(first or 0), int(last) if last else None)
-    except ValueError:
-        colon = ""
-        window = Window(0, None)
-    if not colon or window.first < 0 or (window.last is not None and window.last < window.first):
-        raise ConfigError(f"--window {text}: expected FIRST:LAST, two steps such as 100:400")
-    return window
-
-
-def export_training(run: RunDirectory, window: Window) -> pd.DataFrame:
-    """KPIs while the run learned, a mean per iteration. Raises: RunError without any."""
-    table = select_training_rows(run.metrics(), run.config().scenario, *window)
-    if table.empty:
-        raise RunError(f"{run.path}: expected rows of metrics.jsonl in this window, found none")
-    return table
-
-
-def export_replay(run: RunDirectory, policy: str, seed_index: int, window: Window) -> pd.DataFrame:
-    """KPIs of every step of a policy's final evaluation, which is played again.
-
-    `seed_index` counts the evaluation seeds from 0. Raises: ConfigError for a policy, seed or
-    window that the evaluation does not have.
-    """
-    config = run.config()
-    seeds = derive_evaluation_seeds(config)
-    if not 0 <= seed_index < len(seeds):
-        raise ConfigError(f"--seed {seed_index}: expected 0 to {len(seeds) - 1}")
-    known = config.evaluated_policies
-    if policy not in known:
-        raise ConfigError(f"--policy {policy}: expected one of {', '.join(known)}")
-    last = config.evaluation.steps - 1 if window.last is None else window.last
-    if window.first > last:
-        raise ConfigError(f"--window: expected a first step below {last + 1}, the evaluation's end")
-    network = make_network(config)
-    made = make_named_policy(policy, config, _read_trained(config, run, policy))
-    return replay_steps(network, made, seeds[seed_index], window.first, last)
-
-
 def select(
     table: pd.DataFrame, kpis: Sequence[str] | None, cells: Sequence[str] | None
 ) -> pd.DataFrame:
@@ -179,18 +166,14 @@ def check_suffix(path: Path) -> None:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Writes the table; an existing file is replaced. Raises: RunError where that fails."""
-    partial = path.with_name(f".{path.name}.partial")
+    suffix = path.suffix.lower()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == ".parquet":
-            table.to_parquet(partial, index=False)
-        else:
-            compression = "gzip" if path.suffix.lower() == ".gz" else None
-            table.to_csv(partial, index=False, compression=compression)
-        os.replace(partial, path)
+        with replace_durably(path) as partial:
+            if suffix == ".parquet":
+                table.to_parquet(partial, index=False)
+            else:
+                compression = "gzip" if suffix == ".gz" else None
+                table.to_csv(partial, index=False, compression=compression)
     except OSError as error:
         raise RunError(f"{path}: cannot write the table ({error.strerror})") from error
-
-
-def _read_trained(config: RunConfig, run: RunDirectory, policy: str) -> Trained:
-    return read_trained_policies(config, run) if policy in TRAINED_POLICIES else {}

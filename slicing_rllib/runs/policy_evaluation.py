@@ -5,7 +5,7 @@ has seen, and cell by cell as they are served and exported.
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.env import DecisionView, Policy, SlicingEnv
+from slicing_rllib.env import BatchedStep, DecisionView, Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.evaluation.statistics import SATISFIED, PolicySummary, summarise_hours
 from slicing_rllib.policies import (
@@ -170,16 +170,15 @@ def summarise_rollouts(rollouts: Rollouts) -> dict[str, Any]:
 
     `hours` are the busy hour (`busy_hour`) and each hour's policies (`by_hour`).
     """
-    summary: dict[str, Any] = {"policies": _make_plain(summarise(rollouts))}
-    hours = summarise_hours(rollouts)
-    if hours is not None:
-        by_hour = {str(hour): _make_plain(rows) for hour, rows in hours.by_hour.items()}
+
+    def make_plain(rows: Mapping[str, PolicySummary]) -> dict[str, dict[str, Any]]:
+        return {str(name): asdict(row) for name, row in rows.items()}
+
+    summary: dict[str, Any] = {"policies": make_plain(summarise(rollouts))}
+    if hours := summarise_hours(rollouts):
+        by_hour = {str(hour): make_plain(rows) for hour, rows in hours.by_hour.items()}
         summary["hours"] = {"busy_hour": hours.busy_hour, "by_hour": by_hour}
     return summary
-
-
-def _make_plain(rows: Mapping[str, PolicySummary]) -> dict[str, dict[str, Any]]:
-    return {str(name): asdict(row) for name, row in rows.items()}
 
 
 def save_rollouts(path: Path, rollouts: Rollouts) -> None:
@@ -220,8 +219,13 @@ def make_cell_policies(
     Raises: PolicyError for weights that are not finite or do not fit the run's observations.
     """
     encoders = make_encoders(config.scenario, config.env.observation, config.env.message)
-    kpis = REQUIRED_KPIS[config.env.observation]
-    ranges = _find_ranges(kpis, recorded) if recorded else [{}] * len(encoders)
+    ranges: list[dict[str, tuple[KpiRange, ...]]] = [{} for _ in config.scenario.cells]
+    for kpi in REQUIRED_KPIS[config.env.observation] if recorded else ():
+        values = np.stack([getattr(step, kpi) for step in recorded])
+        low, high = values.min(axis=(0, 1)).tolist(), values.max(axis=(0, 1)).tolist()
+        means, stds = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
+        for row, (mean, std) in enumerate(zip(means, stds, strict=True)):
+            ranges[row][kpi] = tuple(map(KpiRange, low, high, mean, std))
     origin = {
         "run": config.name,
         "seed": config.seed,
@@ -250,27 +254,13 @@ def record_kpis(config: RunConfig, weights: Weights, steps: int = 250) -> list[S
     return [env.kpis for _ in follow(env, policy, steps, derive_evaluation_seeds(config)[0])]
 
 
-def follow(env: SlicingEnv, policy: Policy, steps: int, seed: int):
+def follow(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Iterator[BatchedStep]:
     """Yields after the reset and after each of `steps` environment steps with a policy."""
     batched = env.reset_batched(seed)
-    yield
+    yield batched
     for _ in range(steps):
         view = DecisionView(batched.obs, env.kpis, env.simulator)
         batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
-        yield
+        yield batched
         if batched.truncated.all():
             batched = env.reset_batched()
-
-
-def _find_ranges(
-    names: Sequence[str], recorded: Sequence[StepKpis]
-) -> list[dict[str, tuple[KpiRange, ...]]]:
-    """For each cell, the range of each KPI."""
-    ranges: list[dict[str, tuple[KpiRange, ...]]] = [{} for _ in recorded[0].phase]
-    for name in names:
-        values = np.stack([getattr(step, name) for step in recorded])
-        low, high = values.min(axis=(0, 1)).tolist(), values.max(axis=(0, 1)).tolist()
-        means, stds = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
-        for row, (mean, std) in enumerate(zip(means, stds, strict=True)):
-            ranges[row][name] = tuple(map(KpiRange, low, high, mean, std))
-    return ranges

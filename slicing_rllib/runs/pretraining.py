@@ -19,7 +19,7 @@ from slicing_rllib.evaluation import rollout
 from slicing_rllib.evaluation.statistics import METRICS, seed_metrics
 from slicing_rllib.learning.replay import Replay, make_transitions
 from slicing_rllib.learning.rl_module import build_mlp
-from slicing_rllib.learning.stacked_networks import Layers, compute_logits, softmax_gradient
+from slicing_rllib.learning.stacked_networks import compute_logits, softmax_gradient
 from slicing_rllib.policies import PretrainedActor, PretrainedPolicy
 from slicing_rllib.policies.baselines import Persistence, TrafficAware
 from slicing_rllib.radio import Scenario, draw_scenario, make_scenario
@@ -71,7 +71,11 @@ def pretrain(
         if network.observation != "per_slice":
             raise ValueError(f"pretraining: expected per_slice, got {network.observation}")
     seeds = np.random.SeedSequence(settings.seed).spawn(len(networks) + 1)
-    actor = _build_actor(networks[0], settings)
+    form = ActorForm(networks[0].action_size, "equivariant", "persistence")
+    generator = torch.Generator().manual_seed(settings.seed)
+    actor = build_mlp(form.compute_widths(networks[0].obs_size, settings.hiddens), generator)
+    for parameter in actor[-1].parameters():
+        nn.init.zeros_(parameter)
     adam = torch.optim.Adam(actor.parameters(), settings.lr)
     total = settings.rounds * settings.updates_per_round
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, total)
@@ -83,7 +87,10 @@ def pretrain(
     for number in range(settings.rounds):
         rewards = [network.run(actor, settings.steps_per_round) for network in sampled]
         for _ in range(settings.updates_per_round):
-            _update(actor, adam, sampled[rng.integers(len(sampled))], settings.batch_size, rng)
+            network = sampled[rng.integers(len(sampled))]
+            adam.zero_grad()
+            network.compute_gradients(actor, settings.batch_size, rng)
+            adam.step()
             schedule.step()
         if (number + 1) % max(settings.rounds // 10, 1) == 0:
             on_message(
@@ -98,7 +105,7 @@ class _SampledNetwork:
 
     def __init__(self, env: SlicingEnv, seed: int, settings: PretrainingSettings) -> None:
         self._env = env
-        self.form = ActorForm(env.action_size, "equivariant", "persistence")
+        self._form = ActorForm(env.action_size, "equivariant", "persistence")
         steps = settings.rounds * settings.steps_per_round
         self._replay = Replay(
             env.cells,
@@ -115,7 +122,8 @@ class _SampledNetwork:
         for _ in range(steps):
             before = self._batched
             with torch.no_grad():
-                action = _compute_shares(self.form, actor, torch.from_numpy(before.obs)).numpy()
+                logits = self._compute_logits(actor, torch.from_numpy(before.obs))
+                action = torch.softmax(logits[0], dim=-1).numpy()
             after = self._env.step_batched(action)
             empty = np.empty((len(before.obs), 0), np.float32)
             transitions = make_transitions(before, after)._replace(reward_inputs=empty)
@@ -124,55 +132,28 @@ class _SampledNetwork:
             self._batched = self._env.reset_batched() if after.truncated.all() else after
         return float(np.mean(rewards))
 
-    def sample(self, size: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-        """About `size` random steps of cells: observations, then counterfactual inputs."""
+    def compute_gradients(self, actor: nn.Sequential, size: int, rng: np.random.Generator) -> None:
+        """Adds the gradients of the negative mean reward in about `size` random steps of cells."""
         n_cells = len(self._env.cells)
         picks = rng.random((n_cells, max(size // n_cells, 1)), np.float32)
         batch = self._replay.sample(picks)
-        obs = batch.obs.reshape(-1, batch.obs.shape[-1])
-        return torch.from_numpy(obs), batch.counterfactual_inputs.reshape(len(obs), -1)
+        obs = torch.from_numpy(batch.obs.reshape(-1, batch.obs.shape[-1]))
+        logits = self._compute_logits(actor, obs)
+        shares = torch.softmax(logits.detach(), dim=-1)
+        inputs = batch.counterfactual_inputs.reshape(len(obs), -1)
+        gradient = torch.from_numpy(REWARD.reward_and_gradient(inputs, shares[0].numpy())[1])
+        logits.backward(softmax_gradient(shares, -gradient[None]) / len(obs))
+
+    def _compute_logits(self, actor: nn.Sequential, obs: Tensor) -> Tensor:
+        layers = [
+            (layer.weight[None], layer.bias[None])
+            for layer in actor
+            if isinstance(layer, nn.Linear)
+        ]
+        return compute_logits(self._form, layers, obs[None])[0]
 
 
-def _build_actor(network: SlicingEnv, settings: PretrainingSettings) -> nn.Sequential:
-    form = ActorForm(network.action_size, "equivariant", "persistence")
-    generator = torch.Generator().manual_seed(settings.seed)
-    actor = build_mlp(form.compute_widths(network.obs_size, settings.hiddens), generator)
-    for parameter in actor[-1].parameters():
-        nn.init.zeros_(parameter)
-    return actor
-
-
-def _update(
-    actor: nn.Sequential,
-    adam: torch.optim.Adam,
-    network: _SampledNetwork,
-    size: int,
-    rng: np.random.Generator,
-) -> None:
-    obs, counterfactual_inputs = network.sample(size, rng)
-    logits, _ = compute_logits(network.form, _list_layers(actor), obs[None])
-    shares = torch.softmax(logits.detach(), dim=-1)
-    gradient = torch.from_numpy(
-        REWARD.reward_and_gradient(counterfactual_inputs, shares[0].numpy())[1]
-    )
-    adam.zero_grad()
-    logits.backward(softmax_gradient(shares, -gradient[None]) / len(obs))
-    adam.step()
-
-
-def _compute_shares(form: ActorForm, actor: nn.Sequential, obs: Tensor) -> Tensor:
-    logits, _ = compute_logits(form, _list_layers(actor), obs[None])
-    return torch.softmax(logits[0], dim=-1)
-
-
-def _list_layers(actor: nn.Sequential) -> Layers:
-    linear = [layer for layer in actor if isinstance(layer, nn.Linear)]
-    return [(layer.weight[None], layer.bias[None]) for layer in linear]
-
-
-UNSEEN_SLICE_COUNT = 5
-"""No training network has as many slices."""
-PAPER_MAPS, MIXED_MAPS = (0, 1, 2, 3, 9), (0, 1, 2)
+EVALUATION_MAPS = {"paper": (0, 1, 2, 3, 9), "mixed": (0, 1, 2)}
 """Radio maps of the built-in scenarios for the evaluation; the actor trains on none of them."""
 FIRST_TRAINING_MAP = 1000
 EVALUATION_SEED = 90_000
@@ -204,13 +185,12 @@ def train_actor(
 
 def list_unseen_networks() -> Iterator[tuple[str, Scenario, int]]:
     """Name, scenario and map seed of networks that no training has seen."""
-    for map_seed in PAPER_MAPS:
-        yield f"paper, map {map_seed}", make_scenario("paper"), map_seed
-    for map_seed in MIXED_MAPS:
-        yield f"mixed, map {map_seed}", make_scenario("mixed"), map_seed
+    for name, map_seeds in EVALUATION_MAPS.items():
+        for map_seed in map_seeds:
+            yield f"{name}, map {map_seed}", make_scenario(name), map_seed
     rng = np.random.default_rng(np.random.SeedSequence(EVALUATION_SEED))
     for number in range(3):
-        scenario = draw_scenario(rng, f"five_{number}", (UNSEEN_SLICE_COUNT,))
+        scenario = draw_scenario(rng, f"five_{number}", (5,))  # No training network has as many.
         yield f"5 slices, network {number}", scenario, EVALUATION_SEED + number
     for number in range(3):
         scenario = draw_scenario(rng, f"unseen_{number}")

@@ -41,12 +41,6 @@ def note_session(folder: Path, session: str) -> None:
         write_durably(folder / NOTE, session.encode())
 
 
-def forget_session(folder: Path) -> None:
-    """Removes the note: Ray has ended in order."""
-    with suppress(OSError):
-        (folder / NOTE).unlink(missing_ok=True)
-
-
 def end_leftovers(folder: Path) -> int:
     """Kills what is left of the Ray session that a killed training in `folder` had started.
 
@@ -65,7 +59,8 @@ def end_leftovers(folder: Path) -> int:
         with suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(leftovers, timeout=5)
-    forget_session(folder)
+    with suppress(OSError):
+        (folder / NOTE).unlink(missing_ok=True)
     return len(leftovers)
 
 
@@ -80,6 +75,9 @@ def _belongs_to(process: psutil.Process, session: Path) -> bool:
 
 
 AUTH_MODE = "RAY_AUTH_MODE"
+"""Where it is not set, Ray turns its token authentication on for a local node, and refreshes what
+it has read at its import. An inherited `disabled` would leave the node open to all other users of
+the machine."""
 
 
 @contextmanager
@@ -105,7 +103,8 @@ def ray_session(cpus: int, folder: Path | None = None) -> Generator[None]:
     if not address:
         n_cpus = max(cpus, os.cpu_count() or 1)
         arguments |= {"include_dashboard": False, "num_cpus": n_cpus}
-    with _require_token(not address), _set_environment({} if address else make_local_environment()):
+    environment: tuple[Any, ...] = ({},) if address else (make_local_environment(), AUTH_MODE)
+    with _set_environment(*environment):
         try:
             context: Any = ray.init(address or "local", **arguments)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -118,7 +117,8 @@ def ray_session(cpus: int, folder: Path | None = None) -> Generator[None]:
         finally:
             ray.shutdown()
             if folder is not None and not address:
-                forget_session(folder)
+                with suppress(OSError):
+                    (folder / NOTE).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -170,31 +170,18 @@ def _make_process_token() -> str:
 
 
 @contextmanager
-def _require_token(is_local: bool) -> Generator[None]:
-    """Lets Ray turn its token authentication on for a local node.
-
-    Ray does so where no mode is set, and refreshes what it has read at its import. An inherited
-    `disabled` would leave the node open to all other users of the machine.
-    """
-    if not is_local:
-        yield
-        return
-    before = os.environ.pop(AUTH_MODE, None)
+def _set_environment(variables: Mapping[str, str], *removed: str) -> Iterator[None]:
+    """Sets the variables that are not set yet, and takes others away, for the block."""
+    before = {name: os.environ.get(name) for name in (*variables, *removed)}
+    for name in removed:
+        os.environ.pop(name, None)
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
     try:
         yield
     finally:
-        os.environ.pop(AUTH_MODE, None)
-        if before is not None:
-            os.environ[AUTH_MODE] = before
-
-
-@contextmanager
-def _set_environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Sets the variables that are not set yet, for the block."""
-    added = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

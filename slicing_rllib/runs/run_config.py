@@ -1,7 +1,8 @@
-"""The config of one training run, what follows from it, and what its settings may not be together.
+"""The config of one training run: its sections, what follows from it, and what may not be together.
 
-A `RunConfig` checks itself when it is built. Each error names the path of the setting, so that the
-message can point to a line of YAML or to a `--set` argument.
+The docstring under a field is its description in the schema. A `RunConfig` checks itself when it
+is built. Each error names the path of the setting, so that the message can point to a line of YAML
+or to a `--set` argument.
 """
 
 import itertools
@@ -275,20 +276,22 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
-        checks = (
-            # Text such as "nan" has become a number by now.
-            lambda: find_invalid_values(self.model_dump()),
-            lambda: _find_huge_parts(self),
-            lambda: _find_misplaced_steps(self),
-            lambda: _find_repeated_names(self),
-            lambda: _find_unknown_names(self),
-            lambda: _find_wrong_source(self),
-            lambda: _find_wrong_observation(self),
-            lambda: _find_unreadable_traffic(self),
-        )
-        for check in checks:
-            for path, what in check():
-                raise make_setting_error(path, what)
+        # Text such as "nan" has become a number by now.
+        problems = [find_invalid_values(self.model_dump())]
+        problems += [
+            find(self)
+            for find in (
+                _find_huge_parts,
+                _find_misplaced_steps,
+                _find_repeated_names,
+                _find_unknown_names,
+                _find_wrong_source,
+                _find_wrong_observation,
+                _find_unreadable_traffic,
+            )
+        ]
+        for path, what in itertools.chain.from_iterable(problems):
+            raise make_setting_error(path, what)
         return self
 
 
@@ -321,12 +324,15 @@ def _find_repeated_names(config: RunConfig) -> Iterator[Problem]:
 
 def _find_unknown_names(config: RunConfig) -> Iterator[Problem]:
     cells = config.scenario.cells
-    named = [(("env", "deployments"), deployment.cell) for deployment in config.env.deployments]
-    named += [(("transfer", "targets"), cell) for cell in config.transfer.targets]
-    named += [(("learning", "networks"), cell) for cell in config.learning.networks]
-    for path, cell in named:
-        if cell not in cells:
-            yield path, f"expected one of {cells[0]} to {cells[-1]}, got {cell!r}"
+    named = {
+        ("env", "deployments"): [deployment.cell for deployment in config.env.deployments],
+        ("transfer", "targets"): config.transfer.targets,
+        ("learning", "networks"): config.learning.networks,
+    }
+    for path, names in named.items():
+        for name in names:
+            if name not in cells:
+                yield path, f"expected one of {cells[0]} to {cells[-1]}, got {name!r}"
     own = tuple(PolicyName) if config.has_transfer else (PolicyName.DRL,)
     known = {*own, *PACKAGE_POLICIES, *BASELINES}
     for policy in config.evaluated_policies:
@@ -356,21 +362,14 @@ def _find_wrong_source(config: RunConfig) -> Iterator[Problem]:
 def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
     """The actor must find in the observation what its form reads."""
     observation, learning = config.env.observation, config.learning
+    expects = "expects env.observation widened or per_slice, got paper"
     if learning.base_policy != "none" and observation == "paper":
-        yield (
-            ("learning", "base_policy"),
-            f"{learning.base_policy} expects env.observation widened or per_slice, got paper",
-        )
+        yield ("learning", "base_policy"), f"{learning.base_policy} {expects}"
     if "base_policy" in config.evaluated_policies and observation == "paper":
-        yield (
-            ("evaluation", "policies"),
-            "base_policy expects env.observation widened or per_slice, got paper",
-        )
+        yield ("evaluation", "policies"), f"base_policy {expects}"
     if learning.actor == "equivariant" and observation != "per_slice":
-        yield (
-            ("learning", "actor"),
-            f"equivariant expects env.observation per_slice, got {observation}",
-        )
+        expected = f"equivariant expects env.observation per_slice, got {observation}"
+        yield ("learning", "actor"), expected
     form = (learning.actor, learning.base_policy)
     if learning.initial_actor != "random" and form != ("equivariant", "persistence"):
         yield (

@@ -7,7 +7,7 @@ first decision, so that both share their beginning and `drl` can be compared wit
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +91,7 @@ def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> 
     run.checkpoints.mkdir(exist_ok=True)
     algorithm = build(config)
     load_pretrained_policies(config, algorithm)
-    loop = _make_loop(config, run, algorithm, listener)
+    loop = TrainingLoop(config, run, algorithm, listener)
     cells = len(config.scenario.cells)
     loop.write_event(EventKind.STARTED, f"{cells} cells, {config.total_steps} steps")
     return loop
@@ -110,38 +110,10 @@ def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) ->
     run.drop_metrics_after(algorithm.env_steps)
     rows = run.metrics()
     seconds = rows[-1]["time_s"] if rows else 0.0
-    loop = _make_loop(config, run, algorithm, listener, seconds)
+    loop = TrainingLoop(config, run, algorithm, listener, seconds)
     loop.write_event(EventKind.RESUMED, f"from {checkpoint.name}")
     listener.on_message(f"resumed at step {algorithm.env_steps}")
     return loop
-
-
-def _make_loop(
-    config: RunConfig,
-    run: RunDirectory,
-    algorithm: TD3,
-    listener: ProgressListener,
-    seconds_before: float = 0.0,
-) -> "TrainingLoop":
-    has_base = config.learning.base_policy != "none"
-    references = {
-        name: evaluation.evaluate_curve_point(
-            config,
-            evaluation.make_named_policy(name, config, {}),
-            config.evaluation.curve_seeds,
-        )
-        for name in (*REFERENCES, *(("base_policy",) if has_base else ()))
-    }
-    scenario = config.scenario
-    telemetry = Telemetry(
-        config.name,
-        scenario.cells,
-        [spec.name for spec in scenario.slices],
-        scenario.sla_throughput_mbps,
-        scenario.sla_delay_ms,
-        sinks=[TRACKERS[name](config.name, run.path / "tracking") for name in config.tracking],
-    )
-    return TrainingLoop(config, run, algorithm, listener, references, telemetry, seconds_before)
 
 
 def _train_to_end(loop: "TrainingLoop", interruption: Interruption) -> dict[str, Any]:
@@ -218,23 +190,15 @@ def _evaluate(
         for event in run.events()
         if event["kind"] == EventKind.WARM_STARTED
     }
-    return {
-        **evaluation.summarise_rollouts(rollouts),
-        "while_learning": _summarise_learning(config, run),
-        "transfers": transfers,
-    }
-
-
-def _summarise_learning(config: RunConfig, run: RunDirectory) -> dict[str, Any]:
-    """By trained policy, the service of the cells while it was learned."""
     rows = run.metrics()
-    found = {str(config.own_policy): summarise_learning_service(rows)}
+    learning = {str(config.own_policy): summarise_learning_service(rows)}
     if config.trains_from_scratch_too:
         own = run.from_scratch.metrics()
         first = own[0]["env_steps"] if own else config.total_steps + 1
         shared = [row for row in rows if row["env_steps"] < first]
-        found[str(PolicyName.DRL)] = summarise_learning_service([*shared, *own])
-    return found
+        learning[str(PolicyName.DRL)] = summarise_learning_service([*shared, *own])
+    summary = evaluation.summarise_rollouts(rollouts)
+    return {**summary, "while_learning": learning, "transfers": transfers}
 
 
 @dataclass
@@ -245,17 +209,33 @@ class TrainingLoop:
     run: RunDirectory
     algorithm: TD3
     listener: ProgressListener
-    references: dict[str, CurvePoint]
-    """Mean rewards of known policies on the traffic of the learning curve."""
-    telemetry: Telemetry
-    seconds_before: float
+    seconds_before: float = 0.0
     """Training time of earlier sessions of a resumed run."""
 
     def __post_init__(self) -> None:
-        self._started = time.monotonic()
+        config, scenario = self.config, self.config.scenario
+        tracking = self.run.path / "tracking"
+        base = () if config.learning.base_policy == "none" else ("base_policy",)
+        self.references = {
+            name: evaluation.evaluate_curve_point(
+                config,
+                evaluation.make_named_policy(name, config, {}),
+                config.evaluation.curve_seeds,
+            )
+            for name in (*REFERENCES, *base)
+        }
+        self.telemetry = Telemetry(
+            config.name,
+            scenario.cells,
+            [spec.name for spec in scenario.slices],
+            scenario.sla_throughput_mbps,
+            scenario.sla_delay_ms,
+            sinks=[TRACKERS[name](config.name, tracking) for name in config.tracking],
+        )
+        self._started = self._last_step_at = time.monotonic()
         self._seconds_by_part: defaultdict[str, float] = defaultdict(float)
         self._saved_at = self.algorithm.env_steps
-        self._stalls = StallWatch(self.algorithm, self.write_event)
+        self._stalled_iterations = 0
 
     @property
     def seconds(self) -> float:
@@ -309,14 +289,31 @@ class TrainingLoop:
             self.run.append_event(EventKind.STALLED, message, env_step=step)
 
     def _check_progress(self, before: int) -> None:
-        if self._stalls.check(before):
+        """Raises: RunError, after a checkpoint, for the last of too many iterations without a step.
+
+        While Ray restarts the last env runner, time counts instead: iterations are short then.
+        """
+        now = time.monotonic()
+        if self.algorithm.env_steps > before:
+            self._stalled_iterations, self._last_step_at = 0, now
+            return
+        self._stalled_iterations += 1
+        waited_s = now - self._last_step_at
+        if self.algorithm.worker_health.lost and waited_s < WORKER_RESTART_TIMEOUT_S:
+            if self._stalled_iterations == 1:
+                message = "no env runner answers; waiting for Ray to restart one"
+                self.write_event(EventKind.STALLED, message)
+            time.sleep(WORKER_POLL_S)
+            self.listener.on_wait(waited_s, WORKER_RESTART_TIMEOUT_S)
+            return
+        message = f"iteration {self.algorithm.iteration} made no step"
+        self.write_event(EventKind.STALLED, message)
+        if self._stalled_iterations >= MAX_STALLED_ITERATIONS:
             self.write_checkpoint()
             raise RunError(
-                f"{self.run.path}: {self._stalls.stalled_iterations} iterations without a step, "
+                f"{self.run.path}: {self._stalled_iterations} iterations without a step, "
                 "expected env runners to answer; checkpoint written"
             )
-        if self._stalls.waited_s:
-            self.listener.on_wait(self._stalls.waited_s, WORKER_RESTART_TIMEOUT_S)
 
     def _evaluate_if_due(self, before: int) -> CurvePoint | None:
         """A point of the learning curve, without exploration noise."""
@@ -397,36 +394,3 @@ class TrainingLoop:
 def _crosses_multiple(before: int, after: int, every: int) -> bool:
     """Whether a multiple of `every` lies in (before, after]."""
     return before // every < after // every
-
-
-class StallWatch:
-    """Counts iterations without a step.
-
-    While Ray restarts the last env runner, time counts instead: iterations are short then.
-    """
-
-    def __init__(self, algorithm: TD3, write_event: Callable[[EventKind, str], None]) -> None:
-        self._algorithm, self._write_event = algorithm, write_event
-        self.stalled_iterations = 0
-        self.waited_s = 0.0
-        """Time since the last step while no env runner answers; else 0."""
-        self._last_step_at = time.monotonic()
-
-    def check(self, steps_before: int) -> bool:
-        """Whether the run should give up after an iteration that began at `steps_before`."""
-        now, self.waited_s = time.monotonic(), 0.0
-        if self._algorithm.env_steps > steps_before:
-            self.stalled_iterations, self._last_step_at = 0, now
-            return False
-        self.stalled_iterations += 1
-        has_time = now - self._last_step_at < WORKER_RESTART_TIMEOUT_S
-        if self._algorithm.worker_health.lost and has_time:
-            if self.stalled_iterations == 1:
-                self._write_event(
-                    EventKind.STALLED, "no env runner answers; waiting for Ray to restart one"
-                )
-            self.waited_s = now - self._last_step_at
-            time.sleep(WORKER_POLL_S)
-            return False
-        self._write_event(EventKind.STALLED, f"iteration {self._algorithm.iteration} made no step")
-        return self.stalled_iterations >= MAX_STALLED_ITERATIONS

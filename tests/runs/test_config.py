@@ -15,12 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slicing_rllib.learning.td3_settings import TD3Settings
-from slicing_rllib.runs.config_loading import (
-    BUILT_IN,
-    dump_resolved_yaml,
-    load_config,
-    make_json_schema,
-)
+from slicing_rllib.runs.config_loading import BUILT_IN, dump_resolved_yaml, load_config
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
 
 
@@ -248,7 +244,7 @@ def test_any_text_is_a_config_or_a_config_error(text: str):
 
 
 def test_the_schema_lists_every_section():
-    assert set(make_json_schema()["properties"]) == set(
+    assert set(RunConfig.model_json_schema()["properties"]) == set(
         yaml.safe_load(dump_resolved_yaml(load_config("quick")))
     )
 
@@ -265,7 +261,7 @@ def list_settings(schema: dict[str, Any], node: dict[str, Any], path: str) -> It
 
 
 def walk_schema() -> Iterator[Setting]:
-    schema = make_json_schema()
+    schema = RunConfig.model_json_schema()
     open_nodes, seen = [Setting("", schema, is_named=False)], set()
     while open_nodes:
         setting = open_nodes.pop()
