@@ -35,11 +35,13 @@ def summarise_learning_service(rows: Sequence[Mapping[str, Any]]) -> dict[str, d
         if not inside or (span is not None and rows[-1]["env_steps"] < span):
             continue
         ends = [row["env_steps"] for row in inside]
-        summary["all" if span is None else str(span)] = {"env_steps": ends[-1]} | {
-            key: None if None in values else float(np.average(values, weights=np.diff([0, *ends])))
-            for key in ("reward_mean", "fail_rate_95")
-            for values in [[row.get(key) for row in inside]]
-        }
+        numbers: dict[str, Any] = {"env_steps": ends[-1], "reward_mean": None, "fail_rate_95": None}
+        for key in ("reward_mean", "fail_rate_95"):
+            values = [row.get(key) for row in inside]
+            if None not in values:
+                weights = np.diff([0, *ends])
+                numbers[key] = float(np.average(np.array(values, float), weights=weights))
+        summary["all" if span is None else str(span)] = numbers
     return summary
 
 
