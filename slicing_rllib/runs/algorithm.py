@@ -130,7 +130,8 @@ def check_network(config: RunConfig, where: str) -> None:
         return
     with np.errstate(all="ignore"):
         try:
-            arguments: dict[str, Any] = {**config.env_arguments, "scenario": _coarsen_map(config)}
+            arguments = config.env_arguments
+            arguments["scenario"] = _coarsen_map(config)
             env = SlicingEnv(**arguments)
             env.reset_batched(config.seed)
             equal = np.full((len(env.cells), env.action_size), 1 / env.action_size, np.float32)
