@@ -78,18 +78,20 @@ def _root(
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a command and returns its exit code.
+    """Runs a command, without the program's name, and returns its exit code.
 
     0 done, 1 failed, 2 wrong usage or config, 130 interrupted. An error is one line on stderr.
-
-    Args:
-        arguments: the command line without the program's name.
     """
     try:
         command = typer.main.get_command(app)
         code = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:
-        return _report_usage_error(error)
+        # Usage errors know their command, but Typer exports no name of their class.
+        context: typer.Context | None = getattr(error, "ctx", None)
+        hint = f" ({context.command_path} --help explains the usage)" if context else ""
+        message = error.format_message()
+        # A group without a command has printed its help.
+        return _fail(f"{message}{hint}", error.exit_code) if message else error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -100,16 +102,6 @@ def run(arguments: list[str]) -> int:
         # The outermost caller: whatever went wrong, the user gets one line and not a traceback.
         return _fail(*_describe_error(error))
     return code if isinstance(code, int) else DONE
-
-
-def _report_usage_error(error: typer.TyperException) -> int:
-    # Usage errors know the command that they belong to, but Typer exports no name of their class.
-    context: typer.Context | None = getattr(error, "ctx", None)
-    message = error.format_message()
-    if not message:  # A group without a command has printed its help.
-        return error.exit_code
-    hint = f" ({context.command_path} --help explains the usage)" if context else ""
-    return _fail(f"{message}{hint}", error.exit_code)
 
 
 def _describe_error(error: Exception) -> tuple[str, int]:

@@ -180,24 +180,19 @@ def report(
     from slicing_rllib.runs.run_report import write_report
 
     if len(runs) == 1 and (runs[0] / "experiment.yaml").is_file():
-        _report_experiment(runs[0], out, readme, json)
+        from slicing_rllib.studies.experiment_report import write_experiment_report
+        from slicing_rllib.studies.marked_text import write_marked_texts
+
+        experiment = write_experiment_report(runs[0], out)
+        if readme is not None:
+            write_marked_texts(readme, out or runs[0], experiment.summary["experiment"])
+        print_result(experiment.summary, json, experiment.table, *map(str, experiment.files))
         return
     with explain_foreign_run(" ".join(map(str, runs))):
         policies, written = write_report([RunDirectory.open(path) for path in runs], out)
         table = make_policies_table(policies)
     files = [str(path) for path in written]
     print_result({"policies": policies, "files": files}, json, table, *files)
-
-
-def _report_experiment(folder: Path, out: Path | None, readme: Path | None, json: bool) -> None:
-    from slicing_rllib.cli.console import print_result
-    from slicing_rllib.studies.experiment_report import write_experiment_report
-    from slicing_rllib.studies.marked_text import write_marked_texts
-
-    written = write_experiment_report(folder, out)
-    if readme is not None:
-        write_marked_texts(readme, out or folder, written.summary["experiment"])
-    print_result(written.summary, json, written.table, *map(str, written.files))
 
 
 checkpoint_app = typer.Typer(
