@@ -22,10 +22,7 @@ from slicing_rllib.storage.safe_yaml import (
     parse_yaml,
     read_document,
 )
-from slicing_rllib.storage.yaml_validation import (
-    shorten,
-    validate_document,
-)
+from slicing_rllib.storage.yaml_validation import shorten, validate_document
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "paper": {"name": "paper", "scenario": "paper"},

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -103,8 +103,8 @@ def ray_session(cpus: int, folder: Path | None = None) -> Generator[None]:
     if not address:
         n_cpus = max(cpus, os.cpu_count() or 1)
         arguments |= {"include_dashboard": False, "num_cpus": n_cpus}
-    environment: tuple[Any, ...] = ({},) if address else (make_local_environment(), AUTH_MODE)
-    with _set_environment(*environment):
+    variables, removed = ({}, ()) if address else (make_local_environment(), (AUTH_MODE,))
+    with _set_environment(variables, removed):
         try:
             context: Any = ray.init(address or "local", **arguments)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -170,7 +170,7 @@ def _make_process_token() -> str:
 
 
 @contextmanager
-def _set_environment(variables: Mapping[str, str], *removed: str) -> Iterator[None]:
+def _set_environment(variables: Mapping[str, str], removed: Sequence[str] = ()) -> Iterator[None]:
     """Sets the variables that are not set yet, and takes others away, for the block."""
     before = {name: os.environ.get(name) for name in (*variables, *removed)}
     for name in removed:
