@@ -20,29 +20,24 @@ from ray.util.state import list_nodes
 import slicing_rllib
 from slicing_rllib.cluster.job_entrypoint import (
     ANSWER_MARK,
+    DEFAULT_STORAGE,
     FILES_FOLDER,
     FILES_KEY,
+    STORAGE_VARIABLE,
+    compute_code_digest,
     pack_files,
     unpack,
 )
-from slicing_rllib.cluster.jobs import (
-    DEFAULT_STORAGE,
-    STORAGE_VARIABLE,
-    TRACE_FILE,
-    JobLog,
-    JobSpec,
-    compute_exit_code,
-)
-from slicing_rllib.cluster.node_probe import compute_code_digest
+from slicing_rllib.cluster.jobs import TRACE_FILE, JobLog, JobSpec, compute_exit_code
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
 
+ENTRYPOINT = "python -m slicing_rllib.cluster.job_entrypoint"
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 CLIENT_ERRORS = (RuntimeError, ValueError, OSError, RayError)
 """What Ray's clients raise if a cluster does not answer or refuses a request."""
-POLL_S = 1.0
-TASK_POLL_S = 0.25
+POLL_S, TASK_POLL_S = 1.0, 0.25
 TASK_TIMEOUT_S = 120.0
 TIMEOUT_S = 60.0
 """How long a cluster may not answer before the command fails."""
@@ -64,13 +59,24 @@ class Cluster:
     Args:
         address: URL of the dashboard, such as `http://127.0.0.1:8265`.
 
-    Raises: RunError if the cluster cannot be used.
+    Raises: RunError if there is no such cluster, it refuses our token, or it runs another version
+    of Ray than this machine; from every method, if it does not answer.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._client = connect(address)
-        self.ray_version = ray.__version__
+        with convert_errors(address):
+            with use_address(address):
+                self._client = JobSubmissionClient(address)
+            answer = self._client._do_request("GET", "/api/version")
+            if answer.status_code != 200:
+                raise RuntimeError(f"{answer.status_code} {answer.text}")
+        version = str(answer.json().get("ray_version"))
+        if version != ray.__version__:
+            raise RunError(
+                f"{address}: the cluster runs Ray {version}, this machine {ray.__version__}; "
+                "expected the same version"
+            )
 
     def submit(self, job_spec: JobSpec, storage: str | None, on_message: OnMessage) -> bool:
         """Submits a job. False if the same job is already there and runs or has succeeded.
@@ -84,11 +90,10 @@ class Cluster:
 
         Raises: RunError if another job has this name, or if the cluster has too few CPUs.
         """
-        existing = self._find_details(job_spec.submission_id)
+        job_id = job_spec.submission_id
+        existing = self._find_details(job_id)
         if existing is not None and (existing.metadata or {}).get("digest") != job_spec.digest:
-            raise RunError(
-                f"job {job_spec.submission_id}: the cluster has another job of this name"
-            )
+            raise RunError(f"job {job_id}: the cluster has another job of this name")
         if existing is not None and existing.status not in (JobStatus.FAILED, JobStatus.STOPPED):
             return False
         cpus = self._count_cpus()
@@ -99,11 +104,27 @@ class Cluster:
             )
         if existing is not None:
             status = existing.status.lower()
-            on_message(f"{job_spec.submission_id} has {status}: resuming from its last checkpoint")
-            self._client.delete_job(job_spec.submission_id)
-        environment = self.prepare_job_environment(on_message)
-        on_message(f"submitting {job_spec.submission_id} to {self.address}")
-        self._upload(job_spec, storage, environment)
+            on_message(f"{job_id} has {status}: resuming from its last checkpoint")
+            self._client.delete_job(job_id)
+        runtime_env = self.prepare_job_environment(on_message)
+        on_message(f"submitting {job_id} to {self.address}")
+        metadata = {"digest": job_spec.digest, "name": job_spec.name}
+        packed = pack_files(job_spec.files)
+        # An earlier attempt's run directory has the same path.
+        root = f'"{storage}"' if storage else f'"${{{STORAGE_VARIABLE}:-{DEFAULT_STORAGE}}}"'
+        with TemporaryDirectory() as folder, convert_errors(self.address):
+            if len(packed) <= MAX_METADATA_CHARACTERS:
+                metadata[FILES_KEY] = packed
+            else:
+                write_upload(job_spec.files, Path(folder))
+                runtime_env["working_dir"] = folder
+            self._submit_when_ready(
+                submission_id=job_id,
+                entrypoint=f"{ENTRYPOINT} {job_spec.command} {root}/{job_id}",
+                runtime_env=runtime_env,
+                metadata=metadata,
+                entrypoint_num_cpus=1,
+            )
         return True
 
     def read_details(self, submission_id: str) -> JobDetails:
@@ -126,9 +147,8 @@ class Cluster:
             self._client.stop_job(submission_id)
 
     def follow(self, submission_id: str, on_message: OnMessage) -> int:
-        """Passes the log of a job to `on_message` until the job has ended. Returns its exit code.
-
-        Ray's own lines and the result table are left out.
+        """Passes the log of a job, without Ray's own lines and the result table, to `on_message`
+        until the job has ended. Returns its exit code.
 
         Raises: RunError if the cluster does not answer for `TIMEOUT_S`.
         """
@@ -167,7 +187,7 @@ class Cluster:
         """
         with convert_errors(self.address):
             name = self._submit_when_ready(
-                entrypoint=f"python -m slicing_rllib.cluster.job_entrypoint {task}",
+                entrypoint=f"{ENTRYPOINT} {task}",
                 runtime_env=dict(environment),
                 entrypoint_label_selector=dict(labels) if labels else None,
             )
@@ -205,26 +225,6 @@ class Cluster:
             nodes: list[Any] = list_nodes(address=self.address, detail=True)
         alive = [node for node in nodes if node.state == "ALIVE"]
         return sum((node.resources_total or {}).get("CPU", 0.0) for node in alive)
-
-    def _upload(
-        self, job_spec: JobSpec, storage: str | None, environment: Mapping[str, Any]
-    ) -> None:
-        metadata = {"digest": job_spec.digest, "name": job_spec.name}
-        packed = pack_files(job_spec.files)
-        with TemporaryDirectory() as folder, convert_errors(self.address):
-            runtime_env: dict[str, Any] = dict(environment)
-            if len(packed) <= MAX_METADATA_CHARACTERS:
-                metadata[FILES_KEY] = packed
-            else:
-                write_upload(job_spec.files, Path(folder))
-                runtime_env["working_dir"] = folder
-            self._submit_when_ready(
-                submission_id=job_spec.submission_id,
-                entrypoint=_format_entrypoint(job_spec, storage),
-                runtime_env=runtime_env,
-                metadata=metadata,
-                entrypoint_num_cpus=1,
-            )
 
     def _submit_when_ready(self, **job: Any) -> str:
         """Submits a job and returns its name.
@@ -265,33 +265,6 @@ def write_upload(files: Mapping[str, bytes], folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def _format_entrypoint(job_spec: JobSpec, storage: str | None) -> str:
-    """The shell command of a job. An earlier attempt's run directory has the same path."""
-    root = f'"{storage}"' if storage else f'"${{{STORAGE_VARIABLE}:-{DEFAULT_STORAGE}}}"'
-    return (
-        f"python -m slicing_rllib.cluster.job_entrypoint {job_spec.command} "
-        f"{root}/{job_spec.submission_id}"
-    )
-
-
-def connect(address: str) -> JobSubmissionClient:
-    """A client of the job API at a dashboard's URL.
-
-    Raises: RunError if there is no such cluster, it refuses our token, or it runs another version
-    of Ray than this machine.
-    """
-    with convert_errors(address):
-        with use_address(address):
-            client = JobSubmissionClient(address)
-        version = _read_ray_version(client)
-    if version != ray.__version__:
-        raise RunError(
-            f"{address}: the cluster runs Ray {version}, this machine {ray.__version__}; "
-            "expected the same version"
-        )
-    return client
-
-
 @contextmanager
 def use_address(address: str) -> Iterator[None]:
     """Sets RAY_API_SERVER_ADDRESS for the block and restores it afterwards.
@@ -318,26 +291,13 @@ def convert_errors(address: str) -> Iterator[None]:
     except RunError:
         raise
     except CLIENT_ERRORS as error:
-        raise RunError(_describe_error(address, error)) from error
-
-
-def _describe_error(address: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if any(sign in text for sign in ("401", "403", "Unauthorized", "authentication", "token")):
-        return (
-            f"{address}: the cluster refuses the token, expected its token in RAY_AUTH_TOKEN or "
-            "~/.ray/auth_token"
-        )
-    if "ailed to connect" in text or "onnection" in text or "Max retries" in text:
-        return f"{address}: no Ray cluster answers, expected the URL of a Ray dashboard"
-    return f"{address}: {text[:200]}"
-
-
-def _read_ray_version(client: JobSubmissionClient) -> str:
-    answer = client._do_request("GET", "/api/version")
-    if answer.status_code != 200:
-        raise RuntimeError(f"{answer.status_code} {answer.text}")
-    return str(answer.json().get("ray_version"))
+        text = " ".join(str(error).split())
+        if any(sign in text for sign in ("401", "403", "Unauthorized", "authentication", "token")):
+            where = "RAY_AUTH_TOKEN or ~/.ray/auth_token"
+            text = f"the cluster refuses the token, expected its token in {where}"
+        elif "ailed to connect" in text or "onnection" in text or "Max retries" in text:
+            text = "no Ray cluster answers, expected the URL of a Ray dashboard"
+        raise RunError(f"{address}: {text[:200]}") from error
 
 
 def fetch_results(cluster: Cluster, job_spec: JobSpec, folder: Path) -> Path:
@@ -359,14 +319,10 @@ def fetch_results(cluster: Cluster, job_spec: JobSpec, folder: Path) -> Path:
     if packed is None:
         raise RunError(f"job {job_spec.submission_id}: its results cannot be fetched")
     unpack(packed, folder)
-    _use_local_trace(folder)
-    return folder
-
-
-def _use_local_trace(folder: Path) -> None:
-    """Makes the fetched config name the traffic trace that was fetched with it."""
+    # The fetched config names the traffic trace that was fetched with it.
     config = folder / "config.yaml"
     if (folder / FILES_FOLDER / TRACE_FILE).is_file() and config.is_file():
         plain = yaml.safe_load(config.read_text(encoding="utf-8"))
         plain["scenario"]["mask"]["path"] = f"{FILES_FOLDER}/{TRACE_FILE}"
         write_durably(config, yaml.safe_dump(plain, sort_keys=False).encode())
+    return folder

@@ -1,6 +1,7 @@
 """What a job runs on the cluster: a command, or a short task whose log is its answer.
 
-Files travel packed into one line of text, in the job's metadata or in its log.
+Files travel packed into one line of text, in the job's metadata or in its log. A digest tells
+whether two machines have the same code. Every job starts here, so imports are few.
 """
 
 import base64
@@ -11,9 +12,12 @@ import os
 import sys
 import tarfile
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
+import slicing_rllib
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
 
@@ -29,6 +33,16 @@ EXCLUDED_PREFIX = "checkpoint"
 from the storage that it wrote them to."""
 
 
+DEFAULT_STORAGE = "/tmp/slicing-rllib-run"
+"""A folder of one node, which is enough only for a cluster of one node."""
+STORAGE_VARIABLE = "SLICING_RLLIB_STORAGE"
+"""Environment variable of the cluster's nodes that names the folder that they share."""
+PACKAGE, DISTRIBUTION = "slicing_rllib", "slicing-rllib"
+JOB_CODE = "runtime_resources"
+"""Part of the path under which Ray unpacks the code of a job."""
+NONE = "no slicing-rllib"
+
+
 def main(task: str, *arguments: str) -> None:
     """Runs one task of a job. `train` and `sweep` do not return: the command replaces the process.
 
@@ -38,16 +52,14 @@ def main(task: str, *arguments: str) -> None:
     """
     match task, arguments:
         case "code", ():
-            from slicing_rllib.cluster.node_probe import compute_code_digest
-
             answer = compute_code_digest()
         case "results", (folder,):
             answer = pack_folder(Path(folder))
         case "nodes", storage:
-            from slicing_rllib.cluster.jobs import resolve_storage
-            from slicing_rllib.cluster.node_probe import probe_nodes
+            from slicing_rllib.cluster.preflight import probe_nodes
 
-            answer = json.dumps(probe_nodes(resolve_storage(storage[0] if storage else None)))
+            default = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+            answer = json.dumps(probe_nodes(storage[0] if storage else default))
         case (("train" | "sweep"), (folder,)):
             run_command(task, Path(folder).absolute())
         case _:
@@ -58,34 +70,25 @@ def main(task: str, *arguments: str) -> None:
 def run_command(command: str, folder: Path) -> NoReturn:
     """Replaces this process by `slicing-rllib COMMAND`, which resumes the run in `folder`, if any.
 
-    Ray's signals therefore reach the command, and Ray sees the command's exit code.
+    Ray's signals therefore reach the command, and Ray sees the command's exit code. The job's files
+    are in its metadata, which Ray passes in an environment variable, or in the working directory.
     """
     files = folder / FILES_FOLDER
-    _write_job_files(files)
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    packed = job.get("metadata", {}).get(FILES_KEY)
+    if packed is not None:
+        unpack(packed, files)
+    else:
+        files.mkdir(parents=True, exist_ok=True)
+        for path in Path.cwd().iterdir():
+            write_durably(files / path.name, path.read_bytes())
     arguments = [command, str(files / f"{command}.yaml"), "--out", str(folder), "--resume"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "slicing_rllib", *arguments])
 
 
-def _write_job_files(folder: Path) -> None:
-    """Writes the files in this job's metadata, which Ray passes in an environment variable; if they
-    were too large for it, they are in the working directory."""
-    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    packed = job.get("metadata", {}).get(FILES_KEY)
-    if packed is not None:
-        unpack(packed, folder)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in Path.cwd().iterdir():
-        write_durably(folder / path.name, path.read_bytes())
-
-
 def pack_files(files: Mapping[str, bytes]) -> str:
-    """One line of text that holds the files and their SHA-256 digest.
-
-    Args:
-        files: content by file name.
-    """
+    """One line of text that holds files (content by name) and their SHA-256 digest."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as archive:
         for name, content in files.items():
@@ -97,9 +100,13 @@ def pack_files(files: Mapping[str, bytes]) -> str:
 
 def pack_folder(folder: Path) -> str:
     """One line of text that holds a folder without its checkpoints, and the SHA-256 digest."""
+
+    def exclude_checkpoints(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        return None if Path(entry.name).name.startswith(EXCLUDED_PREFIX) else entry
+
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as archive:
-        archive.add(folder, ".", filter=_exclude_checkpoints)
+        archive.add(folder, ".", filter=exclude_checkpoints)
     return _encode(data.getvalue())
 
 
@@ -121,8 +128,45 @@ def _encode(content: bytes) -> str:
     return f"{hashlib.sha256(content).hexdigest()}:{base64.b64encode(content).decode()}"
 
 
-def _exclude_checkpoints(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if Path(entry.name).name.startswith(EXCLUDED_PREFIX) else entry
+def compute_code_digest(root: Path | None = None) -> str:
+    """Hash of the package's source: two machines with equal digests run equal code.
+
+    Args:
+        root: folder of the package; None means the one that this process has imported.
+    """
+    root = root or Path(slicing_rllib.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def describe_installed_code() -> str:
+    """Version and digest of the installed package, or `NONE`."""
+    folder = _find_installed_code()
+    if folder is None:
+        return NONE
+    try:
+        version = distribution(DISTRIBUTION).version
+    except PackageNotFoundError:
+        version = "unknown"
+    return f"{version} ({compute_code_digest(folder)})"
+
+
+def _find_installed_code() -> Path | None:
+    """Folder of the installed package, or None."""
+    for entry in sys.path:
+        folder = Path(entry) / PACKAGE
+        if JOB_CODE not in entry and (folder / "__init__.py").is_file():
+            return folder
+    try:
+        installed = distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        return None
+    # An editable installation is not on the path: it is recorded by its URL.
+    origin = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
+    folder = Path(unquote(urlsplit(origin).path)) / PACKAGE
+    return folder if (folder / "__init__.py").is_file() else None
 
 
 if __name__ == "__main__":

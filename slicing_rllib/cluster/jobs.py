@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.studies.study_configs import SweepConfig
 
 COMMANDS = ("train", "sweep")
-TRACE_FILE = "trace.csv"
-BASE_FILE = "base.yaml"
+TRACE_FILE, BASE_FILE = "trace.csv", "base.yaml"
+NAMED = (None, "builtin", "random")
+"""Values of settings that may name a folder and do not."""
 
 
 class JobSpec(NamedTuple):
@@ -87,23 +87,10 @@ def _parse_arguments(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _collect_run_files(config: RunConfig) -> dict[str, bytes]:
-    """The resolved config and the traffic trace that it names."""
-    _check_paths_are_absolute(config)
-    text, mask = dump_resolved_yaml(config), config.scenario.mask
-    if not isinstance(mask, TraceMask):
-        return {"train.yaml": text.encode()}
-    plain = yaml.safe_load(text)
-    plain["scenario"]["mask"]["path"] = TRACE_FILE
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    return {"train.yaml": text.encode(), TRACE_FILE: Path(mask.path).read_bytes()}
+    """The resolved config and the traffic trace that it names.
 
-
-NAMED = (None, "builtin", "random")
-"""Values of settings that may name a folder and do not."""
-
-
-def _check_paths_are_absolute(config: RunConfig) -> None:
-    """Raises: ConfigError if the config names a folder relative to this machine's directory."""
+    Raises: ConfigError if the config names a folder relative to this machine's directory.
+    """
     paths = {
         "pretrained_run": config.pretrained_run,
         "transfer.library": config.transfer.library,
@@ -115,6 +102,13 @@ def _check_paths_are_absolute(config: RunConfig) -> None:
                 f"submit: {key}: a job cannot read this machine's folders, expected an absolute "
                 f"path in the cluster's storage, got {path!r}"
             )
+    text, mask = dump_resolved_yaml(config), config.scenario.mask
+    if not isinstance(mask, TraceMask):
+        return {"train.yaml": text.encode()}
+    plain = yaml.safe_load(text)
+    plain["scenario"]["mask"]["path"] = TRACE_FILE
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return {"train.yaml": text.encode(), TRACE_FILE: Path(mask.path).read_bytes()}
 
 
 def _collect_sweep_files(sweep: SweepConfig) -> dict[str, bytes]:
@@ -171,23 +165,10 @@ def compute_exit_code(details: JobDetails) -> int:
 
 def format_details(details: JobDetails) -> str:
     """The state of a job as indented JSON. `exit_code` is null until the job has ended."""
-    return json.dumps(
-        {
-            "submission_id": details.submission_id,
-            "status": str(details.status),
-            "message": details.message,
-            "exit_code": compute_exit_code(details) if details.status.is_terminal() else None,
-        },
-        indent=2,
-    )
-
-
-DEFAULT_STORAGE = "/tmp/slicing-rllib-run"
-"""A folder of one node, which is enough only for a cluster of one node."""
-STORAGE_VARIABLE = "SLICING_RLLIB_STORAGE"
-"""Environment variable of the cluster's nodes that names the folder."""
-
-
-def resolve_storage(argument: str | None) -> str:
-    """The folder named by the argument, else by this node's environment, else the default."""
-    return argument or os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+    state = {
+        "submission_id": details.submission_id,
+        "status": str(details.status),
+        "message": details.message,
+        "exit_code": compute_exit_code(details) if details.status.is_terminal() else None,
+    }
+    return json.dumps(state, indent=2)

@@ -1,51 +1,58 @@
 """Checks whether a cluster can run unattended jobs: its nodes, and Kubernetes where it runs there.
 
-`node_probe.py` measures the facts about the nodes; here they are compared with what jobs need.
+A job measures facts about each node on the node itself: versions and code, the shared storage, the
+clock, the metrics port, and on the head's node the Redis in which the head keeps its state. Here
+they are compared with what jobs need.
 """
 
 import json
-import re
+import logging
+import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+import shutil
+import socket
+import ssl
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from slicing_rllib.cluster.client import Cluster
-from slicing_rllib.cluster.kubernetes import KubernetesApi, find_kubernetes_api
-from slicing_rllib.cluster.node_probe import compute_code_digest, describe_installed_code
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from slicing_rllib.cluster.job_entrypoint import compute_code_digest, describe_installed_code
+from slicing_rllib.cluster.kubernetes import (
+    Check,
+    Json,
+    check_kubernetes,
+    find_kubernetes_api,
+    judge,
+)
 from slicing_rllib.storage.errors import RunError
 
 MIN_CPUS = 2
 """One CPU for the driver and one for an env runner."""
 MAX_CLOCK_SKEW_S = 1.0
 """With a larger skew, events of several nodes cannot be put in order."""
-TOKEN_TIMEOUT_S = 5.0
-RAY_GROUP = "ray.io/v1"
-RAY_KINDS = ("rayclusters", "rayjobs", "rayservices", "raycronjobs")
-OPERATOR_LABELS = "app.kubernetes.io/name=kuberay-operator"
-MIN_OPERATOR_VERSION = (1, 7)
-CRON_GATE = "RayCronJob"
-"""Gate of RayCronJob, off by default. Source: KubeRay 1.7.0, features.go:110 and main.go:353."""
-FIELD_GATES = {
-    "networkPolicy": "RayClusterNetworkPolicy",
-    "tlsOptions": "RayClusterMTLS",
-    "historyServerOptions": "RayClusterHistoryServer",
-}
-"""Fields of a Ray cluster that KubeRay refuses unless a gate is on, which is off by default.
-Source: KubeRay 1.7.0, validation.go:261, 316 and 323, and features.go:112-115."""
-SHARED = "ReadWriteMany"
-
-Json = dict[str, Any]
-
-
-class Check(NamedTuple):
-    """The result of one check."""
-
-    name: str
-    ok: bool
-    found: str
-    """What was found; if the check failed, also what was expected."""
+PROBE_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 5.0
+"""For the dashboard, a metrics port and Redis."""
+CLOCK_READINGS = 5
+HEAD_RESOURCE = "node:__internal_head__"
+"""Resource that only the head has."""
+ADDRESS_VARIABLE = "RAY_REDIS_ADDRESS"
+USER_VARIABLE, PASSWORD_VARIABLE = "REDIS_USERNAME", "REDIS_PASSWORD"
+TAGS_VARIABLE = "RAY_USAGE_STATS_EXTRA_TAGS"
+"""KubeRay names here the kind of object that has started a node, such as `kuberay_crd=RayJob`."""
+STANDING_KINDS = ("RayCluster", "RayService")
+"""Kinds of KubeRay whose cluster outlives its jobs."""
+REDIS_PORT = 6379
 
 
 def run_checks(
@@ -62,24 +69,33 @@ def run_checks(
     """
     if (api := find_kubernetes_api()) is not None:
         yield from check_kubernetes(api)
+    # Nodes import this file for `NodeProbe`, and need no client.
+    from slicing_rllib.cluster.client import Cluster
+
     try:
         cluster = Cluster(address)
     except RunError as error:
         yield Check("dashboard", False, str(error))
         return
     yield Check("dashboard", True, address)
-    yield Check("ray", True, cluster.ray_version)
+    yield Check("ray", True, ray.__version__)
     yield _check_token(address)
     try:
-        nodes = _probe_nodes(cluster, storage, on_message)
+        environment = cluster.prepare_job_environment(on_message)
+        task = f"nodes {shlex.quote(storage)}" if storage else "nodes"
+        rows, last_line = cluster.run_task(task, environment)
     except RunError as error:
         yield Check("nodes", False, str(error))
         return
-    yield from check_nodes(nodes)
+    if rows is None:
+        problem = f"the job that probes the nodes failed: {last_line[:200]}"
+        yield Check("nodes", False, problem)
+        return
+    yield from check_nodes(json.loads(rows))
 
 
 def check_nodes(nodes: list[Json]) -> Iterator[Check]:
-    """Compares the facts about nodes, as `node_probe.probe_nodes` returns them, with our needs."""
+    """Compares the facts about nodes, as `probe_nodes` returns them, with our needs."""
     totals = {
         kind: sum(node["resources"].get(kind, 0.0) for node in nodes)
         for kind in ("CPU", "GPU", "memory")
@@ -87,7 +103,7 @@ def check_nodes(nodes: list[Json]) -> Iterator[Check]:
     found = f"{len(nodes)} nodes, {totals['CPU']:g} CPUs, {totals['GPU']:g} GPUs, "
     found += f"{totals['memory'] / 2**30:.1f} GiB"
     yield Check("resources", totals["CPU"] >= MIN_CPUS, found)
-    yield _judge("nodes answer", _name_nodes(nodes, "problem"), "every node")
+    yield judge("nodes answer", _name_nodes(nodes, "problem"), "every node")
     answering = [node for node in nodes if not node.get("problem")]
     yield _check_equal("python", answering)
     yield _check_equal("torch", answering)
@@ -101,27 +117,17 @@ def check_nodes(nodes: list[Json]) -> Iterator[Check]:
         yield Check("redis", False, "the head does not answer")
     else:
         yield Check("redis", not head["redis_problem"], head["redis_problem"] or head["redis"])
-    yield _judge("storage", _name_nodes(answering, "storage"), "every node")
+    yield judge("storage", _name_nodes(answering, "storage"), "every node")
     skew_s = max((abs(node["clock_skew_s"]) for node in answering), default=0.0)
     yield Check("clocks", skew_s <= MAX_CLOCK_SKEW_S, f"at most {skew_s:.3f} s from the driver's")
     reminder = "every node answers, without a token: let only Prometheus reach the ports"
-    yield _judge("metrics", _name_nodes(nodes, "metrics"), reminder)
-
-
-def _probe_nodes(
-    cluster: Cluster, storage: str | None, on_message: Callable[[str], None]
-) -> list[Json]:
-    task = f"nodes {shlex.quote(storage)}" if storage else "nodes"
-    rows, last_line = cluster.run_task(task, cluster.prepare_job_environment(on_message))
-    if rows is None:
-        raise RunError(f"the job that probes the nodes failed: {last_line[:200]}")
-    return json.loads(rows)
+    yield judge("metrics", _name_nodes(nodes, "metrics"), reminder)
 
 
 def _check_token(address: str) -> Check:
     """A Ray dashboard that does not ask for a token lets anybody run code."""
     try:
-        with urlopen(f"{address}/api/jobs/", timeout=TOKEN_TIMEOUT_S):
+        with urlopen(f"{address}/api/jobs/", timeout=ANSWER_TIMEOUT_S):
             expected = "expected RAY_AUTH_MODE=token on all nodes"
             return Check("token", False, f"the dashboard asks for no token; {expected}")
     except HTTPError as error:
@@ -129,12 +135,6 @@ def _check_token(address: str) -> Check:
         return Check("token", refused, "required, and ours is accepted" if refused else f"{error}")
     except URLError as error:
         return Check("token", False, str(error.reason))
-
-
-def _judge(name: str, problems: Iterable[str], found: str) -> Check:
-    """Passes if there are no problems; then `found` says what there is."""
-    problems = list(problems)
-    return Check(name, not problems, "; ".join(problems) or found)
 
 
 def _name_nodes(nodes: Iterable[Json], key: str) -> Iterator[str]:
@@ -159,125 +159,157 @@ def _format_node(node: Json) -> str:
     return f"{node['address']} {node['node'][:8]}"
 
 
-def check_kubernetes(api: KubernetesApi) -> Iterator[Check]:
-    """Checks KubeRay's version and gates, the volume claims and Redis."""
-    try:
-        operators = api.list_objects(
-            "apps/v1", "deployments", all_namespaces=True, labels=OPERATOR_LABELS
-        )
-        ray_objects = [
-            (f"{kind}/{found['metadata']['name']}", found)
-            for kind in RAY_KINDS
-            for found in api.list_objects(RAY_GROUP, kind)
-        ]
-        claims = api.list_objects("v1", "persistentvolumeclaims")
-        services = api.list_objects("v1", "services")
-    except RunError as error:
-        yield Check("kubernetes", False, str(error))
-        return
-    versions = [_read_operator_version(operator) for operator in operators]
-    yield _judge("kuberay", _find_version_problems(versions), ", ".join(versions))
-    gates = _find_gate_problems(operators, ray_objects)
-    yield _judge("feature gates", gates, "every gate in use is on")
-    names = sorted(
-        {
-            claim["claimName"]
-            for _, found in ray_objects
-            for claim in _find_values(found, "persistentVolumeClaim")
-        }
-    )
-    yield _judge("volume claims", _find_claim_problems(names, claims), ", ".join(names))
-    redis = _find_redis_problems(ray_objects, services)
-    yield _judge("redis service", redis, "where one is needed")
+def probe_nodes(storage: str) -> list[Json]:
+    """One row of facts per live node, the driver's node first. Starts Ray in this process.
 
-
-def _find_version_problems(versions: Sequence[str]) -> Iterator[str]:
-    """There must be one operator of a version that has all fields of our manifests."""
-    if len(versions) != 1:
-        yield f"{len(versions)} operators, expected one"
-        return
-    numbers = tuple(int(part) for part in re.findall(r"\d+", versions[0])[:2])
-    if numbers < MIN_OPERATOR_VERSION:
-        expected = ".".join(map(str, MIN_OPERATOR_VERSION))
-        yield f"{versions[0]}, expected KubeRay {expected} or later"
-
-
-def _read_operator_version(operator: Json) -> str:
-    image = operator["spec"]["template"]["spec"]["containers"][0]["image"]
-    labels = operator["metadata"].get("labels", {})
-    tag = image.rsplit("/", 1)[-1].partition("@")[0].partition(":")[2]
-    return tag if re.match(r"v?\d+\.\d+", tag) else labels.get("app.kubernetes.io/version", image)
-
-
-def _find_gate_problems(
-    operators: Sequence[Json], ray_objects: Sequence[tuple[str, Json]]
-) -> Iterator[str]:
-    """Every feature gate that an object needs must be on."""
-    enabled = {gate for operator in operators for gate in _find_enabled_gates(operator)}
-    for name, found in ray_objects:
-        needed = [CRON_GATE] if name.startswith("raycronjobs/") else []
-        for field, gate in FIELD_GATES.items():
-            needed += [gate] if any(True for _ in _find_values(found["spec"], field)) else []
-        for gate in needed:
-            if gate not in enabled:
-                yield (
-                    f"{name} needs {gate}, which is off; expected it in "
-                    "clusters/kuberay/operator-values.yaml, or an object without it"
-                )
-
-
-def _find_enabled_gates(operator: Json) -> Iterator[str]:
-    container = operator["spec"]["template"]["spec"]["containers"][0]
-    for argument in (*container.get("command", ()), *container.get("args", ())):
-        if match := re.fullmatch(r"--?feature-gates=(.*)", argument):
-            pairs = (pair.partition("=") for pair in match[1].split(","))
-            yield from (gate for gate, _, value in pairs if value.lower() == "true")
-
-
-def _find_claim_problems(names: Sequence[str], claims: Sequence[Json]) -> Iterator[str]:
-    """Every volume claim of the pods must be bound, and several nodes can mount it."""
-    if not names:
-        yield "the pods mount no volume claim, expected that of clusters/kuberay/storage.yaml"
-    by_name = {claim["metadata"]["name"]: claim for claim in claims}
-    for name in names:
-        claim = by_name.get(name)
-        if claim is None:
-            yield f"{name} does not exist, expected clusters/kuberay/storage.yaml"
-        elif SHARED not in claim["spec"].get("accessModes", ()):
-            yield f"{name} is {claim['spec'].get('accessModes')}, expected {SHARED}"
-        elif (phase := claim.get("status", {}).get("phase")) != "Bound":
-            yield f"{name} is {phase}, expected Bound"
-
-
-def _find_redis_problems(
-    ray_objects: Sequence[tuple[str, Json]], services: Sequence[Json]
-) -> Iterator[str]:
-    """The standing clusters must name a Redis whose service exists.
-
-    Jobs need none, because they start again and resume from their checkpoints. A cluster that a
-    RayJob or RayService owns is checked with its owner.
+    A row has the keys `node address resources metrics` and, if the node answers, `python torch code
+    image clock_skew_s storage`, else `problem`. The head's row also has `redis redis_problem`.
+    In `metrics`, `storage` and the problems, an empty string means that nothing is wrong.
     """
-    hosts = {service["metadata"]["name"] for service in services}
-    for name, found in ray_objects:
-        addresses = [
-            options.get("redisAddress", "")
-            for options in _find_values(found, "gcsFaultToleranceOptions")
+    ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    driver_node = ray.get_runtime_context().get_node_id()
+    folder = Path(storage) / f".check-{uuid.uuid4().hex[:8]}"
+    problem = ""
+    try:
+        folder.mkdir(parents=True)
+        (folder / "driver").write_text("")
+    except OSError as error:
+        problem = f"cannot be written by the driver ({error.strerror})"
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes.sort(key=lambda node: node["NodeID"] != driver_node)
+        # All probes start before the first answer is awaited, so that they import in parallel.
+        places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        actor = ray.remote(NodeProbe)
+        probes = [actor.options(num_cpus=0, scheduling_strategy=p).remote() for p in places]
+        return [
+            _probe_node(node, probe, folder, problem)
+            for node, probe in zip(nodes, probes, strict=True)
         ]
-        is_standing = name.startswith(("rayclusters/", "rayservices/"))
-        if not addresses and is_standing and not found["metadata"].get("ownerReferences"):
-            yield f"{name} has no gcsFaultToleranceOptions: a new head forgets all jobs"
-        for address in addresses:
-            host = re.sub(r"^rediss?://", "", address).split(":")[0]
-            if "." not in host and host not in hosts:
-                yield f"{name}: no service {host!r}, expected clusters/kuberay/redis.yaml"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _find_values(value: Any, key: str) -> Iterator[Any]:
-    """All values of a key, at any depth."""
-    if isinstance(value, dict):
-        if key in value:
-            yield value[key]
-        value = list(value.values())
-    if isinstance(value, list):
-        for child in value:
-            yield from _find_values(child, key)
+def _probe_node(node: Json, probe: Any, folder: Path, problem: str) -> Json:
+    node_id = node["NodeID"]
+    row: Json = {
+        "node": node_id,
+        "address": node["NodeManagerAddress"],
+        "resources": node["Resources"],
+        "metrics": _check_metrics(node),
+    }
+    facts = probe.measure.remote(str(folder), node_id, HEAD_RESOURCE in node["Resources"])
+    try:
+        row |= ray.get(facts, timeout=PROBE_TIMEOUT_S)
+        row["clock_skew_s"] = _measure_clock_skew_s(probe)
+    except RayError as error:
+        return row | {"problem": " ".join(str(error).split())[:200]}
+    problem = problem or row["storage"]
+    if not problem and not (folder / node_id).is_file():
+        problem = "is not shared: the driver does not see the file that this node wrote"
+    return row | {"storage": problem}
+
+
+def _measure_clock_skew_s(probe: Any) -> float:
+    """How far the node's clock is ahead of ours, in seconds.
+
+    The reading with the shortest round trip is used, because its uncertainty is the smallest.
+    """
+    readings = []
+    for _ in range(CLOCK_READINGS):
+        before = time.time()
+        node_time: Any = ray.get(probe.read_clock_s.remote(), timeout=PROBE_TIMEOUT_S)
+        after = time.time()
+        readings.append((after - before, node_time - (before + after) / 2))
+    return min(readings)[1]
+
+
+def _check_metrics(node: Json) -> str:
+    """What is wrong with the node's metrics port, or an empty string."""
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    try:
+        with urlopen(address, timeout=ANSWER_TIMEOUT_S) as answer:
+            return "" if answer.status == 200 else f"{address} answers {answer.status}"
+    except (URLError, OSError) as error:
+        return f"{address} does not answer ({getattr(error, 'reason', error)})"
+
+
+class NodeProbe:
+    """An actor that runs on the node that it measures."""
+
+    def measure(self, folder: str, node_id: str, is_head: bool) -> dict[str, str]:
+        """Versions, digests of our code and of the image's, the storage, and the head's Redis.
+
+        The storage must hold the driver's file and let this node write one.
+        """
+        import torch
+
+        storage = ""
+        try:
+            if not (Path(folder) / "driver").is_file():
+                storage = "is not shared: the file that the driver wrote is missing here"
+            else:
+                (Path(folder) / node_id).write_text(node_id)
+        except OSError as error:
+            storage = f"cannot be written ({error.strerror})"
+        facts = {
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "torch": str(torch.__version__),
+            "code": compute_code_digest(),
+            "image": describe_installed_code(),
+            "storage": storage,
+        }
+        return facts | (describe_redis(os.environ) if is_head else {})
+
+    def read_clock_s(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+def describe_redis(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a head keeps its state in, under `redis`, and what is wrong with it, else an empty
+    string, under `redis_problem`.
+
+    Args:
+        environment: variables of a process on the head's node.
+    """
+    address = environment.get(ADDRESS_VARIABLE, "").split(",")[0]
+    if address:
+        user = environment.get(USER_VARIABLE, "")
+        problem = check_redis(address, environment.get(PASSWORD_VARIABLE, ""), user)
+        return {"redis": f"{address} answers", "redis_problem": problem and f"{address} {problem}"}
+    tags = (pair.partition("=") for pair in environment.get(TAGS_VARIABLE, "").split(";"))
+    kind = {name: value for name, _, value in tags}.get("kuberay_crd", "")
+    if kind in STANDING_KINDS:
+        problem = f"a {kind} without Redis loses its state with its head, expected redis.yaml"
+        return {"redis": "none", "redis_problem": problem}
+    return {"redis": "none: after the loss of the head, jobs start again", "redis_problem": ""}
+
+
+def check_redis(address: str, password: str, user: str = "") -> str:
+    """What is wrong with a Redis, or an empty string.
+
+    Args:
+        address: `HOST:PORT`, or a URL that begins with `redis://` or, for TLS, `rediss://`.
+        password: its password, or an empty string.
+        user: its user; an empty string for the default user.
+    """
+    url = urlsplit(address if "://" in address else f"redis://{address}")
+    host, port = url.hostname or "", url.port or REDIS_PORT
+    login = [part.encode() for part in (user, password) if part]
+    commands = [[b"AUTH", *login]] if password else []
+    try:
+        with socket.create_connection((host, port), ANSWER_TIMEOUT_S) as plain:
+            link = plain
+            if url.scheme == "rediss":
+                link = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+            for command in (*commands, [b"PING"]):
+                # In Redis's protocol, every part of a command carries its length.
+                parts = (b"$%d\r\n%s\r\n" % (len(part), part) for part in command)
+                link.sendall(b"*%d\r\n" % len(command) + b"".join(parts))
+                answer = link.recv(1024).decode(errors="replace").strip()
+                if not answer.startswith("+"):
+                    return f"refuses our {command[0].decode()} ({answer[:80] or 'no answer'})"
+    except OSError as error:
+        return f"does not answer ({error.strerror or error})"
+    return ""

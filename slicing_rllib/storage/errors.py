@@ -27,6 +27,10 @@ class CheckpointFormatError(CheckpointError):
     """A checkpoint that another version has written in a format of its own."""
 
 
+class LibraryError(ValueError):
+    """A policy library or a bundle cannot be used (exit code 1). The message is one line."""
+
+
 LINE_BREAK = re.compile(r"\s*[^\S ]\s*")
 """White space that is more than spaces."""
 MAX_MESSAGE_CHARACTERS = 600

@@ -7,8 +7,8 @@ read the settings.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from slicing_rllib.storage.errors import LibraryError
 from slicing_rllib.transfer.distances import MEASURES
-from slicing_rllib.transfer.library_files import LibraryError
 from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
 
 if TYPE_CHECKING:

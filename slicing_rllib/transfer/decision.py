@@ -93,10 +93,8 @@ def select_source(problem: SelectionProblem) -> TransferDecision:
         if prescribed not in problem.candidates:
             reason = problem.refused.get(prescribed, "is not there")
             return _decide_none(problem.target, "named", {prescribed: reason})
-        nearest = _select_nearest(
-            problem, REFERENCE_MEASURE if measure in WITHOUT_DISTANCE else measure
-        )
-        return _take(prescribed, "named in the settings", nearest)
+        reported = REFERENCE_MEASURE if measure in WITHOUT_DISTANCE else measure
+        return _take(prescribed, "named in the settings", _select_nearest(problem, reported))
     if not problem.candidates:
         return _decide_none(problem.target, measure, problem.refused)
     if measure in ("random", "worst"):
@@ -135,10 +133,18 @@ def choose_source(
     nearest = decide_from_distances(target, distances, measure)
     chosen = names.index(str(nearest.source))
     confidence = _estimate_confidence(ensemble, measure, column, chosen, seed)
-    others = [i for i in range(len(names)) if i != column]
-    among_sources = matrix[np.ix_(others, others)]
-    decision = _refuse_if_far(nearest, among_sources, max_distance_ratio)
-    return replace(decision, confidence=confidence)
+    between_sources = ~np.eye(len(names), dtype=bool)
+    between_sources[column] = between_sources[:, column] = False
+    if max_distance_ratio is not None and between_sources.any():
+        limit = max_distance_ratio * (median := float(np.median(matrix[between_sources])))
+        if distances[str(nearest.source)] > limit:
+            why = (
+                f"no source is good enough: {nearest.source} is nearest by {measure} at "
+                f"{nearest.distance:.4g}, more than {max_distance_ratio:g} x {median:.4g}, the "
+                "median among sources"
+            )
+            return replace(nearest, source=None, why=why, confidence=confidence)
+    return replace(nearest, confidence=confidence)
 
 
 def decide_from_distances(
@@ -187,13 +193,9 @@ def _select_nearest(problem: SelectionProblem, measure: str) -> TransferDecision
         if name != BUILTIN_LIBRARY and len(source.joint) >= fewest
     }
     if compared and len(samples.joint) >= fewest:
+        cells, ratio = compared | {target: samples}, settings.max_distance_ratio
         return choose_source(
-            target,
-            compared | {target: samples},
-            measure,
-            settings.vae,
-            problem.seed,
-            max_distance_ratio=settings.max_distance_ratio,
+            target, cells, measure, settings.vae, problem.seed, max_distance_ratio=ratio
         )
     if BUILTIN_LIBRARY in problem.candidates:
         nothing = TransferDecision(target=target, source=None, measure=settings.measure, why="")
@@ -237,25 +239,6 @@ def _decide_none(target: str, measure: str, reasons: Mapping[str, str]) -> Trans
     return TransferDecision(target=target, source=None, measure=measure, why=why)
 
 
-def _refuse_if_far(
-    nearest: TransferDecision,
-    among_sources: Float[np.ndarray, "source source"],
-    max_ratio: float | None,
-) -> TransferDecision:
-    """No source if the nearest is farther than `max_ratio` times the sources' median distance."""
-    apart = among_sources[~np.eye(len(among_sources), dtype=bool)]
-    if max_ratio is None or nearest.distance is None or not apart.size:
-        return nearest
-    median = float(np.median(apart))
-    if nearest.distance <= max_ratio * median:
-        return nearest
-    why = (
-        f"no source is good enough: {nearest.source} is nearest by {nearest.measure} at "
-        f"{nearest.distance:.4g}, more than {max_ratio:g} x {median:.4g}, the median among sources"
-    )
-    return replace(nearest, source=None, why=why)
-
-
 class Distances(NamedTuple):
     """Distances of all pairs of cells, for every model of the ensemble."""
 
@@ -283,10 +266,10 @@ def compute_distances_by_measure(
     found = {}
     ensembles: dict[bool, list[list[Population]]] = {}
     for measure in measures:
-        is_without_vae = measure in WITHOUT_VAE
-        if is_without_vae not in ensembles:
-            ensembles[is_without_vae] = _make_ensemble(cells, measure, vae, seed)
-        per_member = [MEASURES[measure](populations) for populations in ensembles[is_without_vae]]
+        key = measure in WITHOUT_VAE
+        if key not in ensembles:
+            ensembles[key] = _make_ensemble(cells, measure, vae, seed)
+        per_member = [MEASURES[measure](populations) for populations in ensembles[key]]
         found[measure] = Distances(tuple(cells), np.stack(per_member))
     return found
 
@@ -298,12 +281,9 @@ def _make_ensemble(
     if measure in WITHOUT_VAE:
         return [[Population(c.joint, c.joint, c.joint, c.sla) for c in cells.values()]]
     vae = train_vae(np.concatenate([cell.joint for cell in cells.values()]), settings, seed)
-    posteriors = [vae.posterior(cell.joint) for cell in cells.values()]
+    posteriors = [(cell, vae.posterior(cell.joint)) for cell in cells.values()]
     return [
-        [
-            Population(cell.joint, posterior.mean[member], posterior.variance[member], cell.sla)
-            for cell, posterior in zip(cells.values(), posteriors, strict=True)
-        ]
+        [Population(c.joint, p.mean[member], p.variance[member], c.sla) for c, p in posteriors]
         for member in range(settings.members)
     ]
 
@@ -324,9 +304,8 @@ def _estimate_confidence(
 
 def _resample(population: Population, rng: np.random.Generator) -> Population:
     """Blocks of samples drawn with replacement. Source: Kuensch 1989."""
-    n = len(population.raw)
+    raw, mean, variance, sla = population
+    n = len(raw)
     starts = rng.integers(0, max(n - BLOCK_STEPS, 0) + 1, -(-n // BLOCK_STEPS))
     rows = (starts[:, None] + np.arange(BLOCK_STEPS)).ravel()[:n] % n
-    return Population(
-        population.raw[rows], population.mean[rows], population.variance[rows], population.sla
-    )
+    return Population(raw[rows], mean[rows], variance[rows], sla)

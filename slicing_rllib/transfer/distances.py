@@ -20,8 +20,7 @@ PROJECTIONS = 64
 QUANTILES = 100
 """Quantiles per direction of `sliced_w2`."""
 TIE_BREAK = 1e-3
-"""Weight of the largest mean shift in `sla_first`; it equals a difference of about 3 % in one
-required throughput or delay."""
+"""Weight of the largest mean shift in `sla_first`: a difference of about 3 % in one requirement."""
 RIDGE = 1e-6
 """Added to the diagonal of covariances, so that a constant feature leaves them invertible."""
 BLOCK_STEPS = 25
@@ -56,8 +55,13 @@ def kl_paper(cells: Sequence[Population]) -> PerPair:
     Source: the paper, eq. (7) and (8).
     """
     centre = np.mean([cell.mean.mean(axis=0) for cell in cells], axis=0)
-    sums = [_kl_moments(cell.mean - centre, cell.variance) for cell in cells]
-    log_v, second, first, inverse, slope, square = map(np.stack, zip(*sums, strict=True))
+    moments = []
+    for cell in cells:
+        mean, inverse = cell.mean - centre, 1.0 / cell.variance
+        terms = (np.log(cell.variance), cell.variance + mean**2, mean)
+        terms += (inverse, mean * inverse, mean**2 * inverse)
+        moments.append([term.mean(axis=0) for term in terms])
+    log_v, second, first, inverse, slope, square = np.swapaxes(moments, 0, 1)
     mixed = second @ inverse.T - 2.0 * first @ slope.T
     alone = (log_v + square).sum(axis=1)[None, :] - log_v.sum(axis=1)[:, None]
     return 0.5 * (mixed + alone - log_v.shape[1])
@@ -108,7 +112,8 @@ def mmd(cells: Sequence[Population]) -> PerPair:
     Source: Gretton et al. 2012, the biased statistic.
     """
     means = [cell.mean for cell in cells]
-    width = _median_distance(means)
+    thinned = np.concatenate([cell[:: max(len(cell) // THINNED_SAMPLES, 1)] for cell in means])
+    width = float(np.median(cdist(thinned, thinned))) or 1.0
     return _discrepancy(means, lambda a, b: np.exp(-cdist(a, b, "sqeuclidean") / (2 * width**2)))
 
 
@@ -125,9 +130,8 @@ def sliced_w2(cells: Sequence[Population]) -> PerPair:
     directions = np.random.default_rng(0).standard_normal((cells[0].mean.shape[1], PROJECTIONS))
     directions /= np.linalg.norm(directions, axis=0)
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    curves = np.stack(
-        [np.quantile(cell.mean @ directions, levels, axis=0).ravel() for cell in cells]
-    )
+    projected = (cell.mean @ directions for cell in cells)
+    curves = np.stack([np.quantile(points, levels, axis=0).ravel() for points in projected])
     return _squared_distances(curves) / curves.shape[1]
 
 
@@ -143,17 +147,11 @@ def sla_first(cells: Sequence[Population]) -> PerPair:
 
 
 MEASURES: dict[str, Measure] = {
-    "kl_paper": kl_paper,
-    "lemma1": lemma1,
-    "mean_shift": mean_shift,
-    "frechet": frechet,
-    "jeffreys": jeffreys,
-    "mmd": mmd,
-    "energy": energy,
-    "sliced_w2": sliced_w2,
-    "sla": sla,
-    "raw": raw,
-    "sla_first": sla_first,
+    measure.__name__: measure
+    for measure in (
+        *(kl_paper, lemma1, mean_shift, frechet, jeffreys, mmd),
+        *(energy, sliced_w2, sla, raw, sla_first),
+    )
 }
 """Measure by its name in `transfer.measure`."""
 WITHOUT_VAE = ("sla", "raw")
@@ -183,26 +181,30 @@ def permutation_p_value(
     """
     joint = np.concatenate([one, other])
     kernel = -cdist(joint, joint)
-    starts = np.arange(0, len(joint), block)
-    first = np.arange(len(joint)) < len(one)
-    observed = _two_sample_statistic(kernel, first)
+    rows = np.arange(len(joint))
+    starts, first = rows[::block], rows < len(one)
+
+    def statistic(first: np.ndarray) -> float:
+        """K_11 + K_22 - 2 K_12 for the samples in `first` (a mask) and all others."""
+        weights = np.where(first, 1.0 / first.sum(), -1.0 / (~first).sum())
+        return float(weights @ kernel @ weights)
+
+    observed = statistic(first)
     as_extreme = 0
     for _ in range(rounds):
-        order = np.concatenate(
-            [np.arange(start, min(start + block, len(joint))) for start in rng.permutation(starts)]
-        )
+        order = np.concatenate([rows[start : start + block] for start in rng.permutation(starts)])
         shuffled = np.zeros(len(joint), bool)
         shuffled[order[: len(one)]] = True
-        as_extreme += _two_sample_statistic(kernel, shuffled) >= observed
+        as_extreme += statistic(shuffled) >= observed
     return (1 + as_extreme) / (1 + rounds)
 
 
 def standardise(samples: Sequence[Points]) -> list[Points]:
     """Samples minus the pooled mean over the pooled deviation; a constant feature becomes zero."""
     joint = np.concatenate(samples)
-    scale = joint.std(axis=0)
+    centre, scale = joint.mean(axis=0), joint.std(axis=0)
     scale[scale == 0] = 1.0
-    return [(cell - joint.mean(axis=0)) / scale for cell in samples]
+    return [(cell - centre) / scale for cell in samples]
 
 
 def frechet_distances(samples: Sequence[Points]) -> PerPair:
@@ -215,48 +217,20 @@ def frechet_distances(samples: Sequence[Points]) -> PerPair:
     roots = (vectors * np.sqrt(values)[:, None, :]) @ vectors.swapaxes(1, 2)
     traces = np.trace(covariances, axis1=1, axis2=2)
     shift = _squared_distances(means)
-    cross_traces = np.stack([_root_traces(root, covariances) for root in roots])
+    squares = (np.linalg.eigvalsh(root @ covariances @ root) for root in roots)
+    cross_traces = np.stack([np.sqrt(np.maximum(s, 0.0)).sum(axis=1) for s in squares])
     return np.maximum(shift + traces[:, None] + traces[None, :] - 2 * cross_traces, 0.0)
-
-
-def _root_traces(
-    root: Float[np.ndarray, "f f"], covariances: Float[np.ndarray, "cell f f"]
-) -> Float[np.ndarray, " cell"]:
-    """tr (R C R)^1/2 for every covariance C."""
-    values = np.linalg.eigvalsh(root @ covariances @ root)
-    return np.sqrt(np.maximum(values, 0.0)).sum(axis=1)
-
-
-def _kl_moments(mean: Points, variance: Points) -> tuple[np.ndarray, ...]:
-    inverse = 1.0 / variance
-    columns = (
-        np.log(variance),
-        variance + mean**2,
-        mean,
-        inverse,
-        mean * inverse,
-        mean**2 * inverse,
-    )
-    return tuple(column.mean(axis=0) for column in columns)
 
 
 def _fit_gaussians(samples: Sequence[Points]) -> tuple[np.ndarray, np.ndarray]:
     means = np.stack([cell.mean(axis=0) for cell in samples])
-    covariances = [
-        (centred := cell - mean).T @ centred / len(cell)
-        for cell, mean in zip(samples, means, strict=True)
-    ]
-    return means, np.stack(covariances) + RIDGE * np.eye(means.shape[1])
+    centred = (cell - mean for cell, mean in zip(samples, means, strict=True))
+    covariances = np.stack([cell.T @ cell / len(cell) for cell in centred])
+    return means, covariances + RIDGE * np.eye(means.shape[1])
 
 
 def _squared_distances(points: Float[np.ndarray, "cell feature"]) -> PerPair:
     return cdist(points, points, "sqeuclidean")
-
-
-def _median_distance(samples: Sequence[Points]) -> float:
-    """Median distance within a thinned-out union of all samples; 1 where it would be 0."""
-    thinned = np.concatenate([cell[:: max(len(cell) // THINNED_SAMPLES, 1)] for cell in samples])
-    return float(np.median(cdist(thinned, thinned))) or 1.0
 
 
 def _discrepancy(
@@ -269,9 +243,3 @@ def _discrepancy(
             means[i, k] = means[k, i] = kernel(one, samples[k]).mean()
     within = np.diag(means)
     return np.maximum(within[:, None] + within[None, :] - 2 * means, 0.0)
-
-
-def _two_sample_statistic(kernel: np.ndarray, first: np.ndarray) -> float:
-    """K_11 + K_22 - 2 K_12 for the samples in `first` (a mask) and all others."""
-    weights = np.where(first, 1.0 / first.sum(), -1.0 / (~first).sum())
-    return float(weights @ kernel @ weights)

@@ -83,6 +83,10 @@ class GuardWindow:
         """Reward per step that the policy has lost to the fallback; negative for a gain."""
         return self.lost_reward / max(self.steps, 1)
 
+    def describe(self, settings: GuardSettings) -> dict[str, float]:
+        """Evidence for an event."""
+        return {"mean_loss": self.mean_loss, "steps": self.steps, "alpha": settings.alpha}
+
     def extend(
         self, algorithm: TD3, cell: str, settings: GuardSettings
     ) -> tuple["GuardWindow", bool]:
@@ -90,11 +94,9 @@ class GuardWindow:
         losses = [-gain for gain in algorithm.last_advantages.get(cell, []) if not np.isnan(gain)]
         test = HarmTest(settings.margin, settings.alpha, self.log_wealth)
         is_harmful = test.observe(losses)
-        extended = GuardWindow(
-            log_wealth=test.log_wealth,
-            steps=self.steps + len(losses),
-            lost_reward=self.lost_reward + float(np.sum(losses)),
-        )
+        lost_reward = self.lost_reward + float(np.sum(losses))
+        steps = self.steps + len(losses)
+        extended = GuardWindow(log_wealth=test.log_wealth, steps=steps, lost_reward=lost_reward)
         return extended, is_harmful
 
 
@@ -117,14 +119,10 @@ def guard_settled_cells(algorithm: TD3, cells: Iterable[str], settings: GuardSet
         window, is_harmful = window.extend(algorithm, cell, settings)
         if is_harmful:
             restore_initial_policy(algorithm, cell)
-            evidence = {
-                "mean_loss": window.mean_loss,
-                "steps": window.steps,
-                "alpha": settings.alpha,
-            }
             message = (
                 f"loses {window.mean_loss:.3f} of reward to its initial policy, which is restored"
             )
+            evidence = window.describe(settings)
             algorithm.report(Event(EventKind.POLICY_RESTORED, message, cell, evidence))
         if is_harmful or window.steps >= settings.window_steps:
             window = GuardWindow()

@@ -1,10 +1,10 @@
 """What a target takes over from its sources: weights, eq. (4), experience, or both.
 
-Every method has the same signature. It takes the target, the sources (the nearest first), the
-settings and a random generator, and returns a `WarmStart`. `transfer_settings.METHODS` names them.
+A method makes a `WarmStart` of a `Transfer`; `transfer_settings.METHODS` names them.
+`apply_warm_start` puts the result into the running algorithm.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from slicing_rllib.env import CounterfactualReward, needed_share, slice_reward
 from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, StackedTD3
+from slicing_rllib.learning.td3 import TD3
 from slicing_rllib.learning.td3_settings import TD3Settings
 from slicing_rllib.transfer.transfer_settings import TransferSettings
 
@@ -76,82 +77,85 @@ class WarmStart(NamedTuple):
     """True: the weights are a complete policy, which the guard compares with the default."""
 
 
-Method = Callable[[Target, Sequence[Source], TransferSettings, np.random.Generator], WarmStart]
+class Transfer(NamedTuple):
+    """What a method makes a warm start of."""
+
+    target: Target
+    sources: Sequence[Source]
+    """The nearest first; the method `none` alone needs no source."""
+    settings: TransferSettings
+    rng: np.random.Generator
+
+    def take_experience(self, source: Source, count: int | None = None) -> TransitionBatch:
+        """The newest transitions of a source; where possible with rewards of the target's SLA."""
+        taken = take_newest(
+            source.experience, self.settings.transferred_transitions if count is None else count
+        )
+        has_reward_inputs = taken.reward_inputs.shape[-1] > 0
+        if self.settings.relabel and has_reward_inputs and self.target.sla is not None:
+            return relabel_rewards(taken, self.target.sla)
+        return taken
+
+
+Method = Callable[[Transfer], WarmStart]
 """A value of `transfer_settings.METHODS`, imported."""
 
 
-def start_from_scratch(
-    target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
-) -> WarmStart:
+def start_from_scratch(transfer: Transfer) -> WarmStart:
     """`none`: random weights and no experience."""
-    return WarmStart(target.fresh, explores=True, is_trained=False)
+    return WarmStart(transfer.target.fresh, explores=True, is_trained=False)
 
 
-def copy_weights(
-    target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
-) -> WarmStart:
+def copy_weights(transfer: Transfer) -> WarmStart:
     """`model`: all weights of the nearest source."""
-    return WarmStart(sources[0].weights)
+    return WarmStart(transfer.sources[0].weights)
 
 
-def copy_lower_layers(
-    target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
-) -> WarmStart:
+def copy_lower_layers(transfer: Transfer) -> WarmStart:
     """`feature`: the nearest source's lower layers, which are frozen; random upper layers."""
+    own, nearest = transfer.target.fresh, transfer.sources[0].weights
     # Activations take the odd places in each network, layers with parameters the even ones.
-    layers = range(0, 2 * settings.frozen_layers, 2)
-    networks = {name.split(".")[0] for name in target.fresh}
-    frozen = tuple(f"{network}.{layer}." for network in sorted(networks) for layer in layers)
-    weights = {
-        name: sources[0].weights[name] if name.startswith(frozen) else fresh
-        for name, fresh in target.fresh.items()
-    }
+    layers = range(0, 2 * transfer.settings.frozen_layers, 2)
+    networks = sorted({name.split(".")[0] for name in own})
+    frozen = tuple(f"{network}.{layer}." for network in networks for layer in layers)
+    weights = {n: nearest[n] if n.startswith(frozen) else fresh for n, fresh in own.items()}
     return WarmStart(weights, frozen=frozen, explores=True, is_trained=False)
 
 
-def copy_experience(
-    target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
-) -> WarmStart:
+def copy_experience(transfer: Transfer) -> WarmStart:
     """`instance`: the nearest source's experience; random weights."""
-    experience = _select_experience(sources[0], target, settings)
-    return WarmStart(target.fresh, experience, is_trained=False)
+    experience = transfer.take_experience(transfer.sources[0])
+    return WarmStart(transfer.target.fresh, experience, is_trained=False)
 
 
-def copy_weights_and_experience(
-    target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
-) -> WarmStart:
+def copy_weights_and_experience(transfer: Transfer) -> WarmStart:
     """`integrated`: the nearest source's weights and experience. Source: the paper, sec. IV-C."""
-    return WarmStart(sources[0].weights, _select_experience(sources[0], target, settings))
+    nearest = transfer.sources[0]
+    return WarmStart(nearest.weights, transfer.take_experience(nearest))
 
 
-def copy_experience_of_several(
-    target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
-) -> WarmStart:
+def copy_experience_of_several(transfer: Transfer) -> WarmStart:
     """`multi_source`: the nearest source's weights; experience of several, more of nearer ones."""
-    taken = sources[: settings.n_sources]
+    taken = transfer.sources[: transfer.settings.n_sources]
     shares = compute_source_shares([source.distance for source in taken])
-    counts = np.floor(settings.transferred_transitions * shares).astype(int).tolist()
-    parts = [
-        _select_experience(source, target, settings, count)
-        for source, count in zip(taken, counts, strict=True)
-    ]
-    return WarmStart(sources[0].weights, _concatenate(parts))
+    counts = np.floor(transfer.settings.transferred_transitions * shares).astype(int).tolist()
+    parts = map(transfer.take_experience, taken, counts)
+    return WarmStart(taken[0].weights, _concatenate(parts))
 
 
-def train_generalist(
-    target: Target, sources: Sequence[Source], settings: TransferSettings, rng: np.random.Generator
-) -> WarmStart:
+def train_generalist(transfer: Transfer) -> WarmStart:
     """`generalist`: a policy trained offline on equal parts of every source's experience."""
+    target, sources, settings, rng = transfer
     each = max(settings.transferred_transitions // len(sources), 1)
-    joined = _concatenate(
-        [_select_experience(source, target, settings, each) for source in sources]
-    )
-    weights = train_offline(target, joined, settings.generalist_updates, rng)
-    return WarmStart(weights, joined)
+    joined = _concatenate(transfer.take_experience(source, each) for source in sources)
+    return WarmStart(train_offline(target, joined, settings.generalist_updates, rng), joined)
 
 
 def relabel_rewards(experience: TransitionBatch, sla: Sla) -> TransitionBatch:
     """The same transitions with rewards of another SLA, by eq. (2).
+
+    Counterfactual inputs, where there are any, keep the offered shares and get the shares that the
+    other SLA needs.
 
     Raises: ValueError where the transitions do not contain each slice's throughput and delay.
     """
@@ -162,24 +166,16 @@ def relabel_rewards(experience: TransitionBatch, sla: Sla) -> TransitionBatch:
             f"{experience.reward_inputs.shape[-1]}"
         )
     throughput_mbps, delay_ms = np.split(experience.reward_inputs.astype(np.float64), 2, axis=-1)
-    reward = slice_reward(throughput_mbps, delay_ms, sla.throughput_mbps, sla.delay_ms)
+    reward = slice_reward(throughput_mbps, delay_ms, *sla)
+    counterfactual = experience.counterfactual_inputs
+    if counterfactual.shape[-1]:
+        offered, _ = np.split(counterfactual.astype(np.float64), 2, axis=-1)
+        action = experience.action.astype(np.float64)
+        needed = needed_share(action, offered, throughput_mbps, delay_ms, *sla)
+        counterfactual = np.concatenate([offered, needed], axis=-1, dtype=np.float32)
     return experience._replace(
-        reward=reward.astype(np.float32),
-        counterfactual_inputs=_relabel_counterfactual_inputs(experience, sla),
+        reward=reward.astype(np.float32), counterfactual_inputs=counterfactual
     )
-
-
-def _relabel_counterfactual_inputs(experience: TransitionBatch, sla: Sla) -> np.ndarray:
-    """Offered shares as they were, needed shares for another SLA; nothing where there are none."""
-    if not experience.counterfactual_inputs.shape[-1]:
-        return experience.counterfactual_inputs
-    throughput_mbps, delay_ms = np.split(experience.reward_inputs.astype(np.float64), 2, axis=-1)
-    offered, _ = np.split(experience.counterfactual_inputs.astype(np.float64), 2, axis=-1)
-    action = experience.action.astype(np.float64)
-    needed = needed_share(
-        action, offered, throughput_mbps, delay_ms, sla.throughput_mbps, sla.delay_ms
-    )
-    return np.concatenate([offered, needed], axis=-1, dtype=np.float32)
 
 
 def compute_source_shares(distances: Sequence[float]) -> Float[np.ndarray, " source"]:
@@ -235,17 +231,47 @@ def take_newest(experience: TransitionBatch, n: int) -> TransitionBatch:
     return Transitions(*(field[begin:] for field in experience))
 
 
-def _select_experience(
-    source: Source, target: Target, settings: TransferSettings, count: int | None = None
-) -> TransitionBatch:
-    """The source's newest transitions; where possible with rewards of the target's SLA."""
-    n = settings.transferred_transitions if count is None else count
-    taken = take_newest(source.experience, n)
-    has_reward_inputs = taken.reward_inputs.shape[-1] > 0
-    if settings.relabel and has_reward_inputs and target.sla is not None:
-        return relabel_rewards(taken, target.sla)
-    return taken
+def _concatenate(parts: Iterable[TransitionBatch]) -> TransitionBatch:
+    return Transitions(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
-def _concatenate(parts: Sequence[TransitionBatch]) -> TransitionBatch:
-    return Transitions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+def apply_warm_start(
+    algorithm: TD3,
+    cell: str,
+    start: WarmStart,
+    settings: TransferSettings,
+    optimiser_source: str | None,
+) -> None:
+    """Set the cell's weights, optimiser, exploration and experience.
+
+    Args:
+        algorithm: the running algorithm; only the state of `cell` changes.
+        cell: the target.
+        start: what the target takes over.
+        settings: how the target learns from here on.
+        optimiser_source: cell of the run whose weights `start` contains; its Adam moments can be
+            copied with them. None: the moments start from zero.
+    """
+    states, row = algorithm.cell_states, algorithm.cell_states.row(cell)
+    algorithm.set_policy_weights(cell, start.weights)
+    if optimiser_source is None or settings.reset_optimiser or not start.is_trained:
+        algorithm.reset_optimizer(cell)
+    else:
+        algorithm.copy_optimizer(optimiser_source, cell)
+    algorithm.freeze(cell, start.frozen)
+    from_scratch = algorithm.settings.exploration_steps
+    algorithm.explore(cell, from_scratch if start.explores else settings.exploration_steps)
+    algorithm.resume_updates(cell)
+    states.actor_delay_updates[row] = settings.actor_delay_updates
+    if settings.exploration_noise is not None:
+        states.noise_sigma[row] = settings.exploration_noise
+    # Transferred transitions go into the cell's own replay buffer, or stay apart from it.
+    algorithm.source_replay.clear(cell)
+    states.source_share[row] = 0.0
+    if start.experience is not None and settings.source_share is None:
+        algorithm.replay.seed(cell, start.experience)
+    elif start.experience is not None:
+        algorithm.source_replay.seed(cell, start.experience)
+        states.source_share[row] = settings.source_share
+        half_life = settings.source_share_half_life_updates
+        states.source_share_decay[row] = 1.0 if half_life is None else np.exp2(-1.0 / half_life)

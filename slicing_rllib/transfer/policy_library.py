@@ -1,32 +1,48 @@
 """Library of trained policies for other runs and networks: versioned bundles without pickle.
 
 A bundle consists of the files `weights.safetensors`, `experience.safetensors` and `manifest.json`
-in `LIBRARY/NAME/0001/`, in a directory or an object store. The manifest is written last; a folder
-without a manifest is not a bundle.
+in `LIBRARY/NAME/0001/`, in a folder or an object store. The manifest is written last; a folder
+without a manifest is not a bundle. Nothing outside the library is touched.
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
+from pyarrow import ArrowException
+from pyarrow import fs as filesystems
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.transfer.library_files import (
-    EXPERIENCE,
-    MANIFEST,
-    NAME,
-    WEIGHTS,
-    LibraryError,
-    LibraryFiles,
-    TensorFile,
+from slicing_rllib.storage import (
+    make_printable,
+    read_bounded,
+    sync,
+    sync_tree,
+    write_durably,
 )
+from slicing_rllib.storage.errors import LibraryError
+from slicing_rllib.storage.foreign_files import GIB, MIB, format_size
 
+MANIFEST: Final = "manifest.json"
+WEIGHTS: Final = "weights.safetensors"
+EXPERIENCE: Final = "experience.safetensors"
+TensorFile = Literal["weights.safetensors", "experience.safetensors"]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+VERSION = re.compile(r"[0-9]{4,9}")
+MAX_MANIFEST_BYTES = 4 * MIB
+MAX_TENSORS_BYTES = 4 * GIB
 OWN, DEFAULT_ACTION = "experience", "default_experience"
 """Prefixes of the tensors' names in the experience file."""
 MAX_SLICES = 64
@@ -97,15 +113,10 @@ class Manifest(_Strict):
     @model_validator(mode="after")
     def _check_sla(self) -> "Manifest":
         for name, numbers in self.sla:
-            if len(numbers) != len(self.slices):
-                expected = f"a number for each of {len(self.slices)} slices"
+            if (n := len(self.slices)) != len(numbers):
+                expected = f"a number for each of {n} slices"
                 raise ValueError(f"sla.{name}: expected {expected}, got {len(numbers)}")
         return self
-
-
-def identify_cell(scenario: str, map_seed: int, cell: str) -> str:
-    """What `provenance` calls a bundle's `network`: the same cell has the same name in any run."""
-    return f"{scenario}/{map_seed}/{cell}"
 
 
 class PolicyLibrary:
@@ -114,23 +125,39 @@ class PolicyLibrary:
     Args:
         where: a folder, or a URI that pyarrow can open, such as `s3://bucket/policies`.
 
-    Raises: LibraryError, from every method, where the library cannot be read or written or a
-        bundle is damaged.
+    Raises: LibraryError, from every method, where the library cannot be read or written, a bundle
+        is damaged, or a link leads out of the library.
     """
 
     def __init__(self, where: str) -> None:
-        self.where = where
-        self._files = LibraryFiles(where)
+        self.where = make_printable(where)
+        try:
+            if "://" in where:
+                self._fs, self._root = filesystems.FileSystem.from_uri(where)
+            else:
+                self._fs, self._root = filesystems.LocalFileSystem(), where
+        except (ArrowException, OSError, ValueError) as error:
+            message = f"{self.where}: expected a folder or a URI that can be read"
+            raise LibraryError(message) from error
+        if "\0" in self._root:
+            raise LibraryError(f"{self.where}: a path cannot contain a NUL character")
+        self._is_local = isinstance(self._fs, filesystems.LocalFileSystem)
 
     def list_versions(self) -> dict[str, list[int]]:
         """Versions of every bundle by its name, oldest first."""
+        with _convert_errors(self.where, "cannot be listed"):
+            paths = self._list_local() if self._is_local else self._list_remote()
         found: dict[str, list[int]] = {}
-        for name, version in self._files.list_versions():
-            found.setdefault(name, []).append(version)
-        return {name: sorted(versions) for name, versions in sorted(found.items())}
+        for name, version in sorted(path.split("/")[-3:-1] for path in paths):
+            if NAME.fullmatch(name) and VERSION.fullmatch(version):
+                found.setdefault(name, []).append(int(version))
+        return {name: sorted(versions) for name, versions in found.items()}
 
     def add(self, name: str, bundle: Bundle) -> int:
         """Write the bundle as the next version of that name and return the version.
+
+        In a folder, two processes that add at once get different versions, and a crash leaves
+        nothing that counts as a bundle. Object stores offer no such exclusive creation.
 
         Raises: LibraryError for a name with other characters than letters, digits, `.`, `_`, `-`.
         """
@@ -146,13 +173,14 @@ class PolicyLibrary:
         }
 
         def make_manifest(version: int) -> bytes:
+            sla = ManifestSla(
+                throughput_mbps=bundle.sla_throughput_mbps, delay_ms=bundle.sla_delay_ms
+            )
             manifest = Manifest(
                 name=name,
                 version=version,
                 slices=bundle.slices,
-                sla=ManifestSla(
-                    throughput_mbps=bundle.sla_throughput_mbps, delay_ms=bundle.sla_delay_ms
-                ),
+                sla=sla,
                 message=bundle.message,
                 obs_size=bundle.experience.obs.shape[1],
                 action_size=bundle.experience.action.shape[1],
@@ -166,19 +194,25 @@ class PolicyLibrary:
             return manifest.model_dump_json(indent=2).encode()
 
         first = self.list_versions().get(name, [0])[-1] + 1
-        return self._files.add(name, first, files, make_manifest)
+        folder = self._describe(name, first)
+        with _convert_errors(folder, "cannot write a bundle here"):
+            if self._is_local:
+                return self._add_local(name, first, files, make_manifest)
+            for file, data in {**files, MANIFEST: make_manifest(first)}.items():
+                with self._fs.open_output_stream(f"{folder}/{file}") as stream:
+                    stream.write(data)
+        return first
 
     def read_manifest(self, name: str, version: int | None = None) -> Manifest:
         """A bundle's manifest; `version` None: of the newest version."""
-        found = self._find_version(name, version)
+        path = self._describe(name, self._find_version(name, version), MANIFEST)
         try:
-            return Manifest.model_validate_json(self._files.read(name, found, MANIFEST))
+            return Manifest.model_validate_json(self._read(path, MAX_MANIFEST_BYTES))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = "".join(f"{part}: " for part in first["loc"])
             what = str(first["msg"]).removeprefix("Value error, ")
-            where = self._files.describe(name, found, MANIFEST)
-            raise LibraryError(f"{where}: expected a manifest; {key}{what}") from error
+            raise LibraryError(f"{path}: expected a manifest; {key}{what}") from error
 
     def load(self, name: str, version: int | None = None) -> Bundle:
         """Read a bundle; `version` None: the newest version.
@@ -188,17 +222,16 @@ class PolicyLibrary:
         """
         version = self._find_version(name, version)
         manifest = self.read_manifest(name, version)
-        weights, experience = (
-            self._read_tensors(name, version, file, manifest.sha256[file])
-            for file in (WEIGHTS, EXPERIENCE)
-        )
+        experience_path = self._describe(name, version, EXPERIENCE)
+        weights_path = self._describe(name, version, WEIGHTS)
+        weights = self._read_tensors(weights_path, manifest.sha256[WEIGHTS])
+        experience = self._read_tensors(experience_path, manifest.sha256[EXPERIENCE])
         try:
             own, default_action = (
                 unpack_transitions(experience, prefix) for prefix in (OWN, DEFAULT_ACTION)
             )
         except ValueError as error:
-            where = self._files.describe(name, version, EXPERIENCE)
-            raise LibraryError(f"{where}: {error}") from error
+            raise LibraryError(f"{experience_path}: {error}") from error
         return Bundle(
             weights=weights,
             experience=own,
@@ -212,25 +245,56 @@ class PolicyLibrary:
             policy=manifest.policy,
         )
 
-    def read_file(self, name: str) -> bytes | None:
-        """A file at the top of the library, beside the bundles; None if there is none."""
-        return self._files.read_beside(name)
-
-    def write_file(self, name: str, data: bytes) -> None:
-        """Write a file at the top of the library; readers see the old or the new content."""
-        self._files.write_beside(name, data)
-
-    def read_states(self, versions: Mapping[str, int]) -> list[tuple[str, int, int]]:
-        """Path, size and time of change (ns) of the files of some bundles, by name and version."""
-        return self._files.read_states(versions)
-
     def remove(self, name: str, version: int | None = None) -> list[int]:
         """Delete a version, or with `version` None all of that name; the deleted versions."""
         found = self._find_version(name, version)
         versions = self.list_versions()[name] if version is None else [found]
         for number in versions:
-            self._files.remove(name, number)
+            folder = self._describe(name, number)
+            with _convert_errors(folder, "cannot be deleted"):
+                if self._is_local:
+                    self._check_inside(f"{folder}/{MANIFEST}")
+                # Manifest first: if the deletion is interrupted, the rest is no longer a bundle.
+                self._fs.delete_file(f"{folder}/{MANIFEST}")
+                self._fs.delete_dir(folder)
+                if name not in self.list_versions():
+                    self._fs.delete_dir(f"{self._root}/{name}")
         return versions
+
+    def read_file(self, name: str) -> bytes | None:
+        """A file at the top of the library, beside the bundles; None if there is none."""
+        path = f"{self._root}/{name}"
+        with _convert_errors(path, "cannot be read"):
+            info = self._fs.get_file_info(path)
+        is_there = info.type != filesystems.FileType.NotFound
+        return self._read(path, MAX_MANIFEST_BYTES) if is_there else None
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write a file at the top of the library; readers see the old or the new content."""
+        path = f"{self._root}/{name}"
+        with _convert_errors(path, "cannot be written"):
+            if self._is_local:
+                write_durably(Path(path), data)
+                return
+            with self._fs.open_output_stream(f"{path}.partial") as stream:
+                stream.write(data)
+            self._fs.move(f"{path}.partial", path)
+
+    def read_states(self, versions: Mapping[str, int]) -> list[tuple[str, int, int]]:
+        """Path, size and time of change in ns of the manifest and weights of some bundles."""
+        paths = [
+            self._describe(name, version, file)
+            for name, version in versions.items()
+            for file in (MANIFEST, WEIGHTS)
+        ]
+        with _convert_errors(self.where, "cannot be read"):
+            found = self._fs.get_file_info(paths)
+        return [(info.path, info.size or 0, info.mtime_ns or 0) for info in found if info.is_file]
+
+    def _describe(self, name: str, version: int, file: str = "") -> str:
+        """The path of a version or of one of its files."""
+        folder = f"{self._root}/{name}/{version:04d}"
+        return f"{folder}/{file}" if file else folder
 
     def _find_version(self, name: str, version: int | None) -> int:
         names = self.list_versions()
@@ -245,21 +309,105 @@ class PolicyLibrary:
             )
         return version
 
-    def _read_tensors(
-        self, name: str, version: int, file: str, digest: str
-    ) -> dict[str, np.ndarray]:
-        data = self._files.read(name, version, file)
-        where = self._files.describe(name, version, file)
+    def _read_tensors(self, path: str, digest: str) -> dict[str, np.ndarray]:
+        data = self._read(path, MAX_TENSORS_BYTES)
         if hashlib.sha256(data).hexdigest() != digest:
-            raise LibraryError(f"{where}: has changed since it was written")
+            raise LibraryError(f"{path}: has changed since it was written")
         try:
             tensors = load_tensors(data)
         except (SafetensorError, KeyError, ValueError) as error:
-            raise LibraryError(f"{where}: expected safetensors") from error
-        for tensor_name, tensor in tensors.items():
+            raise LibraryError(f"{path}: expected safetensors") from error
+        for name, tensor in tensors.items():
             if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
-                raise LibraryError(f"{where}: {tensor_name!r}: expected finite numbers")
+                raise LibraryError(f"{path}: {name!r}: expected finite numbers")
         return tensors
+
+    def _read(self, path: str, limit: int) -> bytes:
+        """The content of a regular file inside the library, of at most `limit` bytes."""
+        try:
+            if self._is_local:
+                self._check_inside(path)
+                return read_bounded(Path(path), limit, follow_links=False)
+            with self._fs.open_input_stream(path) as stream:
+                data = stream.read(limit + 1)
+        except (ArrowException, OSError) as error:
+            why = getattr(error, "strerror", None) or "cannot be read"
+            raise LibraryError(f"{path}: expected a file that can be read ({why})") from error
+        if len(data) > limit:
+            raise LibraryError(f"{path}: expected at most {format_size(limit)}, got more")
+        return data
+
+    def _add_local(
+        self,
+        name: str,
+        first: int,
+        files: Mapping[TensorFile, bytes],
+        manifest: Callable[[int], bytes],
+    ) -> int:
+        parent = Path(self._root, name)
+        parent.mkdir(parents=True, exist_ok=True)
+        self._check_inside(str(parent / MANIFEST))
+        partial = parent / f".partial-{secrets.token_hex(8)}"
+        partial.mkdir()
+        try:
+            for file, data in files.items():
+                (partial / file).write_bytes(data)
+            for version in range(first, 10**9):
+                (partial / MANIFEST).write_bytes(manifest(version))
+                sync_tree(partial)
+                if _rename_to_new(partial, parent / f"{version:04d}"):
+                    sync(parent)
+                    return version
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise OSError("there is no free version")
+
+    def _check_inside(self, path: str) -> None:
+        """Raises: LibraryError where a folder above the file is a link out of the library."""
+        root, folder = os.path.realpath(self._root), os.path.realpath(os.path.dirname(path))
+        if not Path(folder).is_relative_to(root):
+            raise LibraryError(f"{path}: expected a file in the library, got a link out of it")
+
+    def _list_local(self) -> list[str]:
+        root = Path(self._root)
+        if root.exists() and not root.is_dir():
+            raise NotADirectoryError(20, "expected a folder")
+        return [path.as_posix() for path in sorted(root.glob(f"*/*/{MANIFEST}"))]
+
+    def _list_remote(self) -> list[str]:
+        selector = filesystems.FileSelector(self._root, allow_not_found=True, recursive=True)
+        infos = self._fs.get_file_info(selector)
+        depth = self._root.count("/") + 3
+        paths = [info.path for info in infos if info.path.endswith(f"/{MANIFEST}")]
+        return sorted(path for path in paths if path.count("/") == depth)
+
+
+@contextmanager
+def _convert_errors(where: str, what: str) -> Iterator[None]:
+    """Raises: LibraryError, which says what could not be done, for an error of the file system."""
+    try:
+        yield
+    except (ArrowException, OSError) as error:
+        raise LibraryError(f"{where}: {what} ({error})") from error
+
+
+def _rename_to_new(folder: Path, new: Path) -> bool:
+    """Renames a folder unless the new name is taken, which no other process can make happen
+    between a check and the renaming: a folder that is not empty is never replaced."""
+    if new.exists():
+        return False
+    try:
+        folder.rename(new)
+    except OSError:
+        if new.exists():
+            return False
+        raise
+    return True
+
+
+def identify_cell(scenario: str, map_seed: int, cell: str) -> str:
+    """What `provenance` calls a bundle's `network`: the same cell has the same name in any run."""
+    return f"{scenario}/{map_seed}/{cell}"
 
 
 def pack_transitions(experience: Mapping[str, Transitions]) -> dict[str, np.ndarray]:
@@ -283,30 +431,3 @@ def unpack_transitions(arrays: Mapping[str, np.ndarray], kind: str) -> Transitio
     if len({len(arrays[name]) for name in names}) > 1:
         raise ValueError(f"expected arrays of {kind} of one length")
     return Transitions(*(arrays[name] for name in names))
-
-
-def explain_refusal(
-    bundle: Bundle, *, like: Mapping[str, np.ndarray], slices: int, message: str
-) -> str:
-    """Why a cell cannot use a bundle's policy; empty if it can.
-
-    Args:
-        bundle: the policy in question.
-        like: the cell's own weights, for their shapes.
-        slices: number of the cell's slices.
-        message: kind of message in the cell's observation.
-    """
-    if len(bundle.slices) != slices:
-        return f"has {len(bundle.slices)} slices, expected {slices}"
-    if bundle.message != message:
-        return f"observes the message {bundle.message!r}, expected {message!r}"
-    return explain_mismatch(bundle.weights, like)
-
-
-def explain_mismatch(weights: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> str:
-    """The first parameter whose shape differs from that in `like`; empty if all shapes agree."""
-    for name, own in like.items():
-        got = weights[name].shape if name in weights else "nothing"
-        if got != own.shape:
-            return f"{name} is {got}, expected {own.shape}"
-    return ""

@@ -12,13 +12,7 @@ from slicing_rllib.learning.td3 import TD3
 from slicing_rllib.policies.trained_policy import load_pretrained
 from slicing_rllib.transfer.decision import CellSamples
 from slicing_rllib.transfer.methods import PolicyWeights, Sla, take_newest
-from slicing_rllib.transfer.policy_library import (
-    Bundle,
-    PolicyLibrary,
-    explain_mismatch,
-    explain_refusal,
-    identify_cell,
-)
+from slicing_rllib.transfer.policy_library import Bundle, PolicyLibrary, identify_cell
 from slicing_rllib.transfer.transfer_settings import BUILTIN_LIBRARY, TransferSettings
 
 
@@ -40,6 +34,13 @@ class Candidates(NamedTuple):
     refused: dict[str, str]
     """Why a source cannot be used."""
 
+    def add(self, name: str, found: Candidate | str) -> None:
+        """Enter a candidate, or the reason why there is none."""
+        if isinstance(found, str):
+            self.refused[name] = found
+        else:
+            self.usable[name] = found
+
 
 def find_candidates(
     algorithm: TD3, target: str, settings: TransferSettings, unsettled: Collection[str]
@@ -58,20 +59,23 @@ def find_candidates(
     for cell in algorithm.cells:
         if cell == target:
             continue
-        reason = _explain_unusable(algorithm, cell, target, unsettled)
-        if reason:
-            found.refused[cell] = reason
-        else:
-            found.usable[cell] = Candidate(
+        found.add(
+            cell,
+            _explain_unusable(algorithm, cell, target, unsettled)
+            or Candidate(
                 algorithm.policy_weights(cell),
                 algorithm.replay.last(cell, settings.transferred_transitions),
                 read_samples(algorithm, cell, settings.samples),
                 is_in_run=True,
-            )
+            ),
+        )
     if settings.library == BUILTIN_LIBRARY:
-        _add_builtin(found, algorithm, target)
+        found.add(BUILTIN_LIBRARY, _make_builtin(algorithm, target))
     elif settings.library is not None:
-        _add_bundles(found, algorithm, target, settings, PolicyLibrary(settings.library))
+        library = PolicyLibrary(settings.library)
+        for name in library.list_versions():
+            bundle = library.load(name)
+            found.add(f"library:{name}", _judge_bundle(algorithm, target, bundle, settings.samples))
     return found
 
 
@@ -127,52 +131,61 @@ def _explain_unusable(algorithm: TD3, cell: str, target: str, unsettled: Collect
         return "still explores"
     if not algorithm.replay.size[row]:
         return "has no experience"
-    return explain_mismatch(algorithm.policy_weights(cell), algorithm.policy_weights(target))
+    return _explain_mismatch(algorithm.policy_weights(cell), algorithm.policy_weights(target))
 
 
-def _add_builtin(found: Candidates, algorithm: TD3, target: str) -> None:
-    """Add the pretrained actor of the package, with the target's critics and no experience."""
+def _make_builtin(algorithm: TD3, target: str) -> Candidate | str:
+    """The pretrained actor of the package, with the target's critics and no experience; or why the
+    target cannot use it."""
     own = algorithm.policy_weights(target)
     actors = {
         f"{prefix}{name}": weights
         for name, weights in load_pretrained().weights.items()
         for prefix in ("", "target_")
     }
-    reason = "" if set(actors) <= set(own) else "needs an equivariant actor"
-    reason = reason or explain_mismatch(own | actors, own)
-    if reason:
-        found.refused[BUILTIN_LIBRARY] = reason
-        return
+    if not set(actors) <= set(own):
+        return "needs an equivariant actor"
     samples = CellSamples(np.zeros((0, 1)), np.ones(1))
-    found.usable[BUILTIN_LIBRARY] = Candidate(
-        own | actors, algorithm.replay.last(target, 0), samples, is_in_run=False
-    )
+    nothing = algorithm.replay.last(target, 0)
+    reason = _explain_mismatch(own | actors, own)
+    return reason or Candidate(own | actors, nothing, samples, is_in_run=False)
 
 
-def _add_bundles(
-    found: Candidates,
-    algorithm: TD3,
-    target: str,
-    settings: TransferSettings,
-    library: PolicyLibrary,
-) -> None:
-    own_weights = algorithm.policy_weights(target)
-    for name in library.list_versions():
-        bundle = library.load(name)
-        reason = _explain_unusable_bundle(algorithm.env, target, bundle, own_weights)
-        if reason:
-            found.refused[f"library:{name}"] = reason
-            continue
-        sla = Sla(np.array(bundle.sla_throughput_mbps), np.array(bundle.sla_delay_ms))
-        recent = take_newest(bundle.default_action_experience, settings.samples)
-        found.usable[f"library:{name}"] = Candidate(
-            bundle.weights, bundle.experience, join_samples(recent, sla), is_in_run=False
-        )
-
-
-def _explain_unusable_bundle(
-    env: Any, target: str, bundle: Bundle, own_weights: Mapping[str, np.ndarray]
-) -> str:
+def _judge_bundle(algorithm: TD3, target: str, bundle: Bundle, count: int) -> Candidate | str:
+    """The bundle with its `count` newest samples; or why the target cannot use it."""
+    env, own = algorithm.env, algorithm.policy_weights(target)
     if bundle.provenance.get("network") == identify_cell(env.scenario.name, env.map_seed, target):
         return "comes from the target itself in an earlier run"
-    return explain_refusal(bundle, like=own_weights, slices=env.action_size, message=env.message)
+    refusal = explain_refusal(bundle, like=own, slices=env.action_size, message=env.message)
+    if refusal:
+        return refusal
+    sla = Sla(np.array(bundle.sla_throughput_mbps), np.array(bundle.sla_delay_ms))
+    samples = join_samples(take_newest(bundle.default_action_experience, count), sla)
+    return Candidate(bundle.weights, bundle.experience, samples, is_in_run=False)
+
+
+def explain_refusal(
+    bundle: Bundle, *, like: Mapping[str, np.ndarray], slices: int, message: str
+) -> str:
+    """Why a cell cannot use a bundle's policy; empty if it can.
+
+    Args:
+        bundle: the policy in question.
+        like: the cell's own weights, for their shapes.
+        slices: number of the cell's slices.
+        message: kind of message in the cell's observation.
+    """
+    if len(bundle.slices) != slices:
+        return f"has {len(bundle.slices)} slices, expected {slices}"
+    if bundle.message != message:
+        return f"observes the message {bundle.message!r}, expected {message!r}"
+    return _explain_mismatch(bundle.weights, like)
+
+
+def _explain_mismatch(weights: Mapping[str, np.ndarray], like: Mapping[str, np.ndarray]) -> str:
+    """The first parameter whose shape differs from that in `like`; empty if all shapes agree."""
+    for name, own in like.items():
+        got = weights[name].shape if name in weights else "nothing"
+        if got != own.shape:
+            return f"{name} is {got}, expected {own.shape}"
+    return ""

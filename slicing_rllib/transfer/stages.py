@@ -1,4 +1,4 @@
-"""Stages of a cell between joining a run and running under its own policy.
+"""Stages of a cell between joining a run and running under its own policy, and how each ends.
 
     Collecting  -> Probing, Guarded or Settled
     Probing     -> Probing, Guarded or Settled
@@ -7,17 +7,45 @@
     Settled     -> Collecting, on drift or on request
 
 `StageRecords` keeps the stages of all cells as plain values in the algorithm's checkpointed
-`callback_state`, so that a run can stop and resume between any two iterations.
+`callback_state`, so that a run can stop and resume between any two iterations. `CellWarmStart`
+advances one cell: it finds the candidates (`sources.py`), chooses one (`decision.py`), makes of it
+what the target takes over (`methods.py`), and guards the result (`guard.py`).
 """
 
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+import time
+from collections.abc import Collection, Mapping, MutableMapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pkgutil import resolve_name
+from typing import Annotated, Any, Literal, assert_never
 
+import numpy as np
 from pydantic import Field, TypeAdapter
 
-from slicing_rllib.transfer.guard import GuardWindow
+from slicing_rllib.env import Deployment
+from slicing_rllib.learning.events import EventKind
+from slicing_rllib.learning.td3 import TD3, Event
+from slicing_rllib.radio import Phase
+from slicing_rllib.random_streams import Stream, cell_key, derive_seed
+from slicing_rllib.transfer.decision import (
+    SelectionProblem,
+    TransferDecision,
+    decide_by_returns,
+    select_source,
+)
+from slicing_rllib.transfer.guard import GuardWindow, restore_initial_policy
+from slicing_rllib.transfer.methods import Method, Source, Target, Transfer, apply_warm_start
+from slicing_rllib.transfer.sources import (
+    Candidates,
+    find_candidates,
+    read_samples,
+    read_sla,
+    resolve_source,
+)
+from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
 
+ATTEMPTS = 2
+"""Warm starts from a source: the chosen one, then the runner-up. The next start is from scratch."""
 STATE_KEY = "transfer"
 """Entry of `callback_state` that holds the records."""
 
@@ -123,3 +151,217 @@ class StageRecords:
     def is_settled(self, cell: str) -> bool:
         """True for a cell whose warm start is finished, or that never had one."""
         return cell not in self or self._records[cell]["stage"] == "settled"
+
+
+@dataclass
+class CellWarmStart:
+    """Advances one cell of a running algorithm through its stages, by one iteration.
+
+    Args:
+        algorithm: the running algorithm; `advance` changes the state of `cell` only.
+        cell: the target.
+        settings: from whom it learns, what it takes over, and how it is guarded.
+        unsettled: cells that are being warm-started, which are not used as sources.
+    """
+
+    algorithm: TD3
+    cell: str
+    settings: TransferSettings
+    unsettled: Collection[str]
+    _started_s: float = field(default_factory=time.perf_counter, init=False)
+
+    def advance(self, stage: CellStage) -> CellStage:
+        """Act on the iteration that has ended and return the stage of the next one."""
+        match stage:
+            case Collecting():
+                return self._choose_before_handover(stage)
+            case Probing():
+                return self._note_return(stage)
+            case Guarded():
+                return self._test_for_harm(stage)
+            case CoolingDown():
+                return self._retry_after_cool_down(stage)
+            case Settled():
+                return stage
+            case _:
+                assert_never(stage)
+
+    @cached_property
+    def _found(self) -> Candidates:
+        return find_candidates(self.algorithm, self.cell, self.settings, self.unsettled)
+
+    def _choose_before_handover(self, stage: Collecting) -> CellStage:
+        """Decide in the last iteration that ends before the cell's policy would act."""
+        algorithm, cell, settings = self.algorithm, self.cell, self.settings
+        next_steps = -(-algorithm.settings.steps_per_iteration // _count_networks(algorithm))
+        if count_network_steps(algorithm) + next_steps <= stage.until:
+            return stage
+        if cell not in algorithm.module_ids:
+            algorithm.add_module(cell)
+        usable = self._found.usable
+        if settings.method == "none":
+            return self._start(WarmStartPlan(), stage.until)
+        if settings.measure == "zero_shot" and usable and settings.source is None:
+            return self._probe(tuple(sorted(usable)), {}, stage.until)
+        problem = SelectionProblem(
+            target=cell,
+            samples=read_samples(algorithm, cell, settings.samples),
+            candidates={name: candidate.samples for name, candidate in usable.items()},
+            refused=self._found.refused,
+            prescribed_source=resolve_source(settings.source, cell, algorithm.cells, usable),
+            settings=settings,
+            seed=self._make_seed(),
+        )
+        return self._start_by(select_source(problem), stage.until)
+
+    def _probe(self, queue: tuple[str, ...], returns: Mapping[str, float], until: int) -> Probing:
+        """Let the first source of the queue govern the cell for the next iteration."""
+        trying, *later = queue
+        self.algorithm.set_policy_weights(self.cell, self._found.usable[trying].weights)
+        self.algorithm.explore(self.cell, 0)
+        self.algorithm.pause_updates(self.cell)
+        self.algorithm.set_phase(self.cell, Phase.CONTROLLED)
+        return Probing(until=until, trying=trying, queue=tuple(later), returns=returns)
+
+    def _note_return(self, stage: Probing) -> CellStage:
+        """Note the reward under the tried source; try the next one, or decide."""
+        own_row = self.algorithm.last_iteration["cells"].get(self.cell, {})
+        returns = {**stage.returns, stage.trying: own_row.get("reward", 0.0)}
+        usable = self._found.usable
+        if queue := tuple(name for name in stage.queue if name in usable):
+            return self._probe(queue, returns, stage.until)
+        compared = {name: value for name, value in returns.items() if name in usable}
+        decision = decide_by_returns(self.cell, compared, self._found.refused)
+        steps = len(returns) * self.algorithm.settings.steps_per_iteration
+        return self._start_by(decision, stage.until, target_steps_spent=steps)
+
+    def _test_for_harm(self, stage: Guarded) -> CellStage:
+        """Fall back on evidence of harm; end the guard after a window without."""
+        guard = self.settings.guard
+        window, is_harmful = stage.window.extend(self.algorithm, self.cell, guard)
+        if is_harmful:
+            return self._fall_back(stage, window)
+        if window.steps < guard.window_steps:
+            return replace(stage, window=window)
+        self.algorithm.cell_states.set_guarded(self.cell, False)
+        gain = -window.mean_loss
+        message = f"{gain:+.3f} of reward over {self._fallback_name} in {window.steps} steps"
+        self._report(EventKind.GUARD_PASSED, message, {"mean_gain": gain})
+        return Settled(source=stage.source)
+
+    def _fall_back(self, stage: Guarded, window: GuardWindow) -> CoolingDown:
+        """Return the cell to the default action or, with a base policy, to its initial policy."""
+        algorithm, guard, fallback = self.algorithm, self.settings.guard, self._fallback_name
+        evidence = {"source": stage.source, **window.describe(guard)}
+        message = f"{stage.source}'s policy loses {window.mean_loss:.3f} of reward to {fallback}"
+        self._report(EventKind.NEGATIVE_TRANSFER, message, evidence)
+        algorithm.cell_states.set_guarded(self.cell, False)
+        algorithm.pause_updates(self.cell)
+        if algorithm.has_initial_policy:
+            restore_initial_policy(algorithm, self.cell)
+        else:
+            algorithm.set_phase(self.cell, Phase.DEFAULT)
+        until = count_network_steps(algorithm) + guard.cool_down_steps
+        self._report(EventKind.GUARD_FELL_BACK, f"{fallback} until step {until}", evidence)
+        return CoolingDown(until=until, plan=stage.plan)
+
+    @property
+    def _fallback_name(self) -> str:
+        has_start = self.algorithm.has_initial_policy
+        return "its initial policy" if has_start else "the default action"
+
+    def _retry_after_cool_down(self, stage: CoolingDown) -> CellStage:
+        """Start from the next source of the plan, or from scratch after `ATTEMPTS`."""
+        if count_network_steps(self.algorithm) < stage.until:
+            return stage
+        plan = stage.plan
+        left = tuple(name for name in plan.ranking if name in self._found.usable)
+        plan = replace(plan, ranking=left if plan.attempts < ATTEMPTS else ())
+        return self._start(plan, stage.until)
+
+    def _start_by(
+        self, decision: TransferDecision, until: int, **evidence: Any
+    ) -> Guarded | Settled:
+        """Report the decision and start from its source; the next nearest stand by."""
+        source, plan = decision.source, WarmStartPlan()
+        kind = EventKind.NO_SOURCE if source is None else EventKind.SOURCE_CHOSEN
+        self._report(kind, decision.why, asdict(decision) | evidence)
+        if source is not None:
+            others = (name for name in decision.ranking if name != source)
+            plan = WarmStartPlan(ranking=(source, *others), distances=decision.distances)
+        return self._start(plan, until)
+
+    def _start(self, plan: WarmStartPlan, until: int) -> Guarded | Settled:
+        """Start from the first source of the plan, or from scratch where there is none.
+
+        Args:
+            plan: sources to start from, all of them usable.
+            until: network step from which the cell's own policy may act.
+        """
+        algorithm, cell, settings = self.algorithm, self.cell, self.settings
+        source = plan.ranking[0] if plan.ranking else None
+        method = "none" if source is None else settings.method
+        make_warm_start: Method = resolve_name(METHODS[method])
+        start = make_warm_start(self._make_transfer(plan))
+        is_in_run = source is not None and self._found.usable[source].is_in_run
+        apply_warm_start(algorithm, cell, start, settings, source if is_in_run else None)
+        is_guarded = start.is_trained and settings.guard.window_steps > 0
+        algorithm.cell_states.set_guarded(cell, is_guarded)
+        now = count_network_steps(algorithm)
+        hands_over_later = any(
+            deployment.cell == cell and deployment.default_action_until > now
+            for deployment in list_deployments(algorithm)
+        )
+        if now >= until or not hands_over_later:
+            algorithm.set_phase(cell, Phase.CONTROLLED)
+        tried = replace(plan, ranking=plan.ranking[1:], attempts=plan.attempts + 1)
+        n_transitions = 0 if start.experience is None else len(start.experience.reward)
+        evidence = {
+            "source": source,
+            "method": method,
+            "instances": n_transitions,
+            "attempt": tried.attempts,
+            "decision_ms": round(1000 * (time.perf_counter() - self._started_s), 1),
+        }
+        from_source = f"{method} from {source}, {n_transitions} transitions"
+        self._report(EventKind.WARM_STARTED, from_source if source else "from scratch", evidence)
+        return Guarded(source=source, plan=tried) if is_guarded else Settled(source=source)
+
+    def _make_transfer(self, plan: WarmStartPlan) -> Transfer:
+        algorithm, cell, usable = self.algorithm, self.cell, self._found.usable
+        target = Target(
+            cell,
+            algorithm.fresh_weights(cell, plan.attempts),
+            read_sla(algorithm, cell),
+            algorithm.network_sizes(cell),
+            algorithm.settings,
+            algorithm.env.counterfactual,
+        )
+        sources = [
+            Source(n, usable[n].weights, usable[n].experience, plan.distances.get(n, 0.0))
+            for n in plan.ranking
+        ]
+        return Transfer(target, sources, self.settings, np.random.default_rng(self._make_seed()))
+
+    def _make_seed(self) -> int:
+        """Seed of a decision: a function of the run's seed, the cell and the step."""
+        seed, env_steps = self.algorithm.config.seed or 0, self.algorithm.env_steps
+        return derive_seed(seed, Stream.DECISION, cell_key(self.cell), env_steps)
+
+    def _report(self, kind: EventKind, message: str, evidence: dict[str, Any]) -> None:
+        self.algorithm.report(Event(kind, message, self.cell, evidence))
+
+
+def list_deployments(algorithm: TD3) -> tuple[Deployment, ...]:
+    """Deployments of the environment; empty for an environment that has none."""
+    return getattr(algorithm.env, "deployments", ())
+
+
+def _count_networks(algorithm: TD3) -> int:
+    """Networks that share an iteration's steps: one per env runner."""
+    return max(algorithm.config.num_env_runners or 0, 1)
+
+
+def count_network_steps(algorithm: TD3) -> int:
+    """Steps that each network has made."""
+    return algorithm.env_steps // _count_networks(algorithm)

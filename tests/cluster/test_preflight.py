@@ -9,7 +9,7 @@ import pytest
 
 from slicing_rllib.cli.main import run
 from slicing_rllib.cluster import preflight
-from slicing_rllib.cluster.node_probe import NONE, compute_code_digest, describe_installed_code
+from slicing_rllib.cluster.job_entrypoint import NONE, compute_code_digest, describe_installed_code
 
 
 def make_node(name: str, **changes: Any) -> dict[str, Any]:

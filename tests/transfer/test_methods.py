@@ -13,6 +13,7 @@ from slicing_rllib.transfer.methods import (
     Sla,
     Source,
     Target,
+    Transfer,
     compute_source_shares,
     relabel_rewards,
 )
@@ -62,7 +63,9 @@ def sources():
 
 def start_by(method, target, sources, **settings):
     chosen = TransferSettings(method=method, **settings)
-    return resolve_name(METHODS[method])(target, sources, chosen, np.random.default_rng(0))
+    return resolve_name(METHODS[method])(
+        Transfer(target, sources, chosen, np.random.default_rng(0))
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -10,12 +10,9 @@ import numpy as np
 import pytest
 
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.transfer.policy_library import (
-    Bundle,
-    LibraryError,
-    PolicyLibrary,
-    explain_refusal,
-)
+from slicing_rllib.storage.errors import LibraryError
+from slicing_rllib.transfer.policy_library import Bundle, PolicyLibrary
+from slicing_rllib.transfer.sources import explain_refusal
 
 
 def transitions(n):

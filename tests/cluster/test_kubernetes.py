@@ -12,8 +12,12 @@ import certifi
 import pytest
 import yaml
 
-from slicing_rllib.cluster.kubernetes import KubernetesApi, find_kubernetes_api
-from slicing_rllib.cluster.preflight import Check, check_kubernetes
+from slicing_rllib.cluster.kubernetes import (
+    Check,
+    KubernetesApi,
+    check_kubernetes,
+    find_kubernetes_api,
+)
 from slicing_rllib.storage.errors import RunError
 
 KUBERAY = Path(__file__).parents[2] / "clusters" / "kuberay"

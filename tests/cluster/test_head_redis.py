@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slicing_rllib.cluster.node_probe import check_redis, describe_redis
+from slicing_rllib.cluster.preflight import check_redis, describe_redis
 
 MANIFEST = Path(__file__).parents[2] / "clusters" / "kuberay" / "redis.yaml"
 PASSWORD = "of-the-secret"
