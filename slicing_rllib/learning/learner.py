@@ -1,108 +1,40 @@
-"""Updates: batches are drawn, and all cells that are ready are updated at once.
+"""Updates of all cells, in one process or in several.
 
-`UpdateLoop` draws a batch per cell; `TD3Learner`, RLlib's Learner for all cells, has one stacked
-update per parameter bank instead of one loss per module.
+`TD3Learner` is RLlib's Learner for all cells: it has one stacked update per parameter bank instead
+of one loss per module.
 
 With `num_learners`, Ray tasks make the updates, each those of some cells. Cells share no gradient,
 so no task waits for another. A task receives its cells' networks and a number of batches and
 returns the networks; it keeps no state, so a task that is lost is simply run again.
 """
 
-import math
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import ray
 import torch
-from jaxtyping import Bool
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from slicing_rllib.env import CounterfactualReward
-from slicing_rllib.learning.replay import Replay
-from slicing_rllib.learning.rl_module import BankedMultiRLModule, indices
-from slicing_rllib.learning.sampled_env import CellStates
-from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, list_layer_shapes
-from slicing_rllib.learning.stacked_td3 import Adam, Batch, Losses, StackedTD3
+from slicing_rllib.learning.rl_module import BankedMultiRLModule
+from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
+from slicing_rllib.learning.stacked_td3 import Batch, Losses, StackedTD3
 from slicing_rllib.learning.td3_settings import TD3Settings
-from slicing_rllib.random_streams import CellStreams, Stream, draw_normal, draw_uniform
 
 DISPATCH_BYTES = 32 * 2**20
 """Size of the collected batches at which they are sent to the learners."""
 MAX_RETRIES = 3
-FEWEST_FLOPS_FOR_THREADS = 9.5e7
-"""Floating-point operations of an update below which torch uses one thread. In smaller updates,
-threads cost more than they gain: measured up to ten times as much on a busy machine. 48 cells of
-the paper's networks are just above."""
-
-
-class UpdateLoop:
-    """Owns the number of updates, and the random streams that depend on it."""
-
-    def __init__(
-        self,
-        config: Any,
-        cells: Sequence[str],
-        replay: Replay,
-        source_replay: Replay,
-        cell_states: CellStates,
-        learner: "TD3Learner",
-    ) -> None:
-        """`replay` is the cells' experience, `source_replay` that of other cells kept apart.
-
-        `config` is the algorithm's: its seed, batch size and number of learners count.
-        """
-        self._replay, self._source_replay = replay, source_replay
-        self._cell_states, self._learner = cell_states, learner
-        seed, batch = config.seed or 0, (config.batch_size,)
-        noise = (*batch, replay.action_size)
-        self._batch_picks = CellStreams(seed, Stream.BATCH, cells, batch, draw_uniform)
-        self._mixing = CellStreams(seed, Stream.MIXING, cells, (2, *batch), draw_uniform)
-        self._smoothing = CellStreams(seed, Stream.SMOOTHING, cells, noise, draw_normal)
-        self._shards = LearnerShards(learner, config.num_learners) if config.num_learners else None
-        self.updates = 0
-        """Updates so far; a cell that was not ready did not take part."""
-
-    def update(self, ready: Bool[np.ndarray, " cell"]) -> list[Losses]:
-        """One update of the cells that are ready; its losses, unless it is made elsewhere."""
-        number, batch = self.updates, self._sample_batch(ready)
-        self.updates += 1
-        self._cell_states.count_update()
-        if self._shards:
-            self._shards.submit(batch, number)
-            return []
-        return [self._learner.update_stacked(batch, number)]
-
-    def finish(self) -> list[Losses]:
-        """Wait for updates that other processes make; their losses."""
-        return self._shards.finish() if self._shards else []
-
-    def _sample_batch(self, ready: Bool[np.ndarray, " cell"]) -> Batch:
-        """A batch per cell: its own experience, mixed with that of sources where asked for."""
-        states = self._cell_states
-        sampled = self._replay.sample(self._batch_picks.at(self.updates))[:-1]
-        share = np.where(self._source_replay.size > 0, states.source_share, 0.0)
-        if share.any():
-            # A random `share` of each cell's batch is replaced by transitions of its sources.
-            mixed, pick = self._mixing.at(self.updates).swapaxes(0, 1)
-            others = self._source_replay.sample(pick)[:-1]
-            chosen = mixed < share[:, None]
-            sampled = [
-                np.where(chosen if own.ndim == 2 else chosen[..., None], other, own)
-                for own, other in zip(sampled, others, strict=True)
-            ]
-        noise, paused_actors = self._smoothing.at(self.updates), states.actor_delay_updates > 0
-        return Batch(*map(torch.from_numpy, (*sampled, noise, ~ready, ready & paused_actors)))
 
 
 class LearnedBank(NamedTuple):
-    """Cells whose networks have the same widths."""
+    """Cells whose networks have the same widths, in the order of their bank's rows."""
 
     cells: tuple[str, ...]
-    """Names of the bank's rows."""
     stacked: StackedTD3
-    """The bank, its optimisers, and the update of both."""
     indices: Any
     """Where the cells stand in batches."""
 
@@ -120,14 +52,10 @@ class TD3Learner(TorchLearner):
         self.frozen: Mapping[str, Sequence[str]] = {}
         """By cell, prefixes of the names of parameters that no update changes."""
         self.banks: list[LearnedBank] = []
+        self.optimisers: dict[str, dict[str, torch.Tensor]] = {}
+        """By cell: views of its Adam moments, step counts and last losses."""
         # RLlib may have moved each module to its device by itself, out of its bank.
         self.banked.rebuild_banks()
-
-    @property
-    def settings(self) -> TD3Settings:
-        """Those of the algorithm's config."""
-        config: Any = self.config
-        return config.settings
 
     @property
     def banked(self) -> BankedMultiRLModule:
@@ -164,16 +92,6 @@ class TD3Learner(TorchLearner):
         for cells, stacked, _ in self.banks:
             stacked.freeze({row: frozen[c] for row, c in enumerate(cells) if c in frozen})
 
-    def find_adams(self, cell: str) -> tuple[int, tuple[Adam, Adam]]:
-        """A cell's row, and the optimisers of its actor and its critics.
-
-        Raises: KeyError for a cell without a module.
-        """
-        for cells, stacked, _ in self.banks:
-            if cell in cells:
-                return cells.index(cell), (stacked.actor_adam, stacked.critic_adam)
-        raise KeyError(f"no module {cell!r}")
-
     def add_module(self, **arguments: Any) -> Any:
         """RLlib's, and the other cells keep their optimiser state."""
         with self._rebuild_updates():
@@ -201,49 +119,41 @@ class TD3Learner(TorchLearner):
         self._set_optimizer_state(kept)
 
     def _build_updates(self) -> None:
-        order, settings = self.cell_order or self.banked.cells, self.settings
-        self.banks = [
-            LearnedBank(
-                group.cells,
-                StackedTD3(group.bank, settings, self.counterfactual),
-                indices(group.cells, order),
-            )
-            for group in self.banked.groups
-        ]
+        config: Any = self.config
+        order = self.cell_order or tuple(self.banked.cells)
+        rows = {cell: row for row, cell in enumerate(order)}
+        self.banks = []
+        for cells, bank in self.banked.groups:
+            # A full slice needs no copy.
+            own = slice(None) if cells == order else np.array([rows[cell] for cell in cells])
+            stacked = StackedTD3(bank, config.settings, self.counterfactual)
+            self.banks.append(LearnedBank(cells, stacked, own))
+        self.optimisers = {
+            cell: {name: tensor[row] for name, tensor in stacked.optimiser_tensors.items()}
+            for cells, stacked, _ in self.banks
+            for row, cell in enumerate(cells)
+        }
         self.freeze(self.frozen)
 
     def _get_optimizer_state(self) -> dict[str, Any]:
-        """Optimiser tensors of each bank, with the names of its cells."""
+        """Copies of each cell's optimiser tensors."""
         return {
-            "parts": [
-                {"cells": list(cells)}
-                | {name: t.cpu().numpy().copy() for name, t in stacked.optimiser_tensors.items()}
-                for cells, stacked, _ in self.banks
-            ]
+            cell: {name: tensor.cpu().numpy().copy() for name, tensor in own.items()}
+            for cell, own in self.optimisers.items()
         }
 
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
-        for cells, stacked, _ in self.banks:
-            for saved in state["parts"]:
-                _copy_optimiser_rows(saved, cells, stacked.optimiser_tensors)
+        """Put a state back for the cells that are in both, if their networks have equal widths."""
+        for cell in state.keys() & self.optimisers.keys():
+            saved, own = state[cell], self.optimisers[cell]
+            if all(saved[name].shape == tensor.shape for name, tensor in own.items()):
+                for name, tensor in own.items():
+                    tensor.copy_(torch.tensor(saved[name]))
 
 
-def _copy_optimiser_rows(
-    saved: Mapping[str, Any], cells: Sequence[str], tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Copy the rows of cells that are in both, if their networks have the same widths."""
-    saved_rows = {cell: row for row, cell in enumerate(saved["cells"])}
-    pairs = [(row, saved_rows[cell]) for row, cell in enumerate(cells) if cell in saved_rows]
-    have_same_shapes = all(saved[name].shape[1:] == t.shape[1:] for name, t in tensors.items())
-    if not pairs or not have_same_shapes:
-        return
-    own, others = np.array(pairs).T
-    for name, tensor in tensors.items():
-        tensor[own] = torch.tensor(saved[name][others], device=tensor.device)
-
-
-class _Shard(NamedTuple):
-    """Some rows of one of the learner's banks."""
+@dataclass
+class _Shard:
+    """Some rows of one of the learner's banks, while a task has them."""
 
     stacked: StackedTD3
     rows: slice
@@ -251,6 +161,10 @@ class _Shard(NamedTuple):
     """By row of the shard, prefixes of names of parameters that do not change."""
     indices: np.ndarray
     """The same cells in the order of all cells."""
+    networks: Any
+    """Ray's reference to the networks and optimisers, as the last task returns them."""
+    losses: list[Any] = field(default_factory=list)
+    """References to the losses of each task."""
 
 
 class LearnerShards:
@@ -259,17 +173,13 @@ class LearnerShards:
     def __init__(self, learner: TD3Learner, n_learners: int) -> None:
         """`learner` owns the networks between iterations."""
         self._learner, self._n_learners = learner, n_learners
-        self._batches: list[Batch] = []
-        self._first_number = 0
-        self._network_refs: list[ray.ObjectRef] = []
-        """Networks of each shard, while tasks have them."""
-        self._loss_refs: list[list[ray.ObjectRef]] = []
+        self._batches: dict[int, Batch] = {}
+        """By number of the update."""
+        self._shards: list[_Shard] = []
 
     def submit(self, batch: Batch, number: int) -> None:
         """Add the update of that number; tasks start once enough bytes have been collected."""
-        if not self._batches:
-            self._first_number = number
-        self._batches.append(batch)
+        self._batches[number] = batch
         own_bytes = sum(tensor.nbytes for tensor in batch if tensor is not None)
         if own_bytes * len(self._batches) >= DISPATCH_BYTES:
             self._dispatch()
@@ -281,52 +191,44 @@ class LearnerShards:
         """
         if self._batches:
             self._dispatch()
-        if not self._network_refs:
+        shards, self._shards = self._shards, []
+        if not shards:
             return []
-        shards = self._split_cells()
-        for shard, state in zip(shards, ray.get(self._network_refs), strict=True):
-            shard.stacked.restore(state, shard.rows)
-        losses = [
-            np.concatenate(ray.get([chunk[index] for chunk in self._loss_refs]))
-            for index in range(len(shards))
-        ]
-        self._network_refs, self._loss_refs = [], []
+        for shard in shards:
+            shard.stacked.restore(ray.get(shard.networks), shard.rows)
+        losses = [np.concatenate(ray.get(shard.losses)) for shard in shards]
         merged = torch.zeros(len(losses[0]), 2, len(self._learner.cell_order))
         for values, shard in zip(losses, shards, strict=True):
             merged[:, :, shard.indices] = torch.tensor(values)
         return [Losses(critic, actor) for critic, actor in merged]
 
     def _dispatch(self) -> None:
-        shards = self._split_cells()
-        if not self._network_refs:
-            self._network_refs = [ray.put(shard.stacked.state(shard.rows)) for shard in shards]
-        losses = []
-        for index, shard in enumerate(shards):
-            own = [batch.select(shard.indices) for batch in self._batches]
-            self._network_refs[index], loss_ref = _update_remotely.remote(
-                self._learner.settings,
+        self._shards = self._shards or list(self._split_cells())
+        for shard in self._shards:
+            own = [batch.select(shard.indices) for batch in self._batches.values()]
+            shard.networks, losses = _update_remotely.remote(
+                shard.stacked.settings,
                 self._learner.counterfactual,
                 shard.stacked.bank.sizes,
                 shard.frozen,
-                self._network_refs[index],
+                shard.networks,
                 [np.stack(tensors) for tensors in zip(*own, strict=True)],
-                self._first_number,
+                min(self._batches),
             )
-            losses.append(loss_ref)
-        self._loss_refs.append(losses)
-        self._batches = []
+            shard.losses.append(losses)
+        self._batches = {}
 
-    def _split_cells(self) -> list[_Shard]:
+    def _split_cells(self) -> Iterator[_Shard]:
         """Every bank's cells, evenly over the learners."""
-        shards, frozen = [], self._learner.frozen
+        frozen = self._learner.frozen
         for cells, stacked, where in self._learner.banks:
             all_indices = np.arange(len(self._learner.cell_order))[where]
             for rows in np.array_split(np.arange(len(cells)), self._n_learners):
                 if len(rows):
                     own = slice(int(rows[0]), int(rows[-1]) + 1)
                     kept = {r: frozen[c] for r, c in enumerate(cells[own]) if c in frozen}
-                    shards.append(_Shard(stacked, own, kept, all_indices[own]))
-        return shards
+                    networks = ray.put(stacked.state(own))
+                    yield _Shard(stacked, own, kept, all_indices[own], networks)
 
 
 def update_cells(
@@ -357,24 +259,13 @@ def update_cells(
 _update_remotely: Any = ray.remote(num_cpus=1, num_returns=2, max_retries=MAX_RETRIES)(update_cells)
 
 
-def is_worth_threads(groups: Sequence[tuple[NetworkSizes, int]], batch_size: int) -> bool:
-    """Whether more than one thread makes an update faster.
-
-    Args:
-        groups: The sizes of networks, and how many cells have networks of that size.
-        batch_size: Transitions of each cell in an update.
-    """
-    total = sum(cells * count_update_flops(sizes, batch_size) for sizes, cells in groups)
-    return total >= FEWEST_FLOPS_FOR_THREADS
-
-
 def count_update_flops(sizes: NetworkSizes, batch_size: int) -> float:
     """Floating-point operations of one update of one cell, in its matrix products.
 
     Two per parameter and transition in each forward and each backward pass.
     """
     actor, critic = (
-        sum(math.prod(shape) for shape in list_layer_shapes(widths).values())
+        sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(widths))
         for widths in (sizes.actor, sizes.critic)
     )
     # Critics: two targets forward, two forward and backward. Actor: target, and itself.

@@ -5,52 +5,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
-from slicing_rllib.env import ActorForm, CounterfactualReward
+from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.policy_map import PolicyMap
 from slicing_rllib.learning.replay import Replay
 from slicing_rllib.learning.rl_module import TD3Module, compute_sizes
 from slicing_rllib.learning.sampled_env import CellStates, Step
-from slicing_rllib.learning.stacked_networks import (
-    Layers,
-    NetworkSizes,
-    compute_logits,
-    list_layer_shapes,
-)
+from slicing_rllib.learning.stacked_networks import NetworkSizes
 from slicing_rllib.learning.td3_config import CheckedSettings, TD3Config
 from slicing_rllib.radio import Phase
 from slicing_rllib.random_streams import Stream, cell_key, derive_seed
-
-Own = TypeVar("Own", bound=Algorithm)
-
-
-class CheckpointPaths(Algorithm):
-    """An algorithm whose checkpoints may have relative paths, which RLlib takes for URIs."""
-
-    def save_to_path(self, path: Any = None, **rllib: Any) -> str:
-        """RLlib's; a path without a scheme may be relative."""
-        return super().save_to_path(_make_absolute(path, rllib), **rllib)
-
-    def restore_from_path(self, path: Any, *arguments: Any, **rllib: Any) -> None:
-        """RLlib's; a path without a scheme may be relative."""
-        super().restore_from_path(_make_absolute(path, rllib), *arguments, **rllib)
-
-    @classmethod
-    def from_checkpoint(cls: type[Own], path: Any, filesystem: Any = None, **rllib: Any) -> Own:
-        """RLlib's; a path without a scheme may be relative."""
-        absolute = _make_absolute(path, {"filesystem": filesystem})
-        algorithm = super().from_checkpoint(absolute, filesystem, **rllib)
-        assert isinstance(algorithm, cls)
-        return algorithm
 
 
 def _make_absolute(path: Any, rllib: Mapping[str, Any]) -> Any:
@@ -59,8 +33,8 @@ def _make_absolute(path: Any, rllib: Mapping[str, Any]) -> Any:
     return str(Path(path).resolve()) if is_local and not rllib.get("filesystem") else path
 
 
-class PolicyOperations(CheckpointPaths):
-    """The part of TD3 that reads and changes single policies."""
+class PolicyOperations(Algorithm):
+    """The part of TD3 that reads and changes single policies; takes relative checkpoint paths."""
 
     config: TD3Config
     td3_learner: TD3Learner
@@ -71,6 +45,22 @@ class PolicyOperations(CheckpointPaths):
     source_replay: Replay
     _runner: Any
     _workers: Any
+
+    def save_to_path(self, path: Any = None, **rllib: Any) -> str:
+        """RLlib's; a path without a scheme may be relative."""
+        return super().save_to_path(_make_absolute(path, rllib), **rllib)
+
+    def restore_from_path(self, path: Any, *arguments: Any, **rllib: Any) -> None:
+        """RLlib's; a path without a scheme may be relative."""
+        super().restore_from_path(_make_absolute(path, rllib), *arguments, **rllib)
+
+    @classmethod
+    def from_checkpoint(cls, path: Any, filesystem: Any = None, **rllib: Any) -> Self:
+        """RLlib's; a path without a scheme may be relative."""
+        absolute = _make_absolute(path, {"filesystem": filesystem})
+        algorithm = super().from_checkpoint(absolute, filesystem, **rllib)
+        assert isinstance(algorithm, cls)
+        return algorithm
 
     def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> RLModule | None:
         """A policy's module with all networks, as it is now; None where there is no such policy."""
@@ -98,17 +88,16 @@ class PolicyOperations(CheckpointPaths):
 
     def reset_optimizer(self, module_id: str) -> None:
         """Set a cell's Adam moments and step counts to zero."""
-        row, adams = self.td3_learner.find_adams(module_id)
-        for tensor in (tensor for adam in adams for tensor in adam.tensors):
-            tensor[row] = 0
+        for name, tensor in self.td3_learner.optimisers[module_id].items():
+            if not name.endswith("_loss"):
+                tensor.zero_()
 
     def copy_optimizer(self, source: str, module_id: str) -> None:
         """Copy Adam's state from one cell to another; their networks must have equal widths."""
-        row, adams = self.td3_learner.find_adams(module_id)
-        source_row, source_adams = self.td3_learner.find_adams(source)
-        for adam, source_adam in zip(adams, source_adams, strict=True):
-            for tensor, values in zip(adam.tensors, source_adam.tensors, strict=True):
-                tensor[row] = values[source_row]
+        values = self.td3_learner.optimisers[source]
+        for name, tensor in self.td3_learner.optimisers[module_id].items():
+            if not name.endswith("_loss"):
+                tensor.copy_(values[name])
 
     @property
     def module_ids(self) -> tuple[str, ...]:
@@ -126,19 +115,14 @@ class PolicyOperations(CheckpointPaths):
         row = self.cell_states.row(module_id)
         if module_id in self.module_ids:
             raise ValueError(f"{module_id}: has a policy already")
-        _require_fixed_mapping(rllib)
-        spec = copy.copy(module_spec) or self.config.module_spec(
-            module_id, *self._runner.get_spaces()[module_id]
-        )
-        # This flag concerns env runners: a learner always builds all networks.
-        spec.inference_only = True
-        # In one process the env runner has the learner's module, where it is added once.
-        rllib.setdefault("add_to_env_runners", bool(self.config.num_env_runners))
-        with self._keep_policies():
+        with self._change_modules(rllib, "add_to_env_runners"):
+            spec = copy.copy(module_spec) or self.config.module_spec(
+                module_id, *self._runner.get_spaces()[module_id]
+            )
+            # This flag concerns env runners: a learner always builds all networks.
+            spec.inference_only = True
             added = super().add_module(module_id, spec, **rllib)
         self.cell_states.exploration_left[row] = self._exploration_steps
-        if rllib.get("new_should_module_be_updated") is not None:
-            self.pause_untrained()
         return added
 
     def remove_module(self, module_id: str, **rllib: Any) -> Any:
@@ -148,20 +132,37 @@ class PolicyOperations(CheckpointPaths):
         """
         if module_id not in self.module_ids or len(self.module_ids) == 1:
             raise ValueError(f"{module_id}: expected one of several cells with a policy")
-        _require_fixed_mapping(rllib)
-        for buffer in (self.replay, self.default_action_replay, self.source_replay):
-            buffer.clear(module_id)
-        self.freeze(module_id, ())
-        rllib.setdefault("remove_from_env_runners", bool(self.config.num_env_runners))
         group: Any = self.learner_group
-        with self._keep_policies():
+        with self._change_modules(rllib, "remove_from_env_runners"):
+            for buffer in (self.replay, self.default_action_replay, self.source_replay):
+                buffer.clear(module_id)
+            self.freeze(module_id, ())
             # RLlib deletes the module's PolicySpec from these configs and fails where it has none.
             for config in (self.config, group.config, self.td3_learner.config):
                 config.policies.setdefault(module_id, PolicySpec())
-            removed = super().remove_module(module_id, **rllib)
+            return super().remove_module(module_id, **rllib)
+
+    @contextmanager
+    def _change_modules(self, rllib: dict[str, Any], env_runners: str) -> Iterator[None]:
+        """Complete RLlib's arguments; `env_runners` says whether their modules change as well.
+
+        Raises: ValueError for arguments of RLlib that would change policies or their agents.
+        """
+        for name in ("new_agent_to_module_mapping_fn", "config_overrides"):
+            if rllib.get(name) is not None:
+                raise ValueError(
+                    f"{name}: expected none; agents keep their policies, and networks sets their "
+                    "widths"
+                )
+        # In one process the env runner has the learner's module, which changes once.
+        rllib.setdefault(env_runners, bool(self.config.num_env_runners))
+        # RLlib adds and removes entries of `config.policies`, which here are the user's alone.
+        kept = dict(self.config.policies)
+        yield
+        self.config.policies.clear()
+        self.config.policies.update(kept)
         if rllib.get("new_should_module_be_updated") is not None:
             self.pause_untrained()
-        return removed
 
     @cached_property
     def settings(self) -> CheckedSettings:
@@ -174,15 +175,23 @@ class PolicyOperations(CheckpointPaths):
 
     def fresh_weights(self, module_id: str, attempt: int) -> dict[str, np.ndarray]:
         """Random initial weights for a cell; every `attempt` gives others."""
+        fresh = self._build_fresh(module_id, attempt)
+        return {name: p.detach().numpy() for name, p in fresh.named_parameters()}
+
+    def _build_fresh(self, module_id: str, attempt: int) -> TD3Module:
         key = cell_key(module_id), attempt
         seed = derive_seed(self.config.seed, Stream.INITIAL_WEIGHTS, *key)
         module: Any = self.td3_learner.banked[module_id]
-        fresh = TD3Module(
+        return TD3Module(
             observation_space=module.observation_space,
             action_space=module.action_space,
             model_config=module.model_config | {"init_seed": seed},
         )
-        return {name: p.detach().numpy() for name, p in fresh.named_parameters()}
+
+    @cached_property
+    def _initial_modules(self) -> dict[str, TD3Module]:
+        """By policy, what it started from, where that was asked for."""
+        return {}
 
     @property
     def has_initial_policy(self) -> bool:
@@ -205,31 +214,19 @@ class PolicyOperations(CheckpointPaths):
         advantages = {}
         for row in rows:
             cell = self.policies.agents[row]
-            form, layers = self._find_initial_actor(self.policies.find_policy(cell))
+            policy = self.policies.find_policy(cell)
+            if policy not in self._initial_modules:
+                self._initial_modules[policy] = self._build_fresh(policy, 0)
             own = [step.transitions for step in steps]
             obs = torch.from_numpy(np.stack([transitions.obs[row] for transitions in own]))
-            logits, _ = compute_logits(form, layers, obs[None])
-            split = torch.softmax(logits[0], dim=-1).numpy()
+            initial = self._initial_modules[policy].forward_inference({Columns.OBS: obs})
+            split = initial[Columns.ACTIONS].numpy()
             inputs = np.stack([transitions.counterfactual_inputs[row] for transitions in own])
             earned = np.array([transitions.reward[row] for transitions in own])
             decided = np.array([step.decided[row] for step in steps])
             difference = earned - reward.reward(inputs, split)
             advantages[cell] = np.where(decided, difference, np.nan).tolist()
         return advantages
-
-    def _find_initial_actor(self, policy: str) -> tuple[ActorForm, Layers]:
-        sizes = self.network_sizes(policy)
-        if policy not in self._initial_actors:
-            weights = self.fresh_weights(policy, 0)
-            names = [f"actor.{name}" for name in list_layer_shapes(sizes.actor)]
-            arrays = [torch.from_numpy(np.array(weights[name]))[None] for name in names]
-            self._initial_actors[policy] = list(zip(arrays[::2], arrays[1::2], strict=True))
-        return sizes.form, self._initial_actors[policy]
-
-    @cached_property
-    def _initial_actors(self) -> dict[str, Layers]:
-        """Layers of the actors that cells started from, those that were asked for."""
-        return {}
 
     def explore(self, module_id: str, steps: int) -> None:
         """Let a cell act at random for the next `steps` steps that it decides; 0 ends it."""
@@ -245,9 +242,8 @@ class PolicyOperations(CheckpointPaths):
 
     def pause_untrained(self) -> None:
         """Pause the policies that `policies_to_train` leaves out, and no others."""
-        for policy in self.policies.policies:
-            row = self.cell_states.row(policy)
-            self.cell_states.paused[row] = not self.config.is_trained(policy)
+        trained = [self.config.is_trained(policy) for policy in self.policies.policies]
+        self.cell_states.paused[:] = ~np.array(trained)
 
     def pause_updates(self, module_id: str) -> None:
         """Keep a cell's policy as it is until `resume_updates`; it goes on acting."""
@@ -268,20 +264,3 @@ class PolicyOperations(CheckpointPaths):
     def _exploration_steps(self) -> int:
         """Random steps of a new policy; none where the config does not explore."""
         return self.settings.exploration_steps if self.config.explore else 0
-
-    @contextmanager
-    def _keep_policies(self) -> Iterator[None]:
-        """RLlib adds and removes entries of `config.policies`, which here are the user's alone."""
-        kept = dict(self.config.policies)
-        yield
-        self.config.policies.clear()
-        self.config.policies.update(kept)
-
-
-def _require_fixed_mapping(rllib: Mapping[str, Any]) -> None:
-    """Raises: ValueError for arguments of RLlib that would change policies or their agents."""
-    for name in ("new_agent_to_module_mapping_fn", "config_overrides"):
-        if rllib.get(name) is not None:
-            raise ValueError(
-                f"{name}: expected none; agents keep their policies, and networks sets their widths"
-            )

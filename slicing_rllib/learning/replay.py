@@ -8,8 +8,6 @@ from jaxtyping import Bool, Float, Float32
 
 from slicing_rllib.env import BatchedStep
 
-Rows = Float32[np.ndarray, "*rows width"]
-
 
 class Transitions(NamedTuple):
     """(s, a, r, s', done) with any leading axes, float32."""
@@ -28,15 +26,9 @@ class Transitions(NamedTuple):
 
 def make_transitions(before: BatchedStep, after: BatchedStep) -> Transitions:
     """The transitions of all cells from one step to the next one."""
-    return Transitions(
-        before.obs,
-        after.action,
-        after.reward,
-        after.obs,
-        after.terminated.astype(np.float32),
-        after.counterfactual_inputs,
-        after.reward_inputs,
-    )
+    inputs = after.counterfactual_inputs, after.reward_inputs
+    terminated = after.terminated.astype(np.float32)
+    return Transitions(before.obs, after.action, after.reward, after.obs, terminated, *inputs)
 
 
 class Replay:
@@ -59,20 +51,12 @@ class Replay:
         """
         self.cells = tuple(cells)
         self.capacity, self.action_size = capacity, action_size
-        sizes = [
-            obs_size,
-            action_size,
-            1,
-            obs_size,
-            1,
-            counterfactual_inputs_size,
-            reward_inputs_size,
-        ]
+        sizes = [obs_size, action_size, 1, obs_size, 1]
+        sizes += [counterfactual_inputs_size, reward_inputs_size]
         *self._cuts, width = np.cumsum(sizes)
         self._rows = np.zeros((len(self.cells), capacity, width), precision)
         self._learned_from = self._rows[..., : self._cuts[-1]]
-        self.size = np.zeros(len(self.cells), np.int64)
-        self._next = np.zeros(len(self.cells), np.int64)
+        self.size, self._next = np.zeros((2, len(self.cells)), np.int64)
         self._index = np.arange(len(self.cells))
 
     def add(self, step: Transitions, present: Bool[np.ndarray, " cell"]) -> None:
@@ -118,35 +102,24 @@ class Replay:
     def state(self) -> dict[str, Any]:
         """Copies of what is filled, for a checkpoint."""
         filled = int(self.size.max(initial=0))
-        return {
-            "rows": self._rows[:, :filled].copy(),
-            "size": self.size.copy(),
-            "next": self._next.copy(),
-        }
+        parts = {"rows": self._rows[:, :filled], "size": self.size, "next": self._next}
+        return {name: part.copy() for name, part in parts.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put a `state` back."""
         rows = np.asarray(state["rows"])
         self._rows[:] = 0
         self._rows[:, : rows.shape[1]] = rows
-        self.size = np.array(state["size"])
-        self._next = np.array(state["next"])
+        self.size, self._next = np.array(state["size"]), np.array(state["next"])
 
     def _find_row(self, cell: str) -> int:
         if cell not in self.cells:
             raise KeyError(f"replay: no cell {cell!r}")
         return self.cells.index(cell)
 
-    def _pack(self, step: Transitions) -> Rows:
-        parts = [
-            step.obs,
-            step.action,
-            step.reward[..., None],
-            step.next_obs,
-            step.terminated[..., None],
-            step.counterfactual_inputs,
-            step.reward_inputs,
-        ]
+    def _pack(self, step: Transitions) -> Float32[np.ndarray, "*rows width"]:
+        reward, terminated = step.reward[..., None], step.terminated[..., None]
+        parts = step._replace(reward=reward, terminated=terminated)
         return np.concatenate(parts, axis=-1, dtype=np.float32)
 
     def _unpack(self, rows: np.ndarray) -> Transitions:

@@ -18,7 +18,6 @@ from torch import nn
 from slicing_rllib.env import ActorForm, Squash
 from slicing_rllib.learning.stacked_networks import (
     KINDS,
-    TRAINED,
     NetworkSizes,
     ParameterBank,
     compute_logits,
@@ -26,7 +25,7 @@ from slicing_rllib.learning.stacked_networks import (
 )
 from slicing_rllib.learning.td3_settings import SquashSetting
 
-NETWORKS = (*TRAINED, *(f"target_{network}" for network in TRAINED))
+NETWORKS = tuple(itertools.chain(*KINDS.values()))
 
 
 class TD3Module(TorchRLModule, InferenceOnlyAPI):
@@ -50,35 +49,29 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
                     f"{tuple(weights.shape)}"
                 )
             parameter.data = torch.from_numpy(np.array(weights))
-        if not self.inference_only:
-            self.critic_1 = build_mlp(sizes.critic, generator)
-            self.critic_2 = build_mlp(sizes.critic, generator)
-            for network in TRAINED:
-                target = build_mlp(sizes.find_widths(network), generator)
-                target.load_state_dict(getattr(self, network).state_dict())
-                target.requires_grad_(False)
-                setattr(self, f"target_{network}", target)
+        for network in () if self.inference_only else NETWORKS[1:]:
+            mlp = build_mlp(sizes.find_widths(network), generator)
+            if network.startswith("target_"):
+                online = self.get_submodule(network.removeprefix("target_"))
+                mlp.load_state_dict(online.state_dict())
+                mlp.requires_grad_(False)
+            setattr(self, network, mlp)
 
     def get_non_inference_attributes(self) -> list[str]:
-        """Networks that env runners do not need."""
-        return [network for network in NETWORKS if network != "actor"]
+        return list(NETWORKS[1:])
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Actions for a batch of flattened observations."""
+        """Actions, shares or within their bounds, for a batch of flattened observations."""
         linear = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
         layers = [(layer.weight[None], layer.bias[None]) for layer in linear]
         obs = batch[Columns.OBS]
         logits, _ = compute_logits(self._form, layers, obs.flatten(0, -2)[None])
         action = decide(self._form.squash, logits[0], None).view(*obs.shape[:-1], -1)
-        return {Columns.ACTIONS: self._scale(action)}
-
-    def _scale(self, action: torch.Tensor) -> torch.Tensor:
-        """Actions as the environment expects them: shares, or within the bounds of its space."""
-        space: Any = self.action_space
-        if self._form.squash == "softmax":
-            return action
-        low, high = (torch.from_numpy(bound).to(action) for bound in (space.low, space.high))
-        return low + 0.5 * (action.unflatten(-1, low.shape) + 1.0) * (high - low)
+        if self._form.squash == "tanh":
+            space: Any = self.action_space
+            low, high = (torch.from_numpy(bound).to(action) for bound in (space.low, space.high))
+            action = low + 0.5 * (action.unflatten(-1, low.shape) + 1.0) * (high - low)
+        return {Columns.ACTIONS: action}
 
 
 class CellGroup(NamedTuple):
@@ -101,16 +94,15 @@ class BankedMultiRLModule(MultiRLModule):
         by_sizes: dict[NetworkSizes, list[str]] = {}
         for cell in self.cells:
             by_sizes.setdefault(compute_sizes(self._rl_modules[cell]), []).append(cell)
-        self.groups = tuple(self._build_group(*item) for item in by_sizes.items())
-
-    def _build_group(self, sizes: NetworkSizes, cells: Sequence[str]) -> CellGroup:
-        kinds = ("actor",) if self.inference_only else tuple(KINDS)
-        first: Any = self._rl_modules[cells[0]]
-        device = next(first.parameters()).device
-        bank = ParameterBank(len(cells), sizes, kinds, device)
-        for row, cell in enumerate(cells):
-            bank.adopt(row, self._rl_modules[cell])
-        return CellGroup(tuple(cells), bank)
+        groups: list[CellGroup] = []
+        for sizes, cells in by_sizes.items():
+            first: Any = self._rl_modules[cells[0]]
+            kinds = ("actor",) if self.inference_only else tuple(KINDS)
+            bank = ParameterBank(len(cells), sizes, kinds, next(first.parameters()).device)
+            for row, cell in enumerate(cells):
+                bank.adopt(row, self._rl_modules[cell])
+            groups.append(CellGroup(tuple(cells), bank))
+        self.groups = tuple(groups)
 
     def add_module(self, module_id: str, module: RLModule, *, override: bool = False) -> None:
         super().add_module(module_id, module, override=override)
@@ -119,14 +111,6 @@ class BankedMultiRLModule(MultiRLModule):
     def remove_module(self, module_id: str, *, raise_err_if_not_found: bool = True) -> None:
         super().remove_module(module_id, raise_err_if_not_found=raise_err_if_not_found)
         self.rebuild_banks()
-
-
-def indices(cells: Sequence[str], all_cells: Sequence[str]) -> Any:
-    """Indices of `cells` among all; a full slice where they are the same, which needs no copy."""
-    if tuple(cells) == tuple(all_cells):
-        return slice(None)
-    index = {cell: row for row, cell in enumerate(all_cells)}
-    return np.array([index[cell] for cell in cells])
 
 
 def natural_key(cell: str) -> tuple[str, int]:
@@ -182,8 +166,16 @@ class AgentSpaces:
 
         Raises: SpaceError that names agent, space and what was expected.
         """
+        refusal = SpaceError(
+            f"agent {agent}: observation space {obs}, expected a space of fixed size, such as a Box"
+        )
+        if not isinstance(obs, spaces.Space):
+            raise refusal
+        try:
+            self.obs_size = spaces.flatdim(obs)
+        except (ValueError, NotImplementedError) as error:
+            raise refusal from error
         self.agent, self.obs, self.action = agent, obs, action
-        self.obs_size = _measure_obs(agent, obs)
         self.squash: Squash = choose_squash(agent, action, squash)
         self.action_size = int(np.prod(action.shape))
         self._obs_shape = obs.shape if isinstance(obs, spaces.Box) else None
@@ -199,12 +191,14 @@ class AgentSpaces:
         """An observation as float32 numbers. Raises: SpaceError where it is not of the space."""
         if self._obs_shape is not None:
             array = np.asarray(obs, np.float32)
-            if array.shape != self._obs_shape:
-                raise self._refuse_obs(f"shape {array.shape}")
-            return array.reshape(-1)
-        if not self.obs.contains(obs):
-            raise self._refuse_obs(repr(obs))
-        return np.asarray(spaces.flatten(self.obs, obs), np.float32)
+            if array.shape == self._obs_shape:
+                return array.reshape(-1)
+            got = f"shape {array.shape}"
+        elif self.obs.contains(obs):
+            return np.asarray(spaces.flatten(self.obs, obs), np.float32)
+        else:
+            got = repr(obs)
+        raise SpaceError(f"observation of agent {self.agent}: expected {self.obs}, got {got}")
 
     def restore_obs(self, vector: np.ndarray) -> Any:
         """The observation that was flattened to this vector."""
@@ -218,22 +212,6 @@ class AgentSpaces:
         scaled = low + 0.5 * (vector.reshape(low.shape) + 1.0) * (high - low)
         # Rounding must not lead out of the bounds, which many environments check.
         return np.clip(scaled, low, high).astype(self.action.dtype)
-
-    def _refuse_obs(self, got: str) -> SpaceError:
-        return SpaceError(f"observation of agent {self.agent}: expected {self.obs}, got {got}")
-
-
-def _measure_obs(agent: str, space: Any) -> int:
-    """Length of flattened observations."""
-    refusal = SpaceError(
-        f"agent {agent}: observation space {space}, expected a space of fixed size, such as a Box"
-    )
-    if not isinstance(space, spaces.Space):
-        raise refusal
-    try:
-        return spaces.flatdim(space)
-    except (ValueError, NotImplementedError) as error:
-        raise refusal from error
 
 
 def choose_squash(agent: str, space: Any, setting: SquashSetting) -> Squash:

@@ -8,10 +8,10 @@ shares, and to bounded actions themselves, which are then clipped as in the TD3 
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,10 +25,7 @@ relu_gradient = torch.ops.aten.threshold_backward
 
 
 def forward(layers: Layers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Output (network, batch, out) of ReLU MLPs, and the input of each layer.
-
-    `layers` are weights (network, out, in) and biases (network, out); `x` is (network, batch, in).
-    """
+    """Outputs (network, batch, out) of ReLU MLPs for x (network, batch, in), and layers' inputs."""
     inputs = []
     for weight, bias in layers[:-1]:
         inputs.append(x)
@@ -49,37 +46,23 @@ def _apply_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
 
-def backward(layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers) -> Tensor:
-    """Write the gradients of all layers into `into`; return the gradient of the input.
+def backward(
+    layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers | None = None
+) -> Tensor:
+    """Return the gradient of the input, and write those of weights and biases into `into`.
 
     `inputs` are those that `forward` returned; `grad` is the gradient of its output.
     """
-    for (weight, _), x, (weight_grad, bias_grad) in zip(
-        reversed(layers), reversed(inputs), reversed(into), strict=True
-    ):
-        weight_grad.copy_(torch.bmm(grad.transpose(1, 2), x))
-        torch.sum(grad, dim=1, out=bias_grad)
+    for number in reversed(range(len(layers))):
+        weight, x = layers[number][0], inputs[number]
+        if into is not None:
+            weight_grad, bias_grad = into[number]
+            weight_grad.copy_(torch.bmm(grad.transpose(1, 2), x))
+            torch.sum(grad, dim=1, out=bias_grad)
         grad = torch.bmm(grad, weight)
-        if x is not inputs[0]:
+        if number:
             grad = relu_gradient(grad, x, 0.0)
     return grad
-
-
-def input_gradient(layers: Layers, inputs: list[Tensor], grad: Tensor) -> Tensor:
-    """The gradient of the input alone, without those of weights and biases."""
-    for (weight, _), x in zip(reversed(layers), reversed(inputs), strict=True):
-        grad = torch.bmm(grad, weight)
-        if x is not inputs[0]:
-            grad = relu_gradient(grad, x, 0.0)
-    return grad
-
-
-def softmax_shares(logits: Tensor) -> Tensor:
-    """Softmax over the last axis, the shares of each slice.
-
-    The last axis is short; torch computes a softmax faster over an axis that is not the last.
-    """
-    return torch.softmax(logits.transpose(1, 2).contiguous(), dim=1).transpose(1, 2)
 
 
 def softmax_gradient(shares: Tensor, grad: Tensor) -> Tensor:
@@ -116,16 +99,15 @@ def pool_features(obs: Tensor, n_slices: int) -> Tensor:
     return torch.cat([features, mean, largest], dim=-1)
 
 
-def squash_logits(squash: Squash, logits: Tensor) -> Tensor:
-    """Actions (cell, batch, action) of these logits."""
-    return torch.tanh(logits) if squash == "tanh" else softmax_shares(logits)
+def squash_logits(squash: Squash, logits: Tensor, noise: Tensor | None = None) -> Tensor:
+    """What `decide` returns, for (cell, batch, action).
 
-
-def add_smoothing(squash: Squash, logits: Tensor, noise: Tensor) -> Tensor:
-    """Actions of these logits, with noise; both are (cell, batch, action)."""
+    The last axis is short; torch computes a softmax faster over an axis that is not the last.
+    """
     if squash == "tanh":
-        return (torch.tanh(logits) + noise).clamp(-1.0, 1.0)
-    return softmax_shares(logits + noise)
+        return decide(squash, logits, noise)
+    noisy = logits if noise is None else logits + noise
+    return torch.softmax(noisy.transpose(1, 2).contiguous(), dim=1).transpose(1, 2)
 
 
 def backpropagate_squash(squash: Squash, action: Tensor, grad: Tensor) -> Tensor:
@@ -136,14 +118,13 @@ def backpropagate_squash(squash: Squash, action: Tensor, grad: Tensor) -> Tensor
 
 
 def decide(squash: Squash, logits: Tensor, noise: Tensor | None) -> Tensor:
-    """Actions of acting policies, in any shape, with exploration noise unless it is None."""
+    """Actions of these logits, in any shape, with noise unless it is None."""
     if squash == "tanh":
         action = torch.tanh(logits)
         return action if noise is None else (action + noise).clamp(-1.0, 1.0)
     return torch.softmax(logits if noise is None else logits + noise, dim=-1)
 
 
-TRAINED = ("actor", "critic_1", "critic_2")
 KINDS = {
     "actor": ("actor",),
     "critics": ("critic_1", "critic_2"),
@@ -165,18 +146,8 @@ class NetworkSizes:
     form: ActorForm
 
     def find_widths(self, network: str) -> tuple[int, ...]:
-        """Widths of the network of that name, such as `target_critic_1`."""
+        """Widths of the network of that name, or of that kind."""
         return self.actor if network.endswith("actor") else self.critic
-
-
-def list_layer_shapes(widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Shapes of a network's parameters, by the names in an nn.Sequential (`0.weight`)."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-        # In the Sequential a ReLU stands after each linear layer, so their numbers go up by two.
-        shapes[f"{2 * layer}.weight"] = (fan_out, fan_in)
-        shapes[f"{2 * layer}.bias"] = (fan_out,)
-    return shapes
 
 
 class ParameterBank:
@@ -190,10 +161,8 @@ class ParameterBank:
         device: torch.device | str = "cpu",
     ) -> None:
         """Zeros. `sizes` are the widths of every cell's networks; `kinds` are those to hold."""
-        self.sizes = sizes
-        self.device = torch.device(device)
-        self.n_cells = n_cells
-        self._spans = {kind: _lay_out(sizes.find_widths(KINDS[kind][0])) for kind in kinds}
+        self.sizes, self.n_cells, self.device = sizes, n_cells, torch.device(device)
+        self._spans = {kind: _lay_out(sizes.find_widths(kind)) for kind in kinds}
         self.flat = {
             kind: torch.zeros((n_cells, len(KINDS[kind]), _align(spans[-1][2])), device=self.device)
             for kind, spans in self._spans.items()
@@ -223,10 +192,12 @@ class ParameterBank:
 def _lay_out(widths: Sequence[int]) -> list[tuple[str, int, int, tuple[int, ...]]]:
     """Name, start, end and shape of each parameter in a row; each starts at a cache line."""
     spans, start = [], 0
-    for name, shape in list_layer_shapes(widths).items():
-        end = start + int(np.prod(shape))
-        spans.append((name, start, end, shape))
-        start = _align(end)
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+        for name, shape in (("weight", (fan_out, fan_in)), ("bias", (fan_out,))):
+            end = start + math.prod(shape)
+            # In an nn.Sequential a ReLU stands after each linear layer.
+            spans.append((f"{2 * layer}.{name}", start, end, shape))
+            start = _align(end)
     return spans
 
 

@@ -15,13 +15,11 @@ from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.stacked_networks import (
     KINDS,
     ParameterBank,
-    add_smoothing,
     backpropagate_logits,
     backpropagate_squash,
     backward,
     compute_logits,
     forward,
-    input_gradient,
     squash_logits,
 )
 from slicing_rllib.learning.td3_settings import TD3Settings
@@ -142,10 +140,13 @@ class Adam:
 
     def __init__(self, parameters: Tensor) -> None:
         """Moments start at zero, shaped like `parameters`."""
-        self.mean = torch.zeros_like(parameters)
-        self.square = torch.zeros_like(parameters)
-        # float32 counts exactly up to 16 million.
-        self.steps = torch.zeros((len(parameters), 1, 1), device=parameters.device)
+        self.tensors = {
+            "mean": torch.zeros_like(parameters),
+            "square": torch.zeros_like(parameters),
+            # float32 counts exactly up to 16 million.
+            "steps": torch.zeros((len(parameters), 1, 1), device=parameters.device),
+        }
+        """First moments, second moments and step counts, a row each."""
 
     def bind(self, rows: slice, parameters: Tensor, grad: Tensor) -> Callable[[float], None]:
         """A function that makes one step of these rows at a learning rate.
@@ -153,8 +154,8 @@ class Adam:
         `parameters` and `grad` are the rows' own tensors; the step reads the gradients that are in
         `grad` when it is called.
         """
-        steps = self.steps[rows]
-        parts = (parameters, grad, self.mean[rows], self.square[rows], steps.flatten())
+        mean, square, steps = (tensor[rows] for tensor in self.tensors.values())
+        parts = (parameters, grad, mean, square, steps.flatten())
         *tensors, counts = [list(part.unbind()) for part in parts]
         (first, second), epsilon = self.BETAS, self.EPSILON
         options = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
@@ -166,11 +167,6 @@ class Adam:
             )
 
         return step
-
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """First moments, second moments and step counts, a row each."""
-        return self.mean, self.square, self.steps
 
 
 class StackedTD3:
@@ -196,9 +192,15 @@ class StackedTD3:
         self.critic_adam = Adam(bank.flat["critics"])
         self.critic_loss = torch.zeros(bank.n_cells, device=bank.device)
         self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
+        adams = {"actor": self.actor_adam, "critics": self.critic_adam}
+        self.optimiser_tensors = {
+            f"{kind}.{part}": tensor
+            for kind, adam in adams.items()
+            for part, tensor in adam.tensors.items()
+        } | {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
+        """The optimisers' tensors and the last losses by name, a row per cell."""
         self._frozen: dict[str, Tensor] = {}
         per_block = CELLS_PER_BLOCK if bank.device.type == "cpu" else bank.n_cells
-        adams = {"actor": self.actor_adam, "critics": self.critic_adam}
         grads = {kind: torch.zeros_like(bank.flat[kind][:per_block]) for kind in adams}
         starts = range(0, bank.n_cells, per_block)
         blocks = [slice(start, min(start + per_block, bank.n_cells)) for start in starts]
@@ -228,7 +230,8 @@ class StackedTD3:
             if moves_actor:
                 self.actor_loss[rows] = block.update_actors(own)
             if moves_critics and moves_actor:
-                block.update_targets()
+                for target, online in block.target_pairs:
+                    target.lerp_(online, settings.tau)
         for tensor, index, values in kept:
             tensor[index] = values
         return Losses(self.critic_loss.clone(), self.actor_loss.clone())
@@ -247,17 +250,6 @@ class StackedTD3:
                 view.fill_(float(name.startswith(tuple(prefixes))))
         self._frozen = {kind: marks.flat[kind].bool() for kind in ("actor", "critics")}
 
-    @property
-    def optimiser_tensors(self) -> dict[str, Tensor]:
-        """The optimisers' tensors and the last losses by name, a row per cell."""
-        adams = {"actor": self.actor_adam, "critic": self.critic_adam}
-        moments = {
-            f"{name}.{part}": getattr(adam, part)
-            for name, adam in adams.items()
-            for part in ("mean", "square", "steps")
-        }
-        return {**moments, "actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
-
     def state(self, rows: Any = slice(None)) -> dict[str, np.ndarray]:
         """Copies of all that the next update needs, of all cells or of some rows."""
         tensors = (self.bank.flat | self.optimiser_tensors).items()
@@ -270,17 +262,15 @@ class StackedTD3:
 
     def _find_unchanged(self, batch: Batch) -> Iterator[tuple[Tensor, Any]]:
         """Tensors, and the index in each that the update must leave as it is."""
-        flat, actor_adam = self.bank.flat, self.actor_adam.tensors
+        flat, actor_adam = self.bank.flat, self.actor_adam.tensors.values()
         for kind, mask in self._frozen.items():
             yield flat[kind], mask
-        if batch.paused is not None and batch.paused.any():
-            rows = batch.paused.nonzero()[:, 0].tolist()
-            for tensor in (*flat.values(), *actor_adam, *self.critic_adam.tensors):
-                yield tensor, rows
-        if batch.paused_actors is not None and batch.paused_actors.any():
-            rows = batch.paused_actors.nonzero()[:, 0].tolist()
-            for tensor in (flat["actor"], flat["target_actor"], *actor_adam):
-                yield tensor, rows
+        actors = (flat["actor"], flat["target_actor"], *actor_adam)
+        everything = (*flat.values(), *actor_adam, *self.critic_adam.tensors.values())
+        for cells, tensors in ((batch.paused, everything), (batch.paused_actors, actors)):
+            if cells is not None and cells.any():
+                rows = cells.nonzero()[:, 0].tolist()
+                yield from ((tensor, rows) for tensor in tensors)
 
 
 class _Block:
@@ -304,14 +294,14 @@ class _Block:
         grad = {kind: whole[: rows.stop - rows.start] for kind, whole in grads.items()}
         self._grads = {kind: bank.layers(kind, part) for kind, part in grad.items()}
         self._adam_step = {kind: adams[kind].bind(rows, flat[kind], grad[kind]) for kind in adams}
-        self._target_pairs = [(flat[f"target_{kind}"], flat[kind]) for kind in adams]
+        self.target_pairs = [(flat[f"target_{kind}"], flat[kind]) for kind in adams]
 
     def update_critics(self, batch: Batch) -> Tensor:
         """One Adam step of the twin critics; returns the sum of their losses per cell."""
         if self._counterfactual is not None:
             batch = add_counterfactual_splits(batch, self._counterfactual)
         target = self.compute_target(batch).repeat_interleave(2, dim=0)[..., None]
-        pairs = _repeat_for_twins(torch.cat([batch.obs, batch.action], dim=-1))
+        pairs = torch.cat([batch.obs, batch.action], dim=-1).repeat_interleave(2, dim=0)
         q, inputs = forward(self._layers["critics"], pairs)
         error = q - target
         grad = error * (2.0 / error.shape[1])
@@ -329,18 +319,13 @@ class _Block:
         self._adam_step["actor"](self._settings.actor_lr)
         return -objective
 
-    def update_targets(self) -> None:
-        """Move every target network towards its online network by `tau`."""
-        for target, online in self._target_pairs:
-            target.lerp_(online, self._settings.tau)
-
     def compute_target(self, batch: Batch) -> Tensor:
         """The value that both critics regress on, (cell, batch)."""
         settings = self._settings
         logits, _ = compute_logits(self._form, self._layers["target_actor"], batch.next_obs)
         noise = smoothing_noise(batch.noise, settings.target_noise, settings.target_noise_clip)
-        action = add_smoothing(self._form.squash, logits, noise)
-        pairs = _repeat_for_twins(torch.cat([batch.next_obs, action], dim=-1))
+        action = squash_logits(self._form.squash, logits, noise)
+        pairs = torch.cat([batch.next_obs, action], dim=-1).repeat_interleave(2, dim=0)
         q, _ = forward(self._layers["target_critics"], pairs)
         q1, q2 = q.view(-1, 2, q.shape[1]).unbind(1)
         return td_target(batch.reward, batch.terminated, q1, q2, gamma=settings.gamma)
@@ -359,10 +344,5 @@ class _Block:
         """The first critic's value and its gradient."""
         q, inputs = forward(self._first_critic, torch.cat([obs, action], dim=-1))
         grad = torch.full_like(q, 1.0 / q.shape[1])
-        grad = input_gradient(self._first_critic, inputs, grad)
+        grad = backward(self._first_critic, inputs, grad)
         return ActionGradient(q.mean(dim=(1, 2)), grad[..., obs.shape[-1] :])
-
-
-def _repeat_for_twins(pairs: Tensor) -> Tensor:
-    """(cell, batch, input) for both critics of each cell: (cell x 2, batch, input)."""
-    return pairs.repeat_interleave(2, dim=0)

@@ -8,13 +8,14 @@ import copy
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import ray
 import torch
+from jaxtyping import Bool
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -27,20 +28,23 @@ from ray.rllib.utils.metrics import (
 from slicing_rllib.learning.adapters import AdaptedEnv, offers_state
 from slicing_rllib.learning.env_runner import EnvironmentFailed, FailureCount, Sampled
 from slicing_rllib.learning.events import Event, EventKind
-from slicing_rllib.learning.learner import TD3Learner, UpdateLoop, is_worth_threads
+from slicing_rllib.learning.learner import LearnerShards, TD3Learner, count_update_flops
 from slicing_rllib.learning.policy_map import Experience, PolicyMap
 from slicing_rllib.learning.policy_operations import PolicyOperations
 from slicing_rllib.learning.replay import Replay
-from slicing_rllib.learning.rl_module import NETWORKS
 from slicing_rllib.learning.sampled_env import CellStates, Step
+from slicing_rllib.learning.stacked_td3 import Batch, Losses
 from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.learning.training_metrics import EpisodeResults, IterationStats, NonFiniteUpdate
 from slicing_rllib.learning.workers import WorkerHealth, WorkerSampling
+from slicing_rllib.random_streams import CellStreams, Stream, draw_normal, draw_uniform
 
 logger = logging.getLogger(__name__)
 BUFFERS = ("replay", "default_action_replay", "source_replay")
-
-
+FEWEST_FLOPS_FOR_THREADS = 9.5e7
+"""Floating-point operations of an update below which torch uses one thread. In smaller updates,
+threads cost more than they gain: measured up to ten times as much on a busy machine. 48 cells of
+the paper's networks are just above."""
 MAX_EVENTS = 1000
 WORKER_TIMEOUT_S = 60.0
 """How long an iteration waits for env runners of which none answers."""
@@ -59,10 +63,6 @@ class TD3(PolicyOperations):
     def _set_up_metrics(self) -> None:
         """RLlib's last step before `on_algorithm_init`, which expects a whole algorithm."""
         super()._set_up_metrics()
-        self._set_up_learning()
-
-    def _set_up_learning(self) -> None:
-        """Replay buffers, cell states and the update loop."""
         config, settings = self.config, self.settings
         # RLlib types env runners and learner groups loosely; here their classes are known.
         self._runner: Any = self.env_runner
@@ -72,8 +72,11 @@ class TD3(PolicyOperations):
         env = self._runner.env
         self.policies: PolicyMap = self._runner.policies
         self.cells: tuple[str, ...] = env.cells
-        groups = [(group.bank.sizes, len(group.cells)) for group in self.td3_learner.banked.groups]
-        if not is_worth_threads(groups, settings.batch_size):
+        flops = sum(
+            len(bank.cells) * count_update_flops(bank.bank.sizes, settings.batch_size)
+            for bank in self.td3_learner.banked.groups
+        )
+        if flops < FEWEST_FLOPS_FOR_THREADS:
             torch.set_num_threads(1)
         self._build_buffers(env)
         noise = settings.exploration_noise if config.explore else 0.0
@@ -91,47 +94,49 @@ class TD3(PolicyOperations):
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self.env_steps = 0
         """Network steps so far, of all env runners together."""
+        self.updates = 0
+        """Updates so far; a cell that was not ready did not take part."""
         self.seconds_spent: defaultdict[str, float] = defaultdict(float)
         """Seconds spent on `sampling` and on `update` since the algorithm was built."""
         self.td3_learner.prepare(self.policies.policies, env.counterfactual)
-        buffers = (self.replay, self.source_replay)
-        self._update_loop = UpdateLoop(
-            config, self.policies.policies, *buffers, self.cell_states, self.td3_learner
+        self._shards = (
+            LearnerShards(self.td3_learner, config.num_learners) if config.num_learners else None
         )
         if not config.num_env_runners:
             # In one process the env runner acts with the learner's own tensors: nothing to copy.
             self._runner.module = self.td3_learner.module
 
     def _build_buffers(self, env: Any) -> None:
-        settings, sizes = self.settings, (env.obs_size, env.action_size)
-        measured = {
-            "reward_inputs_size": env.reward_inputs_size,
-            "counterfactual_inputs_size": env.counterfactual_inputs_size,
-        }
-        stored = {"capacity": settings.replay_capacity, "precision": settings.replay_precision}
-        policies = self.policies.policies
-        self.replay = Replay(policies, *sizes, **stored, **measured)
-        self.default_action_replay = Replay(
-            policies, *sizes, settings.default_action_capacity, **measured
-        )
+        """Replay buffers, and the random streams by which batches are drawn from them."""
+        settings, policies = self.settings, self.policies.policies
+
+        def build(capacity: int, precision: str = "float32") -> Replay:
+            return Replay(
+                policies,
+                env.obs_size,
+                env.action_size,
+                capacity,
+                env.reward_inputs_size,
+                precision,
+                env.counterfactual_inputs_size,
+            )
+
+        self.replay = build(settings.replay_capacity, settings.replay_precision)
+        self.default_action_replay = build(settings.default_action_capacity)
         """Transitions under the default action, by which cells are compared."""
-        self.source_replay = Replay(policies, *sizes, **stored, **measured)
+        self.source_replay = build(settings.replay_capacity, settings.replay_precision)
         """Other cells' experience, where a cell keeps it apart from its own."""
         self._experience = Experience(self.policies, self.replay, self.default_action_replay)
+        seed, batch = self.config.seed or 0, (settings.batch_size,)
+        noise = (*batch, env.action_size)
+        self._batch_picks = CellStreams(seed, Stream.BATCH, policies, batch, draw_uniform)
+        self._mixing = CellStreams(seed, Stream.MIXING, policies, (2, *batch), draw_uniform)
+        self._smoothing = CellStreams(seed, Stream.SMOOTHING, policies, noise, draw_normal)
 
     @property
     def env(self) -> Any:
         """The environment of the driver's env runner."""
         return self._runner.env
-
-    @property
-    def updates(self) -> int:
-        """Updates so far."""
-        return self._update_loop.updates
-
-    @updates.setter
-    def updates(self, updates: int) -> None:
-        self._update_loop.updates = updates
 
     def step(self) -> dict[str, Any]:
         """RLlib's iteration, with the metrics of the last episodes even if none ended in it."""
@@ -193,17 +198,14 @@ class TD3(PolicyOperations):
     def _request_steps(self) -> None:
         """Send the current weights to all env runners and request their share of an iteration."""
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self._push_weights()
+            state = ray.put(self.td3_learner.banked.get_state(inference_only=True))
+            self._workers.foreach_env_runner(
+                lambda runner: runner.module.set_state(ray.get(state)),
+                local_env_runner=False,
+                timeout_seconds=self.config.sample_timeout_s,
+            )
         steps = -(-self.settings.steps_per_iteration // self.settings.num_env_runners)
         self.worker_sampling.request(steps, self.cell_states.sampling_settings())
-
-    def _push_weights(self) -> None:
-        state = ray.put(self.td3_learner.banked.get_state(inference_only=True))
-        self._workers.foreach_env_runner(
-            lambda runner: runner.module.set_state(ray.get(state)),
-            local_env_runner=False,
-            timeout_seconds=self.config.sample_timeout_s,
-        )
 
     def _learn_from(self, steps: Sequence[Step], stats: IterationStats) -> None:
         """Store each step and make the updates that belong to it."""
@@ -219,9 +221,37 @@ class TD3(PolicyOperations):
             )
             if ready.any():
                 for _ in range(self.settings.updates_per_step):
-                    stats.add_losses(self._update_loop.update(ready))
+                    stats.add_losses(self._update(ready))
                 stats.steps_trained += 1
-        stats.add_losses(self._update_loop.finish())
+        if self._shards:
+            stats.add_losses(self._shards.finish())
+
+    def _update(self, ready: Bool[np.ndarray, " cell"]) -> list[Losses]:
+        """One update of the cells that are ready; its losses, unless it is made elsewhere."""
+        number, batch = self.updates, self._sample_batch(ready)
+        self.updates += 1
+        self.cell_states.count_update()
+        if self._shards:
+            self._shards.submit(batch, number)
+            return []
+        return [self.td3_learner.update_stacked(batch, number)]
+
+    def _sample_batch(self, ready: Bool[np.ndarray, " cell"]) -> Batch:
+        """A batch per cell: its own experience, mixed with that of sources where asked for."""
+        states = self.cell_states
+        sampled = self.replay.sample(self._batch_picks.at(self.updates))[:-1]
+        share = np.where(self.source_replay.size > 0, states.source_share, 0.0)
+        if share.any():
+            # A random `share` of each cell's batch is replaced by transitions of its sources.
+            mixed, pick = self._mixing.at(self.updates).swapaxes(0, 1)
+            others = self.source_replay.sample(pick)[:-1]
+            chosen = mixed < share[:, None]
+            sampled = [
+                np.where(chosen if own.ndim == 2 else chosen[..., None], other, own)
+                for own, other in zip(sampled, others, strict=True)
+            ]
+        noise, paused_actors = self._smoothing.at(self.updates), states.actor_delay_updates > 0
+        return Batch(*map(torch.from_numpy, (*sampled, noise, ~ready, ready & paused_actors)))
 
     def _publish(self, stats: IterationStats) -> None:
         """Raises: NonFiniteUpdate for a reward or loss that is not finite."""
@@ -284,15 +314,21 @@ class TD3(PolicyOperations):
         if components is not None:
             return state
         if not self._has_collected_state and not offers_state(self.env):
-            unwrapped = self.env.unwrapped
-            own = unwrapped.unwrapped if isinstance(self.env, AdaptedEnv) else self.env
+            own = self.env.unwrapped.unwrapped if isinstance(self.env, AdaptedEnv) else self.env
             name = type(own).__name__
             logger.warning("environment %s cannot save its state; a resumed run resets it", name)
         self._has_collected_state = True
+        # By env runner: where its environments stand. RLlib saves the driver's itself.
+        workers: dict[int, Any] = {}
+        kept_steps = self.worker_sampling.keep()
+        if self.config.num_env_runners:
+            workers |= self._workers.foreach_env_runner(
+                lambda runner: (runner.index, runner.get_state()), local_env_runner=False
+            )
         return state | {
             "td3": {
-                "kept_steps": self.worker_sampling.keep(),
-                "workers": self._collect_workers(),
+                "kept_steps": kept_steps,
+                "workers": workers,
                 **{name: getattr(self, name).state() for name in BUFFERS},
                 "cell_states": self.cell_states.state(),
                 "episode_results": self.episode_results.state(),
@@ -316,28 +352,15 @@ class TD3(PolicyOperations):
         self.cell_states.restore(own["cell_states"])
         self.episode_results.restore(own["episode_results"])
         self.worker_sampling.restore(own["kept_steps"])
-        self._restore_workers(own["workers"])
-        self.td3_learner.freeze(self.cell_states.frozen_parameters)
-        self.callback_state = copy.deepcopy(own["callback_state"])
-        self.env_steps, self.updates = int(own["env_steps"]), int(own["updates"])
-
-    def _collect_workers(self) -> dict[int, Any]:
-        """By env runner: where its environments stand. RLlib saves the driver's itself."""
-        if not self.config.num_env_runners:
-            return {}
-        return dict(
-            self._workers.foreach_env_runner(
-                lambda runner: (runner.index, runner.get_state()), local_env_runner=False
-            )
-        )
-
-    def _restore_workers(self, states: Mapping[int, Any]) -> None:
-        if states:
-            kept = ray.put(dict(states))
+        if own["workers"]:
+            kept = ray.put(own["workers"])
             self._workers.foreach_env_runner(
                 lambda runner: runner.set_state(ray.get(kept).get(runner.index, {})),
                 local_env_runner=False,
             )
+        self.td3_learner.freeze(self.cell_states.frozen_parameters)
+        self.callback_state = copy.deepcopy(own["callback_state"])
+        self.env_steps, self.updates = int(own["env_steps"]), int(own["updates"])
 
 
-__all__ = ["NETWORKS", "TD3", "EnvironmentFailed", "Event", "NonFiniteUpdate", "TD3Config"]
+__all__ = ["TD3", "EnvironmentFailed", "Event", "NonFiniteUpdate", "TD3Config"]

@@ -30,7 +30,7 @@ from slicing_rllib.random_streams import Stream, cell_key, derive_seed
 
 RLLIB_NAMES = frozenset(vars(AlgorithmConfig()))
 
-EFFECTIVE = frozenset([
+ACCEPTED = frozenset([
     "env", "env_config", "seed", "gamma", "explore", "log_level", "log_sys_usage", "policies",
     "policy_mapping_fn", "policies_to_train", "algorithm_config_overrides_per_module",
     "env_runner_cls", "num_env_runners", "num_envs_per_env_runner", "num_cpus_per_env_runner",
@@ -57,25 +57,13 @@ EFFECTIVE = frozenset([
     "num_consecutive_env_runner_failures_tolerance", "env_runner_health_probe_timeout_s",
     "env_runner_restore_timeout_s", "stats_cls_lookup", "_learner_class", "_rl_module_spec",
     "_validate_config",
-])  # fmt: skip
-"""RLlib's settings that do what RLlib's users expect."""
-
-WITHOUT_EFFECT = frozenset([
+    # These cannot change what TD3 does: actions are always within their bounds, spaces are always
+    # checked, RLlib sets the others itself.
     "algo_class", "normalize_actions", "clip_actions", "disable_env_checking",
     "create_env_on_local_worker", "simple_optimizer", "_is_frozen", "_is_atari", "_is_online",
     "_dont_auto_sync_env_runner_states",
 ])  # fmt: skip
-"""Settings that cannot change what TD3 does: actions are always within their bounds, spaces are
-always checked, RLlib sets the others itself."""
-
-SET_BY_RLLIB = frozenset({"class"})
-"""Attributes that RLlib adds to configs that it copies."""
-
-TUNE_PREFIX = "__"
-"""How names of what Tune adds to configs begin."""
-
-ONLY_IN_EVALUATION = frozenset({"batch_mode", "rollout_fragment_length"})
-"""Settings that RLlib changes itself in configs of evaluations."""
+"""RLlib's settings that do what RLlib's users expect; the others are refused."""
 
 OUR_NAMES: Mapping[str, str] = {
     "lr": "actor_lr and critic_lr are the learning rates",
@@ -111,7 +99,6 @@ OUR_NAMES: Mapping[str, str] = {
 """What does the same here, by the name of a setting that RLlib's users know."""
 BY_POLICY = ("networks", "algorithm_config_overrides_per_module")
 """Settings that have an entry per policy."""
-ENV_SPACE_KEYS = ("__env__", "__env_single__")
 
 
 class CheckedSettings(TD3Arguments):
@@ -156,17 +143,13 @@ def require_effect(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 
     `defaults` are those of a new config of the same class; settings of its own have an effect.
     """
-    unknown = [
-        name
-        for name in settings
-        if name not in defaults and name not in SET_BY_RLLIB and not name.startswith(TUNE_PREFIX)
-    ]
-    if unknown:
-        raise ValueError(describe_unknown(unknown[0], defaults))
-    allowed = EFFECTIVE | WITHOUT_EFFECT
-    if settings["in_evaluation"]:
-        allowed |= ONLY_IN_EVALUATION
-    for name in RLLIB_NAMES - allowed:
+    for name in settings:
+        # RLlib adds `class` to configs that it copies, Tune names that begin with two underscores.
+        if name not in defaults and name != "class" and not name.startswith("__"):
+            raise ValueError(describe_unknown(name, defaults))
+    # RLlib changes these itself in configs of evaluations.
+    changed = {"batch_mode", "rollout_fragment_length"} if settings["in_evaluation"] else set()
+    for name in RLLIB_NAMES - ACCEPTED - changed:
         if settings[name] is not defaults[name] and settings[name] != defaults[name]:
             hint = OUR_NAMES.get(name, "TD3 does not support it")
             raise ValueError(
@@ -188,7 +171,10 @@ class TD3Config(AlgorithmConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         """`algo_class` is for subclasses of TD3."""
-        super().__init__(algo_class=algo_class or _import_td3())
+        # Imported late: the algorithm names its config class, and the config its algorithm class.
+        from slicing_rllib.learning.td3 import TD3
+
+        super().__init__(algo_class=algo_class or TD3)
         vars(self).update(CheckedSettings().model_dump())
         self.env_runner_cls = BatchedEnvRunner
         self.normalize_actions = False
@@ -244,8 +230,11 @@ class TD3Config(AlgorithmConfig):
         do not fit the agents or each other.
         """
         is_default = self.policy_mapping_fn is AlgorithmConfig.DEFAULT_POLICY_MAPPING_FN
+        names = list(self.policies)
         found = map_policies(
-            agents, None if is_default else self.policy_mapping_fn, self._list_policies()
+            agents,
+            None if is_default else self.policy_mapping_fn,
+            None if names == [DEFAULT_MODULE_ID] else names,
         )
         for setting in BY_POLICY:
             _require_known(setting, getattr(self.settings, setting), found.policies)
@@ -275,11 +264,10 @@ class TD3Config(AlgorithmConfig):
         self.batch_size = value
 
     def get_default_learner_class(self) -> type:
-        """`TD3Learner`."""
         return TD3Learner
 
     def build_learner_group(self, **arguments: Any) -> Any:
-        """One local learner; the processes of `num_learners` are those of `learner_shards`."""
+        """One local learner; the processes of `num_learners` are those of `LearnerShards`."""
         config = self.copy(copy_frozen=False)
         config.num_learners = 0
         return super(TD3Config, config).build_learner_group(**arguments)
@@ -295,7 +283,7 @@ class TD3Config(AlgorithmConfig):
         specs = {
             cell: self.module_spec(cell, *of_cell, inference_only=inference_only)
             for cell, of_cell in (spaces or {}).items()
-            if cell not in ENV_SPACE_KEYS
+            if cell not in ("__env__", "__env_single__")
         }
         return MultiRLModuleSpec(
             multi_rl_module_class=BankedMultiRLModule,
@@ -315,11 +303,6 @@ class TD3Config(AlgorithmConfig):
             model_config=self._make_model_config(cell)
             | {"squash": choose_squash(cell, action, self.settings.squash)},
         )
-
-    def _list_policies(self) -> list[str] | None:
-        """Names of the policies that the user gave; None where it is left to the agents."""
-        given = list(self.policies)
-        return None if given == [DEFAULT_MODULE_ID] else given
 
     def _check_classes(self) -> None:
         if self.env is None:
@@ -361,13 +344,6 @@ class TD3Config(AlgorithmConfig):
         }
 
 
-def _import_td3() -> type:
-    # Imported late: the algorithm names its config class, and the config its algorithm class.
-    from slicing_rllib.learning.td3 import TD3
-
-    return TD3
-
-
 def _require_known(setting: str, names: Any, policies: tuple[str, ...]) -> None:
     for name in names:
         if name not in policies:
@@ -378,18 +354,13 @@ def _require_known(setting: str, names: Any, policies: tuple[str, ...]) -> None:
 
 def _document_training() -> None:
     """Give `TD3Config.training` the signature and the list of arguments that `help` shows."""
-    fields = TD3Arguments.model_fields
+    fields, of = TD3Arguments.model_fields, inspect.Parameter
+    ours = [
+        of(name, of.KEYWORD_ONLY, default=None, annotation=field.annotation)
+        for name, field in fields.items()
+    ]
     TD3Config.training.__signature__ = inspect.Signature(  # pyright: ignore
-        [
-            inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
-            *(
-                inspect.Parameter(
-                    name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=field.annotation
-                )
-                for name, field in fields.items()
-            ),
-            inspect.Parameter("rllib", inspect.Parameter.VAR_KEYWORD),
-        ]
+        [of("self", of.POSITIONAL_OR_KEYWORD), *ours, of("rllib", of.VAR_KEYWORD)]
     )
     lines = [f"    {name}: {field.description}" for name, field in fields.items()]
     described = "\n".join(["Args:", *lines, "    rllib: RLlib's own arguments."])

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 
@@ -75,13 +75,6 @@ class WorkerSampling:
 ANSWER_TIMEOUT_S = 30.0
 
 
-class _Home(NamedTuple):
-    """Where an env runner runs."""
-
-    node: str
-    process: int
-
-
 class WorkerHealth:
     """Notices env runners that are lost and those that were restarted.
 
@@ -92,14 +85,15 @@ class WorkerHealth:
     def __init__(self, workers: Any) -> None:
         """`workers` is RLlib's EnvRunnerGroup."""
         self._workers = workers
-        self._homes: dict[int, _Home] = {}
+        self._homes: dict[int, tuple[str, int]] = {}
+        """Node id and process of each env runner."""
         self._healthy: set[int] | None = None
         self._restarts = 0
 
     @property
     def nodes(self) -> dict[int, str]:
         """Node id of each env runner, as last known."""
-        return {runner: home.node for runner, home in self._homes.items()}
+        return {runner: node for runner, (node, _) in self._homes.items()}
 
     @property
     def lost(self) -> bool:
@@ -132,14 +126,14 @@ class WorkerHealth:
         message = f"env runner {runner} on node {node[:8]} {what}"
         return Event(kind, message, evidence={"worker": runner, "node": node})
 
-    def _find_homes(self, runners: list[int]) -> dict[int, _Home]:
+    def _find_homes(self, runners: list[int]) -> dict[int, tuple[str, int]]:
         if not runners:
             return {}
         return dict(
             self._workers.foreach_env_runner(
                 lambda runner: (
                     runner.index,
-                    _Home(ray.get_runtime_context().get_node_id(), os.getpid()),
+                    (ray.get_runtime_context().get_node_id(), os.getpid()),
                 ),
                 remote_worker_ids=runners,
                 local_env_runner=False,

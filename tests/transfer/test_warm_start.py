@@ -19,7 +19,7 @@ def dump_cell(algorithm, cell):
     """A cell's weights, moments, experience and exploration, as bytes."""
     row = algorithm.cell_states.row(cell)
     stacked = algorithm.td3_learner.banks[0].stacked
-    tensors = [*stacked.actor_adam.tensors, *stacked.critic_adam.tensors]
+    tensors = [*stacked.actor_adam.tensors.values(), *stacked.critic_adam.tensors.values()]
     arrays = [
         *algorithm.policy_weights(cell).values(),
         *(tensor[row].numpy() for tensor in tensors),
