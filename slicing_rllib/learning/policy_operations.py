@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from slicing_rllib.learning.stacked_networks import NetworkSizes
 from slicing_rllib.learning.td3_config import CheckedSettings, TD3Config
 from slicing_rllib.radio import Phase
 from slicing_rllib.random_streams import Stream, cell_key, derive_seed
+
+Own = TypeVar("Own", bound=Algorithm)
 
 
 def _make_absolute(path: Any, rllib: Mapping[str, Any]) -> Any:
@@ -55,7 +57,7 @@ class PolicyOperations(Algorithm):
         super().restore_from_path(_make_absolute(path, rllib), *arguments, **rllib)
 
     @classmethod
-    def from_checkpoint(cls, path: Any, filesystem: Any = None, **rllib: Any) -> Self:
+    def from_checkpoint(cls: type[Own], path: Any, filesystem: Any = None, **rllib: Any) -> Own:
         """RLlib's; a path without a scheme may be relative."""
         absolute = _make_absolute(path, {"filesystem": filesystem})
         algorithm = super().from_checkpoint(absolute, filesystem, **rllib)

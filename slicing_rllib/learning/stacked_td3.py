@@ -187,26 +187,22 @@ class StackedTD3:
                 f"actor_objective {settings.actor_objective}: expected an environment that offers "
                 "a counterfactual reward; actor_objective critic works with any"
             )
-        self.bank, self.settings = bank, settings
-        self.actor_adam = Adam(bank.flat["actor"])
-        self.critic_adam = Adam(bank.flat["critics"])
-        self.critic_loss = torch.zeros(bank.n_cells, device=bank.device)
-        self.actor_loss = torch.zeros(bank.n_cells, device=bank.device)
-        adams = {"actor": self.actor_adam, "critics": self.critic_adam}
+        self.bank, self.settings, self.counterfactual = bank, settings, counterfactual
+        self.adams = {kind: Adam(bank.flat[kind]) for kind in ("actor", "critics")}
+        self.critic_loss, self.actor_loss = torch.zeros((2, bank.n_cells), device=bank.device)
         self.optimiser_tensors = {
             f"{kind}.{part}": tensor
-            for kind, adam in adams.items()
+            for kind, adam in self.adams.items()
             for part, tensor in adam.tensors.items()
         } | {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
         """The optimisers' tensors and the last losses by name, a row per cell."""
         self._frozen: dict[str, Tensor] = {}
         per_block = CELLS_PER_BLOCK if bank.device.type == "cpu" else bank.n_cells
-        grads = {kind: torch.zeros_like(bank.flat[kind][:per_block]) for kind in adams}
+        # All blocks write their gradients into the same tensors: none outlives an update.
+        grads = {kind: torch.zeros_like(bank.flat[kind][:per_block]) for kind in self.adams}
         starts = range(0, bank.n_cells, per_block)
         blocks = [slice(start, min(start + per_block, bank.n_cells)) for start in starts]
-        self.blocks = [
-            (rows, _Block(bank, rows, adams, grads, settings, counterfactual)) for rows in blocks
-        ]
+        self.blocks = [(rows, _Block(self, rows, grads)) for rows in blocks]
 
     @torch.no_grad()
     def update(self, batch: Batch, number: int) -> Losses:
@@ -262,11 +258,12 @@ class StackedTD3:
 
     def _find_unchanged(self, batch: Batch) -> Iterator[tuple[Tensor, Any]]:
         """Tensors, and the index in each that the update must leave as it is."""
-        flat, actor_adam = self.bank.flat, self.actor_adam.tensors.values()
+        flat = self.bank.flat
         for kind, mask in self._frozen.items():
             yield flat[kind], mask
+        actor_adam, critic_adam = (adam.tensors.values() for adam in self.adams.values())
         actors = (flat["actor"], flat["target_actor"], *actor_adam)
-        everything = (*flat.values(), *actor_adam, *self.critic_adam.tensors.values())
+        everything = (*flat.values(), *actor_adam, *critic_adam)
         for cells, tensors in ((batch.paused, everything), (batch.paused_actors, actors)):
             if cells is not None and cells.any():
                 rows = cells.nonzero()[:, 0].tolist()
@@ -276,18 +273,11 @@ class StackedTD3:
 class _Block:
     """Some rows of a bank. Twin critics are twice as many rows of one matrix product."""
 
-    def __init__(
-        self,
-        bank: ParameterBank,
-        rows: slice,
-        adams: Mapping[str, Adam],
-        grads: Mapping[str, Tensor],
-        settings: TD3Settings,
-        counterfactual: CounterfactualReward | None,
-    ) -> None:
-        """Gradients are written into `grads`, which all blocks share: none outlives an update."""
+    def __init__(self, stacked: StackedTD3, rows: slice, grads: Mapping[str, Tensor]) -> None:
+        bank, adams, settings = stacked.bank, stacked.adams, stacked.settings
         self._settings, self._form = settings, bank.sizes.form
-        self._counterfactual = counterfactual if settings.actor_objective != "critic" else None
+        is_needed = settings.actor_objective != "critic"
+        self._counterfactual = stacked.counterfactual if is_needed else None
         flat = {kind: bank.flat[kind][rows] for kind in KINDS}
         self._layers = {kind: bank.layers(kind, part) for kind, part in flat.items()}
         self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]

@@ -18,11 +18,10 @@ TARGET, TOOK_OVER = "cell_6", 160
 def dump_cell(algorithm, cell):
     """A cell's weights, moments, experience and exploration, as bytes."""
     row = algorithm.cell_states.row(cell)
-    stacked = algorithm.td3_learner.banks[0].stacked
-    tensors = [*stacked.actor_adam.tensors.values(), *stacked.critic_adam.tensors.values()]
+    optimiser = algorithm.td3_learner.optimisers[cell].items()
     arrays = [
         *algorithm.policy_weights(cell).values(),
-        *(tensor[row].numpy() for tensor in tensors),
+        *(tensor.numpy() for name, tensor in optimiser if not name.endswith("_loss")),
         *algorithm.replay.last(cell, 10_000),
         *algorithm.default_action_replay.last(cell, 10_000),
         algorithm.cell_states.exploration_left[row],
