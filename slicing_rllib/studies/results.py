@@ -136,7 +136,9 @@ def read_results(folder: Path) -> Results:
     for seed in seeds:
         for arm in experiment.arms:
             run = RunDirectory(get_arm_folder(folder, seed, arm))
-            final += _read_final(seed, arm, run)
+            for name, row in run.summary()["policies"].items():
+                policy = arm if name in TRAINED_POLICIES else name
+                final.append({"seed": seed, "policy": policy} | {m: row[m] for m in METRICS})
             transfers += _read_transfers(seed, arm, run)
             begin = max((d.default_action_until for d in run.config().deployments), default=0)
             for row in run.metrics():
@@ -154,14 +156,6 @@ def read_results(folder: Path) -> Results:
         learning=pd.DataFrame(learning),
         transfers=pd.DataFrame(transfers),
     )
-
-
-def _read_final(seed: int, arm: str, run: RunDirectory) -> Rows:
-    return [
-        {"seed": seed, "policy": arm if name in TRAINED_POLICIES else name}
-        | {metric: row[metric] for metric in METRICS}
-        for name, row in run.summary()["policies"].items()
-    ]
 
 
 def _read_curve_point(row: dict[str, Any]) -> Rows:

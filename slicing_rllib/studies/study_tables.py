@@ -1,6 +1,6 @@
 """The tables of an experiment's report, from its summary, as sections of a Markdown page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -29,6 +29,11 @@ GAINS = {
     "over_base_policy": "Reward − that of the base policy that the actor corrects",
 }
 """Titles of the tables of `baseline_gains`."""
+HOW = {
+    "evaluated": "evaluated without noise",
+    "while_learning": "while learning, with exploration and noise, as the paper counts it",
+}
+"""How the rewards in the tables of `gains` were counted."""
 STEPS_SAVED = (
     "Steps of a cell, from its first step, default action included: the median until an evaluation "
     "reaches the traffic-aware baseline, and 95 % of what training from scratch gains in the end "
@@ -43,7 +48,7 @@ def make_sections(summary: Mapping[str, Any], experiment: ExperimentConfig) -> d
     Names are those of the summary's parts; `differences` are the paired differences of `policies`,
     and `baseline_gains` and `gains` have a section per metric, `measures` one per step.
     """
-    titles = experiment.titles
+    titles, gains = experiment.titles, summary.get("gains", {})
     sections = {
         "policies": format_final_table(summary["policies"], experiment),
         "differences": format_difference_table(summary["policies"], experiment),
@@ -54,26 +59,20 @@ def make_sections(summary: Mapping[str, Any], experiment: ExperimentConfig) -> d
             f"share of the learnable gap closed (ceiling: {gap['ceiling_gain']:+.4f} of reward)"
         )
         rows = [[titles.get(name, name), _format(row)] for name, row in gap["closed"].items()]
-        sections["learnable_gap"] = format_table(["policy", heading], rows)
-    for metric, title in GAINS.items():
-        table = _format_by_step(summary["baseline_gains"], metric, experiment)
-        title = f"{title}, after own steps, without exploration noise:"
-        sections[f"baseline_gains/{metric}"] = [title, "", *table] if table else []
+        sections["learnable_gap"] = _make_table(["policy", heading], rows)
+    for metric, what in GAINS.items():
+        title = f"{what}, after own steps, without exploration noise:"
+        table = _format_by_step(title, summary["baseline_gains"], metric, experiment)
+        sections[f"baseline_gains/{metric}"] = table
     sections["while_learning"] = _format_learning_service(summary["while_learning"], titles)
     sections["steps_saved"] = format_steps_saved(summary["steps_saved"], experiment)
     over = titles.get(experiment.reference or "", "")
-    for metric, how in {
-        "evaluated": "evaluated without noise",
-        "while_learning": "while learning, with exploration and noise, as the paper counts it",
-    }.items():
-        table = _format_by_step(summary.get("gains", {}), metric, experiment)
+    for metric, how in HOW.items():
         title = f"Reward − that of {over} after equal numbers of own steps, {how}:"
-        sections[f"gains/{metric}"] = [title, "", *table] if table else []
-    if "auc" in summary:
-        ordered = sorted(summary["auc"].items(), key=lambda item: -item[1]["mean"])
-        rows = [[measure, _format(row)] for measure, row in ordered]
-        heading = "AUC: cells with the same SLA are nearer"
-        sections["auc"] = format_table(["measure", heading], rows)
+        sections[f"gains/{metric}"] = _format_by_step(title, gains, metric, experiment)
+    aucs = sorted(summary.get("auc", {}).items(), key=lambda item: -item[1]["mean"])
+    rows = [[measure, _format(row)] for measure, row in aucs]
+    sections["auc"] = _make_table(["measure", "AUC: cells with the same SLA are nearer"], rows)
     for step, measures in summary.get("measures", {}).items():
         sections[f"measures/{step}"] = format_measure_table(step, measures)
     return {name: lines for name, lines in sections.items() if lines}
@@ -94,7 +93,7 @@ def format_final_table(policies: Mapping[str, Any], experiment: ExperimentConfig
                 paper = PAPER.get(name, {}).get(metric)
                 cells.append("" if paper is None else f"{paper:g}")
         rows.append([*cells, format_mean(row["reward_mean"], row["ci95"]["reward_mean"])])
-    return format_table([*headings, "reward"], rows)
+    return _make_table([*headings, "reward"], rows)
 
 
 def format_difference_table(policies: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
@@ -111,22 +110,25 @@ def format_difference_table(policies: Mapping[str, Any], experiment: ExperimentC
         ]
         for ours, theirs in pairs
     ]
-    return format_table(["paired difference", *DIFFERENCE_METRICS], rows) if rows else []
+    return _make_table(["paired difference", *DIFFERENCE_METRICS], rows)
 
 
 def _format_by_step(
-    found: Mapping[str, Any], metric: str, experiment: ExperimentConfig
+    title: str, found: Mapping[str, Any], metric: str, experiment: ExperimentConfig
 ) -> list[str]:
     """A row per arm, a column per number of own steps. Arms and steps without a value are left out;
     no lines where no arm has one."""
     known = [str(step) for step in experiment.shown_steps]
     shown = [step for step in known if any(step in steps for steps in found.values())]
-    rows = {
-        experiment.titles[arm]: [_format(steps.get(s, {}).get(metric), signed=True) for s in shown]
+    rows = [
+        [
+            experiment.titles[arm],
+            *(_format(steps.get(s, {}).get(metric), signed=True) for s in shown),
+        ]
         for arm, steps in found.items()
-    }
-    filled = [[title, *cells] for title, cells in rows.items() if any(cells)]
-    return format_table(["arm", *(f"{step} steps" for step in shown)], filled) if filled else []
+    ]
+    filled = [row for row in rows if any(row[1:])]
+    return _make_table(["arm", *(f"{step} steps" for step in shown)], filled, title)
 
 
 def _format_learning_service(service: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
@@ -139,7 +141,7 @@ def _format_learning_service(service: Mapping[str, Any], titles: Mapping[str, st
         for arm, found in service.items()
     ]
     title = "Service while the policies learn, exploration included:"
-    return [title, "", *format_table(["arm", *headings], rows)]
+    return _make_table(["arm", *headings], rows, title)
 
 
 def format_steps_saved(saved: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
@@ -157,7 +159,7 @@ def format_steps_saved(saved: Mapping[str, Any], experiment: ExperimentConfig) -
         rows.append([experiment.titles[arm], *reached, *lost])
     headings = ["arm", "to the baseline", "to 95 % of the gain"]
     headings += [f"lost in the first {span}" for span in spans]
-    return [STEPS_SAVED, "", *format_table(headings, rows)]
+    return _make_table(headings, rows, STEPS_SAVED)
 
 
 def format_measure_table(step: str, measures: Mapping[str, Any]) -> list[str]:
@@ -165,7 +167,7 @@ def format_measure_table(step: str, measures: Mapping[str, Any]) -> list[str]:
     ranked = sorted(measures.items(), key=lambda item: item[1]["regret"]["mean"])
     rows = [[name, *(_format(row[c]) for c in MEASURE_COLUMNS.values())] for name, row in ranked]
     title = f"Measures after {step} own steps: does a nearer source gain more?"
-    return [title, "", *format_table(["measure", *MEASURE_COLUMNS], rows)]
+    return _make_table(["measure", *MEASURE_COLUMNS], rows, title)
 
 
 def make_terminal_table(summary: Mapping[str, Any]) -> Table:
@@ -183,6 +185,15 @@ def make_terminal_table(summary: Mapping[str, Any]) -> Table:
 def join_sections(sections: Iterable[Iterable[str]]) -> str:
     """Sections as text, with an empty line between them."""
     return "\n\n".join("\n".join(lines) for lines in sections)
+
+
+def _make_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
+) -> list[str]:
+    """The lines of a table, under its title if it has one; no lines without rows."""
+    if not rows:
+        return []
+    return [*([title, ""] if title else []), *format_table(headings, rows)]
 
 
 def _format(entry: Mapping[str, Any] | None, *, signed: bool = False, digits: int = 3) -> str:
