@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slicing_rllib.cli.console import Json
+from slicing_rllib.cli.console import (
+    Json,
+    make_checks_table,
+    make_sweep_table,
+    open_run,
+    print_json,
+    print_json_line,
+    print_message,
+    print_result,
+    print_summary,
+)
+from slicing_rllib.cli.console import out as stdout
+from slicing_rllib.storage.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from slicing_rllib.cluster.client import Cluster
@@ -16,11 +28,6 @@ if TYPE_CHECKING:
 cluster_app = typer.Typer(
     no_args_is_help=True, help="Checks Ray clusters, and releases policies on Kubernetes."
 )
-
-
-@cluster_app.callback()
-def _root() -> None:
-    """Checks Ray clusters, and releases policies on Kubernetes."""
 
 
 @cluster_app.command()
@@ -47,16 +54,12 @@ def check(
 
     Example: slicing-rllib cluster check --address http://127.0.0.1:8265 --storage /results
     """
-    from slicing_rllib.cli.console import err, make_checks_table, out, print_json
     from slicing_rllib.cluster.preflight import run_checks
     from slicing_rllib.runs.ray_session import quieten
 
     quieten()
-    checks = list(run_checks(address, storage, on_message=err.print))
-    if json:
-        print_json([check._asdict() for check in checks])
-    else:
-        out.print(make_checks_table(checks))
+    checks = list(run_checks(address, storage, on_message=print_message))
+    print_result([check._asdict() for check in checks], json, make_checks_table(checks))
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -86,15 +89,13 @@ def release(
 
       slicing-rllib cluster release slicing-serve --version 3
     """
-    from slicing_rllib.cli.console import err, print_json
     from slicing_rllib.cluster.kubernetes import find_kubernetes_api, release_version
-    from slicing_rllib.storage.errors import RunError
 
     api = find_kubernetes_api()
     if api is None:
         raise RunError("cluster release: expected to run in a pod with a service account")
     url = url or f"http://{service}-serve-svc:8000"
-    result = release_version(api, service, version, url, on_message=err.print)
+    result = release_version(api, service, version, url, on_message=print_message)
     if json:
         print_json(result._asdict())
 
@@ -167,15 +168,9 @@ def submit(
 
       slicing-rllib submit status night
     """
-    from slicing_rllib.cli.console import err, print_json
-    from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.cluster.client import DEFAULT_ADDRESS, Cluster, fetch_results
     from slicing_rllib.cluster.jobs import make_job_spec
     from slicing_rllib.runs.ray_session import quieten
-    from slicing_rllib.storage.errors import ConfigError
-
-    def show_message(text: str) -> None:
-        err.print(text, highlight=False, markup=False, soft_wrap=True)
 
     quieten()
     dashboard = address or DEFAULT_ADDRESS
@@ -186,18 +181,22 @@ def submit(
         return
     job_spec = make_job_spec(arguments, submission_id)
     cluster = Cluster(dashboard)
-    if not cluster.submit(job_spec, storage, on_message=show_message):
-        show_message(f"{job_spec.submission_id} exists already: following it")
+    if not cluster.submit(job_spec, storage, on_message=print_message):
+        print_message(f"{job_spec.submission_id} exists already: following it")
     if not follow:
-        job_id = job_spec.submission_id
-        print_json({"submission_id": job_id}) if json else stdout.print(job_id)
+        print_result({"submission_id": job_spec.submission_id}, json, job_spec.submission_id)
         return
-    code = cluster.follow(job_spec.submission_id, on_message=show_message)
+    code = cluster.follow(job_spec.submission_id, on_message=print_message)
     if code:
-        show_message(f"all of the job's log: slicing-rllib submit logs {job_spec.submission_id}")
+        print_message(f"all of the job's log: slicing-rllib submit logs {job_spec.submission_id}")
         raise typer.Exit(code)
     folder = fetch_results(cluster, job_spec, out or Path("runs") / job_spec.submission_id)
-    _show_result(job_spec.command, folder, json)
+    where = f"results: {folder}"
+    if job_spec.command == "train":
+        print_summary(open_run(folder).summary(), json, where)
+    else:
+        result = loads((folder / "results.json").read_text(encoding="utf-8"))
+        print_result(result, json, make_sweep_table(result), where)
 
 
 def _answer(cluster: "Cluster", question: str, submission_id: str) -> None:
@@ -209,18 +208,6 @@ def _answer(cluster: "Cluster", question: str, submission_id: str) -> None:
     if question == "stop":
         cluster.stop(submission_id)
     typer.echo(format_details(cluster.read_details(submission_id)))
-
-
-def _show_result(command: str, folder: Path, json: bool) -> None:
-    from slicing_rllib.cli.console import make_sweep_table, print_result, print_summary
-    from slicing_rllib.runs.run_directory import RunDirectory
-
-    where = f"results: {folder}"
-    if command == "train":
-        print_summary(RunDirectory.open(folder).summary(), json, where)
-    else:
-        result = loads((folder / "results.json").read_text(encoding="utf-8"))
-        print_result(result, json, make_sweep_table(result), where)
 
 
 def monitor(
@@ -248,9 +235,7 @@ def monitor(
 
     Example: slicing-rllib monitor runs --port 8080
     """
-    from slicing_rllib.cli.console import out, print_json_line
     from slicing_rllib.monitor import MonitorServer, make_monitor_app
-    from slicing_rllib.storage.errors import ConfigError, RunError
 
     if not directory.is_dir():
         raise RunError(f"{directory}: expected a run directory or a folder of them")
@@ -263,5 +248,5 @@ def monitor(
         raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
     with listener:
         url = f"http://{host}:{listener.getsockname()[1]}/"
-        print_json_line({"url": url}) if json else out.print(f"{url}  (Ctrl-C ends the server)")
+        print_json_line({"url": url}) if json else stdout.print(f"{url}  (Ctrl-C ends the server)")
         MonitorServer(make_monitor_app(directory, allowed_hosts=allow_host or ())).run([listener])

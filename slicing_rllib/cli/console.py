@@ -3,9 +3,10 @@
 import json
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +17,11 @@ from rich.table import Table
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.storage import make_printable
+from slicing_rllib.storage.errors import RunError
 from slicing_rllib.storage.foreign_files import format_size
+
+if TYPE_CHECKING:
+    from slicing_rllib.runs.run_directory import RunDirectory
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
@@ -35,6 +40,24 @@ Config = Annotated[
     typer.Argument(help="A YAML file, or a built-in name: paper or quick.", metavar="CONFIG"),
 ]
 Run = Annotated[Path, typer.Argument(help="A run directory, as train writes it.", metavar="RUN")]
+
+
+def open_run(path: Path) -> "RunDirectory":
+    """The run that a command is about. Raises: RunError for anything but a run directory."""
+    from slicing_rllib.runs.run_directory import RunDirectory
+
+    return RunDirectory.open(path)
+
+
+@contextmanager
+def explain_missing_packages(command: str, extra: str = "serve") -> Iterator[None]:
+    """Says of an import that fails which extra brings the package. Raises: RunError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'{command}: the package {error.name} is missing; pip install "slicing-rllib[{extra}]"'
+        ) from error
 
 
 def print_result(result: Any, as_json: bool, *shown: Table | str) -> None:
@@ -63,6 +86,11 @@ def print_json_line(row: Mapping[str, Any]) -> None:
     """Prints one line of JSON on stdout at once, for readers that wait for it."""
     sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
+
+
+def print_message(text: str) -> None:
+    """Prints a line for the user on stderr."""
+    err.print(make_printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def show(text: Any, limit: int = 300) -> str:
@@ -307,7 +335,7 @@ class ProgressBar(ProgressListener):
         self._bar.stop()
 
     def on_message(self, text: str) -> None:
-        err.print(make_printable(text), highlight=False, markup=False, soft_wrap=True)
+        print_message(text)
 
     def on_event(self, kind: str, cell: str | None, message: str, env_step: int) -> None:
         if kind not in SILENT_EVENTS:

@@ -1,6 +1,5 @@
-"""`traffic check` and `scenario from-sites`: what was understood of an operator's files.
-
-The former prints how a traffic file is read, the latter writes the config of a network.
+"""`traffic check` prints how an operator's traffic file is read; `scenario from-sites` writes the
+config of a network from a table of its sites.
 """
 
 from collections.abc import Sequence
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from slicing_rllib.cli.console import Json
+from slicing_rllib.cli.console import Json, make_table, print_result, show
 from slicing_rllib.storage import make_printable
+from slicing_rllib.storage.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,10 +88,7 @@ def check(
       slicing-rllib traffic check week.csv --set unit=mbps --set columns.slice_1=voice
         --set timezone=Europe/Berlin --set gaps=linear --set speed=600 --out traffic.yaml
     """
-    from slicing_rllib.cli.console import out as stdout
-    from slicing_rllib.cli.console import print_json
     from slicing_rllib.runs.config_loading import format_mask_yaml, load_config, make_trace_mask
-    from slicing_rllib.storage.errors import ConfigError
 
     loaded = load_config(config)
     target = loaded.scenario.traced_network
@@ -106,14 +103,15 @@ def check(
     if out is not None:
         heading = f"# Made by `slicing-rllib traffic check` from {file.name}."
         _write(out, f"{heading}\n{format_mask_yaml(mask, out.parent)}\n", "the settings")
-    if json:
-        print_json(found)
-        return
-    _print_lines(_format_traffic(found))
-    stdout.print(_make_slices_table(found))
-    _print_lines([format_mask_yaml(mask)])
-    _print_lines([] if out is None else [f"settings: {out}"])
-    _print_lines([f"picture: {found['picture']}"])
+    print_result(
+        found,
+        json,
+        *_format_traffic(found),
+        _make_slices_table(found),
+        format_mask_yaml(mask),
+        *([] if out is None else [f"settings: {out}"]),
+        f"picture: {found['picture']}",
+    )
 
 
 def _describe_traffic(
@@ -227,21 +225,16 @@ def _list_some(names: Sequence[str], n_shown: int) -> str:
 
 
 def _make_slices_table(found: dict[str, Any]) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title="share of UEs that are active")
-    table.add_column("slice", no_wrap=True)
-    table.add_column("in the file", overflow="fold")
-    for heading in ("mean", "lowest", "highest", "busy hour"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in found["slices"]:
+    def make_row(row: dict[str, Any]) -> list[str]:
         more = " ..." if len(row["columns"]) > SHOWN_COLUMNS else ""
         columns = ", ".join(row["columns"][:SHOWN_COLUMNS]) + more
-        hour = "" if row["busy_hour"] is None else f"{row['busy_hour']:02}:00"
         levels = (f"{row[key]:.3f}" for key in ("mean", "lowest", "highest"))
-        table.add_row(escape(row["slice"]), escape(columns), *levels, hour)
-    return table
+        hour = "" if row["busy_hour"] is None else f"{row['busy_hour']:02}:00"
+        return [show(row["slice"]), show(columns), *levels, hour]
+
+    headings = ("slice", "in the file", "mean", "lowest", "highest", "busy hour")
+    rows = map(make_row, found["slices"])
+    return make_table("share of UEs that are active", headings, rows, folded=headings[1:2])
 
 
 def _draw_traffic(trace: "Trace", target: "TracedNetwork", path: Path) -> None:
@@ -249,7 +242,6 @@ def _draw_traffic(trace: "Trace", target: "TracedNetwork", path: Path) -> None:
     import numpy as np
 
     from slicing_rllib.evaluation.other_figures import draw_traffic
-    from slicing_rllib.storage.errors import RunError
 
     at, label = np.arange(len(trace.shares), dtype=float), "row of the file"
     if trace.start_s is not None and trace.row_s:
@@ -262,19 +254,10 @@ def _draw_traffic(trace: "Trace", target: "TracedNetwork", path: Path) -> None:
 
 
 def _write(path: Path, text: str, what: str) -> None:
-    from slicing_rllib.storage.errors import RunError
-
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"{path}: cannot write {what} ({error.strerror})") from error
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    from slicing_rllib.cli.console import out as stdout
-
-    for line in lines:
-        stdout.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @scenario_app.command("from-sites")
@@ -335,12 +318,10 @@ def from_sites(
     """
     import re
 
-    from slicing_rllib.cli.console import print_json
     from slicing_rllib.evaluation.other_figures import draw_sites
     from slicing_rllib.inputs.site_files import read_sites
     from slicing_rllib.radio import MastSpec, make_scenario
     from slicing_rllib.runs.config_loading import BUILT_IN, load_config, make_mask_settings
-    from slicing_rllib.storage.errors import ConfigError
 
     path = out or file.with_suffix(".yaml")
     if path.exists() and not force:
@@ -396,7 +377,7 @@ def from_sites(
         "notices": sites.notices,
         "area_km2": scenario.area.size_m2 / 1e6,
     }
-    print_json(found) if json else _print_lines(_format_sites(found))
+    print_result(found, json, *_format_sites(found))
 
 
 def _drop_defaults(file: Path, sites: Sequence[dict[str, Any]]) -> list[Any]:

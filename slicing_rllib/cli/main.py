@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from slicing_rllib.cli import (
-    bench_commands,
     cluster_commands,
     input_commands,
     run_commands,
@@ -50,7 +49,7 @@ app.add_typer(run_commands.config_app, name="config")
 app.add_typer(input_commands.traffic_app, name="traffic")
 app.add_typer(input_commands.scenario_app, name="scenario")
 app.add_typer(cluster_commands.cluster_app, name="cluster")
-app.add_typer(bench_commands.app, name="bench")
+app.add_typer(study_commands.bench_app, name="bench")
 
 
 def _print_version(is_requested: bool) -> bool:

@@ -1,16 +1,23 @@
 """The commands that export and serve policies, release their versions, and close the loop."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slicing_rllib.cli.console import Json, ProgressBar, Run, print_json_line, print_result
+from slicing_rllib.cli.console import (
+    Json,
+    ProgressBar,
+    Run,
+    explain_missing_packages,
+    open_run,
+    print_json_line,
+    print_result,
+)
 from slicing_rllib.cli.console import out as stdout
-from slicing_rllib.storage.errors import ConfigError, RunError
+from slicing_rllib.storage.errors import ConfigError
 
 Version = Annotated[
     int | None,
@@ -37,16 +44,6 @@ TokenFile = Annotated[
         "variable SLICING_RLLIB_SERVE_TOKEN."
     ),
 ]
-
-
-@contextmanager
-def _explain_missing_packages(command: str, extra: str = "serve") -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f'{command}: the package {error.name} is missing; pip install "slicing-rllib[{extra}]"'
-        ) from error
 
 
 def export(
@@ -79,7 +76,7 @@ def export(
 
       slicing-rllib export policies --all --version 3 --out /srv/policies
     """
-    with _explain_missing_packages("export", "export"):
+    with explain_missing_packages("export", "export"):
         from slicing_rllib.serving.export import export_policies
 
     if bool(cell) == all_cells:
@@ -143,7 +140,7 @@ def serve(
     from slicing_rllib.runs.progress import catch_signals
     from slicing_rllib.runs.ray_session import ray_session
 
-    with _explain_missing_packages("serve"):
+    with explain_missing_packages("serve"):
         from slicing_rllib.serving.release import Canary, parse_pins
         from slicing_rllib.serving.served_release import load_first
         from slicing_rllib.serving.service_settings import (
@@ -171,7 +168,7 @@ def serve(
     )
     arguments = require_token_beyond_loopback(arguments, host)
     load_first(arguments)
-    with _explain_missing_packages("serve"):
+    with explain_missing_packages("serve"):
         # After the checks, because Ray Serve takes seconds to import.
         from slicing_rllib.serving.application import serve_directly, serve_policies
 
@@ -225,10 +222,9 @@ def release(
       slicing-rllib release policies --back
     """
     from slicing_rllib.runs.experience import add_run
-    from slicing_rllib.runs.run_directory import RunDirectory
     from slicing_rllib.transfer import PolicyLibrary
 
-    with _explain_missing_packages("release"):
+    with explain_missing_packages("release"):
         from slicing_rllib.serving.release import Canary, Release, parse_pins
         from slicing_rllib.serving.served_release import change_release
 
@@ -241,7 +237,7 @@ def release(
         shadow=shadow,
     )
     if run is not None:
-        add_run(PolicyLibrary(library), RunDirectory.open(run), None, name or None)
+        add_run(PolicyLibrary(library), open_run(run), None, name or None)
     served = change_release(library, None if back else wanted, url, timeout_s, name)
     release, chosen = served.release.model_dump(), dict(served.chosen)
     result = {"revision": served.revision, "release": release, "policies": chosen}
@@ -270,14 +266,12 @@ def closed_loop(
 
       slicing-rllib closed-loop runs/quick-20260101-120000 --url http://127.0.0.1:8000 --steps 50
     """
-    from slicing_rllib.runs.run_directory import RunDirectory
-
-    with _explain_missing_packages("closed-loop"):
+    with explain_missing_packages("closed-loop"):
         from slicing_rllib.serving.application import serve_for_command
         from slicing_rllib.serving.closed_loop import run_closed_loop
         from slicing_rllib.serving.service_settings import ServiceArguments, read_token
 
-    opened = RunDirectory.open(run)
+    opened = open_run(run)
     arguments = ServiceArguments(
         run=str(run.resolve()), token_file=token_file and str(token_file.resolve())
     )

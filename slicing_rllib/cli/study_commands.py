@@ -1,15 +1,33 @@
-"""`slicing-rllib experiment`
-
-`slicing-rllib sweep`
-"""
+"""Commands that compare: `experiment`, `sweep`, and `bench` with a subcommand per benchmark."""
 
 import time
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slicing_rllib.cli.console import Json
+from slicing_rllib.cli.console import (
+    Json,
+    explain_missing_packages,
+    make_sweep_table,
+    print_json_line,
+    print_message,
+    print_result,
+)
+from slicing_rllib.cli.console import (
+    out as stdout,
+)
+from slicing_rllib.storage.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from slicing_rllib.benchmarks.rows import Row
+
+Turns = Annotated[
+    int, typer.Option(min=1, help="Number of interleaved turns. The median over turns counts.")
+]
+Seconds = Annotated[float, typer.Option(min=0.1, help="Least duration of a turn, in seconds.")]
 
 
 def experiment(
@@ -40,22 +58,15 @@ def experiment(
 
       slicing-rllib experiment paper-quick --out experiments/try
     """
-    from slicing_rllib.cli.console import err, print_json
-    from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.studies.experiment import run_experiment
     from slicing_rllib.studies.experiment_report import write_experiment_report
     from slicing_rllib.studies.study_configs import ExperimentConfig
 
     loaded = ExperimentConfig.load(name, seeds=seeds)
     folder = out or Path("experiments") / loaded.name
-    run_experiment(loaded, folder, lambda text: err.print(text, highlight=False, soft_wrap=True))
+    run_experiment(loaded, folder, print_message)
     report = write_experiment_report(folder)
-    if json:
-        print_json(report.summary)
-        return
-    stdout.print(report.table)
-    for path in report.files:
-        stdout.print(str(path), soft_wrap=True)
+    print_result(report.summary, json, report.table, *map(str, report.files))
 
 
 def sweep(
@@ -88,10 +99,7 @@ def sweep(
 
       slicing-rllib sweep --resume --out sweeps/mine
     """
-    from slicing_rllib.cli.console import err, make_sweep_table, print_json
-    from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.runs.ray_session import ray_session
-    from slicing_rllib.storage.errors import ConfigError, RunError
     from slicing_rllib.studies.study_configs import SweepConfig
     from slicing_rllib.studies.sweep import resume_sweep, run_sweep
 
@@ -101,20 +109,245 @@ def sweep(
         raise ConfigError("sweep: expected a YAML file or the name of a sweep")
     with ray_session(2):
         if resume and out is not None and (source is None or (out / "sweep.yaml").exists()):
-            result = resume_sweep(out, err.print)
+            result = resume_sweep(out, print_message)
         else:
             loaded = SweepConfig.load(source or "")
             folder = out or Path("sweeps") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-            result = run_sweep(loaded, folder, err.print)
-    if json:
-        print_json(result.rows)
-    else:
-        stdout.print(make_sweep_table(result.rows))
-        for path in result.files:
-            stdout.print(str(path), soft_wrap=True)
-    failed = [row for row in result.rows if row["error"]]
+            result = run_sweep(loaded, folder, print_message)
+    print_result(result.rows, json, make_sweep_table(result.rows), *map(str, result.files))
+    failed = [row["error"] for row in result.rows if row["error"]]
     if failed:
         raise RunError(
-            f"{len(failed)} of {len(result.rows)} trials failed, the first one: "
-            f"{failed[0]['error']}; --resume --out tries them again"
+            f"{len(failed)} of {len(result.rows)} trials failed, the first one: {failed[0]}; "
+            "--resume --out tries them again"
         )
+
+
+def print_rows(rows: "Iterable[Row]", json: bool) -> "list[Row]":
+    """Prints rows and returns them: as JSON lines while they come, or as one table at the end."""
+    from slicing_rllib.benchmarks.rows import make_benchmark_table
+
+    found: list[Row] = []
+    for row in rows:
+        found.append(row)
+        if json:
+            # JSON has no NaN.
+            print_json_line({key: None if value != value else value for key, value in row.items()})
+    if not json:
+        stdout.print(make_benchmark_table(found))
+    return found
+
+
+def calibration(
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="CSV file of TR 36.873's phase-1 CDFs to compare the simulator with."),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Config whose scenario replaces TR 36.873's 3D-UMa. Only its CDFs are computed."
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="PNG file for a figure of the CDFs. It needs --reference."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compares the simulator with published path loss, closed forms, 3GPP's CDFs and the paper.
+
+    Prints one row per value with the expected value, and whether it is within tolerance. The exit
+    code is 1 if one is not.
+
+    Example: slicing-rllib bench calibration --reference tr36873_phase1_uma.csv
+    """
+    from slicing_rllib.benchmarks import calibration as benchmark
+    from slicing_rllib.benchmarks.rows import is_within_tolerance
+    from slicing_rllib.radio import make_scenario
+    from slicing_rllib.runs.config_loading import load_config
+
+    if figure is not None and reference is None:
+        raise typer.BadParameter("--figure needs --reference")
+    cdfs = None if reference is None else benchmark.read_reference(reference)
+    scenario = make_scenario("tr36873_uma") if config is None else load_config(config).scenario
+    if config is None:
+        rows = benchmark.run(reference=cdfs, on_message=print_message)
+    else:
+        rows = benchmark.compare_drop_cdfs(scenario, cdfs)
+    found = print_rows(rows, json)
+    if figure is not None and cdfs is not None:
+        benchmark.draw_cdfs(scenario, cdfs).savefig(figure)
+    if not all(is_within_tolerance(row) for row in found if "expected" in row):
+        raise typer.Exit(1)
+
+
+def simulator(
+    turns: Annotated[
+        int,
+        typer.Option(
+            min=1, max=20, help="Number of interleaved turns. The median over turns counts."
+        ),
+    ] = 5,
+    seconds: Seconds = 2.0,
+    cells: Annotated[int, typer.Option(min=12, help="Largest network, in cells.")] = 3072,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a figure of time and memory over cells.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measures time and memory of a simulator step in networks of 12 to 3,072 cells.
+
+    Prints four rows per network size: time per step, time per cell and step with its ratio to that
+    of 12 cells, set-up time, and peak memory.
+
+    Example: slicing-rllib bench simulator --cells 192
+    """
+    from slicing_rllib.benchmarks import simulator as benchmark
+    from slicing_rllib.evaluation.figures import save
+    from slicing_rllib.evaluation.other_figures import draw_growth
+
+    costs = benchmark.measure_costs(
+        turns=turns, seconds=seconds, max_cells=cells, on_message=print_message
+    )
+    print_rows(benchmark.make_rows(costs), json)
+    if out is not None:
+        sizes, step_ms, _, peak_gib = zip(*costs, strict=True)
+        save(draw_growth(sizes, step_ms, peak_gib), out, "growth")
+
+
+def learning(
+    turns: Turns = 5,
+    seconds: Seconds = 3.0,
+    cells: Annotated[
+        int, typer.Option(min=0, help="Largest network of the growth curve, in cells.")
+    ] = 768,
+    json: Json = False,
+) -> None:
+    """Measures steps per second of training, compared with other ways of training.
+
+    Prints the steps per second on the paper's network with the ratio to RLlib's SAC, to TD3 of
+    Stable-Baselines3, to separate updates of each cell and to a loop without Ray; the ratio of two
+    learners to one; and the time per cell and step as networks grow.
+
+    Example: slicing-rllib bench learning --turns 5
+    """
+    from slicing_rllib.runs.ray_session import ray_session
+
+    if find_spec("stable_baselines3") is None:
+        raise RunError("bench learning: expected the package stable-baselines3, which is missing")
+    from slicing_rllib.benchmarks import learning as benchmark
+
+    with ray_session(3):
+        rows = benchmark.run(
+            turns=turns, seconds=seconds, max_cells=cells, on_message=print_message
+        )
+        print_rows(rows, json)
+
+
+def transfer(
+    decisions: Annotated[
+        int, typer.Option(min=1, help="Number of decisions in a live run. Their median counts.")
+    ] = 20,
+    turns: Turns = 5,
+    json: Json = False,
+) -> None:
+    """Measures how long a transfer takes.
+
+    Prints the times of VAE training, of distances (with the speed-up over the double loop of
+    eq. (7)) and of a whole decision.
+
+    Example: slicing-rllib bench transfer --decisions 20
+    """
+    from slicing_rllib.benchmarks import transfer as benchmark
+    from slicing_rllib.runs.ray_session import ray_session
+
+    with ray_session(2):
+        rows = benchmark.run(decisions=decisions, turns=turns, on_message=print_message)
+        print_rows(rows, json)
+
+
+def cluster(turns: Turns = 5, seconds: Seconds = 5.0, json: Json = False) -> None:
+    """Measures steps per second with env runners on one and on two Ray nodes of this machine.
+
+    Prints the rates of whole training and of sampling alone, with their ratio to one node.
+
+    Example: slicing-rllib bench cluster --turns 5
+    """
+    from slicing_rllib.benchmarks import cluster as benchmark
+    from slicing_rllib.runs.ray_session import quieten
+
+    quieten()
+    print_rows(benchmark.run(turns=turns, seconds=seconds, on_message=print_message), json)
+
+
+def serving(
+    turns: Annotated[
+        int, typer.Option(min=1, help="Number of interleaved turns, whose latencies are pooled.")
+    ] = 5,
+    seconds: Seconds = 3.0,
+    rate: Annotated[
+        float, typer.Option(min=1.0, help="Requests per second of the load at a fixed rate.")
+    ] = 50.0,
+    cells: Annotated[
+        int, typer.Option(min=12, max=768, help="Largest network, for decisions in batches.")
+    ] = 192,
+    json: Json = False,
+) -> None:
+    """Measures decisions over HTTP beside the same decisions in this process.
+
+    Prints median and 99th percentile of the latency of one decision and of twelve in one request,
+    with one or four requests open and at a fixed rate, through Ray Serve and with `serve --direct`,
+    and the cells per second of requests with a whole network.
+
+    The exit code is 1 if an answer was wrong.
+
+    Example: slicing-rllib bench serving --turns 3
+    """
+    with explain_missing_packages("bench serving"):
+        from slicing_rllib.benchmarks import serving as benchmark
+
+    rows = benchmark.run(
+        turns=turns, seconds=seconds, rate_per_s=rate, max_cells=cells, on_message=print_message
+    )
+    print_rows(rows, json)
+
+
+def ceiling(
+    scenario: Annotated[str, typer.Option(help="Built-in scenario.")] = "paper",
+    maps: Annotated[int, typer.Option(min=1, help="Radio maps 0, 1, ...")] = 10,
+    steps_per_map: Annotated[int, typer.Option(min=50, help="Training steps per map.")] = 2400,
+    updates: Annotated[int, typer.Option(min=1, help="Updates of the large network.")] = 6000,
+    seeds: Annotated[int, typer.Option(min=1, help="Evaluation seeds per map.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Evaluation steps per seed.")] = 250,
+    json: Json = False,
+) -> None:
+    """Estimates what any policy can earn that knows past measurements only.
+
+    Trains a large network offline, on the reward that each step implies for every split, and prints
+    its reward and its share of (cell, step) below 0.95 beside the traffic-aware baseline. It takes
+    about ten minutes.
+
+    Example: slicing-rllib bench ceiling --maps 3
+    """
+    from slicing_rllib.benchmarks import ceiling as benchmark
+    from slicing_rllib.radio import make_scenario
+
+    rows = benchmark.run(
+        scenario=make_scenario(scenario),
+        maps=maps,
+        steps_per_map=steps_per_map,
+        updates=updates,
+        steps=steps,
+        seeds=seeds,
+        on_message=print_message,
+    )
+    print_rows(rows, json)
+
+
+bench_app = typer.Typer(
+    no_args_is_help=True,
+    help="Runs a benchmark and prints its results as a table, or with --json as JSON lines.",
+)
+for command in (calibration, simulator, learning, transfer, cluster, serving, ceiling):
+    bench_app.command()(command)

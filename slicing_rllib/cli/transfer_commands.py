@@ -6,7 +6,28 @@ from typing import Annotated
 
 import typer
 
-from slicing_rllib.cli.console import Json, Run
+from slicing_rllib.cli.console import (
+    Json,
+    ProgressBar,
+    Run,
+    make_distances_table,
+    make_library_table,
+    make_pretraining_table,
+    open_run,
+    print_json,
+    print_message,
+    print_result,
+    print_summary,
+)
+from slicing_rllib.storage.errors import ConfigError, RunError
+
+Library = Annotated[
+    str,
+    typer.Argument(
+        metavar="LIBRARY", help="The library: a folder, or a URI such as s3://bucket/path."
+    ),
+]
+Bundle = Annotated[str, typer.Argument(metavar="NAME", help="Name of a bundle.")]
 
 
 def similarity(
@@ -38,39 +59,32 @@ def similarity(
 
       slicing-rllib similarity runs/seed7 --measure all
     """
-    from slicing_rllib.cli.console import make_distances_table, print_json
-    from slicing_rllib.cli.console import out as stdout
-    from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
+    from slicing_rllib.runs.run_directory import explain_foreign_run
     from slicing_rllib.runs.run_report import compare_cells, draw_comparison
 
-    opened = RunDirectory.open(run)
-    results = []
+    opened = open_run(run)
+    results, shown = [], []
     for name in _select_measures(measure, opened.config().transfer.measure):
         with explain_foreign_run(str(run)):
             compared = compare_cells(opened, name, seed)
-            files = draw_comparison(opened, compared, out)
-        results.append(
-            {
-                "measure": name,
-                "cells": list(compared.distances.names),
-                "sla_groups": list(compared.groups),
-                "distances": compared.distances.mean.tolist(),
-                "nearest": {c: compared.nearest(c).source for c in compared.distances.names},
-                "auc": compared.auc,
-                "figures": [str(path) for path in files],
-            }
-        )
-        if not json:
-            stdout.print(make_distances_table(results[-1]))
-            for path in files:
-                stdout.print(str(path), soft_wrap=True)
-    if json:
-        print_json(results[0] if len(results) == 1 else {"measures": results})
+            figures = [str(path) for path in draw_comparison(opened, compared, out)]
+        cells = compared.distances.names
+        result = {
+            "measure": name,
+            "cells": list(cells),
+            "sla_groups": list(compared.groups),
+            "distances": compared.distances.mean.tolist(),
+            "nearest": {cell: compared.nearest(cell).source for cell in cells},
+            "auc": compared.auc,
+            "figures": figures,
+        }
+        results.append(result)
+        shown += [make_distances_table(result), *figures]
+    print_result(results[0] if len(results) == 1 else {"measures": results}, json, *shown)
 
 
 def _select_measures(option: str | None, run_measure: str) -> tuple[str, ...]:
     """Names of the measures to compute. Raises: ConfigError for an unknown name."""
-    from slicing_rllib.storage.errors import ConfigError
     from slicing_rllib.transfer import MEASURES
 
     # A run may choose its sources by other rules, such as `random`, which define no distance.
@@ -138,13 +152,12 @@ def transfer(
 
       slicing-rllib transfer runs/seed7 --target cell_5 --source cell_11 --method model --steps 500
     """
-    from slicing_rllib.cli.console import ProgressBar, print_summary
     from slicing_rllib.runs.config_loading import make_transfer_config
     from slicing_rllib.runs.run_directory import RunDirectory
     from slicing_rllib.runs.training import train
 
     config = make_transfer_config(
-        RunDirectory.open(run).config(),
+        open_run(run).config(),
         run,
         target,
         source=source,
@@ -167,13 +180,6 @@ library_app = typer.Typer(
     no_args_is_help=True,
     help="Manages a policy library: bundles of trained policies for other runs and networks.",
 )
-Library = Annotated[
-    str,
-    typer.Argument(
-        metavar="LIBRARY", help="The library: a folder, or a URI such as s3://bucket/path."
-    ),
-]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a bundle.")]
 
 
 @library_app.command("list")
@@ -182,8 +188,6 @@ def list_bundles(library: Library, json: Json = False) -> None:
 
     Example: slicing-rllib library list policies
     """
-    from slicing_rllib.cli.console import make_library_table, print_json
-    from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.transfer import PolicyLibrary
 
     opened = PolicyLibrary(library)
@@ -191,16 +195,13 @@ def list_bundles(library: Library, json: Json = False) -> None:
         opened.read_manifest(name, versions[-1]).model_dump(mode="json") | {"versions": versions}
         for name, versions in opened.list_versions().items()
     ]
-    if json:
-        print_json({"bundles": rows})
-    else:
-        stdout.print(make_library_table(rows))
+    print_result({"bundles": rows}, json, make_library_table(rows))
 
 
 @library_app.command()
 def show(
     library: Library,
-    name: Name,
+    name: Bundle,
     version: Annotated[
         int | None, typer.Option("--version", min=1, help="Default: the newest version.")
     ] = None,
@@ -210,7 +211,6 @@ def show(
 
     Example: slicing-rllib library show policies city-cell_3
     """
-    from slicing_rllib.cli.console import print_json
     from slicing_rllib.transfer import PolicyLibrary
 
     print_json(PolicyLibrary(library).read_manifest(name, version).model_dump(mode="json"))
@@ -237,23 +237,20 @@ def add(
 
     Example: slicing-rllib library add policies runs/seed7 --cell cell_3 --name city
     """
-    from slicing_rllib.cli.console import print_json
     from slicing_rllib.runs.experience import add_run
-    from slicing_rllib.runs.run_directory import RunDirectory
     from slicing_rllib.transfer import PolicyLibrary
 
-    added = add_run(PolicyLibrary(library), RunDirectory.open(run), cell, name)
-    if json:
-        print_json({"added": [{"name": bundle, "version": number} for bundle, number in added]})
-        return
-    for bundle, number in added:
-        typer.echo(f"{bundle} version {number}")
+    added = add_run(PolicyLibrary(library), open_run(run), cell, name)
+    found = [{"name": bundle, "version": number} for bundle, number in added]
+    print_result(
+        {"added": found}, json, *(f"{row['name']} version {row['version']}" for row in found)
+    )
 
 
 @library_app.command()
 def remove(
     library: Library,
-    name: Name,
+    name: Bundle,
     version: Annotated[
         int | None, typer.Option("--version", min=1, help="Default: all versions.")
     ] = None,
@@ -263,14 +260,11 @@ def remove(
 
     Example: slicing-rllib library remove policies city-cell_3 --version 1
     """
-    from slicing_rllib.cli.console import print_json
     from slicing_rllib.transfer import PolicyLibrary
 
     removed = PolicyLibrary(library).remove(name, version)
-    if json:
-        print_json({"name": name, "removed": removed})
-    else:
-        typer.echo(f"{name}: removed {', '.join(f'version {number}' for number in removed)}")
+    versions = ", ".join(f"version {number}" for number in removed)
+    print_result({"name": name, "removed": removed}, json, f"{name}: removed {versions}")
 
 
 def pretrain(
@@ -296,24 +290,17 @@ def pretrain(
 
     Example: slicing-rllib pretrain --out my_actor --random 12 --rounds 40
     """
-    from slicing_rllib.cli.console import err, make_pretraining_table, print_json
-    from slicing_rllib.cli.console import out as stdout
     from slicing_rllib.policies import PretrainedActor, save_pretrained
     from slicing_rllib.runs.pretraining import PretrainingSettings, evaluate_actor, train_actor
-    from slicing_rllib.storage.errors import ConfigError, RunError
 
     if random + paper < 1:
         raise ConfigError("pretrain: expected at least one network, got --random 0 --paper 0")
-    settings = PretrainingSettings(rounds=rounds, seed=seed)
-    actor = train_actor(random, paper, settings, err.print)
-    rows = evaluate_actor(actor, steps, seeds, err.print)
+    actor = train_actor(random, paper, PretrainingSettings(rounds=rounds, seed=seed), print_message)
+    rows = evaluate_actor(actor, steps, seeds, print_message)
     actor = PretrainedActor(actor.weights, {**actor.provenance, "unseen_networks": rows})
     try:
         save_pretrained(out, actor)
     except OSError as error:
         raise RunError(f"{out}: cannot write the actor here ({error.strerror})") from error
-    if json:
-        print_json({"folder": str(out), "unseen_networks": rows})
-    else:
-        stdout.print(make_pretraining_table(rows))
-        stdout.print(f"actor: {out}", soft_wrap=True)
+    found = {"folder": str(out), "unseen_networks": rows}
+    print_result(found, json, make_pretraining_table(rows), f"actor: {out}")

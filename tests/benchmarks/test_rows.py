@@ -13,7 +13,7 @@ from slicing_rllib.benchmarks.rows import (
     measure_medians,
     run_interleaved,
 )
-from slicing_rllib.cli import bench_commands
+from slicing_rllib.cli import study_commands
 from slicing_rllib.storage.errors import RunError
 
 
@@ -42,7 +42,7 @@ def test_the_table_shows_further_columns_and_whether_values_are_within_tolerance
 
 def test_json_lines_have_null_instead_of_nan(capsys):
     rows = [make_row("x", 1.0, "1", ratio=np.nan), make_row("y", -1.0, "1")]
-    bench_commands.print_rows(rows, json=True)
+    study_commands.print_rows(rows, json=True)
     lines = [
         json.loads(line, parse_constant=pytest.fail)
         for line in capsys.readouterr().out.split("\n")[:-1]
@@ -53,10 +53,10 @@ def test_json_lines_have_null_instead_of_nan(capsys):
 
 
 def test_a_missing_package_is_said_in_one_line(monkeypatch):
-    monkeypatch.setattr(bench_commands, "find_spec", lambda name: None)
+    monkeypatch.setattr(study_commands, "find_spec", lambda name: None)
 
     with pytest.raises(RunError, match="bench learning: expected the package stable-baselines3"):
-        bench_commands.learning()
+        study_commands.learning()
 
 
 def test_every_second_turn_runs_in_reverse_order():
