@@ -9,6 +9,7 @@ import typer
 
 from slicing_rllib.cli.console import (
     Json,
+    Version,
     make_checks_table,
     make_sweep_table,
     open_run,
@@ -24,6 +25,19 @@ from slicing_rllib.storage.errors import ConfigError, RunError
 if TYPE_CHECKING:
     from slicing_rllib.cluster.client import Cluster
 
+Address = Annotated[
+    str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")
+]
+SharedStorage = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SLICING_RLLIB_STORAGE",
+        help="Folder that the cluster's nodes share and in which they keep runs. Default: the "
+        "folder that SLICING_RLLIB_STORAGE names on the cluster, else /tmp/slicing-rllib-run on "
+        "one node.",
+    ),
+]
+QUESTIONS = ("status", "logs", "stop")
 
 cluster_app = typer.Typer(
     no_args_is_help=True, help="Checks Ray clusters, and releases policies on Kubernetes."
@@ -32,17 +46,8 @@ cluster_app = typer.Typer(
 
 @cluster_app.command()
 def check(
-    address: Annotated[
-        str,
-        typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard."),
-    ] = "http://127.0.0.1:8265",
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SLICING_RLLIB_STORAGE",
-            help="Folder that all nodes share. Default: the same as for submit.",
-        ),
-    ] = None,
+    address: Address = "http://127.0.0.1:8265",
+    storage: SharedStorage = None,
     json: Json = False,
 ) -> None:
     """Checks whether a cluster can run jobs.
@@ -67,10 +72,7 @@ def check(
 @cluster_app.command()
 def release(
     service: Annotated[str, typer.Argument(metavar="RAYSERVICE", help="Name of the RayService.")],
-    version: Annotated[
-        int | None,
-        typer.Option("--version", min=1, help="Default: the newest that every bundle has."),
-    ] = None,
+    version: Version = None,
     url: Annotated[
         str | None,
         typer.Option(help="URL of the service. Default: http://RAYSERVICE-serve-svc:8000."),
@@ -100,9 +102,6 @@ def release(
         print_json(result._asdict())
 
 
-QUESTIONS = ("status", "logs", "stop")
-
-
 def submit(
     arguments: Annotated[
         list[str],
@@ -111,13 +110,7 @@ def submit(
             help="The command to run as a job, after --; or a question about the job ID.",
         ),
     ],
-    address: Annotated[
-        str | None,
-        typer.Option(
-            envvar="RAY_API_SERVER_ADDRESS",
-            help="URL of the cluster's dashboard. Default: http://127.0.0.1:8265.",
-        ),
-    ] = None,
+    address: Address = "http://127.0.0.1:8265",
     follow: Annotated[
         bool,
         typer.Option(
@@ -133,15 +126,7 @@ def submit(
     out: Annotated[
         Path | None, typer.Option(help="Local folder for the results. Default: runs/ID.")
     ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SLICING_RLLIB_STORAGE",
-            help="Folder that the cluster's nodes share and in which they keep runs. Default: the "
-            "folder that SLICING_RLLIB_STORAGE names on the cluster, else "
-            "/tmp/slicing-rllib-run on one node.",
-        ),
-    ] = None,
+    storage: SharedStorage = None,
     json: Json = False,
 ) -> None:
     """Runs train or sweep as a job on a Ray cluster.
@@ -168,19 +153,18 @@ def submit(
 
       slicing-rllib submit status night
     """
-    from slicing_rllib.cluster.client import DEFAULT_ADDRESS, Cluster, fetch_results
+    from slicing_rllib.cluster.client import Cluster, fetch_results
     from slicing_rllib.cluster.jobs import make_job_spec
     from slicing_rllib.runs.ray_session import quieten
 
     quieten()
-    dashboard = address or DEFAULT_ADDRESS
     if arguments[0] in QUESTIONS:
         if len(arguments) != 2:
             raise ConfigError(f"submit {arguments[0]}: expected one ID")
-        _answer(Cluster(dashboard), arguments[0], arguments[1])
+        _answer(Cluster(address), arguments[0], arguments[1])
         return
     job_spec = make_job_spec(arguments, submission_id)
-    cluster = Cluster(dashboard)
+    cluster = Cluster(address)
     if not cluster.submit(job_spec, storage, on_message=print_message):
         print_message(f"{job_spec.submission_id} exists already: following it")
     if not follow:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,22 @@ Config = Annotated[
     str,
     typer.Argument(help="A YAML file, or a built-in name: paper or quick.", metavar="CONFIG"),
 ]
+Library = Annotated[
+    str,
+    typer.Argument(
+        metavar="LIBRARY", help="The policy library: a folder, or a URI such as s3://bucket/path."
+    ),
+]
+Version = Annotated[
+    int | None,
+    typer.Option("--version", min=1, help="Version of the bundles. Default: the newest."),
+]
 Run = Annotated[Path, typer.Argument(help="A run directory, as train writes it.", metavar="RUN")]
+
+
+def name_folder(parent: str, name: str) -> Path:
+    """PARENT/NAME-DATE-TIME, where a command writes to by default."""
+    return Path(parent) / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def open_run(path: Path) -> "RunDirectory":

@@ -1,6 +1,5 @@
 """Commands that compare: `experiment`, `sweep`, and `bench` with a subcommand per benchmark."""
 
-import time
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ from slicing_rllib.cli.console import (
     Json,
     explain_missing_packages,
     make_sweep_table,
+    name_folder,
     print_json_line,
     print_message,
     print_result,
@@ -112,7 +112,7 @@ def sweep(
             result = resume_sweep(out, print_message)
         else:
             loaded = SweepConfig.load(source or "")
-            folder = out or Path("sweeps") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+            folder = out or name_folder("sweeps", loaded.name)
             result = run_sweep(loaded, folder, print_message)
     print_result(result.rows, json, make_sweep_table(result.rows), *map(str, result.files))
     failed = [row["error"] for row in result.rows if row["error"]]

@@ -1,6 +1,5 @@
 """Commands on transfer: `similarity`, `transfer`, `library list|show|add|remove`, `pretrain`."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +7,14 @@ import typer
 
 from slicing_rllib.cli.console import (
     Json,
+    Library,
     ProgressBar,
     Run,
+    Version,
     make_distances_table,
     make_library_table,
     make_pretraining_table,
+    name_folder,
     open_run,
     print_json,
     print_message,
@@ -21,12 +23,6 @@ from slicing_rllib.cli.console import (
 )
 from slicing_rllib.storage.errors import ConfigError, RunError
 
-Library = Annotated[
-    str,
-    typer.Argument(
-        metavar="LIBRARY", help="The library: a folder, or a URI such as s3://bucket/path."
-    ),
-]
 Bundle = Annotated[str, typer.Argument(metavar="NAME", help="Name of a bundle.")]
 
 
@@ -167,7 +163,7 @@ def transfer(
         steps=steps,
         seed=seed,
     )
-    path = out or Path("runs") / f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = out or name_folder("runs", config.name)
     new = RunDirectory.create(path, config)
     with ProgressBar() as bar:
         bar.on_message(f"run: {path}")
@@ -202,9 +198,7 @@ def list_bundles(library: Library, json: Json = False) -> None:
 def show(
     library: Library,
     name: Bundle,
-    version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Default: the newest version.")
-    ] = None,
+    version: Version = None,
     json: Json = False,
 ) -> None:
     """Prints the manifest of a bundle, always as JSON.

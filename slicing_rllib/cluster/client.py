@@ -34,7 +34,6 @@ from slicing_rllib.storage.errors import RunError
 
 ENTRYPOINT = "python -m slicing_rllib.cluster.job_entrypoint"
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 CLIENT_ERRORS = (RuntimeError, ValueError, OSError, RayError)
 """What Ray's clients raise if a cluster does not answer or refuses a request."""
 POLL_S, TASK_POLL_S = 1.0, 0.25
