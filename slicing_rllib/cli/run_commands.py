@@ -1,12 +1,25 @@
 """Commands about runs: train, evaluate, report, export-kpis, checkpoint, config."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slicing_rllib.cli.console import Config, Json, Run, Settings
+from slicing_rllib.cli.console import (
+    Config,
+    Json,
+    ProgressBar,
+    Run,
+    Settings,
+    make_checkpoints_table,
+    make_policies_table,
+    name_folder,
+    open_run,
+    print_json,
+    print_result,
+    print_summary,
+)
+from slicing_rllib.storage.errors import CheckpointError, RunError
 
 RUNS = Path("runs")
 
@@ -45,7 +58,6 @@ def train(
 
       slicing-rllib train --resume --out runs/seed7
     """
-    from slicing_rllib.cli.console import ProgressBar, print_summary
     from slicing_rllib.runs.algorithm import check_memory
     from slicing_rllib.runs.config_loading import load_config
     from slicing_rllib.runs.ray_session import end_leftovers, import_in_background, ray_session
@@ -53,11 +65,10 @@ def train(
 
     loaded = load_config(config or "quick", settings or [])
     check_memory(loaded, config or "quick")
-    new = RUNS / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = out or (_find_newest_run(loaded.name) if resume else new)
+    path = out or (_find_newest_run(loaded.name) if resume else name_folder("runs", loaded.name))
     resumes = resume and (path / "config.yaml").exists()
     if resumes:
-        run = RunDirectory.open(path)
+        run = open_run(path)
         loaded = run.load_same_config(config, settings or [])
     else:
         run = RunDirectory.create(path, loaded)
@@ -78,8 +89,6 @@ def train(
 
 def _find_newest_run(name: str) -> Path:
     """The newest run directory of this name. Raises: RunError if there is none."""
-    from slicing_rllib.storage.errors import RunError
-
     configs = sorted(RUNS.glob(f"{name}-*/config.yaml"))
     if not configs:
         raise RunError(f"{RUNS}: expected a run named {name}-* to resume, or its folder in --out")
@@ -128,13 +137,11 @@ def evaluate(
 
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
-    from slicing_rllib.cli.console import ProgressBar, print_summary
     from slicing_rllib.runs.policy_evaluation import evaluate_run
-    from slicing_rllib.runs.run_directory import RunDirectory
 
     with ProgressBar() as bar:
         result = evaluate_run(
-            RunDirectory.open(run),
+            open_run(run),
             policies=_split(policies),
             steps=steps,
             seeds=seeds,
@@ -175,8 +182,7 @@ def report(
 
       slicing-rllib report experiments/paper --readme tune_configs/README.md
     """
-    from slicing_rllib.cli.console import make_policies_table, print_result
-    from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
+    from slicing_rllib.runs.run_directory import explain_foreign_run
     from slicing_rllib.runs.run_report import write_report
 
     if len(runs) == 1 and (runs[0] / "experiment.yaml").is_file():
@@ -189,7 +195,7 @@ def report(
         print_result(experiment.summary, json, experiment.table, *map(str, experiment.files))
         return
     with explain_foreign_run(" ".join(map(str, runs))):
-        policies, written = write_report([RunDirectory.open(path) for path in runs], out)
+        policies, written = write_report([open_run(path) for path in runs], out)
         table = make_policies_table(policies)
     files = [str(path) for path in written]
     print_result({"policies": policies, "files": files}, json, table, *files)
@@ -207,11 +213,9 @@ def list_checkpoints(run: Run, json: Json = False) -> None:
 
     Example: slicing-rllib checkpoint list runs/seed7
     """
-    from slicing_rllib.cli.console import make_checkpoints_table, print_result
     from slicing_rllib.runs.checkpoints import report_checkpoints
-    from slicing_rllib.runs.run_directory import RunDirectory
 
-    reports = list(report_checkpoints(RunDirectory.open(run).checkpoints))
+    reports = list(report_checkpoints(open_run(run).checkpoints))
     found = {"checkpoints": [r._asdict() | {"path": str(r.path)} for r in reports]}
     print_result(found, json, make_checkpoints_table(reports))
 
@@ -225,12 +229,9 @@ def verify(run: Run, json: Json = False) -> None:
 
     Example: slicing-rllib checkpoint verify runs/seed7
     """
-    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.checkpoints import report_checkpoints
-    from slicing_rllib.runs.run_directory import RunDirectory
-    from slicing_rllib.storage.errors import CheckpointError
 
-    reports = list(report_checkpoints(RunDirectory.open(run).checkpoints))
+    reports = list(report_checkpoints(open_run(run).checkpoints))
     if not reports:
         raise CheckpointError(f"{run}: has no checkpoint")
     usable = [report for report in reports if not report.problem]
@@ -260,11 +261,9 @@ def prune(
 
     Example: slicing-rllib checkpoint prune runs/seed7 --keep 1
     """
-    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.checkpoints import prune_checkpoints
-    from slicing_rllib.runs.run_directory import RunDirectory
 
-    opened = RunDirectory.open(run)
+    opened = open_run(run)
     with opened.lock("slicing-rllib checkpoint prune"):
         removed = [path.name for path in prune_checkpoints(opened.checkpoints, keep=keep)]
     print_result({"removed": removed}, json, f"{run}: removed {', '.join(removed) or 'nothing'}")
@@ -283,7 +282,6 @@ def show(config: Config = "quick", settings: Settings = None, json: Json = False
 
     Example: slicing-rllib config show paper --set learning.gamma=0.2 > mine.yaml
     """
-    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
 
     loaded = load_config(config, settings or [])
@@ -299,7 +297,6 @@ def check(config: Config, settings: Settings = None, json: Json = False) -> None
 
     Example: slicing-rllib config check mine.yaml
     """
-    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs.algorithm import check_memory, check_network
     from slicing_rllib.runs.config_loading import load_config
 
@@ -317,7 +314,6 @@ def schema(json: Json = False) -> None:
 
     Example: slicing-rllib config schema > slicing-rllib.schema.json
     """
-    from slicing_rllib.cli.console import print_json
     from slicing_rllib.runs.run_config import RunConfig
 
     print_json(RunConfig.model_json_schema())
@@ -361,12 +357,11 @@ def export_kpis(
 
       slicing-rllib export-kpis runs/seed7 --kpis delay_ms --cells cell_3,MUC001_1 --out c.csv
     """
-    from slicing_rllib.cli.console import print_result
     from slicing_rllib.runs import kpi_export as export
-    from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
+    from slicing_rllib.runs.run_directory import explain_foreign_run
 
     export.check_suffix(out)
-    opened, steps = RunDirectory.open(run), export.parse_window(window)
+    opened, steps = open_run(run), export.parse_window(window)
     if policy is None:
         with explain_foreign_run(str(run)):
             table = export.export_training(opened, steps)
