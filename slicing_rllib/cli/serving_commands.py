@@ -141,12 +141,9 @@ def serve(
     from slicing_rllib.runs.ray_session import ray_session
 
     with explain_missing_packages("serve"):
-        from slicing_rllib.serving.release import Canary, parse_pins
+        from slicing_rllib.serving.release import Canary, ServiceArguments, parse_pins
+        from slicing_rllib.serving.requests import require_token_beyond_loopback
         from slicing_rllib.serving.served_release import load_first
-        from slicing_rllib.serving.service_settings import (
-            ServiceArguments,
-            require_token_beyond_loopback,
-        )
 
     most = max_replicas or replicas
     if most < replicas:
@@ -269,7 +266,8 @@ def closed_loop(
     with explain_missing_packages("closed-loop"):
         from slicing_rllib.serving.application import serve_for_command
         from slicing_rllib.serving.closed_loop import run_closed_loop
-        from slicing_rllib.serving.service_settings import ServiceArguments, read_token
+        from slicing_rllib.serving.release import ServiceArguments
+        from slicing_rllib.serving.requests import read_token
 
     opened = open_run(run)
     arguments = ServiceArguments(
@@ -277,7 +275,8 @@ def closed_loop(
     )
     service = serve_for_command(arguments) if url is None else nullcontext(url)
     with service as address, ProgressBar() as bar:
-        result = run_closed_loop(opened, address, steps, read_token(arguments), bar.on_rollout)
+        token = read_token(arguments.token_file)
+        result = run_closed_loop(opened, address, steps, token, bar.on_rollout)
     kpi, difference = max(result.largest_difference.items(), key=lambda row: row[1])
     print_result(
         {**result._asdict(), "equal": result.is_equal},

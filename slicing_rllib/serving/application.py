@@ -31,13 +31,14 @@ from slicing_rllib.serving.answers import (
     make_example,
 )
 from slicing_rllib.serving.policy_service import LocalReports, PolicyService
-from slicing_rllib.serving.requests import EXAMPLE, DecisionRequest, respond_with_problem
-from slicing_rllib.serving.served_release import load_first
-from slicing_rllib.serving.service_settings import (
-    RELEASE_FIELDS,
-    ServiceArguments,
+from slicing_rllib.serving.release import RELEASE_FIELDS, ServiceArguments
+from slicing_rllib.serving.requests import (
+    EXAMPLE,
+    DecisionRequest,
     require_token_beyond_loopback,
+    respond_with_problem,
 )
+from slicing_rllib.serving.served_release import load_first
 from slicing_rllib.storage.errors import RunError
 
 NAME = "slicing"

@@ -94,8 +94,8 @@ def list_new_reports(request: DecisionRequest, policies: PolicySet, now: datetim
     for cell, report in request.cells.items():
         if cell not in policies.policies:
             continue
-        loads = {name: kpis.load for name, kpis in report.slices.items() if kpis.load is not None}
-        if len(loads) == len(report.slices):
+        loads = {name: vars(kpis)["load"] for name, kpis in report.slices.items()}
+        if None not in loads.values():
             measured_at = (report.measured_at or now).timestamp()
             found[cell] = LoadReport(measured_at, None if report.off else loads)
     return found

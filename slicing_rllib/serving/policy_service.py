@@ -36,14 +36,15 @@ from slicing_rllib.serving.decisions import (
     list_missing_neighbours,
     list_new_reports,
 )
+from slicing_rllib.serving.release import ServiceArguments
 from slicing_rllib.serving.requests import (
     KPI_NAMES,
     Admission,
     DecisionRequest,
     parse_request,
+    read_token,
 )
 from slicing_rllib.serving.served_release import PolicyHolder, ServedPolicies
-from slicing_rllib.serving.service_settings import ServiceArguments, read_token
 from slicing_rllib.storage.errors import RunError
 
 log = logging.getLogger(__name__)
@@ -70,14 +71,14 @@ class PolicyService:
     def __init__(self, arguments: dict[str, Any], reports: DeploymentHandle | None = None) -> None:
         self._name = secrets.token_hex(4)
         self._arguments = ServiceArguments(**arguments)
-        token = read_token(self._arguments)
+        token = read_token(self._arguments.token_file)
         if token is None and not self._arguments.without_token:
             raise RunError("serve: expected a token, or without_token: true")
         self._admission = Admission(
             token, self._arguments.max_requests_per_s, self._arguments.max_body_bytes
         )
         self.holder = PolicyHolder()
-        self._reports = LocalReports() if reports is None else SharedReports(reports)
+        self._reports = LocalReports() if reports is None else reports
         self._metrics = RequestMetrics()
         self.comparison = ShadowComparison(self._arguments.shadow_log)
 
@@ -144,12 +145,27 @@ class PolicyService:
         if served.live.reads_messages:
             new = list_new_reports(asked, served.live, now)
             missing = list_missing_neighbours(asked, served.live)
-            reports = {**await self._reports.exchange(new, missing), **new}
+            reports = {**await self._exchange(new, missing), **new}
         made = decide(asked, served.live, reports, now, self._arguments.max_age_s)
         answer = make_answer(made, asked.a1_policies if form == "o1" else None)
         seconds = time.perf_counter() - started
         after = BackgroundTask(self._after, asked, served, reports, now, made, seconds)
         return Response(answer, media_type="application/json", background=after)
+
+    async def _exchange(self, new: Reports, wanted: Iterable[str]) -> Reports:
+        """Tells new reports, and gets those of the wanted cells that are there.
+
+        While the deployment that shares them is away, neighbours count as missing, so that
+        fallbacks answer.
+        """
+        if isinstance(self._reports, LocalReports):
+            return await self._reports.exchange(new, wanted)
+        try:
+            response = self._reports.exchange.remote(new, wanted)
+            return await asyncio.wait_for(response, REPORTS_TIMEOUT_S)
+        except (RayError, RayServeException, TimeoutError) as error:
+            log.warning("reports of neighbours: not available (%s)", error)
+            return {}
 
     def _after(
         self,
@@ -186,26 +202,6 @@ class LocalReports:
             if is_newer and (kept is not None or len(self._reports) < MAX_REPORTED_CELLS):
                 self._reports[cell] = report
         return {cell: self._reports[cell] for cell in wanted if cell in self._reports}
-
-
-class SharedReports:
-    """Reports that all replicas share, in a deployment of their own.
-
-    While that deployment is away, neighbours count as missing, so that fallbacks answer.
-    """
-
-    def __init__(self, handle: DeploymentHandle) -> None:
-        """`handle` is that of `application.NeighbourReports`."""
-        self._handle = handle
-
-    async def exchange(self, new: Reports, wanted: Iterable[str]) -> Reports:
-        """Keeps new reports; those of the wanted cells that are there."""
-        try:
-            response = self._handle.exchange.remote(new, wanted)
-            return await asyncio.wait_for(response, REPORTS_TIMEOUT_S)
-        except (RayError, RayServeException, TimeoutError) as error:
-            log.warning("reports of neighbours: not available (%s)", error)
-            return {}
 
 
 class RequestMetrics:

@@ -105,6 +105,9 @@ class LibrarySource(PolicySource):
         where = f"{self._library.where}/{RELEASE_FILE}"
         return None if data is None else parse_history(where, data)
 
+    def write_release(self, history: ReleaseHistory) -> None:
+        self._library.write_file(RELEASE_FILE, history.model_dump_json(indent=1).encode())
+
 
 class ExportSource(PolicySource):
     """Folders that `export` has written; each has one version."""

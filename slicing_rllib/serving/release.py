@@ -1,4 +1,4 @@
-"""Which version of each policy answers: pins, canary and shadow.
+"""Which version of each policy answers (pins, canary, shadow), and the arguments of the service.
 
 A library keeps its release as a file, which the services of the library follow.
 """
@@ -105,6 +105,48 @@ class Release(ReleaseChoice):
         chosen = dict.fromkeys(versions, self.shadow)
         _require_existing(chosen, versions)
         return chosen
+
+
+RELEASE_FIELDS = frozenset(ReleaseChoice.model_fields)
+"""Arguments that a running replica can change."""
+
+
+class ServiceArguments(ReleaseChoice):
+    """Arguments of the application, from the command line or from `serveConfigV2` of KubeRay.
+
+    A run has no versions.
+    """
+
+    run: str
+    """A run directory, a policy library (a folder or a URI), or the folder of an export."""
+    name: str = ""
+    """The beginning of the names of a library's bundles that are served."""
+    shadow_log: str | None = None
+    """File to which each replica appends a line per cell and request with the shares of both
+    versions."""
+    token_file: str | None = None
+    """File with the token that callers must present. Default: the environment variable
+    SLICING_RLLIB_SERVE_TOKEN."""
+    without_token: bool = False
+    """Whether the service may run without a token."""
+    max_age_s: float = Field(default=10.0, gt=0)
+    """Age above which KPIs and neighbours' reports are stale."""
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1)
+    """Largest body of a request."""
+    max_requests_per_s: float = Field(default=1000.0, gt=0)
+    """Requests per second that a replica accepts, with bursts of as many."""
+    min_replicas: int = Field(default=1, ge=1)
+    """Replicas without load."""
+    max_replicas: int = Field(default=1, ge=1)
+    """Replicas at full load; more than `min_replicas` turns autoscaling on."""
+    poll_s: float = Field(default=1.0, gt=0)
+    """Time between two looks for a new release and for files that have changed."""
+
+    @property
+    def release(self) -> Release | None:
+        """The release that the arguments choose; None where the library's release decides."""
+        chosen = {name: getattr(self, name) for name in RELEASE_FIELDS}
+        return Release(**chosen) if any(chosen.values()) else None
 
 
 class ReleaseHistory(ReleaseModel):

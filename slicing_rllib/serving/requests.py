@@ -10,22 +10,37 @@ it has data, which is what policies are trained for. No conformance is claimed.
 """
 
 import hmac
+import ipaddress
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from slicing_rllib.policies import KPI_SPECS
+from slicing_rllib.serving.release import ServiceArguments
 from slicing_rllib.storage import make_printable
+from slicing_rllib.storage.errors import ConfigError, RunError
 
+TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
+LEAST_TOKEN_CHARACTERS = 16
 MAX_DETAIL = 500
 KPI_NAMES = tuple(KPI_SPECS)
 MAX_CELLS, MAX_SLICES = 20_000, 64
@@ -61,6 +76,40 @@ def respond_with_problem(request: Request, error: HTTPException) -> Response:
     # Only ASCII, also for callers whose terminal knows no more.
     content = json.dumps(body).encode("ascii")
     return Response(content, error.status_code, error.headers, "application/problem+json")
+
+
+def read_token(token_file: str | None) -> str | None:
+    """The token that callers must present, from a file or from `TOKEN_VARIABLE`; None without.
+
+    Raises: RunError for a file that cannot be read, or a token that is too short.
+    """
+    if token_file is None:
+        token = os.environ.get(TOKEN_VARIABLE)
+    else:
+        try:
+            token = Path(token_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{token_file}: expected a file with a token") from error
+    if token is not None and not (len(token) >= LEAST_TOKEN_CHARACTERS and token.isascii()):
+        raise RunError(f"token: expected at least {LEAST_TOKEN_CHARACTERS} ASCII characters")
+    return token
+
+
+def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
+    """The arguments, with leave to run without a token where only this machine can ask.
+
+    Raises: ConfigError for an address beyond loopback without a token.
+    """
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if read_token(arguments.token_file) is None and not is_loopback:
+        raise ConfigError(
+            f"serve: {host} can be reached from other machines; expected --token-file or "
+            "the environment variable SLICING_RLLIB_SERVE_TOKEN"
+        )
+    return arguments.model_copy(update={"without_token": is_loopback})
 
 
 class RateLimit:
@@ -206,27 +255,21 @@ class Measurement(Model):
     """Such as Mbit/s, kbit/s, ms, s, %, 1 or dB."""
 
 
-def kpi_field(name: str) -> Any:
+def _make_kpi_field(name: str) -> Any:
     """An optional field with the limits of a KPI."""
     spec = KPI_SPECS[name]
     text = f"{spec.meaning[0].upper()}{spec.meaning[1:]}; unit {spec.unit}."
-    return Field(default=None, ge=spec.minimum, le=spec.maximum, description=text)
+    return float | None, Field(default=None, ge=spec.minimum, le=spec.maximum, description=text)
 
 
-class SliceKpis(Model):
+_KpiFields = create_model(
+    "_KpiFields", __base__=Model, **{name: _make_kpi_field(name) for name in KPI_NAMES}
+)
+
+
+class SliceKpis(_KpiFields):
     """KPIs of one slice in one interval, by a name that ends with the unit if there is one."""
 
-    throughput_mbps: float | None = kpi_field("throughput_mbps")
-    delay_ms: float | None = kpi_field("delay_ms")
-    load: float | None = kpi_field("load")
-    utilisation: float | None = kpi_field("utilisation")
-    users: float | None = kpi_field("users")
-    prb_ratio: float | None = kpi_field("prb_ratio")
-    demand_mbps: float | None = kpi_field("demand_mbps")
-    mean_inverse_rate: float | None = kpi_field("mean_inverse_rate")
-    sinr_db_p10: float | None = kpi_field("sinr_db_p10")
-    sinr_db_p50: float | None = kpi_field("sinr_db_p50")
-    sinr_db_p90: float | None = kpi_field("sinr_db_p90")
     measurements: dict[str, Measurement] | None = Field(
         default=None,
         max_length=len(KPI_NAMES),

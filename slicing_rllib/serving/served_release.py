@@ -22,10 +22,9 @@ from slicing_rllib.serving.policy_source import (
     index_by_cell,
     open_source,
 )
-from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory
-from slicing_rllib.serving.service_settings import ServiceArguments
+from slicing_rllib.serving.release import Release, ReleaseHistory, ServiceArguments
 from slicing_rllib.storage.errors import RunError
-from slicing_rllib.transfer import LibraryError, PolicyLibrary
+from slicing_rllib.transfer import LibraryError
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +171,7 @@ def change_release(
         anything has changed; RunError if the service does not serve it, after the release before
         is back.
     """
-    source, opened = LibrarySource(library, name), PolicyLibrary(library)
+    source = LibrarySource(library, name)
     versions = source.list_versions()
     if not versions:
         raise RunError(f"{library}: expected a policy library")
@@ -181,18 +180,14 @@ def change_release(
     after = after.model_copy(update={"release": after.release.freeze(versions)})
     loaded = load_release(source, after.release, after.revision)
     known_problem = None if url is None else _read_problem(url)
-    _write(opened, after)
+    source.write_release(after)
     if url is not None:
         try:
             wait_for_revision(url, after.revision, timeout_s, known_problem)
         except RunError as error:
-            _write(opened, after.change(None))
+            source.write_release(after.change(None))
             raise RunError(f"{error}; the release before is back") from error
     return loaded
-
-
-def _write(library: PolicyLibrary, history: ReleaseHistory) -> None:
-    library.write_file(RELEASE_FILE, history.model_dump_json(indent=1).encode())
 
 
 def wait_for_revision(

@@ -24,7 +24,7 @@ from slicing_rllib import serving
 from slicing_rllib.cli.main import run
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.closed_loop import LARGEST_DIFFERENCE, run_closed_loop
-from slicing_rllib.serving.service_settings import ServiceArguments
+from slicing_rllib.serving.release import ServiceArguments
 from slicing_rllib.storage.errors import RunError
 
 TOKEN = secrets.token_hex(16)

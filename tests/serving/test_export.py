@@ -16,9 +16,8 @@ from slicing_rllib.radio import make_scenario
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving import export as exports
 from slicing_rllib.serving.policy_source import index_by_cell, open_source
-from slicing_rllib.serving.release import Release
+from slicing_rllib.serving.release import Release, ServiceArguments
 from slicing_rllib.serving.served_release import load_first
-from slicing_rllib.serving.service_settings import ServiceArguments
 
 FORMS = [
     ("paper", "mean_load", "mlp", "none"),

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.serving.release import ServiceArguments
 from slicing_rllib.serving.requests import EXAMPLE
-from slicing_rllib.serving.service_settings import ServiceArguments
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.usefixtures("unchecked")]
 

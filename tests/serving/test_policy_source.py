@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.serving.release import ServiceArguments
 from slicing_rllib.serving.served_release import load_first
-from slicing_rllib.serving.service_settings import ServiceArguments
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.transfer import LibraryError, PolicyLibrary
 
@@ -41,7 +41,7 @@ def test_a_service_needs_neither_torch_nor_onnx(served_run: RunDirectory):
 import sys
 import slicing_rllib.serving.application
 from slicing_rllib.serving.served_release import load_first
-from slicing_rllib.serving.service_settings import ServiceArguments
+from slicing_rllib.serving.release import ServiceArguments
 load_first(ServiceArguments(run={str(served_run.path)!r}))
 print(sorted({{"torch", "onnx", "onnxruntime"}} & sys.modules.keys()))
 """

@@ -7,13 +7,18 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from slicing_rllib.serving.release import ServiceArguments
 from slicing_rllib.serving.requests import (
+    TOKEN_VARIABLE,
     A1Policy,
     Admission,
     RateLimit,
     parse_request,
+    read_token,
+    require_token_beyond_loopback,
     respond_with_problem,
 )
+from slicing_rllib.storage.errors import ConfigError, RunError
 
 TOKEN = "a token of 24 characters"
 POLICY = {
@@ -124,3 +129,25 @@ def test_objectives_replace_the_sla_in_our_units():
 def test_objectives_that_make_no_sense_are_refused(change):
     with pytest.raises(ValueError, match="sliceSlaObjectives"):
         A1Policy(**POLICY | {"sliceSlaObjectives": change})
+
+
+def test_beyond_loopback_a_token_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    arguments = ServiceArguments(run="r")
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(ConfigError, match=f"serve: {host} can be reached"):
+            require_token_beyond_loopback(arguments, host)
+    for host in ("127.0.0.1", "::1", "localhost"):
+        assert require_token_beyond_loopback(arguments, host).without_token
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    with_token = ServiceArguments(run="r", token_file=str(tmp_path / "token"))
+    assert not require_token_beyond_loopback(with_token, "0.0.0.0").without_token
+
+
+def test_tokens_come_from_a_file_or_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    assert read_token(None) == TOKEN
+    (tmp_path / "short").write_text("short")
+    for name, line in (("short", "at least 16 ASCII"), ("missing", "expected a file with a token")):
+        with pytest.raises(RunError, match=line):
+            read_token(str(tmp_path / name))

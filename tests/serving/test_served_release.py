@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory
+from slicing_rllib.serving.release import RELEASE_FILE, Release, ReleaseHistory, ServiceArguments
 from slicing_rllib.serving.served_release import (
     ANSWERS,
     PolicyHolder,
     load_first,
     wait_for_revision,
 )
-from slicing_rllib.serving.service_settings import ServiceArguments
 from slicing_rllib.storage.errors import RunError
 
 
