@@ -7,7 +7,7 @@ its mean. Figures that show no policies are in `other_figures`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -20,9 +20,10 @@ from matplotlib.patches import Rectangle
 
 from slicing_rllib.evaluation.statistics import SATISFIED, rank_correlation, summarise_values
 
-# pandas' own annotations are wider than what it returns, matplotlib's narrower than what it takes.
+# pandas' own annotations are wider than what it returns, matplotlib's narrower than what it takes,
+# and matplotlib's leave out types.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportGeneralTypeIssues=false, reportUnknownMemberType=false
 
 COLOURS = {
     "equal": "#999999",
@@ -112,7 +113,8 @@ def choose_styles(names: Iterable[str], titles: Titles | None = None) -> dict[st
 
     Known policies have their own style, others one that no policy has, in turn.
     """
-    styles, others = {}, 0
+    styles: dict[str, dict[str, Any]] = {}
+    others = 0
     for name in names:
         marker, line = "o", LINES.get(name, "-")
         if name not in COLOURS:
@@ -235,7 +237,7 @@ def _draw_curves(
 
     `early` makes the axis logarithmic from `EARLY_STEPS` on, if a curve begins before.
     """
-    points = []
+    points: list[tuple[Any, ...]] = []
     for (arm, step), values in table.groupby(["arm", "step"], sort=False)["value"]:
         found = summarise_values(values.to_numpy(float))
         if found["mean"] is not None:
@@ -390,10 +392,10 @@ def draw_heat_map(
     if len(cells) <= MAX_NUMBERED_CELLS:
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
-        for (row, column), value in np.ndenumerate(shown):
+        for (row, column), value in np.ndenumerate(shown.astype(float)):
             # Two digits, or a whole number where that is as short.
             text = f"{value:.0f}" if 10 <= value < 10_000 else f"{value:.2g}"
-            is_light = not value > 0 or float(norm(value)) > 0.5
+            is_light = not value > 0 or cast("float", norm(value)) > 0.5
             axes.text(column, row, text, ha="center", va="center", size=6,
                       color="black" if is_light else "white")  # fmt: skip
     positions = {cells[i]: position for position, i in enumerate(order)}

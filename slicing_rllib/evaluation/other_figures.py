@@ -14,6 +14,9 @@ from matplotlib.patches import Patch, Rectangle, Wedge
 from slicing_rllib.evaluation.figures import COLOURS, OTHER_COLOUR, make_panels
 from slicing_rllib.radio import Area, SiteSpec
 
+# matplotlib's annotations leave out types.
+# pyright: reportUnknownMemberType=false
+
 GROUP_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D31")
 """Of the SLA groups in turn."""
 MAX_NAMED_SITES = 40
@@ -165,8 +168,8 @@ def draw_parallel_coordinates(table: pd.DataFrame, names: Sequence[str] = ()) ->
     order = np.argsort(table.iloc[:, -1])
     for rank, trial in enumerate(order):
         shade = 0.85 * (1.0 - (rank + 1) / len(order))
-        heights = [heights[trial] for heights, _ in columns]
-        axes.plot(heights, color=str(shade), lw=1 + (rank == len(order) - 1), zorder=rank)
+        through = [heights[int(trial)] for heights, _ in columns]
+        axes.plot(through, color=str(shade), lw=1 + (rank == len(order) - 1), zorder=rank)
     above = len(order)
     for place, (_, ticks) in enumerate(columns):
         axes.axvline(place, color="black", lw=0.8, zorder=above, gid="axis")
@@ -180,7 +183,7 @@ def draw_parallel_coordinates(table: pd.DataFrame, names: Sequence[str] = ()) ->
     at = -np.inf
     for trial in order if len(names) else ():
         # Names stand right of the last axis, lowest first, moved apart where they would overlap.
-        place, height = len(columns) - 1, columns[-1][0][trial]
+        place, height = len(columns) - 1, columns[-1][0][int(trial)]
         at = max(height, at + 1.0 / max(24, len(names)))
         axes.annotate(
             str(names[trial]), (place + 0.02, height), xytext=(place + 0.12, at), fontsize=6,
@@ -200,13 +203,13 @@ def _scale_column(column: Sequence[Any]) -> tuple[list[float], list[tuple[float,
     scaled = np.array(known, float) if numbers else np.arange(len(known), dtype=float)
     scaled = np.log(scaled) if is_log else scaled
     at = dict(zip(known, (scaled - scaled[0]) / (np.ptp(scaled) or 1.0), strict=True))
-    shown: Any = known
+    shown = known
     heights = list(at.values())
     if numbers and len(known) > MAX_LABELLED_VALUES:
         heights = list(np.linspace(0.0, 1.0, 5))
-        shown = np.linspace(scaled[0], scaled[-1], 5)
-        shown = np.exp(shown) if is_log else shown
-    texts = [f"{value:.3g}" if numbers else value for value in shown]
+        between = np.linspace(float(scaled[0]), float(scaled[-1]), 5)
+        shown = (np.exp(between) if is_log else between).tolist()
+    texts = [f"{value:.3g}" if numbers else str(value) for value in shown]
     return [at[v if numbers else str(v)] for v in column], list(zip(heights, texts, strict=True))
 
 

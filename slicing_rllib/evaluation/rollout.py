@@ -1,6 +1,6 @@
 """Runs a policy on a network and records the rewards and KPIs of every cell and step."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -39,23 +39,21 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
     Equal seeds give equal traffic and movement, whatever the policy does.
     """
     batched = env.reset_batched(seed)
-    rewards, lives, kpis, loads, hours = [], [], [], [], []
+    rows: list[tuple[Any, ...]] = []
     for _ in range(steps):
         hour = env.simulator.hour
-        hours.append(-1 if hour is None else hour)
         view = DecisionView(batched.obs, env.kpis, env.simulator)
         batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
-        rewards.append(batched.reward)
-        lives.append(batched.live)
-        kpis.append((env.kpis.throughput_mbps, env.kpis.delay_ms, env.kpis.prb_ratio))
-        loads.append(float(env.kpis.users.sum()))
+        kpis = (env.kpis.throughput_mbps, env.kpis.delay_ms, env.kpis.prb_ratio)
+        n_active = float(env.kpis.users.sum())
+        rows.append((batched.reward, batched.live, *kpis, n_active, -1 if hour is None else hour))
         if batched.truncated.all():
             batched = env.reset_batched()
-    throughput_mbps, delay_ms, prb_ratio = (np.stack(column) for column in zip(*kpis, strict=True))
-    live = np.stack(lives)
+    columns = (np.stack(column) for column in zip(*rows, strict=True))
+    reward, live, throughput_mbps, delay_ms, prb_ratio, active_ues, hours = columns
     satisfied = satisfaction(throughput_mbps, env.scenario.sla_throughput_mbps)
     return Rollout(
-        reward=np.stack(rewards).astype(np.float64),
+        reward=reward.astype(np.float64),
         satisfaction=np.where(live, satisfied, 0.0),
         delay_max_ms=np.where(live, delay_ms.max(axis=2), 0.0),
         delay_to_sla_max=np.where(live, (delay_ms / env.scenario.sla_delay_ms).max(axis=2), 0.0),
@@ -63,6 +61,6 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
         throughput_mbps=throughput_mbps,
         delay_ms=delay_ms,
         prb_ratio=prb_ratio,
-        active_ues=np.array(loads),
-        hour=np.array(hours),
+        active_ues=active_ues,
+        hour=hours,
     )

@@ -6,7 +6,7 @@ Cells and steps of one seed are correlated, so a whole seed is the unit of every
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -78,7 +78,7 @@ def seed_metrics(run: Rollout) -> Float[np.ndarray, " metric"]:
 
 def interquartile_mean(values: Float[np.ndarray, "*axes seed"]) -> Float[np.ndarray, "*axes"]:
     """Mean of the middle half of the seeds. Source: Agarwal et al. 2021, sec. 4.3."""
-    return np.asarray(trim_mean(values, 0.25, axis=-1))
+    return np.asarray(cast("Any", trim_mean)(values, 0.25, axis=-1))
 
 
 def mean_interval(per_seed: PerSeed) -> Interval | None:
@@ -127,7 +127,7 @@ def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
 
     Seeds are paired: ours is compared with theirs on the same seed only.
     """
-    return float(np.mean((ours > theirs) + 0.5 * (ours == theirs)))
+    return float(np.mean(0.5 + 0.5 * np.sign(ours - theirs)))
 
 
 def compute_gap_closed(policy: PerSeed, start: PerSeed, end: PerSeed) -> float:
@@ -176,8 +176,7 @@ def rank_correlation(distance: PerSource, gain: PerSource) -> float:
     """
     if np.ptp(distance) == 0 or np.ptp(gain) == 0:
         return float("nan")
-    found: Any = spearmanr(-distance, gain)
-    return float(found.statistic)
+    return float(cast("Any", spearmanr)(-distance, gain).statistic)
 
 
 def chosen_gain(distance: PerSource, gain: PerSource) -> float:
@@ -212,7 +211,7 @@ def summarise_hours(rollouts: Mapping[str, Sequence[Rollout]]) -> HourlyResults 
     runs = next(iter(rollouts.values()), ())
     if not runs or any((run.hour < 0).any() for run in runs):
         return None
-    by_hour = {}
+    by_hour: dict[int, dict[str, PolicySummary]] = {}
     for hour in sorted({int(hour) for run in runs for hour in run.hour}):
         chosen = {
             name: [Rollout(*(column[run.hour == hour] for column in run)) for run in each]

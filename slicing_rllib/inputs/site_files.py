@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -124,12 +124,13 @@ def _read_geojson(path: Path) -> TextTable:
         content: Any = json.loads(read_bounded(path, MAX_BYTES).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: expected a readable GeoJSON file ({error})") from error
-    features = content.get("features") if isinstance(content, dict) else None
+    features = _get(content, "features")
     if not isinstance(features, list):
         raise ConfigError(f"{where}: expected a GeoJSON FeatureCollection with a list of features")
     if not features:
         raise ConfigError(f"{where}: expected at least one sector")
-    rows = [_read_point(f"{where}, feature {i}", f) for i, f in enumerate(features, start=1)]
+    numbered = enumerate(cast("list[Any]", features), start=1)
+    rows = [_read_point(f"{where}, feature {i}", feature) for i, feature in numbered]
     header = list(dict.fromkeys(name for row in rows for name in row))
     texts = [["" if row.get(n) is None else str(row[n]).strip() for n in header] for row in rows]
     return TextTable(
@@ -140,14 +141,18 @@ def _read_geojson(path: Path) -> TextTable:
     )
 
 
+def _get(content: Any, key: str) -> Any:
+    return cast("dict[str, Any]", content).get(key) if isinstance(content, dict) else None
+
+
 def _read_point(where: str, feature: Any) -> dict[str, Any]:
-    geometry = feature.get("geometry") if isinstance(feature, dict) else None
-    if not isinstance(geometry, dict) or geometry.get("type") != "Point":
+    geometry = _get(feature, "geometry")
+    if _get(geometry, "type") != "Point":
         raise ConfigError(f"{where}: expected a Point")
-    coordinates = geometry.get("coordinates")
+    coordinates: list[Any] | None = _get(geometry, "coordinates")
     if not isinstance(coordinates, list) or len(coordinates) < 2:
         raise ConfigError(f"{where}: expected coordinates [longitude, latitude]")
-    properties = feature.get("properties") or {}
+    properties: dict[str, Any] | None = _get(feature, "properties") or {}
     if not isinstance(properties, dict):
         raise ConfigError(f"{where}: expected a mapping of properties")
     return {**properties, "lon": coordinates[0], "lat": coordinates[1]}
@@ -348,7 +353,7 @@ def _make_site(
         notices.append(f"site {name}: no azimuths, {n} sectors at equal angles from north")
         azimuths_deg = pd.Series(np.arange(n) * 360.0 / n)
     for row in azimuths_deg.index[~azimuths_deg.between(-360, 360)]:
-        got = "none" if np.isnan(azimuths_deg[row]) else f"{azimuths_deg[row]:g}"
+        got = "none" if azimuths_deg.isna()[row] else f"{azimuths_deg[row]:g}"
         expected = "expected an azimuth from 0 to 360 degrees clockwise from north"
         table.refuse(row, f"{expected}, got {got}")
     powers, tilts = (sectors[key].round(2).tolist() for key in ("power_dbm", "tilt_deg"))

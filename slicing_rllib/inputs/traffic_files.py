@@ -301,7 +301,8 @@ def _convert(
     """Shares of active UEs. Raises: ConfigError with the line of a value outside [0, 1]."""
     values = found.values
     shares = values * (scale * _compute_share_per_unit(unit, values, network))
-    for at, cell, index in np.argwhere((shares < 0) | (shares > 1 + ROUNDING))[:1].tolist():
+    outside: list[list[int]] = np.argwhere((shares < 0) | (shares > 1 + ROUNDING))[:1].tolist()
+    for at, cell, index in outside:
         value, largest = float(values[at, cell, index]), float(np.nanmax(values))
         fitting = f"scale: {0.99 / float(np.nanmax(shares)):.2g} fits all values"
         if value < 0 or unit == "share":
@@ -352,7 +353,8 @@ def _refuse_gaps(
     """Raises: ConfigError with the first gap, in a row or between two."""
     offer = "gaps: hold, linear or zero fills them"
     jumps = np.flatnonzero(np.diff(numbers) > 1)
-    for at, cell, index in np.argwhere(np.isnan(found.values))[:1].tolist():
+    blank: list[list[int]] = np.argwhere(np.isnan(found.values))[:1].tolist()
+    for at, cell, index in blank:
         if len(jumps) and jumps[0] < at:
             break
         row, column = int(clock.first_row[at]), found.source[cell][index]
