@@ -219,8 +219,7 @@ def draw_warm_start(cell: str, table: pd.DataFrame, joined_at: int, controlled_f
     transferred = curves[curves["arm"] == "tl"]
     if len(transferred):
         _note_dip(axes, transferred["step"].to_numpy(), transferred["mean"].to_numpy())
-    axes.set_xlabel("network step")
-    axes.set_ylabel(f"evaluated reward of {cell}")
+    axes.set(xlabel="network step", ylabel=f"evaluated reward of {cell}")
     axes.legend(fontsize=8, loc="lower right")
     return figure
 
@@ -315,10 +314,8 @@ def draw_satisfaction_ccdf(
         axes.annotate(text, (SATISFIED - 0.01, share), fontsize=6, ha="right", va="center",
                       bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
     axes.axvline(SATISFIED, color=OTHER_COLOUR, lw=0.8, ls=":", label=f"SLA, {SATISFIED}")
-    axes.set_xlim(0, 1.005)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlabel("satisfaction x of the worst slice")
-    axes.set_ylabel("share of (cell, step) at or above x")
+    axes.set(xlim=(0, 1.005), xlabel="satisfaction x of the worst slice")
+    axes.set(ylim=(0, 1.02), ylabel="share of (cell, step) at or above x")
     axes.legend(fontsize=7, loc="lower left")
     return figure
 
@@ -349,11 +346,9 @@ def draw_delay_cdf(
         listed = ", ".join(f"{name} {delay:g}" for name, delay in averages.items())
         axes.annotate(f"paper's averages: {listed}", (0.95 * min(averages.values()), 0.985),
                       fontsize=6, ha="right", va="center")  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_ylim(0, 1.02)
     in_unit = "ms" if unit == "ms" else "in units of what its SLA allows"
-    axes.set_xlabel(f"largest slice delay x, {in_unit}")
-    axes.set_ylabel("share of (cell, step) at or below x")
+    axes.set(xscale="log", xlabel=f"largest slice delay x, {in_unit}")
+    axes.set(ylim=(0, 1.02), ylabel="share of (cell, step) at or below x")
     axes.legend(fontsize=7, loc="lower right")
     return figure
 
@@ -386,9 +381,7 @@ def draw_heat_map(
     low, high = (positive.min(), positive.max()) if positive.size else (0.5, 1.0)
     norm = LogNorm(low, high if high > low else 2.0 * low)
     image = axes.imshow(np.ma.masked_less_equal(shown, 0.0), cmap="cividis", norm=norm)
-    axes.set_facecolor("#FFFFFF")
-    axes.set_xlabel("target cell, SLA group")
-    axes.set_ylabel("source cell, SLA group")
+    axes.set(xlabel="target cell, SLA group", ylabel="source cell, SLA group", facecolor="#FFFFFF")
     if len(cells) <= MAX_NUMBERED_CELLS:
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
