@@ -4,7 +4,6 @@
 """
 
 from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
-from slicing_rllib.env.batched_network import Deployment
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.messages import MESSAGES
 from slicing_rllib.env.observation import OBSERVATIONS, ObservationLayout
@@ -29,7 +28,7 @@ from slicing_rllib.env.rewards import (
     satisfaction,
     slice_reward,
 )
-from slicing_rllib.env.slicing_env import SlicingEnv
+from slicing_rllib.env.slicing_env import Deployment, SlicingEnv
 
 __all__ = [
     "MESSAGES",
