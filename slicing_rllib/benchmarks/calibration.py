@@ -45,12 +45,7 @@ WINNER_C2, WINNER_B1, UMA_38901 = (
 
 
 def run(*, reference: Reference | None, on_message: Callable[[str], None]) -> Iterator[Row]:
-    """Yields all comparisons.
-
-    Args:
-        reference: Columns of TR 36.873's CDFs; None leaves this part out.
-        on_message: Receives one line of text before each part.
-    """
+    """Yields all comparisons; without the `reference` of TR 36.873's CDFs, all but theirs."""
     on_message("comparing path loss")
     yield from compare_path_loss()
     on_message("comparing closed forms")
@@ -340,9 +335,6 @@ def compare_torus_geometry(scenario: Scenario) -> Iterator[Row]:
 
     The difference is the interference that a small torus leaves out: it keeps only the nearest
     image of each other site.
-
-    Args:
-        scenario: A network on a hexagonal grid.
 
     Raises: ValueError for a network on another layout.
     """

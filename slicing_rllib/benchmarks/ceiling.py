@@ -65,13 +65,10 @@ def run(
     """Yields reward and share below 0.95 of the ceiling beside traffic-aware, with intervals.
 
     Args:
-        scenario: The network.
         maps: Radio maps 0, 1, ... on which one network is trained and evaluated.
         steps_per_map: Training steps on each map.
-        updates: Updates of the network.
         steps: Evaluation steps per seed.
         seeds: Evaluation seeds per map, of traffic that training does not see.
-        on_message: Receives lines about the progress.
     """
     networks = [HistoryEnv(scenario, map_seed) for map_seed in range(maps)]
     rounds = max(steps_per_map // 50, 1)

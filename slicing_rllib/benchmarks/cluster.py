@@ -26,11 +26,6 @@ def run(*, turns: int, seconds: float, on_message: Callable[[str], None]) -> Ite
     """Yields steps per second by number of nodes: of whole training, then of sampling alone.
 
     In whole training the driver makes one update per network step.
-
-    Args:
-        turns: Interleaved turns of which the median counts.
-        seconds: Least duration of each turn.
-        on_message: Receives one line of text before each part.
     """
     torch.set_num_threads(1)
     on_message(f"starting a head node and {sum(N_NODES)} nodes for env runners")

@@ -55,14 +55,7 @@ LEARNERS_SIZE = NetworkSize(8, 8)
 def run(
     *, turns: int, seconds: float, max_cells: int, on_message: Callable[[str], None]
 ) -> Iterator[Row]:
-    """Yields the comparison with references, a second learner's gain, and growth.
-
-    Args:
-        turns: Interleaved turns of which the median counts.
-        seconds: Least duration of each turn of each peer.
-        max_cells: Largest network, in cells, that is trained.
-        on_message: Receives one line of text before each part.
-    """
+    """Yields the comparison with references, a second learner's gain, and growth."""
     torch.set_num_threads(1)
     measure = partial(_measure_rates, turns=turns, seconds=seconds, on_message=on_message)
     yield from compare_with_references(measure)

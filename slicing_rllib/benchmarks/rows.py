@@ -28,14 +28,9 @@ def make_row(
 ) -> Row:
     """Returns a row without an expected value.
 
-    Args:
-        name: Dotted name of the measured quantity, for example `learning.steps_per_s`.
-        value: The measured value.
-        unit: Unit of `value`; "1" for a dimensionless one.
-        reference: Name of what `value` is compared to; empty if there is no reference.
-        ratio: The measured value divided by that of the reference (for `transfer.kl_pairs`, the
-            speed-up over it); 1 or NaN without a reference.
-        more: Further columns, for example the number of cells.
+    Names are dotted, like `learning.steps_per_s`; the unit "1" is that of a dimensionless value.
+    `ratio` is the value divided by that of the reference (for `transfer.kl_pairs`, the speed-up
+    over it), and 1 or NaN without a reference. `more` are further columns.
     """
     row: Row = {"name": name, "value": value, "unit": unit, "reference": reference, "ratio": ratio}
     return row | more
@@ -46,13 +41,8 @@ def compare_with_expected(
 ) -> Row:
     """Returns a row with an expected value.
 
-    Args:
-        name: Dotted name of the measured quantity.
-        value: The measured value.
-        unit: Unit of `value`, `expected` and `tolerance`.
-        expected: The value that the reference gives.
-        tolerance: Largest accepted absolute difference between `value` and `expected`.
-        reference: Publication or method that `expected` comes from.
+    `tolerance` is the largest accepted absolute difference; `reference` is the publication or
+    method that `expected` comes from.
     """
     ratio = float(value / expected) if expected else float("nan")
     row = make_row(name, float(value), unit, reference=reference, ratio=ratio)

@@ -73,13 +73,7 @@ def run(
     """Yields latencies of one decision and of twelve, then cells per second in large batches.
 
     Latencies are measured through Ray Serve and with `serve --direct`, batches through Ray Serve.
-
-    Args:
-        turns: Interleaved turns, whose latencies are pooled.
-        seconds: Duration of each turn.
-        rate_per_s: Requests per second of the load at a fixed rate.
-        max_cells: Cells of the largest network.
-        on_message: Receives one line of text before each part.
+    The latencies of all turns are pooled. `rate_per_s` is that of the load at a fixed rate.
 
     Raises: RunError if a request is not answered, or answered wrongly.
     """

@@ -59,14 +59,7 @@ def make_rows(costs: list[Cost]) -> Iterator[Row]:
 def measure_costs(
     *, turns: int, seconds: float, max_cells: int, on_message: Callable[[str], None]
 ) -> list[Cost]:
-    """The costs of each network size.
-
-    Args:
-        turns: Interleaved turns of which the median counts, 1 to 200.
-        seconds: Least duration of each turn of each size.
-        max_cells: Largest network, in cells, that is simulated; at least 12.
-        on_message: Receives one line of text before each set-up and each turn.
-    """
+    """The costs of each network size; `turns` are at most 200, `max_cells` at least 12."""
     with ExitStack() as stack:
         setups_s, processes = {}, {}
         for size in list_sizes(max_cells):

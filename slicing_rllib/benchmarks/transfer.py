@@ -30,10 +30,7 @@ EXPLORATION_STEPS, ITERATION_STEPS = 50, 100
 def run(*, decisions: int, turns: int, on_message: Callable[[str], None]) -> Iterator[Row]:
     """Yields the times of VAE training, of eq. (7), of all pairs of 1,000 cells, and of decisions.
 
-    Args:
-        decisions: Decisions in a live run of which the median counts.
-        turns: Interleaved turns of which the median counts, for everything else.
-        on_message: Receives one line of text before each part.
+    The median of `decisions` in a live run counts, and that of `turns` for everything else.
     """
     torch.set_num_threads(1)
     on_message("training a VAE")

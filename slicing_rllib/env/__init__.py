@@ -6,7 +6,7 @@
 from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.messages import MESSAGES
-from slicing_rllib.env.observation import OBSERVATIONS, ObservationLayout
+from slicing_rllib.env.observation import OBSERVATIONS
 from slicing_rllib.env.protocols import (
     BatchedEnv,
     BatchedStep,
@@ -47,7 +47,6 @@ __all__ = [
     "MeasurementError",
     "Network",
     "NumericalGradient",
-    "ObservationLayout",
     "ObservedNetwork",
     "ObservedSlice",
     "Policy",

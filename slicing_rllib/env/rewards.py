@@ -107,14 +107,14 @@ class SplitReward:
 
     def reward(self, inputs: CounterfactualInputs, action: Action) -> Float[np.ndarray, "*rows"]:
         """min over slices of min(F(a_n) / m_n, 1); 1 where no slice needs anything."""
-        offered, needed = _split_inputs(inputs)
+        offered, needed = np.split(inputs, 2, axis=-1)
         return np.asarray(np.minimum(_service_levels(offered, needed, action).min(axis=-1), 1.0))
 
     def reward_and_gradient(
         self, inputs: CounterfactualInputs, action: Action
     ) -> tuple[Float[np.ndarray, "*rows"], Action]:
         """The gradient is F'(a_n) / m_n for the worst slice n, 0 for others and where r = 1."""
-        offered, needed = _split_inputs(inputs)
+        offered, needed = np.split(inputs, 2, axis=-1)
         levels = _service_levels(offered, needed, action)
         worst = levels.argmin(axis=-1)[..., None]
         share, required, need, level = (
@@ -151,11 +151,6 @@ class NumericalGradient:
             components.append((above - below) / (2.0 * self._step))
         gradient = np.stack(components, axis=-1).astype(action.dtype)
         return self.reward(inputs, action), gradient
-
-
-def _split_inputs(inputs: CounterfactualInputs) -> tuple[np.ndarray, np.ndarray]:
-    n_slices = inputs.shape[-1] // 2
-    return inputs[..., :n_slices], inputs[..., n_slices:]
 
 
 def _service_levels(offered: PerSlice, needed: PerSlice, share: PerSlice) -> PerSlice:

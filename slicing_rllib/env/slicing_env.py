@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.messages import make_message
-from slicing_rllib.env.observation import Layout, ObservationLayout, make_observer
+from slicing_rllib.env.observation import CellObserver
 from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction, slice_reward
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
@@ -56,22 +56,6 @@ def require_known_cell(cell: str, cells: Sequence[str], where: str) -> None:
     """Raises ValueError unless `cell` is in `cells`; `where` starts the message."""
     if cell not in cells:
         raise ValueError(f"{where}: expected one of {cells[0]} to {cells[-1]}, got {cell!r}")
-
-
-def make_observation_space(layout: Layout, n_cells: int) -> spaces.Box:
-    """The range of each value of an observation in a network of `n_cells` cells.
-
-    Logarithms of shares and SINR are unbounded.
-    """
-    high = np.full(layout.size, np.inf, np.float32)
-    low = -high
-    if isinstance(layout, ObservationLayout):
-        bounded = slice(0, layout.message.stop)
-        low[bounded], high[bounded] = 0.0, 1.0
-        # All UEs of the network may attach to one cell.
-        high[layout.users] = n_cells
-        high[layout.load] = high[layout.message] = layout.n_slices
-    return spaces.Box(low, high)
 
 
 def stack_actions(
@@ -190,11 +174,11 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.message = message
         self.map_seed = map_seed
         self.observation = observation
-        self._observer = make_observer(observation, scenario, make_message(message, scenario))
+        self._observer = CellObserver(observation, scenario, make_message(message, scenario))
         self._measurement = Measurement(scenario, measurement_error)
         self.counterfactual = SplitReward()
         self.layout = self._observer.layout
-        self.obs_size = self.layout.size
+        self.obs_size = self._observer.size
         self.action_size = scenario.n_slices
         self.counterfactual_inputs_size = self.reward_inputs_size = 2 * scenario.n_slices
         self.network_step = 0
@@ -404,8 +388,17 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         }
 
     def _make_observation_space(self, agent: str) -> spaces.Box:
+        """The range of each value; logarithms of shares and SINR are unbounded."""
         require_known_cell(agent, self.cells, "observation_space")
-        return make_observation_space(self.layout, len(self.cells))
+        high = np.full(self.obs_size, np.inf, np.float32)
+        low, columns = -high, self.layout
+        if "message" in columns:
+            bounded = slice(0, columns["message"].stop)
+            low[bounded], high[bounded] = 0.0, 1.0
+            # All UEs of the network may attach to one cell.
+            high[columns["users"]] = len(self.cells)
+            high[columns["load"]] = high[columns["message"]] = self.action_size
+        return spaces.Box(low, high)
 
     def _make_action_space(self, agent: str) -> spaces.Box:
         require_known_cell(agent, self.cells, "action_space")

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 
 from slicing_rllib.env import MESSAGES, OBSERVATIONS, Measurement, ObservedNetwork, ObservedSlice
 from slicing_rllib.env.messages import mean_load
-from slicing_rllib.env.observation import make_observer
+from slicing_rllib.env.observation import CellObserver
 from slicing_rllib.radio import Phase, Scenario, StepKpis
 
 PerSlice = Float[np.ndarray, "row slice"]
@@ -148,7 +148,7 @@ def encode_rows(
         neighbours=np.empty((n_rows, 0), int),
     )
     received = _form_message(encoders, neighbour_load)
-    observer = make_observer(first.observation, network, lambda _: received)
+    observer = CellObserver(first.observation, network, lambda _: received)
     return observer(Measurement(network)(kpis, 0), np.ones(n_rows, bool))
 
 

@@ -182,17 +182,13 @@ def draw_scenario(
         )
         for index in range(n_slices)
     )
+    paper = make_paper()
     return replace(
-        make_paper(),
+        paper,
         name=name,
         slices=slices,
         sla_groups=(_draw_sla_group(rng, "A", n_slices), _draw_sla_group(rng, "B", n_slices)),
-        layout=HexagonalGrid(
-            rows=2,
-            columns=2,
-            site_distance_m=float(rng.uniform(350.0, 700.0)),
-            sla_groups=("A", "B"),
-        ),
+        layout=replace(paper.layout, site_distance_m=rng.uniform(350.0, 700.0)),
         mask=SyntheticMask(
             low=float(rng.uniform(0.15, 0.4)),
             high=float(rng.uniform(0.55, 0.8)),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from slicing_rllib.radio.gain_map import LinkGeometry, offsets_from_site_m, sector_gains_db
+from slicing_rllib.radio.gain_map import LinkGeometry, sector_gains_db
 from slicing_rllib.radio.propagation import ENVIRONMENTS, Environment
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sites import SiteSpec
@@ -80,7 +80,7 @@ def _draw_sector_gains_db(
     """
     radio, indoor = scenario.radio, scenario.indoor
     environment = ENVIRONMENTS[radio.environment]
-    offsets_m = offsets_from_site_m(site, scenario.area, ues.position_m)
+    offsets_m = scenario.area.displacements_m(np.array([site.x_m, site.y_m]), ues.position_m)
     links = LinkGeometry.from_offsets(site.mast, offsets_m, radio, ues.height_m)
     outdoor_m = np.maximum(links.horizontal_m - ues.depth_m, 0.0)
     los_excess = tall_ue_los_excess(environment, outdoor_m, ues.height_m)

@@ -77,7 +77,7 @@ def build_gain_map(
     shadowing = Shadowing(area, shape, radio, map_seed)
     snr_db: list[Float[np.ndarray, "row column sector"]] = []
     for index, site in enumerate(sites):
-        offsets_m = offsets_from_site_m(site, area, area.grid_m(shape))
+        offsets_m = area.displacements_m(np.array([site.x_m, site.y_m]), area.grid_m(shape))
         links = LinkGeometry.from_offsets(site.mast, offsets_m, radio)
         snr_db.append(sector_snr_db(site.mast, links, shadowing.loss_db(index, links), radio))
     flat_db = np.concatenate(snr_db, axis=-1).reshape(shape[0] * shape[1], -1)
@@ -119,13 +119,6 @@ class LinkGeometry:
                 np.hypot(horizontal_m, drop_m), mast.height_m, height_m, radio.carrier_hz
             ),
         )
-
-
-def offsets_from_site_m(
-    site: SiteSpec, area: Area, positions_m: Float[np.ndarray, "*points 2"]
-) -> Float[np.ndarray, "*points 2"]:
-    """The shortest vector from a site to each position."""
-    return area.displacements_m(np.array([site.x_m, site.y_m]), positions_m)
 
 
 class Shadowing:

@@ -146,18 +146,10 @@ def solve_load_fixed_point(
 ) -> LoadFixedPoint:
     """Iterates rho[k,n] = min(1, sum_u lambda_n / (a[k,n] B SE(SINR_u(rho)))) from `start`.
 
-    Args:
-        received: the active UEs and their link gains.
-        interference: interference over noise per UE at a given utilisation.
-        share: a, each slice's share of its cell's PRBs, in [0, 1].
-        rate_mbps: lambda, the traffic that one active UE of each slice offers.
-        link: spectral efficiency SE at a SINR.
-        bandwidth_hz: B, the bandwidth of the carrier.
-        start: utilisation at which the iteration starts, in [0, 1].
-        tolerance: change of any load at which the iteration stops.
-
-    It also stops after `MAX_ITERATIONS`; `residual` then exceeds the tolerance.
-    Source: Siomina & Yuan, arXiv:1201.4116.
+    a is `share`, each slice's share of its cell's PRBs; lambda is `rate_mbps`, the traffic that one
+    active UE of each slice offers; B is the bandwidth and SE the spectral efficiency of `link`.
+    The iteration stops once no load changes by more than `tolerance`, or after `MAX_ITERATIONS`;
+    `residual` then exceeds the tolerance. Source: Siomina & Yuan, arXiv:1201.4116.
     """
     # Utilisation of a slice per unit of sum_u 1 / SE(SINR_u).
     scale = (rate_mbps * 1e6 / bandwidth_hz / np.maximum(share, NARROWEST_SHARE)).ravel()

@@ -140,15 +140,7 @@ def compute_kpis(
 ) -> StepKpis:
     """KPIs of one step.
 
-    Args:
-        received: the active UEs and their link gains.
-        fixed_point: the solution of the step's load fixed point.
-        share: each slice's share of its cell's PRBs, in [0, 1].
-        rate_mbps: traffic that one active UE of each slice offers.
-        packet_kbit: mean packet size of each slice.
-        link: spectral efficiency at a SINR.
-        scenario: gives the carrier's bandwidth and the cap on the delay.
-        phase: the `Phase` of each cell.
+    `share` is each slice's share of its cell's PRBs; `rate_mbps` is what one active UE offers.
     """
     bandwidth_mhz = scenario.radio.bandwidth_hz / 1e6
     ue_mbps = bandwidth_mhz * link.reported_efficiency(fixed_point.sinr)

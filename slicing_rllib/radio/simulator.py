@@ -30,11 +30,8 @@ class Simulator:
     Before a step, its active UEs are known and the split of each cell's carrier is not. `step`
     returns the KPIs under a split and continues with the next step; `evaluate` returns the same
     KPIs and does not continue. Equal seeds and splits give bit-identical results.
-
-    Args:
-        scenario: the network.
-        seed: seed of UE movement and masks.
-        map_seed: seed of shadowing and line of sight; `seed` if it is None.
+    `seed` is that of UE movement and masks, `map_seed` (default: `seed`) that of shadowing and line
+    of sight.
     """
 
     def __init__(self, scenario: Scenario, seed: int, *, map_seed: int | None = None) -> None:

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
 
-from slicing_rllib.env import OBSERVATIONS, DecisionView, ObservationLayout, SlicingEnv
+from slicing_rllib.env import OBSERVATIONS, DecisionView, SlicingEnv
 from slicing_rllib.policies.baselines import Persistence
 from slicing_rllib.radio import make_scenario
 
 
 def test_the_layout_covers_each_value_of_an_observation_once():
-    layout = ObservationLayout(n_slices=4, message_width=4)
-    parts = [layout.throughput, layout.load, layout.users, layout.message]
+    parts = SlicingEnv(make_scenario("paper")).layout.values()
 
     assert [i for part in parts for i in range(16)[part]] == list(range(16))
 
@@ -38,14 +37,14 @@ def test_the_last_columns_are_the_persistence_policys_split(observation):
     split = Persistence(env.scenario).prb_ratio(DecisionView(obs, env.kpis, env.simulator))
 
     assert obs[:, -4:] == pytest.approx(np.log(split + 0.01), abs=1e-5)
-    assert np.array_equal(obs[:, env.layout.log_base_split], obs[:, -4:])
+    assert np.array_equal(obs[:, env.layout["log_base_split"]], obs[:, -4:])
 
 
 def test_a_per_slice_observation_is_made_of_blocks_of_one_number_per_slice():
     env = SlicingEnv(make_scenario("paper"), observation="per_slice")
     obs = env.reset_batched(1).obs.reshape(12, -1, 4)
 
-    assert obs.shape[1] == len(env.layout.FEATURES)
+    assert obs.shape[1] == len(env.layout)
     assert obs[:, 2] == pytest.approx(np.log(env.kpis.prb_ratio + 0.01))
     assert obs[:, 4] == pytest.approx(np.log1p(env.kpis.users))
 
