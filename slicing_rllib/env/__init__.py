@@ -5,8 +5,7 @@
 
 from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
-from slicing_rllib.env.messages import MESSAGES
-from slicing_rllib.env.observation import OBSERVATIONS
+from slicing_rllib.env.observation import MESSAGES, OBSERVATIONS
 from slicing_rllib.env.protocols import (
     BatchedEnv,
     BatchedStep,

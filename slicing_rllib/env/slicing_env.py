@@ -15,8 +15,7 @@ from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 from pydantic.dataclasses import dataclass
 
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
-from slicing_rllib.env.messages import make_message
-from slicing_rllib.env.observation import CellObserver
+from slicing_rllib.env.observation import CellObserver, make_message
 from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction, slice_reward
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from slicing_rllib.env import MESSAGES, OBSERVATIONS, Measurement, ObservedNetwork, ObservedSlice
-from slicing_rllib.env.messages import mean_load
-from slicing_rllib.env.observation import CellObserver
+from slicing_rllib.env.observation import CellObserver, mean_load
 from slicing_rllib.radio import Phase, Scenario, StepKpis
 
 PerSlice = Float[np.ndarray, "row slice"]

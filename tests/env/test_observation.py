@@ -1,10 +1,11 @@
-"""The three observations, and their layouts."""
+"""The three observations and their layouts; eq. (5) and the other messages."""
 
 import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
 
 from slicing_rllib.env import OBSERVATIONS, DecisionView, SlicingEnv
+from slicing_rllib.env.observation import all_cells, mean_load, per_neighbour
 from slicing_rllib.policies.baselines import Persistence
 from slicing_rllib.radio import make_scenario
 
@@ -52,3 +53,24 @@ def test_a_per_slice_observation_is_made_of_blocks_of_one_number_per_slice():
 def test_an_unknown_observation_is_refused():
     with pytest.raises(ValueError, match="observation: expected one of paper, widened, per_slice"):
         SlicingEnv(make_scenario("paper"), observation="all")
+
+
+LOAD = np.array([[0.9], [0.2], [0.6]])
+
+
+@pytest.mark.equation(5)
+def test_the_message_is_the_mean_load_of_the_neighbours():
+    """Loads of .2 and .6 give a message of .4; one neighbour gives its load, none gives 0."""
+    message = mean_load(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
+
+    assert message == pytest.approx(np.array([[0.4], [0.9], [0.0]]))
+
+
+def test_per_neighbour_lists_the_load_of_each_neighbour():
+    message = per_neighbour(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
+
+    assert message == pytest.approx(np.array([[0.2, 0.6], [0.9, 0.0], [0.0, 0.0]]))
+
+
+def test_all_cells_gives_every_cell_the_loads_of_all_cells():
+    assert all_cells(LOAD) == pytest.approx(np.tile([0.9, 0.2, 0.6], (3, 1)))

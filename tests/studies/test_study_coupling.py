@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from slicing_rllib.benchmarks.rows import PERIOD_STEPS, Row, make_row
 from slicing_rllib.env import max_min_split, slice_reward
-from slicing_rllib.env.messages import Message, make_message
+from slicing_rllib.env.observation import Message, make_message
 from slicing_rllib.evaluation.statistics import Interval, mean_interval
 from slicing_rllib.policies.baselines import divide_in_proportion
 from slicing_rllib.policies.oracles import needed_service
