@@ -5,7 +5,7 @@ start, and with `guard.every_cell` all cells that are settled. The drift test co
 steps of a settled cell with those before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,44 +27,27 @@ INITIAL_LOG_WEALTH = (0.0,) * len(BETS)
 """Natural logarithm of each bet's wealth before the first step."""
 
 
-@dataclass
-class HarmTest:
-    """Test of the hypothesis that the mean loss per step does not exceed `margin`.
+def observe_losses(
+    losses: Iterable[float], settings: GuardSettings, log_wealth: Sequence[float]
+) -> tuple[tuple[float, ...], bool]:
+    """Continues a test with losses of successive steps: its state, and whether harm is shown.
 
-    Each bet stakes part of its wealth on every loss exceeding the margin. Harm is shown once the
-    mean wealth has grown to 1 / alpha. If the expected loss never exceeds the margin given the
+    The hypothesis is that the mean loss per step does not exceed the margin. A loss is the
+    fallback's reward minus the policy's; it is clipped to [-1, 1]. Each bet stakes part of its
+    wealth on every loss exceeding the margin. Harm is shown once the mean wealth has grown to
+    1 / alpha; later losses are ignored. If the expected loss never exceeds the margin given the
     past, the probability that harm is ever shown is at most alpha, however often one looks.
 
     Source: Waudby-Smith & Ramdas 2024, "Estimating means of bounded random variables by betting";
     Ville 1939.
-
-    Args:
-        margin: tolerated mean loss of reward per step, at least 0.
-        alpha: probability of a false alarm, between 0 and 1.
-        log_wealth: the state of the test, one entry per bet; `observe` updates it.
     """
-
-    margin: float
-    alpha: float
-    log_wealth: tuple[float, ...] = INITIAL_LOG_WEALTH
-
-    def observe(self, losses: Iterable[float]) -> bool:
-        """Update the test with losses of successive steps; True once harm is shown.
-
-        A loss is the fallback's reward minus the policy's; it is clipped to [-1, 1]. Losses after
-        the one that shows harm are ignored.
-        """
-        wealth = np.array(self.log_wealth)
-        stakes = np.array(BETS) / (1.0 + self.margin)
-        for loss in losses:
-            wealth += np.log1p(stakes * (np.clip(loss, -1.0, 1.0) - self.margin))
-            if self._shows_harm(wealth):
-                break
-        self.log_wealth = tuple(wealth.tolist())
-        return self._shows_harm(wealth)
-
-    def _shows_harm(self, log_wealth: np.ndarray) -> bool:
-        return bool(np.exp(log_wealth).mean() >= 1.0 / self.alpha)
+    wealth, enough = np.array(log_wealth), 1.0 / settings.alpha
+    stakes = np.array(BETS) / (1.0 + settings.margin)
+    for loss in losses:
+        wealth += np.log1p(stakes * (np.clip(loss, -1.0, 1.0) - settings.margin))
+        if np.exp(wealth).mean() >= enough:
+            break
+    return tuple(wealth.tolist()), bool(np.exp(wealth).mean() >= enough)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +55,7 @@ class GuardWindow:
     """What the harm test of a cell has seen since its window began."""
 
     log_wealth: tuple[float, ...] = INITIAL_LOG_WEALTH
-    """State of the `HarmTest`."""
+    """State of the test."""
     steps: int = 0
     """Network steps that were compared."""
     lost_reward: float = 0.0
@@ -92,11 +75,10 @@ class GuardWindow:
     ) -> tuple["GuardWindow", bool]:
         """The window with the iteration that has ended, and whether harm is shown."""
         losses = [-gain for gain in algorithm.last_advantages.get(cell, []) if not np.isnan(gain)]
-        test = HarmTest(settings.margin, settings.alpha, self.log_wealth)
-        is_harmful = test.observe(losses)
+        log_wealth, is_harmful = observe_losses(losses, settings, self.log_wealth)
         lost_reward = self.lost_reward + float(np.sum(losses))
         steps = self.steps + len(losses)
-        extended = GuardWindow(log_wealth=test.log_wealth, steps=steps, lost_reward=lost_reward)
+        extended = GuardWindow(log_wealth=log_wealth, steps=steps, lost_reward=lost_reward)
         return extended, is_harmful
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +25,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from slicing_rllib.learning.replay import Transitions
-from slicing_rllib.storage import (
-    make_printable,
-    read_bounded,
-    sync,
-    sync_tree,
-    write_durably,
-)
+from slicing_rllib.storage import make_printable, read_bounded, sync, sync_tree, write_durably
 from slicing_rllib.storage.errors import LibraryError
 from slicing_rllib.storage.foreign_files import GIB, MIB, format_size
 
@@ -46,6 +40,8 @@ MAX_TENSORS_BYTES = 4 * GIB
 OWN, DEFAULT_ACTION = "experience", "default_experience"
 """Prefixes of the tensors' names in the experience file."""
 MAX_SLICES = 64
+SHARED = ("slices", "message", "returns", "provenance", "policy")
+"""Fields of a bundle that stand in its manifest as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +114,10 @@ class Manifest(_Strict):
                 raise ValueError(f"sla.{name}: expected {expected}, got {len(numbers)}")
         return self
 
+    def dump(self) -> bytes:
+        """The content of the file."""
+        return self.model_dump_json(indent=2).encode()
+
 
 class PolicyLibrary:
     """The bundles below a path or a URI.
@@ -168,40 +168,28 @@ class PolicyLibrary:
             WEIGHTS: save_tensors({n: np.ascontiguousarray(w) for n, w in bundle.weights.items()}),
             EXPERIENCE: save_tensors(pack_transitions(experience)),
         }
-        digests: dict[TensorFile, str] = {
-            file: hashlib.sha256(data).hexdigest() for file, data in files.items()
-        }
-
-        def make_manifest(version: int) -> bytes:
-            sla = ManifestSla(
+        versions = self.list_versions().get(name, [0])
+        manifest = Manifest(
+            name=name,
+            version=versions[-1] + 1,
+            sla=ManifestSla(
                 throughput_mbps=bundle.sla_throughput_mbps, delay_ms=bundle.sla_delay_ms
-            )
-            manifest = Manifest(
-                name=name,
-                version=version,
-                slices=bundle.slices,
-                sla=sla,
-                message=bundle.message,
-                obs_size=bundle.experience.obs.shape[1],
-                action_size=bundle.experience.action.shape[1],
-                transitions=len(bundle.experience.reward),
-                default_transitions=len(bundle.default_action_experience.reward),
-                returns=dict(bundle.returns),
-                provenance=dict(bundle.provenance),
-                policy=dict(bundle.policy) if bundle.policy else None,
-                sha256=digests,
-            )
-            return manifest.model_dump_json(indent=2).encode()
-
-        first = self.list_versions().get(name, [0])[-1] + 1
-        folder = self._describe(name, first)
+            ),
+            obs_size=bundle.experience.obs.shape[1],
+            action_size=bundle.experience.action.shape[1],
+            transitions=len(bundle.experience.reward),
+            default_transitions=len(bundle.default_action_experience.reward),
+            sha256={file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
+            **{field: getattr(bundle, field) for field in SHARED},
+        )
+        folder = self._describe(name, manifest.version)
         with _convert_errors(folder, "cannot write a bundle here"):
             if self._is_local:
-                return self._add_local(name, first, files, make_manifest)
-            for file, data in {**files, MANIFEST: make_manifest(first)}.items():
+                return self._add_local(files, manifest)
+            for file, data in {**files, MANIFEST: manifest.dump()}.items():
                 with self._fs.open_output_stream(f"{folder}/{file}") as stream:
                     stream.write(data)
-        return first
+        return manifest.version
 
     def read_manifest(self, name: str, version: int | None = None) -> Manifest:
         """A bundle's manifest; `version` None: of the newest version."""
@@ -236,13 +224,9 @@ class PolicyLibrary:
             weights=weights,
             experience=own,
             default_action_experience=default_action,
-            slices=manifest.slices,
             sla_throughput_mbps=manifest.sla.throughput_mbps,
             sla_delay_ms=manifest.sla.delay_ms,
-            message=manifest.message,
-            returns=manifest.returns,
-            provenance=manifest.provenance,
-            policy=manifest.policy,
+            **{field: getattr(manifest, field) for field in SHARED},
         )
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
@@ -337,14 +321,9 @@ class PolicyLibrary:
             raise LibraryError(f"{path}: expected at most {format_size(limit)}, got more")
         return data
 
-    def _add_local(
-        self,
-        name: str,
-        first: int,
-        files: Mapping[TensorFile, bytes],
-        manifest: Callable[[int], bytes],
-    ) -> int:
-        parent = Path(self._root, name)
+    def _add_local(self, files: Mapping[TensorFile, bytes], manifest: Manifest) -> int:
+        """Write the files as the first free version from that of the manifest on."""
+        parent = Path(self._root, manifest.name)
         parent.mkdir(parents=True, exist_ok=True)
         self._check_inside(str(parent / MANIFEST))
         partial = parent / f".partial-{secrets.token_hex(8)}"
@@ -352,8 +331,9 @@ class PolicyLibrary:
         try:
             for file, data in files.items():
                 (partial / file).write_bytes(data)
-            for version in range(first, 10**9):
-                (partial / MANIFEST).write_bytes(manifest(version))
+            for version in range(manifest.version, 10**9):
+                numbered = manifest.model_copy(update={"version": version})
+                (partial / MANIFEST).write_bytes(numbered.dump())
                 sync_tree(partial)
                 if _rename_to_new(partial, parent / f"{version:04d}"):
                     sync(parent)
@@ -394,15 +374,14 @@ def _convert_errors(where: str, what: str) -> Iterator[None]:
 def _rename_to_new(folder: Path, new: Path) -> bool:
     """Renames a folder unless the new name is taken, which no other process can make happen
     between a check and the renaming: a folder that is not empty is never replaced."""
-    if new.exists():
-        return False
     try:
-        folder.rename(new)
+        if not new.exists():
+            folder.rename(new)
+            return True
     except OSError:
-        if new.exists():
-            return False
-        raise
-    return True
+        if not new.exists():
+            raise
+    return False
 
 
 def identify_cell(scenario: str, map_seed: int, cell: str) -> str:

@@ -1,7 +1,7 @@
 """Variational autoencoder of samples [s, r], whose latent space is common to all cells."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,50 +27,40 @@ class Posterior(NamedTuple):
     variance: Float[np.ndarray, "*member sample latent"]
 
 
-class Vae:
-    """A trained ensemble. All members are evaluated in one batched matrix product.
+class Vae(NamedTuple):
+    """A trained ensemble. All members are evaluated in one batched matrix product."""
 
-    Args:
-        parameters: the encoder's and decoder's weights, and the `centre` and `scale` of the
-            training samples, by name.
-    """
-
-    def __init__(self, parameters: Mapping[str, np.ndarray]) -> None:
-        self.parameters = dict(parameters)
-        self._centre, self._scale = parameters["centre"], parameters["scale"]
-        self._layers = {
-            part: _list_layers({n: torch.from_numpy(p) for n, p in parameters.items()}, part)
-            for part in ("encoder", "decoder")
-        }
+    centre: Float[np.ndarray, " feature"]
+    """Mean of the training samples."""
+    scale: Float[np.ndarray, " feature"]
+    """Standard deviation of the training samples."""
+    encoder: Layers
+    """Its last layer returns the latent mean and log variance side by side."""
+    decoder: Layers
 
     def posterior(self, samples: Samples) -> Posterior:
         """The posterior of every sample under each member, in float64."""
         with torch.no_grad():
-            mean, log_variance = _encode(self._layers["encoder"], self._standardise(samples))
+            mean, log_variance = _encode(self.encoder, self.standardise(samples))
         return Posterior(mean.double().numpy(), log_variance.double().exp().numpy())
 
     def reconstruction_error(self, samples: Samples) -> Float[np.ndarray, " member"]:
         """Mean squared error per standardised feature; predicting the mean would score 1."""
-        x = self._standardise(samples)
+        x = self.standardise(samples)
         with torch.no_grad():
-            mean, _ = _encode(self._layers["encoder"], x)
-            return (_run(self._layers["decoder"], mean) - x).square().mean(dim=(1, 2)).numpy()
+            mean, _ = _encode(self.encoder, x)
+            return (_run(self.decoder, mean) - x).square().mean(dim=(1, 2)).numpy()
 
-    def _standardise(self, samples: Samples) -> Tensor:
-        return torch.from_numpy(((samples - self._centre) / self._scale).astype(np.float32))[None]
+    def standardise(self, samples: Samples) -> Tensor:
+        """The samples as all members read them, (1, sample, feature)."""
+        return torch.from_numpy(((samples - self.centre) / self.scale).astype(np.float32))[None]
 
 
 def vae_loss(x: Tensor, decoded: Tensor, mean: Tensor, log_variance: Tensor, alpha: float):
     """Loss of each member, |x - x^|^2 + alpha KL(N(mu, diag sigma^2) || N(0, I)), (member,).
 
-    Source: the paper, eq. (6), as a mean over samples.
-
-    Args:
-        x: standardised samples, (member, sample, feature) like `decoded`.
-        decoded: the decoder's output x^.
-        mean: mu, (member, sample, latent) like `log_variance`.
-        log_variance: ln sigma^2.
-        alpha: weight of the divergence.
+    `x` and `decoded` are (member, sample, feature); mu (`mean`) and ln sigma^2 are (member, sample,
+    latent). Source: the paper, eq. (6), as a mean over samples.
     """
     error = (x - decoded).square().sum(dim=-1)
     divergence = 0.5 * (log_variance.exp() + mean.square() - 1.0 - log_variance).sum(dim=-1)
@@ -80,70 +70,50 @@ def vae_loss(x: Tensor, decoded: Tensor, mean: Tensor, log_variance: Tensor, alp
 def train_vae(samples: Samples, settings: VaeSettings, seed: int) -> Vae:
     """A VAE trained on samples of all cells together, standardised by their pooled statistics.
 
-    Args:
-        samples: [s, r] of all cells.
-        settings: architecture and training.
-        seed: decides initial weights, batches and noise.
+    The seed decides initial weights, batches and noise.
 
     Raises: ValueError where there are no samples, or one is not finite.
     """
     if not len(samples) or not np.isfinite(samples).all():
         raise ValueError(f"vae: expected finite samples, got {len(samples)} of them")
-    scale = np.maximum(samples.std(axis=0), SMALLEST_SCALE)
-    centre = samples.mean(axis=0)
-    x = torch.from_numpy(((samples - centre) / scale).astype(np.float32))
-    generator = torch.Generator().manual_seed(seed)
-    parameters = _draw_parameters(samples.shape[1], settings, generator)
-    _fit(parameters, x, settings, generator)
-    fitted = {name: p.detach().numpy() for name, p in parameters.items()}
-    return Vae({"centre": centre, "scale": scale, **fitted})
+    n_features, generator = samples.shape[1], torch.Generator().manual_seed(seed)
+    outer, inner = (n_features, *settings.hiddens), (settings.latent, *reversed(settings.hiddens))
+    vae = Vae(
+        samples.mean(axis=0),
+        np.maximum(samples.std(axis=0), SMALLEST_SCALE),
+        _draw_layers((*outer, 2 * settings.latent), settings.members, generator),
+        _draw_layers((*inner, n_features), settings.members, generator),
+    )
+    _fit(vae, vae.standardise(samples)[0], settings, generator)
+    return vae
 
 
-def _fit(
-    parameters: dict[str, Tensor], x: Tensor, settings: VaeSettings, generator: torch.Generator
-) -> None:
-    adam = torch.optim.Adam(list(parameters.values()), lr=settings.lr, fused=True)
+def _fit(vae: Vae, x: Tensor, settings: VaeSettings, generator: torch.Generator) -> None:
+    parameters = [p for layer in vae.encoder + vae.decoder for p in layer]
+    adam = torch.optim.Adam(parameters, lr=settings.lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.updates)
-    encoder, decoder = (_list_layers(parameters, part) for part in ("encoder", "decoder"))
     shape = (settings.members, settings.batch)
     for _ in range(settings.updates):
         batch = x[torch.randint(len(x), shape, generator=generator)]
-        mean, log_variance = _encode(encoder, batch)
+        mean, log_variance = _encode(vae.encoder, batch)
         noise = torch.randn(mean.shape, generator=generator)
-        decoded = _run(decoder, mean + (0.5 * log_variance).exp() * noise)
+        decoded = _run(vae.decoder, mean + (0.5 * log_variance).exp() * noise)
         adam.zero_grad()
         vae_loss(batch, decoded, mean, log_variance, settings.kl_weight).sum().backward()
         adam.step()
         schedule.step()
 
 
-def _draw_parameters(
-    n_features: int, settings: VaeSettings, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Initial weights, uniform in +-1 / sqrt(fan_in).
+def _draw_layers(widths: Sequence[int], members: int, generator: torch.Generator) -> Layers:
+    """Initial weights, uniform in +-1 / sqrt(fan_in)."""
 
-    The encoder's last layer returns the latent mean and log variance side by side.
-    """
-    widths = {
-        "encoder": (n_features, *settings.hiddens, 2 * settings.latent),
-        "decoder": (settings.latent, *reversed(settings.hiddens), n_features),
-    }
-    parameters: dict[str, Tensor] = {}
-    for part, sizes in widths.items():
-        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            for name, shape in (("weight", (fan_in, fan_out)), ("bias", (1, fan_out))):
-                drawn = torch.rand((settings.members, *shape), generator=generator)
-                parameters[f"{part}.{layer}.{name}"] = (
-                    (2 * drawn - 1).mul(fan_in**-0.5).requires_grad_()
-                )
-    return parameters
+    def draw(fan_in: int, *shape: int) -> Tensor:
+        drawn = torch.rand((members, *shape), generator=generator)
+        return (2 * drawn - 1).mul(fan_in**-0.5).requires_grad_()
 
-
-def _list_layers(parameters: Mapping[str, Tensor], part: str) -> Layers:
-    count = sum(name.startswith(f"{part}.") for name in parameters) // 2
     return [
-        (parameters[f"{part}.{layer}.weight"], parameters[f"{part}.{layer}.bias"])
-        for layer in range(count)
+        (draw(fan_in, fan_in, fan_out), draw(fan_in, 1, fan_out))
+        for fan_in, fan_out in itertools.pairwise(widths)
     ]
 
 

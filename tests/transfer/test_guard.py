@@ -5,28 +5,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slicing_rllib.transfer.guard import HarmTest, detect_drift
-from slicing_rllib.transfer.transfer_settings import DriftSettings
+from slicing_rllib.transfer.guard import INITIAL_LOG_WEALTH, detect_drift, observe_losses
+from slicing_rllib.transfer.transfer_settings import DriftSettings, GuardSettings
 
 WINDOW = 200
 DRIFT = DriftSettings(window_steps=WINDOW, alpha=0.05)
 
 
+def is_harmful(losses, **settings):
+    return observe_losses(losses, GuardSettings(**settings), INITIAL_LOG_WEALTH)[1]
+
+
 def test_a_constant_loss_is_detected_within_a_few_steps():
     """A loss of 0.5 per step multiplies the wealth of the largest bet by 1.4 each time."""
-    test = HarmTest(margin=0.0, alpha=0.01)
-
-    assert test.observe([0.5] * 30)
+    assert is_harmful([0.5] * 30)
 
 
 def test_a_gain_is_never_reported_as_harm():
-    assert not HarmTest(margin=0.0, alpha=0.01).observe([-0.05] * 5000)
+    assert not is_harmful([-0.05] * 5000)
 
 
 def test_the_false_alarm_rate_is_at_most_alpha():
     """Losses with mean zero, tested at each of 300 steps, within the error of 200 repetitions."""
     rng = np.random.default_rng(0)
-    alarms = [HarmTest(margin=0.0, alpha=0.05).observe(rng.uniform(-1, 1, 300)) for _ in range(200)]
+    alarms = [is_harmful(rng.uniform(-1, 1, 300), alpha=0.05) for _ in range(200)]
 
     assert np.mean(alarms) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -34,20 +36,20 @@ def test_the_false_alarm_rate_is_at_most_alpha():
 def test_a_loss_within_the_margin_is_tolerated():
     losses = [0.1, 0.0] * 1000
 
-    assert HarmTest(margin=0.0, alpha=0.01).observe(losses)
-    assert not HarmTest(margin=0.06, alpha=0.01).observe(losses)
+    assert is_harmful(losses)
+    assert not is_harmful(losses, margin=0.06)
 
 
 @given(st.lists(st.floats(-1, 1), max_size=60), st.integers(0, 60))
 def test_the_result_does_not_depend_on_how_steps_are_grouped(losses, cut):
-    whole, parts = HarmTest(0.0, 0.01), HarmTest(0.0, 0.01)
-    alarmed = whole.observe(losses)
-    first = parts.observe(losses[:cut])
-    resumed = HarmTest(0.0, 0.01, parts.log_wealth)
+    settings = GuardSettings()
+    whole, alarmed = observe_losses(losses, settings, INITIAL_LOG_WEALTH)
+    parts, first = observe_losses(losses[:cut], settings, INITIAL_LOG_WEALTH)
+    resumed, second = observe_losses(losses[cut:], settings, parts)
 
-    assert alarmed == (first or resumed.observe(losses[cut:]))
+    assert alarmed == (first or second)
     if not first:
-        assert resumed.log_wealth == pytest.approx(whole.log_wealth)
+        assert resumed == pytest.approx(whole)
 
 
 @pytest.fixture

@@ -37,12 +37,12 @@ def test_layers_have_the_widths_of_the_paper(samples):
     posterior = vae.posterior(samples)
 
     assert posterior.mean.shape == posterior.variance.shape == (3, 600, 4)
-    assert [vae.parameters[f"encoder.{i}.weight"].shape[1:] for i in range(3)] == [
+    assert [tuple(weight.shape[1:]) for weight, _ in vae.encoder] == [
         (17, 64),
         (64, 24),
         (24, 8),
     ]
-    assert [vae.parameters[f"decoder.{i}.weight"].shape[1:] for i in range(3)] == [
+    assert [tuple(weight.shape[1:]) for weight, _ in vae.decoder] == [
         (4, 24),
         (24, 64),
         (64, 17),
