@@ -16,7 +16,8 @@ report NAME: its `text.md`, if there is one, and its headline tables. Between th
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,19 @@ from slicing_rllib.storage.errors import RunError
 from slicing_rllib.studies.experiment_report import format_headline
 
 
+@dataclass(frozen=True)
 class Quantity:
     """A mean and its interval, which know how they are written."""
 
-    def __init__(self, mean: float | None, interval: Sequence[float] | None) -> None:
-        self._mean, self._interval = mean, interval
+    mean: float | None
+    interval: Sequence[float] | None
 
     def __format__(self, spec: str) -> str:
-        if self._mean is None:
+        if self.mean is None:
             raise ValueError("there is no mean")
         sign = -1.0 if spec.startswith("-") else 1.0
-        mean = sign * self._mean
-        ends = sorted(sign * end for end in self._interval or ())
+        mean = sign * self.mean
+        ends = sorted(sign * end for end in self.interval or ())
         match spec.removeprefix("-"):
             case "certain" | "uncertain" as claim:
                 is_certain = bool(ends) and (ends[0] > 0 or ends[1] < 0)
@@ -70,25 +72,24 @@ def _quantify(content: Any) -> Any:
     return found | {int(key): value for key, value in found.items() if key.isdecimal()}
 
 
-class _PairedDifferences:
+@dataclass(frozen=True)
+class _Lookup:
+    """Finds what a field names in brackets by calling a function."""
+
+    find: Callable[[str], Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.find(name)
+
+
+def _make_differences(by_seed: pd.DataFrame) -> _Lookup:
     """`A - B` of a table with a row per seed and a column per policy."""
 
-    def __init__(self, by_seed: pd.DataFrame) -> None:
-        self._by_seed = by_seed
-
-    def __getitem__(self, pair: str) -> Quantity:
-        ours, theirs = (self._by_seed[name].to_numpy(float) for name in pair.split(" - "))
+    def compare(pair: str) -> Quantity:
+        ours, theirs = (by_seed[name].to_numpy(float) for name in pair.split(" - "))
         return Quantity(*paired_difference(ours, theirs))
 
-
-class _Reports:
-    """The reports beside a report."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __getitem__(self, name: str) -> Mapping[str, Any]:
-        return read_numbers(self._folder / name)
+    return _Lookup(compare)
 
 
 def read_numbers(report: Path) -> dict[str, Any]:
@@ -100,9 +101,9 @@ def read_numbers(report: Path) -> dict[str, Any]:
     curves["gain"] = curves["evaluated"] - curves["baseline"]
     return {
         **summary,
-        "results": _Reports(report.parent),
-        "paired": _PairedDifferences(curves.pivot(index="seed", columns="name", values="gain")),
-        "final": _PairedDifferences(
+        "results": _Lookup(lambda name: read_numbers(report.parent / name)),
+        "paired": _make_differences(curves.pivot(index="seed", columns="name", values="gain")),
+        "final": _make_differences(
             final.pivot(index="seed", columns="policy", values="reward_mean")
         ),
     }

@@ -113,15 +113,8 @@ def choose_source(
 ) -> TransferDecision:
     """The cell nearest to the target, eq. (10), with the confidence that it is the nearest.
 
-    Args:
-        target: name of the target, one of `cells`.
-        cells: samples of the target and of at least one source, by name.
-        measure: one of `MEASURES`.
-        vae: settings of the VAE.
-        seed: seed of the VAE and of the resampling.
-        max_distance_ratio: as in `TransferSettings`.
-
-    Raises: ValueError where `cells` has no source, or lacks the target.
+    `cells` are the target and at least one source; `max_distance_ratio` is as in
+    `TransferSettings`. Raises: ValueError where there is no source, or no target.
     """
     if len(cells) < 2:
         raise ValueError(f"{target}: expected at least one candidate to learn from")
@@ -170,10 +163,7 @@ def decide_by_returns(
 ) -> TransferDecision:
     """The source with the highest return in the target; its distance is minus the return.
 
-    Args:
-        target: the cell in which the sources were tried.
-        returns: mean reward per step by source.
-        refused: reasons why other sources were not tried.
+    `returns` is the mean reward per step by source, `refused` why others were not tried.
     """
     if not returns:
         return _decide_none(target, "zero_shot", refused)
@@ -255,13 +245,9 @@ class Distances(NamedTuple):
 def compute_distances_by_measure(
     cells: Mapping[str, CellSamples], measures: Sequence[str], vae: VaeSettings, seed: int
 ) -> dict[str, Distances]:
-    """By measure, the distance of every cell from every other.
+    """By measure (a key of `MEASURES`), the distance of every cell from every other.
 
-    Args:
-        cells: samples by name; one VAE for all measures that need it is trained on all of them.
-        measures: keys of `MEASURES`.
-        vae: settings of the VAE.
-        seed: seed of the VAE.
+    All measures that need a VAE share one, which is trained on all cells.
     """
     found = {}
     ensembles: dict[bool, list[list[Population]]] = {}

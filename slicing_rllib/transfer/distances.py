@@ -168,16 +168,10 @@ def permutation_p_value(
 ) -> float:
     """p-value of the hypothesis that two series have the same distribution, by energy distance.
 
-    Blocks of consecutive samples are permuted, because the samples are autocorrelated.
+    Blocks of `block` consecutive samples are permuted `rounds` times, because the samples, in the
+    order of time, are autocorrelated. The least p-value is 1 / (1 + rounds).
 
     Source: Szekely & Rizzo 2013; blocks as in Kuensch 1989.
-
-    Args:
-        one: samples of the first series in the order of time.
-        other: samples of the second series in the order of time.
-        rng: draws the permutations.
-        block: samples per block, at least 1.
-        rounds: number of permutations; the least p-value is 1 / (1 + rounds).
     """
     joint = np.concatenate([one, other])
     kernel = -cdist(joint, joint)

@@ -193,13 +193,9 @@ def compute_source_shares(distances: Sequence[float]) -> Float[np.ndarray, " sou
 def train_offline(
     target: Target, experience: TransitionBatch, updates: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Weights after TD3 updates on given experience alone.
+    """The target's random weights after TD3 updates on given experience alone.
 
-    Args:
-        target: its random weights are the starting point.
-        experience: transitions that batches are drawn from.
-        updates: number of TD3 updates.
-        rng: draws batches and the noise of the target policy.
+    `rng` draws batches and the noise of the target policy.
     """
     n, obs_size = experience.obs.shape
     action_size = experience.action.shape[1]
@@ -242,15 +238,10 @@ def apply_warm_start(
     settings: TransferSettings,
     optimiser_source: str | None,
 ) -> None:
-    """Set the cell's weights, optimiser, exploration and experience.
+    """Set the cell's weights, optimiser, exploration and experience, and nothing else.
 
-    Args:
-        algorithm: the running algorithm; only the state of `cell` changes.
-        cell: the target.
-        start: what the target takes over.
-        settings: how the target learns from here on.
-        optimiser_source: cell of the run whose weights `start` contains; its Adam moments can be
-            copied with them. None: the moments start from zero.
+    `optimiser_source` is the cell of the run whose weights `start` contains; its Adam moments can
+    be copied with them. None: the moments start from zero.
     """
     states, row = algorithm.cell_states, algorithm.cell_states.row(cell)
     algorithm.set_policy_weights(cell, start.weights)

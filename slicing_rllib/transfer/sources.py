@@ -47,12 +47,7 @@ def find_candidates(
 ) -> Candidates:
     """Look for sources in the run and in the library.
 
-    Args:
-        algorithm: the running algorithm.
-        target: the cell that is to be warm-started.
-        settings: number of samples and transitions per source, and the library.
-        unsettled: cells that are being warm-started themselves and cannot be sources.
-
+    `unsettled` are cells that are being warm-started themselves and cannot be sources.
     Raises: LibraryError where the library cannot be read.
     """
     found = Candidates({}, {})
@@ -84,13 +79,8 @@ def resolve_source(
 ) -> str | None:
     """The candidate that `transfer.source` prescribes; None where the measure decides.
 
-    Args:
-        source: the setting. `next:OFFSET` is the cell that follows the target by so many places in
-            the cyclic order of cells; anything else is a name.
-        target: the cell that is to be warm-started, one of `cells`.
-        cells: all cells of the run in their order.
-        candidates: names of the sources that can be used. A cell of `next:` that is not among them
-            is looked for in the library.
+    `next:OFFSET` is the cell that follows the target by so many places in the cyclic order of
+    `cells`, or the bundle of that name where it is no candidate; anything else is a name.
     """
     rotation = re.fullmatch(r"next:(\d+)", source or "")
     if not rotation:
@@ -167,14 +157,8 @@ def _judge_bundle(algorithm: TD3, target: str, bundle: Bundle, count: int) -> Ca
 def explain_refusal(
     bundle: Bundle, *, like: Mapping[str, np.ndarray], slices: int, message: str
 ) -> str:
-    """Why a cell cannot use a bundle's policy; empty if it can.
-
-    Args:
-        bundle: the policy in question.
-        like: the cell's own weights, for their shapes.
-        slices: number of the cell's slices.
-        message: kind of message in the cell's observation.
-    """
+    """Why a cell with such weights (`like`), slices and message cannot use a bundle's policy; empty
+    if it can."""
     if len(bundle.slices) != slices:
         return f"has {len(bundle.slices)} slices, expected {slices}"
     if bundle.message != message:

@@ -123,12 +123,7 @@ PLAIN: TypeAdapter[CellStage] = TypeAdapter(Annotated[CellStage, Field(discrimin
 
 
 class StageRecords:
-    """The stages of all cells that a warm start has dealt with.
-
-    Args:
-        callback_state: the algorithm's `callback_state`; records are written to its entry
-            "transfer", which is created if it is missing.
-    """
+    """The stages of all cells that a warm start has dealt with, in a `callback_state`."""
 
     def __init__(self, callback_state: MutableMapping[str, Any]) -> None:
         self._records: dict[str, dict[str, Any]] = callback_state.setdefault(STATE_KEY, {})
@@ -157,17 +152,14 @@ class StageRecords:
 class CellWarmStart:
     """Advances one cell of a running algorithm through its stages, by one iteration.
 
-    Args:
-        algorithm: the running algorithm; `advance` changes the state of `cell` only.
-        cell: the target.
-        settings: from whom it learns, what it takes over, and how it is guarded.
-        unsettled: cells that are being warm-started, which are not used as sources.
+    The state of other cells does not change.
     """
 
     algorithm: TD3
     cell: str
     settings: TransferSettings
     unsettled: Collection[str]
+    """Cells that are being warm-started, which are not used as sources."""
     _started_s: float = field(default_factory=time.perf_counter, init=False)
 
     def advance(self, stage: CellStage) -> CellStage:
@@ -292,11 +284,9 @@ class CellWarmStart:
         return self._start(plan, until)
 
     def _start(self, plan: WarmStartPlan, until: int) -> Guarded | Settled:
-        """Start from the first source of the plan, or from scratch where there is none.
+        """Start from the plan's first source, which is usable, or from scratch without one.
 
-        Args:
-            plan: sources to start from, all of them usable.
-            until: network step from which the cell's own policy may act.
+        The cell's own policy may act from the network step `until` on.
         """
         algorithm, cell, settings = self.algorithm, self.cell, self.settings
         source = plan.ranking[0] if plan.ranking else None

@@ -34,9 +34,6 @@ class WarmStartCallback(RLlibCallback):
     `callback_state`. Events are reported by `TD3.report`; `events.py` lists their kinds.
 
     Usage: `config.callbacks(WarmStartCallback.bind(settings))`.
-
-    Args:
-        settings: settings of the transfer; None: the defaults.
     """
 
     def __init__(self, settings: TransferSettings | None = None) -> None:
@@ -71,15 +68,10 @@ class WarmStartCallback(RLlibCallback):
         guard_settled_cells(algorithm, settled, self.settings.guard)
 
     def begin(self, algorithm: TD3, cell: str, reason: str) -> None:
-        """Begin the warm start of a cell that is already on the air.
+        """Begin the warm start of a cell that is already on the air, for a reason.
 
         The default action governs the cell while new samples are collected; then a source is
         chosen for it.
-
-        Args:
-            algorithm: the running algorithm.
-            cell: the target.
-            reason: why a warm start is needed, for the event.
         """
         steps = self.settings.drift.default_action_steps
         algorithm.default_action_replay.clear(cell)
