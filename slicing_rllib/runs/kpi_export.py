@@ -6,19 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
+from slicing_rllib.env import SlicingEnv, slice_reward
 from slicing_rllib.env import satisfaction as compute_satisfaction
-from slicing_rllib.env import slice_reward
-from slicing_rllib.radio import Scenario, StepKpis
+from slicing_rllib.radio import Scenario
 from slicing_rllib.runs.policy_evaluation import (
     derive_evaluation_seeds,
     follow,
     make_named_policy,
     make_network,
-    read_trained_policies,
 )
-from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import replace_durably
 from slicing_rllib.storage.errors import ConfigError, RunError
@@ -71,7 +69,9 @@ def export_training(run: RunDirectory, window: Window) -> pd.DataFrame:
     """
     scenario, last = run.config().scenario, np.inf if window.last is None else window.last
     inside = [row for row in run.metrics() if window.first <= row["env_steps"] <= last]
-    table = _make_table(entry for row in inside for entry in _iterate_row(row, scenario))
+    table = _make_table(
+        entry for row in inside for entry in _iterate(row["env_steps"], row["cells"], scenario)
+    )
     if table.empty:
         raise RunError(f"{run.path}: expected rows of metrics.jsonl in this window, found none")
     return table
@@ -93,15 +93,14 @@ def export_replay(run: RunDirectory, policy: str, seed_index: int, window: Windo
     last = config.evaluation.steps - 1 if window.last is None else window.last
     if window.first > last:
         raise ConfigError(f"--window: expected a first step below {last + 1}, the evaluation's end")
-    trained = read_trained_policies(config, run) if policy in TRAINED_POLICIES else {}
-    env, made = make_network(config), make_named_policy(policy, config, trained)
+    env, made = make_network(config), make_named_policy(policy, config, run)
     # The first state that is yielded is that before step 0.
     states = enumerate(follow(env, made, last + 1, seeds[seed_index]), start=-1)
     return _make_table(
         entry
         for step, batched in states
         if step >= window.first
-        for entry in _iterate_step(step, env.kpis, batched.live, env.scenario)
+        for entry in _iterate(step, _read_cells(env, batched.live), env.scenario)
     )
 
 
@@ -112,32 +111,31 @@ def _make_table(entries: Iterator[tuple[Any, ...]]) -> pd.DataFrame:
     return table
 
 
-def _iterate_row(row: Mapping[str, Any], scenario: Scenario) -> Iterator[tuple[Any, ...]]:
+def _iterate(
+    step: int, cells: Mapping[str, Mapping[str, Any]], scenario: Scenario
+) -> Iterator[tuple[Any, ...]]:
     for cell, cell_id in zip(scenario.cells, scenario.cell_ids, strict=True):
-        numbers = row["cells"].get(cell, {})
+        numbers = cells.get(cell, {})
         for kpi, unit in CELL_UNITS.items():
             if numbers.get(kpi) is not None:
-                yield row["env_steps"], cell, cell_id, "", kpi, numbers[kpi], unit
+                yield step, cell, cell_id, "", kpi, numbers[kpi], unit
         for kpi, unit in SLICE_UNITS.items():
             for spec, value in zip(scenario.slices, numbers.get(kpi, ()), strict=False):
-                yield row["env_steps"], cell, cell_id, spec.name, kpi, value, unit
+                yield step, cell, cell_id, spec.name, kpi, value, unit
 
 
-def _iterate_step(
-    step: int, kpis: StepKpis, live: Bool[np.ndarray, " cell"], scenario: Scenario
-) -> Iterator[tuple[Any, ...]]:
+def _read_cells(env: SlicingEnv, live: Bool[np.ndarray, " cell"]) -> dict[str, dict[str, Any]]:
+    """The last step's KPIs of the cells on air, as a row of `metrics.jsonl` has them."""
+    kpis, scenario = env.kpis, env.scenario
     slas = (scenario.sla_throughput_mbps, scenario.sla_delay_ms)
-    per_cell: dict[str, Float[np.ndarray, " cell"]] = {
+    columns = {kpi: getattr(kpis, kpi) for kpi in SLICE_UNITS} | {
         "reward": slice_reward(kpis.throughput_mbps, kpis.delay_ms, *slas),
         "satisfaction": compute_satisfaction(kpis.throughput_mbps, slas[0]),
     }
-    for index in np.flatnonzero(live).tolist():
-        names = scenario.cells[index], scenario.cell_ids[index]
-        for kpi, values in per_cell.items():
-            yield step, *names, "", kpi, values[index], CELL_UNITS[kpi]
-        for kpi, unit in SLICE_UNITS.items():
-            for spec, value in zip(scenario.slices, getattr(kpis, kpi)[index], strict=True):
-                yield step, *names, spec.name, kpi, value, unit
+    return {
+        scenario.cells[index]: {kpi: values[index] for kpi, values in columns.items()}
+        for index in np.flatnonzero(live)
+    }
 
 
 def select(

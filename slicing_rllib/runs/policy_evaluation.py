@@ -31,7 +31,7 @@ from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config, make_mask_settings
-from slicing_rllib.runs.run_config import TRAINED_POLICIES, PolicyName, RunConfig
+from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import replace_durably, require_regular
 from slicing_rllib.storage.foreign_files import GIB
@@ -45,8 +45,6 @@ Rollouts = dict[str, list[Rollout]]
 """By policy, a rollout per evaluation seed."""
 Weights = Mapping[str, Mapping[str, np.ndarray]]
 """By cell and parameter name."""
-Trained = Mapping[str, Weights]
-"""By the name of the policy."""
 OnRollout = Callable[[str, int, int], None]
 """Called after each rollout with its policy, the rollouts done, and all rollouts."""
 
@@ -67,32 +65,24 @@ def make_trained_policy(config: RunConfig, weights: Weights) -> TrainedPolicy:
     return TrainedPolicy(config.scenario.cells, weights, config.actor_form)
 
 
-def make_named_policy(name: str, config: RunConfig, trained: Trained) -> Policy:
-    """A baseline, a policy of the package, or a trained one.
+def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy:
+    """A baseline, a policy of the package, or one that the run has trained.
 
-    Raises: ValueError for a trained one that is not there.
+    Raises: RunError where the run has no trained policies yet; ValueError for a kind of trained
+    policy that it never has.
     """
+    if name == config.own_policy:
+        return make_trained_policy(config, run.policies())
     if name in TRAINED_POLICIES:
-        if name not in trained:
+        if not config.trains_from_scratch_too:
             raise ValueError(f"policy {name}: expected a run that has it")
-        return make_trained_policy(config, trained[name])
+        return make_trained_policy(config, run.from_scratch.policies())
     if name == "pretrained":
         return PretrainedPolicy(config.scenario)
     if name == "base_policy":
         return BasePolicySplit(len(config.scenario.slices))
     rng = make_generator(config.seed, Stream.BASELINE_FITTING)
     return make_policy(name, config.scenario, rng, map_seed=config.env.map_seed)
-
-
-def read_trained_policies(config: RunConfig, run: RunDirectory) -> dict[str, Weights]:
-    """The run's own policies, and those that learned from scratch beside them.
-
-    Raises: RunError where there are none yet.
-    """
-    found: dict[str, Weights] = {config.own_policy: run.policies()}
-    if config.trains_from_scratch_too:
-        found[PolicyName.DRL] = run.from_scratch.policies()
-    return found
 
 
 class CurvePoint(NamedTuple):
@@ -115,19 +105,14 @@ def evaluate_curve_point(config: RunConfig, policy: Policy, seeds: int | None = 
     return CurvePoint(rewards, float(np.mean([run.satisfaction < SATISFIED for run in runs])))
 
 
-def evaluate_policies(
-    config: RunConfig,
-    trained: Trained,
-    names: Sequence[str],
-    on_rollout: OnRollout,
-) -> Rollouts:
-    """Every policy on every evaluation seed."""
+def evaluate_policies(config: RunConfig, run: RunDirectory, on_rollout: OnRollout) -> Rollouts:
+    """The config's evaluated policies, the run's own among them, on every evaluation seed."""
+    policies = {name: make_named_policy(name, config, run) for name in config.evaluated_policies}
     seeds = derive_evaluation_seeds(config)
-    total, counter = len(names) * len(seeds), itertools.count(1)
+    total, counter = len(policies) * len(seeds), itertools.count(1)
     rollouts: Rollouts = {}
-    for name in names:
-        policy, env = make_named_policy(name, config, trained), make_network(config)
-        rollouts[name] = []
+    for name, policy in policies.items():
+        rollouts[name], env = [], make_network(config)
         for seed in seeds:
             rollouts[name].append(rollout(env, policy, config.evaluation.steps, seed))
             on_rollout(name, next(counter), total)
@@ -159,10 +144,7 @@ def evaluate_run(
         mask = make_mask_settings(traffic, run.config().scenario.mask)
         settings.append(f"scenario.mask={json.dumps(mask)}")
     config = load_config(str(run.path / "config.yaml"), settings)
-    names = config.evaluated_policies
-    needs_training = bool(set(names) & set(TRAINED_POLICIES))
-    trained = read_trained_policies(config, run) if needs_training else {}
-    return summarise_rollouts(evaluate_policies(config, trained, names, on_rollout))
+    return summarise_rollouts(evaluate_policies(config, run, on_rollout))
 
 
 def summarise_rollouts(rollouts: Rollouts) -> dict[str, Any]:
@@ -211,11 +193,7 @@ def make_cell_policies(
 ) -> dict[str, CellPolicy]:
     """The policy of each cell that has weights.
 
-    Args:
-        config: the run.
-        weights: by cell and parameter name.
-        recorded: KPIs of the run's network, for the ranges in which policies have been tried.
-
+    `recorded` are KPIs of the run's network, for the ranges in which policies have been tried.
     Raises: PolicyError for weights that are not finite or do not fit the run's observations.
     """
     encoders = make_encoders(config.scenario, config.env.observation, config.env.message)

@@ -6,7 +6,7 @@ or to a `--set` argument.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -283,8 +283,7 @@ class RunConfig(Section):
             for find in (
                 _find_huge_parts,
                 _find_misplaced_steps,
-                _find_repeated_names,
-                _find_unknown_names,
+                _find_wrong_names,
                 _find_wrong_source,
                 _find_wrong_observation,
                 _find_unreadable_traffic,
@@ -309,27 +308,21 @@ def _find_misplaced_steps(config: RunConfig) -> Iterator[Problem]:
         )
 
 
-def _find_repeated_names(config: RunConfig) -> Iterator[Problem]:
-    named = {
+def _find_wrong_names(config: RunConfig) -> Iterator[Problem]:
+    """Names that occur twice, cells that the scenario does not have, and unknown policies."""
+    cells = config.scenario.cells
+    of_cells: dict[tuple[str, ...], Sequence[str]] = {
         ("env", "deployments"): [deployment.cell for deployment in config.env.deployments],
         ("transfer", "targets"): config.transfer.targets,
-        ("evaluation", "policies"): config.evaluation.policies or (),
-        ("tracking",): config.tracking,
+        ("learning", "networks"): tuple(config.learning.networks),
     }
+    policies, tracking = config.evaluation.policies or (), config.tracking
+    named = of_cells | {("evaluation", "policies"): policies, ("tracking",): tracking}
     for path, names in named.items():
         for name in dict.fromkeys(names):
-            if list(names).count(name) > 1:
+            if names.count(name) > 1:
                 yield path, f"expected each name once, got {name!r} twice"
-
-
-def _find_unknown_names(config: RunConfig) -> Iterator[Problem]:
-    cells = config.scenario.cells
-    named = {
-        ("env", "deployments"): [deployment.cell for deployment in config.env.deployments],
-        ("transfer", "targets"): config.transfer.targets,
-        ("learning", "networks"): config.learning.networks,
-    }
-    for path, names in named.items():
+    for path, names in of_cells.items():
         for name in names:
             if name not in cells:
                 yield path, f"expected one of {cells[0]} to {cells[-1]}, got {name!r}"

@@ -30,19 +30,21 @@ from slicing_rllib.storage.errors import RunError
 class RefreshedGauges:
     """Gauges of one run whose last values are sent again until `close`.
 
-    Args:
-        run: value of the tag `run` of all gauges.
-        descriptions: description and further tags of each gauge, by its name.
-        refresh_s: time between two transmissions of the same value, in seconds.
+    `descriptions` are those of the gauges by the tags that they have apart from `run`;
+    `refresh_s` is the time between two transmissions of the same value, in seconds.
     """
 
     def __init__(
-        self, run: str, descriptions: Mapping[str, tuple[str, tuple[str, ...]]], refresh_s: float
+        self,
+        run: str,
+        descriptions: Mapping[tuple[str, ...], Mapping[str, str]],
+        refresh_s: float,
     ) -> None:
         self._run = run
         self._gauges = {
             name: metrics.Gauge(name, text, ("run", *tags))
-            for name, (text, tags) in descriptions.items()
+            for tags, gauges in descriptions.items()
+            for name, text in gauges.items()
         }
         self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._lock = threading.Lock()
@@ -145,6 +147,28 @@ because each series costs memory and time in Ray's agents and in Prometheus."""
 REFRESH_S = 5.0
 """Less than two of Ray's report intervals (10 s each), after which it drops a gauge."""
 PHASES = tuple(phase.name.lower() for phase in Phase)
+CELL_GAUGES = {
+    "reward": ("slicing_reward", "Mean reward of the cell over the iteration, eq. (2)"),
+    "satisfaction": (
+        "slicing_satisfaction_ratio",
+        "Minimum over the slices of min(throughput/SLA, 1)",
+    ),
+    "fail_rate_95": (
+        "slicing_fail_rate_95_ratio",
+        f"Share of the iteration's steps with satisfaction below {SATISFIED}",
+    ),
+    "critic_loss": ("slicing_critic_loss", "Mean loss of the twin critics"),
+    "actor_loss": ("slicing_actor_loss", "Mean loss of the actor"),
+    "replay_size": ("slicing_replay_transitions", "Transitions in the cell's replay buffer"),
+    "exploring": ("slicing_exploring", "1 while the cell's own policy explores, otherwise 0"),
+}
+SLICE_GAUGES = {
+    "throughput_mbps": ("slicing_throughput_mbps", "Mean user throughput, Mbit/s"),
+    "delay_ms": ("slicing_delay_ms", "Mean packet delay, ms"),
+    "prb_ratio": ("slicing_prb_ratio", "Share of the carrier's PRBs assigned to the slice"),
+    "load": ("slicing_load_ratio", "Share of the carrier's PRBs that the slice uses"),
+}
+"""Name and description of the gauge of a column in a cell's part of a row."""
 GAUGES: dict[tuple[str, ...], dict[str, str]] = {
     (): {
         "slicing_reward_mean": "Mean reward over all cells",
@@ -162,44 +186,18 @@ GAUGES: dict[tuple[str, ...], dict[str, str]] = {
     ("policy",): {"slicing_reference_reward": "Mean reward of a baseline or the oracle"},
     ("phase",): {"slicing_cells": "Cells in a phase"},
     ("cell",): {
-        "slicing_reward": "Mean reward of the cell over the iteration, eq. (2)",
-        "slicing_satisfaction_ratio": "Minimum over the slices of min(throughput/SLA, 1)",
-        "slicing_fail_rate_95_ratio": "Share of the iteration's steps with satisfaction below "
-        f"{SATISFIED}",
-        "slicing_critic_loss": "Mean loss of the twin critics",
-        "slicing_actor_loss": "Mean loss of the actor",
-        "slicing_replay_transitions": "Transitions in the cell's replay buffer",
+        **dict(CELL_GAUGES.values()),
         "slicing_phase": "What controls the cell: "
         + ", ".join(f"{phase:d} {phase.name.lower()}" for phase in Phase),
-        "slicing_exploring": "1 while the cell's own policy explores, otherwise 0",
         "slicing_source_distance": "Distance between the cell and the source of its transfer",
     },
     ("cell", "slice"): {
-        "slicing_throughput_mbps": "Mean user throughput, Mbit/s",
-        "slicing_delay_ms": "Mean packet delay, ms",
-        "slicing_prb_ratio": "Share of the carrier's PRBs assigned to the slice",
-        "slicing_load_ratio": "Share of the carrier's PRBs that the slice uses",
+        **dict(SLICE_GAUGES.values()),
         "slicing_sla_throughput_mbps": "Throughput that the SLA requires, Mbit/s",
         "slicing_sla_delay_ms": "Delay that the SLA allows, ms",
     },
 }
 """Description of each gauge, by the tags that it has apart from `run`."""
-CELL_COLUMNS = {
-    "reward": "slicing_reward",
-    "satisfaction": "slicing_satisfaction_ratio",
-    "fail_rate_95": "slicing_fail_rate_95_ratio",
-    "critic_loss": "slicing_critic_loss",
-    "actor_loss": "slicing_actor_loss",
-    "replay_size": "slicing_replay_transitions",
-    "exploring": "slicing_exploring",
-}
-SLICE_COLUMNS = {
-    "throughput_mbps": "slicing_throughput_mbps",
-    "delay_ms": "slicing_delay_ms",
-    "prb_ratio": "slicing_prb_ratio",
-    "load": "slicing_load_ratio",
-}
-"""The gauge of a column in a cell's part of a row."""
 COUNTERS = {
     "slicing_env_steps": "Environment steps",
     "slicing_updates": "Gradient updates",
@@ -213,15 +211,8 @@ DURATIONS_S = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 class Telemetry:
     """Publishes the numbers and events of one run as Ray metrics and through sinks.
 
-    Args:
-        run: name of the run, the value of the tag `run`.
-        cells: names of all cells. The first `DETAILED_CELLS` get series of their own.
-        slices: names of the slices, in the order of the SLAs and KPIs.
-        sla_throughput_mbps: required throughput of each slice in each cell.
-        sla_delay_ms: allowed delay of each slice in each cell.
-        sinks: experiment trackers that receive the same numbers.
-        refresh_s: time after which gauges are sent again, in seconds.
-
+    Only the first `DETAILED_CELLS` of the `cells` get series of their own. `sinks` are experiment
+    trackers that receive the same numbers; after `refresh_s` seconds, gauges are sent again.
     Raises: RuntimeError if Ray is not initialised.
     """
 
@@ -240,8 +231,7 @@ class Telemetry:
             raise RuntimeError(f"telemetry of run {run!r}: expected ray.init() before it")
         self._run, self._slices, self._sinks = run, tuple(slices), tuple(sinks)
         self._detailed = tuple(cells)[:DETAILED_CELLS]
-        gauges = {name: (text, tags) for tags, own in GAUGES.items() for name, text in own.items()}
-        self._gauges = RefreshedGauges(run, gauges, refresh_s)
+        self._gauges = RefreshedGauges(run, GAUGES, refresh_s)
         self._counters = {
             name: metrics.Counter(name, text, ("run",)) for name, text in COUNTERS.items()
         }
@@ -331,12 +321,20 @@ class Telemetry:
             self._gauges.set("slicing_satisfaction_mean_ratio", float(np.mean(satisfied)))
             self._gauges.set("slicing_satisfaction_min_ratio", float(np.min(satisfied)))
             self._gauges.set("slicing_cells_below_sla", float(below))
-        self._gauges.set("slicing_own_fail_rate_95_ratio", _average_own_fail_rate(row["cells"]))
+        own = [
+            cell["fail_rate_95"]
+            for cell in row["cells"].values()
+            if cell.get("phase") == PHASES[Phase.CONTROLLED]
+            and not cell.get("exploring", False)
+            and "fail_rate_95" in cell
+        ]
+        rate = float(np.mean(own)) if own else None
+        self._gauges.set("slicing_own_fail_rate_95_ratio", rate)
 
     def _publish_cell(self, cell: str, numbers: Mapping[str, Any]) -> None:
-        for column, name in CELL_COLUMNS.items():
+        for column, (name, _) in CELL_GAUGES.items():
             self._gauges.set(name, numbers.get(column), {"cell": cell})
-        for column, name in SLICE_COLUMNS.items():
+        for column, (name, _) in SLICE_GAUGES.items():
             self._publish_slices(name, cell, numbers.get(column))
         phase = numbers.get("phase")
         code = PHASES.index(phase) if phase in PHASES else None
@@ -351,15 +349,3 @@ class Telemetry:
         """Adds to a counter. Ray's counters do not accept 0."""
         if amount > 0:
             self._counters[name].inc(amount, {"run": self._run})
-
-
-def _average_own_fail_rate(cells: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Mean over the cells whose own policy decides and does not explore; None without any."""
-    rates = [
-        cell["fail_rate_95"]
-        for cell in cells.values()
-        if cell.get("phase") == Phase.CONTROLLED.name.lower()
-        and not cell.get("exploring", False)
-        and "fail_rate_95" in cell
-    ]
-    return float(np.mean(rates)) if rates else None

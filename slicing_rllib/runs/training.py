@@ -6,7 +6,6 @@ first decision, so that both share their beginning and `drl` can be compared wit
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -182,8 +181,7 @@ def _evaluate(
         if interruption.is_requested:
             raise Interrupted(f"{run.path}: trained, but stopped while evaluating")
 
-    trained = evaluation.read_trained_policies(config, run)
-    rollouts = evaluation.evaluate_policies(config, trained, config.evaluated_policies, on_rollout)
+    rollouts = evaluation.evaluate_policies(config, run, on_rollout)
     evaluation.save_rollouts(run.path / "evaluation.npz", rollouts)
     transfers = {
         event["cell"]: {"message": event["message"], **event["evidence"]}
@@ -219,7 +217,7 @@ class TrainingLoop:
         self.references = {
             name: evaluation.evaluate_curve_point(
                 config,
-                evaluation.make_named_policy(name, config, {}),
+                evaluation.make_named_policy(name, config, self.run),
                 config.evaluation.curve_seeds,
             )
             for name in (*REFERENCES, *base)
@@ -233,7 +231,6 @@ class TrainingLoop:
             sinks=[TRACKERS[name](config.name, tracking) for name in config.tracking],
         )
         self._started = self._last_step_at = time.monotonic()
-        self._seconds_by_part: defaultdict[str, float] = defaultdict(float)
         self._saved_at = self.algorithm.env_steps
         self._stalled_iterations = 0
 
@@ -374,12 +371,13 @@ class TrainingLoop:
 
     def summarise(self) -> dict[str, Any]:
         """The part of the run's summary that is about training itself."""
-        seconds_by_part = self.algorithm.seconds_spent | self._seconds_by_part
         return {
             "env_steps": self.algorithm.env_steps,
             "updates": self.algorithm.updates,
             "seconds": round(self.seconds, 3),
-            "seconds_by_part": {part: round(spent, 3) for part, spent in seconds_by_part.items()},
+            "seconds_by_part": {
+                part: round(spent, 3) for part, spent in self.algorithm.seconds_spent.items()
+            },
             "seed": self.config.seed,
             "env_runner_nodes": self.algorithm.worker_health.nodes,
         }
@@ -388,7 +386,7 @@ class TrainingLoop:
     def _measure_time(self, part: str) -> Iterator[None]:
         started = time.monotonic()
         yield
-        self._seconds_by_part[part] += time.monotonic() - started
+        self.algorithm.seconds_spent[part] += time.monotonic() - started
 
 
 def _crosses_multiple(before: int, after: int, every: int) -> bool:

@@ -191,7 +191,7 @@ def test_a_checkpoint_event_publishes_its_time(published, recorded, monkeypatch)
 
 def test_gauges_are_sent_again_until_the_run_is_closed(recorded):
     """Ray drops a gauge that is not sent again, which must happen only after the run has ended."""
-    refreshed = telemetry.RefreshedGauges("r", {"slicing_x": ("x", ())}, refresh_s=0.001)
+    refreshed = telemetry.RefreshedGauges("r", {(): {"slicing_x": "x"}}, refresh_s=0.001)
     refreshed.set("slicing_x", 1.0)
     deadline = time.monotonic() + DEADLINE_S
     while recorded.n_sent < 3:
