@@ -6,31 +6,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
     Json,
     Version,
-    make_checks_table,
     make_sweep_table,
+    make_table,
     open_run,
     print_json,
-    print_json_line,
     print_message,
     print_result,
     print_summary,
+    print_url,
+    show,
 )
-from slicing_rllib.cli.console import out as stdout
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from slicing_rllib.cluster.client import Cluster
 
 Address = Annotated[
-    str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")
+    str, Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")
 ]
 SharedStorage = Annotated[
     str | None,
-    typer.Option(
+    Option(
         envvar="SLICING_RLLIB_STORAGE",
         help="Folder that the cluster's nodes share and in which they keep runs. Default: the "
         "folder that SLICING_RLLIB_STORAGE names on the cluster, else /tmp/slicing-rllib-run on "
@@ -46,9 +47,7 @@ cluster_app = typer.Typer(
 
 @cluster_app.command()
 def check(
-    address: Address = "http://127.0.0.1:8265",
-    storage: SharedStorage = None,
-    json: Json = False,
+    address: Address = "http://127.0.0.1:8265", storage: SharedStorage = None, json: Json = False
 ) -> None:
     """Checks whether a cluster can run jobs.
 
@@ -64,18 +63,19 @@ def check(
 
     quieten()
     checks = list(run_checks(address, storage, on_message=print_message))
-    print_result([check._asdict() for check in checks], json, make_checks_table(checks))
+    rows = ((c.name, "yes" if c.ok else "[bold red]NO[/]", show(c.found)) for c in checks)
+    table = make_table("", ("check", "ok", "found"), rows, folded=("found",))
+    print_result([check._asdict() for check in checks], json, table)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
 
 @cluster_app.command()
 def release(
-    service: Annotated[str, typer.Argument(metavar="RAYSERVICE", help="Name of the RayService.")],
+    service: Annotated[str, Argument(metavar="RAYSERVICE", help="Name of the RayService.")],
     version: Version = None,
     url: Annotated[
-        str | None,
-        typer.Option(help="URL of the service. Default: http://RAYSERVICE-serve-svc:8000."),
+        str | None, Option(help="URL of the service. Default: http://RAYSERVICE-serve-svc:8000.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -105,7 +105,7 @@ def release(
 def submit(
     arguments: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="-- train|sweep ... | status|logs|stop ID",
             help="The command to run as a job, after --; or a question about the job ID.",
         ),
@@ -113,7 +113,7 @@ def submit(
     address: Address = "http://127.0.0.1:8265",
     follow: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--follow/--detach",
             help="With --follow, shows the job's log until it ends and fetches its results. With "
             "--detach, prints the job's ID and ends.",
@@ -121,10 +121,10 @@ def submit(
     ] = True,
     submission_id: Annotated[
         str | None,
-        typer.Option("--id", help="ID of the job. Default: built from the config and the time."),
+        Option("--id", help="ID of the job. Default: built from the config and the time."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Local folder for the results. Default: runs/ID.")
+        Path | None, Option(help="Local folder for the results. Default: runs/ID.")
     ] = None,
     storage: SharedStorage = None,
     json: Json = False,
@@ -196,16 +196,15 @@ def _answer(cluster: "Cluster", question: str, submission_id: str) -> None:
 
 def monitor(
     directory: Annotated[
-        Path,
-        typer.Argument(metavar="RUN_OR_DIR", help="A run directory, or a folder of them."),
+        Path, Argument(metavar="RUN_OR_DIR", help="A run directory, or a folder of them.")
     ],
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 means any free port.")
+        int, Option(min=0, max=65535, help="Port to listen on; 0 means any free port.")
     ] = 8080,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, Option(help="Address to listen on.")] = "127.0.0.1",
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Host name, besides localhost, under which browsers may open the page. May be "
             "repeated."
         ),
@@ -232,5 +231,5 @@ def monitor(
         raise RunError(f"port {port} on {host}: cannot listen ({error.strerror})") from error
     with listener:
         url = f"http://{host}:{listener.getsockname()[1]}/"
-        print_json_line({"url": url}) if json else stdout.print(f"{url}  (Ctrl-C ends the server)")
+        print_url(url, json)
         MonitorServer(make_monitor_app(directory, allowed_hosts=allow_host or ())).run([listener])

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from typer import Argument, Option
 
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.progress import ProgressListener
@@ -24,33 +25,31 @@ from slicing_rllib.storage.foreign_files import format_size
 if TYPE_CHECKING:
     from slicing_rllib.runs.run_directory import RunDirectory
 
-out = Console(width=None if sys.stdout.isatty() else 120)
+stdout = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 
 Json = Annotated[
-    bool, typer.Option("--json", help="Prints the result as JSON, and nothing else, on stdout.")
+    bool, Option("--json", help="Prints the result as JSON, and nothing else, on stdout.")
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--set", metavar="KEY=VALUE", help="Overrides one setting of the config. May be repeated."
     ),
 ]
 Config = Annotated[
-    str,
-    typer.Argument(help="A YAML file, or a built-in name: paper or quick.", metavar="CONFIG"),
+    str, Argument(help="A YAML file, or a built-in name: paper or quick.", metavar="CONFIG")
 ]
 Library = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="LIBRARY", help="The policy library: a folder, or a URI such as s3://bucket/path."
     ),
 ]
 Version = Annotated[
-    int | None,
-    typer.Option("--version", min=1, help="Version of the bundles. Default: the newest."),
+    int | None, Option("--version", min=1, help="Version of the bundles. Default: the newest.")
 ]
-Run = Annotated[Path, typer.Argument(help="A run directory, as train writes it.", metavar="RUN")]
+Run = Annotated[Path, Argument(help="A run directory, as train writes it.", metavar="RUN")]
 
 
 def name_folder(parent: str, name: str) -> Path:
@@ -76,13 +75,23 @@ def explain_missing_packages(command: str, extra: str = "serve") -> Iterator[Non
         ) from error
 
 
+@contextmanager
+def explain_unwritable(path: Path, what: str) -> Iterator[None]:
+    """Raises: RunError instead of an error about writing `what` to a path."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RunError(f"{path}: cannot write {what} ({why})") from error
+
+
 def print_result(result: Any, as_json: bool, *shown: Table | str) -> None:
     """Prints a result of a command: as JSON alone, or the tables and lines that show it."""
     if as_json:
         print_json(result)
         return
     for part in shown:
-        typer.echo(part) if isinstance(part, str) else out.print(part)
+        typer.echo(part) if isinstance(part, str) else stdout.print(part)
 
 
 def print_summary(summary: Mapping[str, Any], as_json: bool, *more: str) -> None:
@@ -93,15 +102,18 @@ def print_summary(summary: Mapping[str, Any], as_json: bool, *more: str) -> None
     print_result(summary, as_json, *tables, *more)
 
 
-def print_json(result: Any) -> None:
-    """Prints a result as indented JSON on stdout."""
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
-
-
-def print_json_line(row: Mapping[str, Any]) -> None:
-    """Prints one line of JSON on stdout at once, for readers that wait for it."""
-    sys.stdout.write(json.dumps(row) + "\n")
+def print_json(result: Any, indent: int | None = 2) -> None:
+    """Prints JSON on stdout at once; without indent in one line, for readers of JSON lines."""
+    sys.stdout.write(json.dumps(result, indent=indent) + "\n")
     sys.stdout.flush()
+
+
+def print_url(url: str, as_json: bool) -> None:
+    """Prints where a server that runs until Ctrl-C answers."""
+    if as_json:
+        print_json({"url": url}, indent=None)
+    else:
+        stdout.print(f"{url}  (Ctrl-C ends the server)")
 
 
 def print_message(text: str) -> None:
@@ -225,12 +237,6 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     caption += [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
     table.caption, table.caption_justify = "\n".join(caption) or None, "left"
     return table
-
-
-def make_checks_table(checks: Sequence[Any]) -> Table:
-    """The table of a cluster's checks, one row per check."""
-    rows = ((c.name, "yes" if c.ok else "[bold red]NO[/]", show(c.found)) for c in checks)
-    return make_table("", ("check", "ok", "found"), rows, folded=("found",))
 
 
 def make_distances_table(result: Mapping[str, Any]) -> Table:

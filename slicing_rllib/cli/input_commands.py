@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
-from slicing_rllib.cli.console import Json, make_table, print_result, show
+from slicing_rllib.cli.console import Json, explain_unwritable, make_table, print_result, show
 from slicing_rllib.storage import make_printable
-from slicing_rllib.storage.errors import ConfigError, RunError
+from slicing_rllib.storage.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,29 +35,23 @@ scenario_app = typer.Typer(no_args_is_help=True, help="Makes scenarios from an o
 
 
 @traffic_app.callback()
-def _traffic_root() -> None:
-    """Keeps `check` a subcommand although it is the only one."""
-
-
 @scenario_app.callback()
-def _scenario_root() -> None:
-    """Keeps `from-sites` a subcommand although it is the only one."""
+def _root() -> None:
+    """Keeps the only command of a group a subcommand."""
 
 
 @traffic_app.command()
 def check(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file of measured traffic.")
+        Path, Argument(metavar="FILE", help="A CSV or Parquet file of measured traffic.")
     ],
     config: Annotated[
         str,
-        typer.Option(
-            help="Config of the network that the traffic is for: a YAML file, paper or quick."
-        ),
+        Option(help="Config of the network that the traffic is for: a YAML file, paper or quick."),
     ] = "paper",
     settings: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set",
             metavar="KEY=VALUE",
             help="How to read the file: a setting of scenario.mask, such as unit=percent or "
@@ -64,11 +59,11 @@ def check(
         ),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Picture to write. Default: FILE with .png at its end.")
+        Path | None, Option(help="Picture to write. Default: FILE with .png at its end.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="YAML file to write the settings to, for `evaluate --traffic` and `scenario "
             "from-sites --traffic`. An existing one is replaced."
         ),
@@ -102,7 +97,8 @@ def check(
     _draw_traffic(played.trace, target, Path(found["picture"]))
     if out is not None:
         heading = f"# Made by `slicing-rllib traffic check` from {file.name}."
-        _write(out, f"{heading}\n{format_mask_yaml(mask, out.parent)}\n", "the settings")
+        with explain_unwritable(out, "the settings"):
+            out.write_text(f"{heading}\n{format_mask_yaml(mask, out.parent)}\n", encoding="utf-8")
     print_result(
         found,
         json,
@@ -226,8 +222,7 @@ def _list_some(names: Sequence[str], n_shown: int) -> str:
 
 def _make_slices_table(found: dict[str, Any]) -> Any:
     def make_row(row: dict[str, Any]) -> list[str]:
-        more = " ..." if len(row["columns"]) > SHOWN_COLUMNS else ""
-        columns = ", ".join(row["columns"][:SHOWN_COLUMNS]) + more
+        columns = _list_some(row["columns"], SHOWN_COLUMNS)
         levels = (f"{row[key]:.3f}" for key in ("mean", "lowest", "highest"))
         hour = "" if row["busy_hour"] is None else f"{row['busy_hour']:02}:00"
         return [show(row["slice"]), show(columns), *levels, hour]
@@ -247,59 +242,48 @@ def _draw_traffic(trace: "Trace", target: "TracedNetwork", path: Path) -> None:
     if trace.start_s is not None and trace.row_s:
         at, label = at * trace.row_s / 86_400, f"days after {trace.describe_time(0)}"
     figure = draw_traffic(target.slices, trace.shares, at, label, _compute_hourly_profile(trace))
-    try:
+    with explain_unwritable(path, "the picture"):
         figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot write the picture ({error})") from error
-
-
-def _write(path: Path, text: str, what: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path}: cannot write {what} ({error.strerror})") from error
 
 
 @scenario_app.command("from-sites")
 def from_sites(
     file: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="FILE",
             help="A CSV file with a row per sector, or a GeoJSON file with a point per sector.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="YAML file to write. Default: FILE's name with .yaml.")
+        Path | None, Option(help="YAML file to write. Default: FILE's name with .yaml.")
     ] = None,
     like: Annotated[
-        str,
-        typer.Option(help="Built-in scenario whose slices, SLA groups and radio settings apply."),
+        str, Option(help="Built-in scenario whose slices, SLA groups and radio settings apply.")
     ] = "paper",
     sla_group: Annotated[
         str | None,
-        typer.Option(help="SLA group of sectors without one. Default: the first of the scenario."),
+        Option(help="SLA group of sectors without one. Default: the first of the scenario."),
     ] = None,
     outliers: Annotated[
         Literal["refuse", "drop", "keep"],
-        typer.Option(help="What to do with sites far away from all others."),
+        Option(help="What to do with sites far away from all others."),
     ] = "refuse",
     traffic: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Traffic of the network: a YAML file that `traffic check --out` wrote, or a "
             "traffic file that needs no settings. Default: the scenario's synthetic traffic."
         ),
     ] = None,
     learns_like: Annotated[
         Literal["paper", "quick"],
-        typer.Option(help="Built-in config whose settings of learning and evaluation apply."),
+        Option(help="Built-in config whose settings of learning and evaluation apply."),
     ] = "paper",
     margin_m: Annotated[
-        float,
-        typer.Option(min=1.0, help="Metres from the outermost sites to the edge of the area."),
+        float, Option(min=1.0, help="Metres from the outermost sites to the edge of the area.")
     ] = 250.0,
-    force: Annotated[bool, typer.Option("--force", help="Replaces an existing YAML file.")] = False,
+    force: Annotated[bool, Option("--force", help="Replaces an existing YAML file.")] = False,
     json: Json = False,
 ) -> None:
     """Writes the config of a network from a table of its sites, and a map.
@@ -362,7 +346,8 @@ def from_sites(
             },
         },
     }
-    _write(path, _format_config(config, file.name, sites), "the config")
+    with explain_unwritable(path, "the config"):
+        path.write_text(_format_config(config, file.name, sites), encoding="utf-8")
     scenario = load_config(str(path)).scenario
     picture = path.with_suffix(".png")
     draw_sites(scenario.sites, scenario.area).savefig(picture, dpi=150)

@@ -5,6 +5,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from slicing_rllib.cli import (
     cluster_commands,
@@ -65,7 +66,7 @@ def _print_version(is_requested: bool) -> bool:
 def _root(
     version: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--version",
             callback=_print_version,
             is_eager=True,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
     Config,
@@ -27,17 +28,15 @@ RUNS = Path("runs")
 def train(
     config: Annotated[
         str | None,
-        typer.Argument(
-            help="A YAML file, or a built-in name: paper or quick.", show_default="quick"
-        ),
+        Argument(help="A YAML file, or a built-in name: paper or quick.", show_default="quick"),
     ] = None,
     settings: Settings = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory to write. Default: runs/NAME-DATE-TIME.")
+        Path | None, Option(help="Run directory to write. Default: runs/NAME-DATE-TIME.")
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--resume",
             help="Continues from the run's newest valid checkpoint, or starts the run if there is "
             "none. Without --out, continues the newest run of this name.",
@@ -99,24 +98,21 @@ def evaluate(
     run: Run,
     policies: Annotated[
         str | None,
-        typer.Option(
-            help="Names of policies, separated by commas. Default: as in the run's config."
-        ),
+        Option(help="Names of policies, separated by commas. Default: as in the run's config."),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Environment steps per seed. Default: as in the run's config."),
+        Option(min=1, help="Environment steps per seed. Default: as in the run's config."),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Number of seeds of traffic and movement. Default: as in the run's config.",
+        Option(
+            min=1, help="Number of seeds of traffic and movement. Default: as in the run's config."
         ),
     ] = None,
     traffic: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="CSV or Parquet file of measured traffic, read like the run's own traffic file if "
             "it has one; or a YAML file with the settings that `traffic check` prints. Default: "
             "the traffic of the run's scenario."
@@ -154,15 +150,15 @@ def evaluate(
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run directories, or the folder of one experiment."),
+        Argument(metavar="RUN...", help="Run directories, or the folder of one experiment."),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write to. Default: the folder of the run or experiment."),
+        Option(help="Folder to write to. Default: the folder of the run or experiment."),
     ] = None,
     readme: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Markdown file in which the block between the experiment's marks is replaced by "
             "its main results."
         ),
@@ -250,7 +246,7 @@ def verify(run: Run, json: Json = False) -> None:
 def prune(
     run: Run,
     keep: Annotated[
-        int, typer.Option(min=1, help="Number of newest checkpoints that verify and are kept.")
+        int, Option(min=1, help="Number of newest checkpoints that verify and are kept.")
     ] = 1,
     json: Json = False,
 ) -> None:
@@ -321,29 +317,26 @@ def schema(json: Json = False) -> None:
 
 def export_kpis(
     run: Run,
-    out: Annotated[
-        Path, typer.Option(help="File to write: its name ends in .parquet, .csv or .csv.gz.")
-    ],
+    out: Annotated[Path, Option(help="File to write: its name ends in .parquet, .csv or .csv.gz.")],
     policy: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Policy whose final evaluation is played again and exported step by step, such as "
             "drl or traffic_aware. Default: KPIs while the run learned, a mean per iteration."
         ),
     ] = None,
     window: Annotated[
         str | None,
-        typer.Option(metavar="FIRST:LAST", help="Steps to export, both included. Default: all."),
+        Option(metavar="FIRST:LAST", help="Steps to export, both included. Default: all."),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Evaluation seed, counted from 0; used with --policy.")
+        int, Option(min=0, help="Evaluation seed, counted from 0; used with --policy.")
     ] = 0,
     kpis: Annotated[
-        str | None, typer.Option(help="Names of KPIs, separated by commas. Default: all.")
+        str | None, Option(help="Names of KPIs, separated by commas. Default: all.")
     ] = None,
     cells: Annotated[
-        str | None,
-        typer.Option(help="Cells, separated by commas, by our or the operator's name."),
+        str | None, Option(help="Cells, separated by commas, by our or the operator's name.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
     Json,
@@ -13,33 +14,30 @@ from slicing_rllib.cli.console import (
     Run,
     explain_missing_packages,
     open_run,
-    print_json_line,
     print_result,
+    print_url,
 )
-from slicing_rllib.cli.console import out as stdout
 from slicing_rllib.storage.errors import ConfigError
 
 Version = Annotated[
     int | None,
-    typer.Option(min=1, help="Version of every bundle. Default: newest; serve follows a release."),
+    Option(min=1, help="Version of every bundle. Default: newest; serve follows a release."),
 ]
 Pin = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated."),
+    list[str] | None, Option(metavar="NAME@VERSION", help="Version of one bundle. May be repeated.")
 ]
 CanaryVersion = Annotated[
-    int | None, typer.Option(min=1, help="Version for a share of the bundles; others stay.")
+    int | None, Option(min=1, help="Version for a share of the bundles; others stay.")
 ]
 CanaryShare = Annotated[
-    float, typer.Option(min=0.001, max=1.0, help="Share of the bundles for --canary.")
+    float, Option(min=0.001, max=1.0, help="Share of the bundles for --canary.")
 ]
 Shadow = Annotated[
-    int | None,
-    typer.Option(min=1, help="Version that answers beside the live one, for comparison only."),
+    int | None, Option(min=1, help="Version that answers beside the live one, for comparison only.")
 ]
 TokenFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         help="File with the bearer token that callers must present. Default: the environment "
         "variable SLICING_RLLIB_SERVE_TOKEN."
     ),
@@ -49,18 +47,16 @@ TokenFile = Annotated[
 def export(
     source: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="RUN_OR_LIBRARY",
             help="A run directory, or a policy library: a folder or a URI.",
         ),
     ],
     cell: Annotated[
-        list[str] | None, typer.Option(help="Cell whose policy is exported. May be repeated.")
+        list[str] | None, Option(help="Cell whose policy is exported. May be repeated.")
     ] = None,
-    all_cells: Annotated[
-        bool, typer.Option("--all", help="Exports the policies of all cells.")
-    ] = False,
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("export"),
+    all_cells: Annotated[bool, Option("--all", help="Exports the policies of all cells.")] = False,
+    out: Annotated[Path, Option(help="Folder to write to.")] = Path("export"),
     version: Version = None,
     json: Json = False,
 ) -> None:
@@ -92,36 +88,33 @@ def export(
 def serve(
     source: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="SOURCE",
             help="A run directory, a policy library (a folder or a URI), or an export.",
         ),
     ],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    port: Annotated[int, Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Beyond loopback, a token is required.")
+        str, Option(help="Address to listen on. Beyond loopback, a token is required.")
     ] = "127.0.0.1",
     token_file: TokenFile = None,
-    name: Annotated[str, typer.Option(help="Serves the bundles whose names begin with this.")] = "",
+    name: Annotated[str, Option(help="Serves the bundles whose names begin with this.")] = "",
     version: Version = None,
     pin: Pin = None,
     canary: CanaryVersion = None,
     share: CanaryShare = 0.1,
     shadow: Shadow = None,
     shadow_log: Annotated[
-        Path | None, typer.Option(help="File for the shares of both versions, as JSON lines.")
+        Path | None, Option(help="File for the shares of both versions, as JSON lines.")
     ] = None,
-    replicas: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+    replicas: Annotated[int, Option(min=1, help="Processes that answer.")] = 1,
     max_replicas: Annotated[
-        int | None, typer.Option(min=1, help="Processes under full load. Default: --replicas.")
+        int | None, Option(min=1, help="Processes under full load. Default: --replicas.")
     ] = None,
     direct: Annotated[
-        bool,
-        typer.Option("--direct", help="Answers in this process, without Ray Serve: less latency."),
+        bool, Option("--direct", help="Answers in this process, without Ray Serve: less latency.")
     ] = False,
-    max_age_s: Annotated[
-        float, typer.Option(min=0.001, help="Age above which KPIs are stale.")
-    ] = 10.0,
+    max_age_s: Annotated[float, Option(min=0.001, help="Age above which KPIs are stale.")] = 10.0,
     json: Json = False,
 ) -> None:
     """Serves trained policies over HTTP until Ctrl-C, with Ray Serve unless --direct.
@@ -174,34 +167,33 @@ def serve(
         catch_signals() as interruption,
         (serve_directly if direct else serve_policies)(arguments, host, port),
     ):
-        url = f"http://{host}:{port}/v1/"
-        print_json_line({"url": url}) if json else stdout.print(f"{url}  (Ctrl-C ends the server)")
+        print_url(f"http://{host}:{port}/v1/", json)
         while not interruption.is_requested:
             time.sleep(0.1)
 
 
 def release(
     library: Annotated[
-        str, typer.Argument(metavar="LIBRARY", help="The policy library: a folder or a URI.")
+        str, Argument(metavar="LIBRARY", help="The policy library: a folder or a URI.")
     ],
     version: Version = None,
     pin: Pin = None,
     canary: CanaryVersion = None,
     share: CanaryShare = 0.1,
     shadow: Shadow = None,
-    back: Annotated[bool, typer.Option(help="Goes back to the release before.")] = False,
+    back: Annotated[bool, Option(help="Goes back to the release before.")] = False,
     run: Annotated[
         Path | None,
-        typer.Option(help="Run whose policies are added to the library first, as a new version."),
+        Option(help="Run whose policies are added to the library first, as a new version."),
     ] = None,
     name: Annotated[
-        str, typer.Option(help="First part of the bundles' names, NAME-CELL. Default: all bundles.")
+        str, Option(help="First part of the bundles' names, NAME-CELL. Default: all bundles.")
     ] = "",
     url: Annotated[
         str | None,
-        typer.Option(help="Service that follows the library: waits until it serves the release."),
+        Option(help="Service that follows the library: waits until it serves the release."),
     ] = None,
-    timeout_s: Annotated[float, typer.Option(min=0.0, help="Longest time to wait.")] = 120.0,
+    timeout_s: Annotated[float, Option(min=0.0, help="Longest time to wait.")] = 120.0,
     json: Json = False,
 ) -> None:
     """Changes which versions of a library's policies are served, without a restart.
@@ -245,9 +237,9 @@ def release(
 def closed_loop(
     run: Run,
     url: Annotated[
-        str | None, typer.Option(help="Service of the run's policies. Default: one is started.")
+        str | None, Option(help="Service of the run's policies. Default: one is started.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps.")] = 250,
+    steps: Annotated[int, Option(min=1, help="Environment steps.")] = 250,
     token_file: TokenFile = None,
     json: Json = False,
 ) -> None:

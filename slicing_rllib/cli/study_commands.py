@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
     Json,
     explain_missing_packages,
     make_sweep_table,
     name_folder,
-    print_json_line,
+    print_json,
     print_message,
     print_result,
-)
-from slicing_rllib.cli.console import (
-    out as stdout,
 )
 from slicing_rllib.storage.errors import ConfigError, RunError
 
@@ -25,22 +23,19 @@ if TYPE_CHECKING:
     from slicing_rllib.benchmarks.rows import Row
 
 Turns = Annotated[
-    int, typer.Option(min=1, help="Number of interleaved turns. The median over turns counts.")
+    int, Option(min=1, help="Number of interleaved turns. The median over turns counts.")
 ]
-Seconds = Annotated[float, typer.Option(min=0.1, help="Least duration of a turn, in seconds.")]
+Seconds = Annotated[float, Option(min=0.1, help="Least duration of a turn, in seconds.")]
 
 
 def experiment(
-    name: Annotated[
-        str, typer.Argument(help="Name of an experiment in tune_configs/, or a YAML file.")
-    ],
+    name: Annotated[str, Argument(help="Name of an experiment in tune_configs/, or a YAML file.")],
     seeds: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of seeds. Default: as in the experiment's file."),
+        int | None, Option(min=1, help="Number of seeds. Default: as in the experiment's file.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Folder of the experiment. Default: experiments/NAME. If it exists, the "
             "experiment is continued there."
         ),
@@ -72,16 +67,13 @@ def experiment(
 def sweep(
     source: Annotated[
         str | None,
-        typer.Argument(
-            metavar="YAML", help="A sweep file, or the name of one in tune_configs/sweeps/."
-        ),
+        Argument(metavar="YAML", help="A sweep file, or the name of one in tune_configs/sweeps/."),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the sweep. Default: sweeps/NAME-DATE-TIME."),
+        Path | None, Option(help="Folder of the sweep. Default: sweeps/NAME-DATE-TIME.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continues the sweep in the folder --out.")
+        bool, Option("--resume", help="Continues the sweep in the folder --out.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -132,26 +124,25 @@ def print_rows(rows: "Iterable[Row]", json: bool) -> "list[Row]":
         found.append(row)
         if json:
             # JSON has no NaN.
-            print_json_line({key: None if value != value else value for key, value in row.items()})
+            print_json({k: None if v != v else v for k, v in row.items()}, indent=None)
     if not json:
-        stdout.print(make_benchmark_table(found))
+        print_result(found, json, make_benchmark_table(found))
     return found
 
 
 def calibration(
     reference: Annotated[
         Path | None,
-        typer.Option(help="CSV file of TR 36.873's phase-1 CDFs to compare the simulator with."),
+        Option(help="CSV file of TR 36.873's phase-1 CDFs to compare the simulator with."),
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Config whose scenario replaces TR 36.873's 3D-UMa. Only its CDFs are computed."
         ),
     ] = None,
     figure: Annotated[
-        Path | None,
-        typer.Option(help="PNG file for a figure of the CDFs. It needs --reference."),
+        Path | None, Option(help="PNG file for a figure of the CDFs. It needs --reference.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -185,14 +176,12 @@ def calibration(
 def simulator(
     turns: Annotated[
         int,
-        typer.Option(
-            min=1, max=20, help="Number of interleaved turns. The median over turns counts."
-        ),
+        Option(min=1, max=20, help="Number of interleaved turns. The median over turns counts."),
     ] = 5,
     seconds: Seconds = 2.0,
-    cells: Annotated[int, typer.Option(min=12, help="Largest network, in cells.")] = 3072,
+    cells: Annotated[int, Option(min=12, help="Largest network, in cells.")] = 3072,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for a figure of time and memory over cells.")
+        Path | None, Option(help="Folder for a figure of time and memory over cells.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -220,7 +209,7 @@ def learning(
     turns: Turns = 5,
     seconds: Seconds = 3.0,
     cells: Annotated[
-        int, typer.Option(min=0, help="Largest network of the growth curve, in cells.")
+        int, Option(min=0, help="Largest network of the growth curve, in cells.")
     ] = 768,
     json: Json = False,
 ) -> None:
@@ -247,7 +236,7 @@ def learning(
 
 def transfer(
     decisions: Annotated[
-        int, typer.Option(min=1, help="Number of decisions in a live run. Their median counts.")
+        int, Option(min=1, help="Number of decisions in a live run. Their median counts.")
     ] = 20,
     turns: Turns = 5,
     json: Json = False,
@@ -283,14 +272,14 @@ def cluster(turns: Turns = 5, seconds: Seconds = 5.0, json: Json = False) -> Non
 
 def serving(
     turns: Annotated[
-        int, typer.Option(min=1, help="Number of interleaved turns, whose latencies are pooled.")
+        int, Option(min=1, help="Number of interleaved turns, whose latencies are pooled.")
     ] = 5,
     seconds: Seconds = 3.0,
     rate: Annotated[
-        float, typer.Option(min=1.0, help="Requests per second of the load at a fixed rate.")
+        float, Option(min=1.0, help="Requests per second of the load at a fixed rate.")
     ] = 50.0,
     cells: Annotated[
-        int, typer.Option(min=12, max=768, help="Largest network, for decisions in batches.")
+        int, Option(min=12, max=768, help="Largest network, for decisions in batches.")
     ] = 192,
     json: Json = False,
 ) -> None:
@@ -314,12 +303,12 @@ def serving(
 
 
 def ceiling(
-    scenario: Annotated[str, typer.Option(help="Built-in scenario.")] = "paper",
-    maps: Annotated[int, typer.Option(min=1, help="Radio maps 0, 1, ...")] = 10,
-    steps_per_map: Annotated[int, typer.Option(min=50, help="Training steps per map.")] = 2400,
-    updates: Annotated[int, typer.Option(min=1, help="Updates of the large network.")] = 6000,
-    seeds: Annotated[int, typer.Option(min=1, help="Evaluation seeds per map.")] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="Evaluation steps per seed.")] = 250,
+    scenario: Annotated[str, Option(help="Built-in scenario.")] = "paper",
+    maps: Annotated[int, Option(min=1, help="Radio maps 0, 1, ...")] = 10,
+    steps_per_map: Annotated[int, Option(min=50, help="Training steps per map.")] = 2400,
+    updates: Annotated[int, Option(min=1, help="Updates of the large network.")] = 6000,
+    seeds: Annotated[int, Option(min=1, help="Evaluation seeds per map.")] = 4,
+    steps: Annotated[int, Option(min=1, help="Evaluation steps per seed.")] = 250,
     json: Json = False,
 ) -> None:
     """Estimates what any policy can earn that knows past measurements only.

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
     Json,
@@ -11,6 +12,7 @@ from slicing_rllib.cli.console import (
     ProgressBar,
     Run,
     Version,
+    explain_unwritable,
     make_distances_table,
     make_library_table,
     make_pretraining_table,
@@ -21,23 +23,23 @@ from slicing_rllib.cli.console import (
     print_result,
     print_summary,
 )
-from slicing_rllib.storage.errors import ConfigError, RunError
+from slicing_rllib.storage.errors import ConfigError
 
-Bundle = Annotated[str, typer.Argument(metavar="NAME", help="Name of a bundle.")]
+Bundle = Annotated[str, Argument(metavar="NAME", help="Name of a bundle.")]
 
 
 def similarity(
     run: Run,
     measure: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Name of a distance, or all. Default: the measure of the run's config.",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the VAE's training.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Seed of the VAE's training.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the heat map. Default: the run's figures.")
+        Path | None, Option(help="Folder for the heat map. Default: the run's figures.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -95,44 +97,41 @@ def _select_measures(option: str | None, run_measure: str) -> tuple[str, ...]:
 
 def transfer(
     run: Run,
-    target: Annotated[str, typer.Option(help="Cell that is warm-started.")],
+    target: Annotated[str, Option(help="Cell that is warm-started.")],
     source: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Cell or bundle whose policy is transferred. Default: the one that the measure "
             "finds most similar."
         ),
     ] = None,
     method: Annotated[
         str,
-        typer.Option(
+        Option(
             help="What is transferred, as in transfer.method: integrated (weights and experience), "
             "model, instance, feature, ..."
         ),
     ] = "integrated",
     measure: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="How the source is chosen. Default: the measure of the run's config.",
             show_default=False,
         ),
     ] = None,
     library: Annotated[
         str | None,
-        typer.Option(help="Policy library whose bundles are further candidates for the source."),
+        Option(help="Policy library whose bundles are further candidates for the source."),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Environment steps under the target's own policy.")
+        int, Option(min=1, help="Environment steps under the target's own policy.")
     ] = 4000,
     seed: Annotated[
         int | None,
-        typer.Option(
-            min=0, help="Seed of traffic and movement. Default: one that the run has not used."
-        ),
+        Option(min=0, help="Seed of traffic and movement. Default: one that the run has not used."),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Run directory of the transfer. Default: runs/NAME-DATE-TIME."),
+        Path | None, Option(help="Run directory of the transfer. Default: runs/NAME-DATE-TIME.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -195,12 +194,7 @@ def list_bundles(library: Library, json: Json = False) -> None:
 
 
 @library_app.command()
-def show(
-    library: Library,
-    name: Bundle,
-    version: Version = None,
-    json: Json = False,
-) -> None:
+def show(library: Library, name: Bundle, version: Version = None, json: Json = False) -> None:
     """Prints the manifest of a bundle, always as JSON.
 
     Example: slicing-rllib library show policies city-cell_3
@@ -216,11 +210,11 @@ def add(
     run: Run,
     cell: Annotated[
         list[str] | None,
-        typer.Option(help="Cell whose policy is added. May be repeated. Default: all cells."),
+        Option(help="Cell whose policy is added. May be repeated. Default: all cells."),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="First part of the bundles' names, NAME-CELL. Default: the run's name."),
+        Option(help="First part of the bundles' names, NAME-CELL. Default: the run's name."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -246,7 +240,7 @@ def remove(
     library: Library,
     name: Bundle,
     version: Annotated[
-        int | None, typer.Option("--version", min=1, help="Default: all versions.")
+        int | None, Option("--version", min=1, help="Default: all versions.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -262,19 +256,19 @@ def remove(
 
 
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Folder for the actor: weights and manifest.")] = Path(
+    out: Annotated[Path, Option(help="Folder for the actor: weights and manifest.")] = Path(
         "pretrained"
     ),
     random: Annotated[
-        int, typer.Option(min=0, help="Random networks to train in: other SLAs, slices, traffic.")
+        int, Option(min=0, help="Random networks to train in: other SLAs, slices, traffic.")
     ] = 16,
-    paper: Annotated[int, typer.Option(min=0, help="Radio maps of `paper` to train on.")] = 4,
+    paper: Annotated[int, Option(min=0, help="Radio maps of `paper` to train on.")] = 4,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Rounds of 25 steps in every network and 100 updates.")
+        int, Option(min=1, help="Rounds of 25 steps in every network and 100 updates.")
     ] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of networks, weights and batches.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps per seed of the evaluation.")] = 250,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the evaluation per network.")] = 4,
+    seed: Annotated[int, Option(min=0, help="Seed of networks, weights and batches.")] = 0,
+    steps: Annotated[int, Option(min=1, help="Steps per seed of the evaluation.")] = 250,
+    seeds: Annotated[int, Option(min=1, help="Seeds of the evaluation per network.")] = 4,
     json: Json = False,
 ) -> None:
     """Trains one policy for cells of networks that it has never seen, and evaluates it on such.
@@ -292,9 +286,7 @@ def pretrain(
     actor = train_actor(random, paper, PretrainingSettings(rounds=rounds, seed=seed), print_message)
     rows = evaluate_actor(actor, steps, seeds, print_message)
     actor = PretrainedActor(actor.weights, {**actor.provenance, "unseen_networks": rows})
-    try:
+    with explain_unwritable(out, "the actor"):
         save_pretrained(out, actor)
-    except OSError as error:
-        raise RunError(f"{out}: cannot write the actor here ({error.strerror})") from error
     found = {"folder": str(out), "unseen_networks": rows}
     print_result(found, json, make_pretraining_table(rows), f"actor: {out}")
