@@ -54,12 +54,9 @@ class AdaptedEnv:
         self.spaces = tuple(own for _, own in ordered)
         self.cells = tuple(self.ids)
         first, *others = self.spaces
+        own_space = {"obs_size": "obs", "action_size": "action", "squash": "action"}
         for other in others:
-            for size, space in (
-                ("obs_size", "obs"),
-                ("action_size", "action"),
-                ("squash", "action"),
-            ):
+            for size, space in own_space.items():
                 if getattr(first, size) != getattr(other, size):
                     raise SpaceError(
                         f"agents {first.agent} and {other.agent}: expected equal spaces for all "

@@ -7,7 +7,7 @@ anew.
 import logging
 import math
 import pickle
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -48,33 +48,24 @@ class EnvFailure(NamedTuple):
     """Whether the env runner goes on with a new environment."""
 
 
-class FailureCount:
-    """Counts the failed requests of each env runner in a row, and ends a run that has too many."""
+def count_failures(
+    in_a_row: Counter[int], tolerated: int, worker: int, failures: Sequence[EnvFailure]
+) -> None:
+    """Count one answer of an env runner: its failed requests in a row.
 
-    def __init__(self, tolerated: int) -> None:
-        """`tolerated` is RLlib's `num_consecutive_env_runner_failures_tolerance`."""
-        self._tolerated = tolerated
-        self._in_a_row: defaultdict[int, int] = defaultdict(int)
-
-    def count(self, worker: int, failures: Sequence[EnvFailure]) -> None:
-        """Count one answer of an env runner.
-
-        Raises: EnvironmentFailed if there are too many in a row, or if env runners do not restart.
-        """
-        if not failures:
-            self._in_a_row[worker] = 0
-            return
-        self._in_a_row[worker] += 1
-        last = failures[-1]
-        if last.is_restarted and self._in_a_row[worker] <= self._tolerated:
-            return
-        failed = EnvironmentFailed(last.message)
-        if last.is_restarted:
-            failed.add_note(
-                f"more than num_consecutive_env_runner_failures_tolerance={self._tolerated} "
-                "failures in a row"
-            )
-        raise failed from (None if last.error is None else pickle.loads(last.error))
+    `tolerated` is RLlib's `num_consecutive_env_runner_failures_tolerance`. Raises:
+    EnvironmentFailed if there are more, or if env runners do not restart.
+    """
+    in_a_row[worker] = in_a_row[worker] + 1 if failures else 0
+    if not failures or (failures[-1].is_restarted and in_a_row[worker] <= tolerated):
+        return
+    last = failures[-1]
+    failed = EnvironmentFailed(last.message)
+    if last.is_restarted:
+        failed.add_note(
+            f"more than num_consecutive_env_runner_failures_tolerance={tolerated} failures in a row"
+        )
+    raise failed from (None if last.error is None else pickle.loads(last.error))
 
 
 class Sampled(NamedTuple):
@@ -171,17 +162,17 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         """The action of every environment and, if a cell is guarded, the action without noise."""
         without_guard = [None] * len(sampled_envs)
         if settings.explores.all():
-            return [sampled.draw_actions() for sampled in sampled_envs], without_guard
+            return [sampled.explore.at(sampled.steps) for sampled in sampled_envs], without_guard
         obs = np.stack([sampled.batched.obs for sampled in sampled_envs], axis=1)
         noise = None
         if settings.noise_sigma.any():
-            drawn = np.stack([sampled.draw_noise() for sampled in sampled_envs], axis=1)
+            drawn = np.stack([sampled.noise.at(sampled.steps) for sampled in sampled_envs], axis=1)
             noise = torch.from_numpy(settings.noise_sigma[:, None, None] * drawn)
         actions = [np.ascontiguousarray(own) for own in self._decide(obs, noise).swapaxes(0, 1)]
         if settings.explores.any():
             explores = settings.explores[:, None]
             actions = [
-                np.where(explores, sampled.draw_actions(), own)
+                np.where(explores, sampled.explore.at(sampled.steps), own)
                 for sampled, own in zip(sampled_envs, actions, strict=True)
             ]
         if not settings.guarded_rows:
@@ -240,16 +231,10 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
     ) -> list[Step]:
         """At least so many steps or episodes, the same number of steps from every environment.
 
-        After an error of an environment there are fewer: it is reported first.
-
-        Args:
-            num_env_steps: Least number of steps; `num_timesteps` is RLlib's name of it.
-            num_timesteps: See there; one step of every environment if all are None.
-            num_episodes: Least number of episodes; environments are reset before and after.
-            explore: Whether policies act with noise; by default what the config says.
-            random_actions: Whether all actions are random.
-            force_reset: Whether environments are reset before.
-            settings: How each policy acts, in place of `explore` and `random_actions`.
+        After an error of an environment there are fewer: it is reported first. `num_timesteps` is
+        RLlib's other name of `num_env_steps`; without a number it is one step of each environment.
+        Environments are reset before and after `num_episodes`, and before with `force_reset`.
+        `settings` say how each policy acts, in place of `explore` and `random_actions`.
         """
         if settings is None:
             explores = self.config.explore if explore is None else explore

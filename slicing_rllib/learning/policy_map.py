@@ -4,7 +4,7 @@ By default every agent has a policy of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -12,18 +12,8 @@ from ray.rllib.core.rl_module import validate_module_id
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 from slicing_rllib.learning.adapters import SINGLE_AGENT
-from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.rl_module import AgentSpaces, SpaceError, natural_key
-from slicing_rllib.learning.sampled_env import SamplingSettings, Step
-
-
-class AgentGroup(NamedTuple):
-    """At most one agent of each policy: their transitions can be stored together."""
-
-    agents: Any
-    """Per policy, the row of its agent."""
-    exists: np.ndarray
-    """Per policy, whether it has an agent in this group; the row above is else without meaning."""
+from slicing_rllib.learning.sampled_env import SamplingSettings
 
 
 class PolicyMap:
@@ -87,16 +77,20 @@ class PolicyMap:
                 )
         return {name: (own.module_obs, own.action) for name, own in found.items()}
 
-    def group_agents(self) -> list[AgentGroup]:
-        """Every agent once, in groups without two agents of the same policy."""
+    def group_agents(self) -> list[tuple[Any, np.ndarray]]:
+        """Every agent once, in groups without two agents of the same policy.
+
+        A group has, per policy, the row of its agent and whether it has one at all; transitions of
+        a group can be stored together.
+        """
         if self.is_one_to_one:
-            return [AgentGroup(slice(None), np.ones(len(self.policies), bool))]
+            return [(slice(None), np.ones(len(self.policies), bool))]
         by_policy = [np.flatnonzero(self.rows == row) for row in range(len(self.policies))]
         groups = []
         for number in range(max(map(len, by_policy))):
             exists = np.array([len(own) > number for own in by_policy])
             agents = np.array([own[min(number, len(own) - 1)] for own in by_policy])
-            groups.append(AgentGroup(agents, exists))
+            groups.append((agents, exists))
         return groups
 
     def locate(self, cells: Sequence[str]) -> tuple[Any, Any]:
@@ -122,10 +116,8 @@ def map_policies(
 ) -> PolicyMap:
     """The map that RLlib's settings describe.
 
-    Args:
-        agents: By our name of an agent, the environment's own.
-        mapping: RLlib's `policy_mapping_fn`; None gives every agent a policy of its own.
-        policies: Names of all policies, if the user gave them.
+    `agents` has the environment's own name by ours. `mapping` is RLlib's `policy_mapping_fn`; None
+    gives every agent a policy of its own. `policies` names all of them, if the user gave them.
 
     Raises: ValueError where a policy is unknown, has no agent, or is not the same in all episodes.
     """
@@ -150,22 +142,3 @@ def map_policies(
     if unused := sorted(known - set(names)):
         raise ValueError(f"policies: expected an agent for each, none follows {', '.join(unused)}")
     return PolicyMap(tuple(agents), names)
-
-
-class Experience:
-    """Each transition goes to its policy; agents that share a policy share its buffer."""
-
-    def __init__(self, policies: PolicyMap, replay: Replay, default_action_replay: Replay) -> None:
-        """The buffers have a row per policy; the second keeps what happened under the default."""
-        self._groups = policies.group_agents()
-        self._replay, self._default_action_replay = replay, default_action_replay
-
-    def store(self, step: Step) -> None:
-        """Add one network step."""
-        under_default_action = step.present & ~step.decided
-        for agents, exists in self._groups:
-            transitions = Transitions(*(array[agents] for array in step.transitions))
-            self._replay.add(transitions, step.present[agents] & exists)
-            by_default = under_default_action[agents] & exists
-            if by_default.any():
-                self._default_action_replay.add(transitions, by_default)

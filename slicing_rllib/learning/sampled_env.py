@@ -102,15 +102,6 @@ class EpisodeReturns(NamedTuple):
     started: float
     """When the episode began, or was restored, on the clock of `time.perf_counter`."""
 
-    def add(self, batched: BatchedStep) -> "EpisodeReturns":
-        """The sums with one more step."""
-        return EpisodeReturns(
-            self.reward + batched.reward,
-            self.agent_steps + batched.live,
-            self.length + 1,
-            self.started,
-        )
-
 
 class Step(NamedTuple):
     """What one network step adds to the cells' experience."""
@@ -145,8 +136,10 @@ class SampledEnv:
         self._env_seed, noise_seed = (int(word) for word in seed.generate_state(2))
         shape = (env.action_size,)
         draw = draw_simplex if self.spaces[0].squash == "softmax" else draw_bounded
-        self._explore = CellStreams(noise_seed, Stream.EXPLORE, env.cells, shape, draw)
-        self._noise = CellStreams(noise_seed, Stream.NOISE, env.cells, shape, draw_normal)
+        self.explore = CellStreams(noise_seed, Stream.EXPLORE, env.cells, shape, draw)
+        """Random shares, or bounded actions, of each step."""
+        self.noise = CellStreams(noise_seed, Stream.NOISE, env.cells, shape, draw_normal)
+        """Standard normal numbers of each step."""
         self.steps = 0
         """Network steps since the start."""
         self.episodes = 0
@@ -187,14 +180,6 @@ class SampledEnv:
         """Go on with another environment in place of one that failed."""
         self.env, self._batched, self.over = env, None, False
 
-    def draw_actions(self) -> np.ndarray:
-        """Random shares, or bounded actions, for this step, (cell, action)."""
-        return self._explore.at(self.steps)
-
-    def draw_noise(self) -> np.ndarray:
-        """Standard normal numbers for this step, (cell, action)."""
-        return self._noise.at(self.steps)
-
     def read_infos(self) -> Mapping[Any, Any]:
         """What the environment said beside its last step or reset, by its own name of agents."""
         return self.env.infos if isinstance(self.env, AdaptedEnv) else {}
@@ -217,7 +202,10 @@ class SampledEnv:
         after = self.env.step_batched(action)
         self.infos = self.read_infos()
         self.steps += 1
-        self.returns = self.returns.add(after)
+        reward, agent_steps, length, started = self.returns
+        self.returns = EpisodeReturns(
+            reward + after.reward, agent_steps + after.live, length + 1, started
+        )
         # A cell that was done and is back has begun anew: nothing leads from one to the other.
         present = before.live & after.live & ~(before.terminated | before.truncated)
         transitions = make_transitions(before, after)

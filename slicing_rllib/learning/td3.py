@@ -6,8 +6,9 @@ streams are functions of the seed and a step number, so the counters restore the
 
 import copy
 import logging
+import math
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,22 +21,23 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     ENV_RUNNER_SAMPLING_TIMER,
+    EPISODE_RETURN_MEAN,
     LEARNER_UPDATE_TIMER,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
 )
 
 from slicing_rllib.learning.adapters import AdaptedEnv, offers_state
-from slicing_rllib.learning.env_runner import EnvironmentFailed, FailureCount, Sampled
+from slicing_rllib.learning.env_runner import EnvironmentFailed, Sampled, count_failures
 from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.learner import LearnerShards, TD3Learner, count_update_flops
-from slicing_rllib.learning.policy_map import Experience, PolicyMap
+from slicing_rllib.learning.policy_map import PolicyMap
 from slicing_rllib.learning.policy_operations import PolicyOperations
-from slicing_rllib.learning.replay import Replay
+from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.sampled_env import CellStates, Step
 from slicing_rllib.learning.stacked_td3 import Batch, Losses
 from slicing_rllib.learning.td3_config import TD3Config
-from slicing_rllib.learning.training_metrics import EpisodeResults, IterationStats, NonFiniteUpdate
+from slicing_rllib.learning.training_metrics import IterationStats, NonFiniteUpdate, complete_result
 from slicing_rllib.learning.workers import WorkerHealth, WorkerSampling
 from slicing_rllib.random_streams import CellStreams, Stream, draw_normal, draw_uniform
 
@@ -86,8 +88,10 @@ class TD3(PolicyOperations):
         self.worker_sampling = WorkerSampling(
             self._workers, config.sample_timeout_s or WORKER_TIMEOUT_S, self._receive
         )
-        self._failures = FailureCount(config.num_consecutive_env_runner_failures_tolerance or 0)
-        self.episode_results = EpisodeResults()
+        self._failures_in_a_row: Counter[int] = Counter()
+        """By env runner, requests that failed since the last one that did not."""
+        self._last_episodes: dict[str, Any] = {EPISODE_RETURN_MEAN: math.nan}
+        """Metrics of the last episodes that have ended."""
         self._has_collected_state = False
         self.callback_state: dict[str, Any] = {}
         """What callbacks need to find again after a restart; plain values and arrays."""
@@ -126,7 +130,7 @@ class TD3(PolicyOperations):
         """Transitions under the default action, by which cells are compared."""
         self.source_replay = build(settings.replay_capacity, settings.replay_precision)
         """Other cells' experience, where a cell keeps it apart from its own."""
-        self._experience = Experience(self.policies, self.replay, self.default_action_replay)
+        self._agent_groups = self.policies.group_agents()
         seed, batch = self.config.seed or 0, (settings.batch_size,)
         noise = (*batch, env.action_size)
         self._batch_picks = CellStreams(seed, Stream.BATCH, policies, batch, draw_uniform)
@@ -141,7 +145,7 @@ class TD3(PolicyOperations):
     def step(self) -> dict[str, Any]:
         """RLlib's iteration, with the metrics of the last episodes even if none ended in it."""
         result: dict[str, Any] = super().step()
-        self.episode_results.complete(result)
+        self._last_episodes = complete_result(result, self._last_episodes)
         return result
 
     def training_step(self) -> None:
@@ -176,7 +180,8 @@ class TD3(PolicyOperations):
             self.report(
                 Event(EventKind.ENVIRONMENT_FAILED, failure.message, evidence={"worker": worker})
             )
-        self._failures.count(worker, sampled.failures)
+        tolerated = self.config.num_consecutive_env_runner_failures_tolerance or 0
+        count_failures(self._failures_in_a_row, tolerated, worker, sampled.failures)
 
     def _train_with_workers(self, stats: IterationStats) -> None:
         """Env runners sample with the weights that the iteration starts with.
@@ -198,22 +203,19 @@ class TD3(PolicyOperations):
     def _request_steps(self) -> None:
         """Send the current weights to all env runners and request their share of an iteration."""
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self._push_weights()
+            state = ray.put(self.td3_learner.banked.get_state(inference_only=True))
+            self._workers.foreach_env_runner(
+                lambda runner: runner.module.set_state(ray.get(state)),
+                local_env_runner=False,
+                timeout_seconds=self.config.sample_timeout_s,
+            )
         steps = -(-self.settings.steps_per_iteration // self.settings.num_env_runners)
         self.worker_sampling.request(steps, self.cell_states.sampling_settings())
-
-    def _push_weights(self) -> None:
-        state = ray.put(self.td3_learner.banked.get_state(inference_only=True))
-        self._workers.foreach_env_runner(
-            lambda runner: runner.module.set_state(ray.get(state)),
-            local_env_runner=False,
-            timeout_seconds=self.config.sample_timeout_s,
-        )
 
     def _learn_from(self, steps: Sequence[Step], stats: IterationStats) -> None:
         """Store each step and make the updates that belong to it."""
         for step in steps:
-            self._experience.store(step)
+            self._store(step)
             self.cell_states.count_exploration(self.policies.any_agent(step.decided))
             self.env_steps += 1
             stats.add_step(step)
@@ -228,6 +230,16 @@ class TD3(PolicyOperations):
                 stats.steps_trained += 1
         if self._shards:
             stats.add_losses(self._shards.finish())
+
+    def _store(self, step: Step) -> None:
+        """Each transition goes to its policy; agents that share a policy share its buffer."""
+        under_default_action = step.present & ~step.decided
+        for agents, exists in self._agent_groups:
+            transitions = Transitions(*(array[agents] for array in step.transitions))
+            self.replay.add(transitions, step.present[agents] & exists)
+            by_default = under_default_action[agents] & exists
+            if by_default.any():
+                self.default_action_replay.add(transitions, by_default)
 
     def _update(self, ready: Bool[np.ndarray, " cell"]) -> list[Losses]:
         """One update of the cells that are ready; its losses, unless it is made elsewhere."""
@@ -334,7 +346,7 @@ class TD3(PolicyOperations):
                 "workers": workers,
                 **{name: getattr(self, name).state() for name in BUFFERS},
                 "cell_states": self.cell_states.state(),
-                "episode_results": self.episode_results.state(),
+                "episode_results": dict(self._last_episodes),
                 "modules": list(self.module_ids),
                 "callback_state": copy.deepcopy(self.callback_state),
                 "env_steps": self.env_steps,
@@ -353,7 +365,7 @@ class TD3(PolicyOperations):
         for name in BUFFERS:
             getattr(self, name).restore(own[name])
         self.cell_states.restore(own["cell_states"])
-        self.episode_results.restore(own["episode_results"])
+        self._last_episodes = dict(own["episode_results"])
         self.worker_sampling.restore(own["kept_steps"])
         if own["workers"]:
             kept = ray.put(own["workers"])

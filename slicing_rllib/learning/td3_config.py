@@ -65,37 +65,31 @@ ACCEPTED = frozenset([
 ])  # fmt: skip
 """RLlib's settings that do what RLlib's users expect; the others are refused."""
 
-OUR_NAMES: Mapping[str, str] = {
-    "lr": "actor_lr and critic_lr are the learning rates",
-    "grad_clip": "TD3 does not clip gradients",
-    "grad_clip_by": "TD3 does not clip gradients",
-    "train_batch_size": "batch_size is the number of transitions per policy and update",
-    "rollout_fragment_length": "steps_per_iteration is the number of steps between two syncs",
-    "batch_mode": "steps_per_iteration is the number of steps between two syncs",
-    "_model_config": "actor_hiddens, critic_hiddens and networks set the networks",
-    "model": "actor_hiddens, critic_hiddens and networks set the networks",
-    "model_config": "actor_hiddens, critic_hiddens and networks set the networks",
-    "_rl_module_spec": "actor_hiddens, critic_hiddens and networks set the networks",
-    "replay_buffer_config": "replay_capacity and replay_precision set the replay buffer",
-    "store_buffer_in_checkpoints": "checkpoints always contain the replay buffer",
-    "num_steps_sampled_before_learning_starts": "exploration_steps is the number of random steps",
-    "training_intensity": "updates_per_step is the number of updates per step",
-    "target_network_update_freq": "policy_delay, critic_delay and tau set the target networks",
-    "twin_q": "TD3 always has two critics",
-    "n_step": "TD3 learns from single steps",
-    "num_epochs": "updates_per_step is the number of updates per step",
-    "minibatch_size": "batch_size is the number of transitions per policy and update",
-    "exploration_config": "exploration_steps and exploration_noise set exploration",
-    "observation_space": "spaces are read from the environment",
-    "action_space": "spaces are read from the environment",
-    "_env_to_module_connector": "TD3 has no connector pipelines; wrap the environment",
-    "_module_to_env_connector": "TD3 has no connector pipelines; wrap the environment",
-    "_learner_connector": "TD3 has no connector pipelines; wrap the environment",
-    "observation_filter": "TD3 has no connector pipelines; wrap the environment",
-    "clip_rewards": "wrap the environment to change rewards",
-    "count_steps_by": "steps are steps of the whole environment",
-    "gym_env_vectorize_mode": "environments of an env runner are stepped one after the other",
-}
+_ANSWERS = {
+    "actor_lr and critic_lr are the learning rates": "lr",
+    "TD3 does not clip gradients": "grad_clip grad_clip_by",
+    "batch_size is the number of transitions per policy and update":
+        "train_batch_size minibatch_size",
+    "steps_per_iteration is the number of steps between two syncs":
+        "rollout_fragment_length batch_mode",
+    "actor_hiddens, critic_hiddens and networks set the networks":
+        "_model_config model model_config _rl_module_spec",
+    "replay_capacity and replay_precision set the replay buffer": "replay_buffer_config",
+    "checkpoints always contain the replay buffer": "store_buffer_in_checkpoints",
+    "exploration_steps is the number of random steps": "num_steps_sampled_before_learning_starts",
+    "updates_per_step is the number of updates per step": "training_intensity num_epochs",
+    "policy_delay, critic_delay and tau set the target networks": "target_network_update_freq",
+    "TD3 always has two critics": "twin_q",
+    "TD3 learns from single steps": "n_step",
+    "exploration_steps and exploration_noise set exploration": "exploration_config",
+    "spaces are read from the environment": "observation_space action_space",
+    "TD3 has no connector pipelines; wrap the environment":
+        "_env_to_module_connector _module_to_env_connector _learner_connector observation_filter",
+    "wrap the environment to change rewards": "clip_rewards",
+    "steps are steps of the whole environment": "count_steps_by",
+    "environments of an env runner are stepped one after the other": "gym_env_vectorize_mode",
+}  # fmt: skip
+OUR_NAMES = {name: answer for answer, names in _ANSWERS.items() for name in names.split()}
 """What does the same here, by the name of a setting that RLlib's users know."""
 BY_POLICY = ("networks", "algorithm_config_overrides_per_module")
 """Settings that have an entry per policy."""
@@ -116,26 +110,6 @@ class CheckedSettings(TD3Arguments):
     """Environments that each env runner steps."""
     num_learners: CountOrZero = 0
     """Processes that share the cells' updates among them."""
-
-
-def read_settings(settings: Mapping[str, Any]) -> CheckedSettings:
-    """Raises: ValueError with one line that names the setting, its value and its range."""
-    own = {name: settings[name] for name in CheckedSettings.model_fields}
-    try:
-        return CheckedSettings.model_validate(own)
-    except ValidationError as error:
-        problem = error.errors()[0]
-    name, *below = [str(part) for part in problem["loc"]]
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    if problem["type"] == "extra_forbidden":
-        known = ", ".join(NetworkSettings.model_fields)
-        raise ValueError(f"{'.'.join([name, *below])}: unknown setting, expected one of {known}")
-    if below and name in BY_POLICY:
-        raise ValueError(f"{'.'.join([name, *below])}={problem['input']!r}: {message}")
-    if problem["type"] != "value_error":
-        schema = CheckedSettings.model_json_schema()["properties"]
-        message = f"expected {describe_range(schema[name])}"
-    raise ValueError(f"{name}={own[name]!r}: {message}")
 
 
 def require_effect(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -220,8 +194,28 @@ class TD3Config(AlgorithmConfig):
 
     @property
     def settings(self) -> CheckedSettings:
-        """The settings that have a range. Raises: ValueError that names one outside its range."""
-        return read_settings(vars(self))
+        """The settings that have a range.
+
+        Raises: ValueError with one line that names the setting, its value and its range.
+        """
+        own = {name: vars(self)[name] for name in CheckedSettings.model_fields}
+        try:
+            return CheckedSettings.model_validate(own)
+        except ValidationError as error:
+            problem = error.errors()[0]
+        name, *below = [str(part) for part in problem["loc"]]
+        path = ".".join([name, *below])
+        message = problem["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be", "expected")
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(NetworkSettings.model_fields)
+            raise ValueError(f"{path}: unknown setting, expected one of {known}")
+        if below and name in BY_POLICY:
+            raise ValueError(f"{path}={problem['input']!r}: {message}")
+        if problem["type"] != "value_error":
+            schema = CheckedSettings.model_json_schema()["properties"]
+            message = f"expected {describe_range(schema[name])}"
+        raise ValueError(f"{name}={own[name]!r}: {message}")
 
     def map_policies(self, agents: Mapping[str, Any]) -> PolicyMap:
         """The policy of each agent; `agents` gives the environment's own name of each.

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,7 @@ from slicing_rllib.learning.stacked_td3 import Losses
 
 MOST_AGENTS_IN_RESULTS = 256
 """With more agents, results contain no metrics of single agents and policies."""
-EPISODE_METRICS = (
-    rllib.EPISODE_RETURN_MEAN,
-    rllib.EPISODE_RETURN_MIN,
-    rllib.EPISODE_RETURN_MAX,
-    rllib.EPISODE_LEN_MEAN,
-    rllib.EPISODE_LEN_MIN,
-    rllib.EPISODE_LEN_MAX,
-    rllib.EPISODE_DURATION_SEC_MEAN,
-    rllib.EPISODE_AGENT_RETURN_MEAN,
-    rllib.EPISODE_AGENT_STEPS,
-    rllib.EPISODE_MODULE_RETURN_MEAN,
-)
+EPISODE_METRICS = {name for key, name in vars(rllib).items() if key.startswith("EPISODE_")}
 
 
 class RunnerMetrics:
@@ -63,16 +52,12 @@ class RunnerMetrics:
         metrics.log_value(rllib.NUM_EPISODES_LIFETIME, episodes, reduce="lifetime_sum")
         if self._is_listing_agents and steps:
             agents, modules = self._by_agent(self._agent_steps), self._by_policy(self._agent_steps)
-            now = {
-                rllib.NUM_AGENT_STEPS_SAMPLED: agents,
-                rllib.NUM_MODULE_STEPS_SAMPLED: modules,
-            }
-            ever = {
-                rllib.NUM_AGENT_STEPS_SAMPLED_LIFETIME: agents,
-                rllib.NUM_MODULE_STEPS_SAMPLED_LIFETIME: modules,
-            }
-            metrics.log_dict(now, reduce="sum")
-            metrics.log_dict(ever, reduce="lifetime_sum")
+            for suffix, reduce in (("", "sum"), ("_lifetime", "lifetime_sum")):
+                counts = {
+                    rllib.NUM_AGENT_STEPS_SAMPLED + suffix: agents,
+                    rllib.NUM_MODULE_STEPS_SAMPLED + suffix: modules,
+                }
+                metrics.log_dict(counts, reduce=reduce)
         for returns, duration_s in self._episodes:
             self._log_episode(metrics, returns, duration_s)
         self._reset()
@@ -104,29 +89,17 @@ class RunnerMetrics:
         return dict(zip(names, sums.astype(values.dtype).tolist(), strict=True))
 
 
-class EpisodeResults:
-    """Keeps the metrics of the last episodes until others have ended.
+def complete_result(result: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of the latest episodes: the result's own, or `last`, which is added to it.
 
     Iterations may be shorter than episodes here. RLlib's means are then NaN or missing, which ends
-    schedulers such as ASHA. Before the first episode has ended, the mean return is NaN.
+    schedulers such as ASHA.
     """
-
-    def __init__(self) -> None:
-        self._last: dict[str, Any] = {rllib.EPISODE_RETURN_MEAN: math.nan}
-
-    def complete(self, result: dict[str, Any]) -> None:
-        """Add the metrics of the last episodes to the result, or note those that it has."""
-        found = result.setdefault(rllib.ENV_RUNNER_RESULTS, {})
-        if found.get(rllib.NUM_EPISODES, 0):
-            self._last = {name: found[name] for name in EPISODE_METRICS if name in found}
-        else:
-            found.update(self._last)
-
-    def state(self) -> dict[str, Any]:
-        return dict(self._last)
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._last = dict(state)
+    found = result.setdefault(rllib.ENV_RUNNER_RESULTS, {})
+    if found.get(rllib.NUM_EPISODES, 0):
+        return {name: found[name] for name in EPISODE_METRICS & found.keys()}
+    found.update(last)
+    return last
 
 
 class NonFiniteUpdate(RuntimeError):

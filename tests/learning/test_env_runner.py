@@ -1,12 +1,14 @@
 """Several environments in a runner, those that raise errors, and those that cannot save a state."""
 
+from collections import Counter
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from slicing_rllib.learning import TD3, TD3Config
-from slicing_rllib.learning.env_runner import EnvFailure, EnvironmentFailed, FailureCount
+from slicing_rllib.learning.env_runner import EnvFailure, EnvironmentFailed, count_failures
 
 
 def weights_of(algorithm):
@@ -138,14 +140,14 @@ def test_with_restarts_a_worker_goes_on_and_a_limit_ends_the_run(fragile):
 
 def test_only_failures_in_a_row_count():
     failure = EnvFailure("x", None, is_restarted=True)
-    count = FailureCount(1)
+    in_a_row = Counter()
     for failures in ([failure], [], [failure], []):
-        count.count(1, failures)
-    count.count(1, [failure])
-    count.count(2, [failure])
+        count_failures(in_a_row, 1, 1, failures)
+    count_failures(in_a_row, 1, 1, [failure])
+    count_failures(in_a_row, 1, 2, [failure])
 
     with pytest.raises(EnvironmentFailed):
-        count.count(1, [failure])
+        count_failures(in_a_row, 1, 1, [failure])
 
 
 def test_a_checkpoint_without_the_environments_state_says_so_once(fragile, tmp_path, caplog):

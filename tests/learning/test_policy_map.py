@@ -72,14 +72,11 @@ def test_groups_contain_every_agent_once_and_no_policy_twice():
     policies = PolicyMap(("a", "b", "c", "d"), ("p", "q", "p", "p"))
     groups = policies.group_agents()
     agents = [
-        int(agent)
-        for group in groups
-        for agent, exists in zip(group.agents, group.exists, strict=True)
-        if exists
+        int(agent) for group in groups for agent, exists in zip(*group, strict=True) if exists
     ]
 
     assert sorted(agents) == [0, 1, 2, 3]
-    assert [group.exists.tolist() for group in groups] == [
+    assert [exists.tolist() for _, exists in groups] == [
         [True, True],
         [True, False],
         [True, False],
