@@ -16,8 +16,7 @@ from slicing_rllib.env import ActorForm, BatchedStep, Policy, SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.evaluation.statistics import METRICS, gap_interval, mean_interval, seed_metrics
 from slicing_rllib.policies import TrainedPolicy
-from slicing_rllib.policies.baselines import TrafficAware
-from slicing_rllib.policies.oracles import Oracle
+from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.radio import Scenario
 from slicing_rllib.runs.pretraining import PretrainingSettings, pretrain
 
@@ -86,8 +85,7 @@ def run(
     for env in networks:
         policies: dict[str, Policy] = {
             "ceiling": TrainedPolicy(env.cells, dict.fromkeys(env.cells, weights), form),
-            "traffic_aware": TrafficAware(),
-            "oracle": Oracle(scenario),
+            **{name: Baseline(name, scenario) for name in ("traffic_aware", "oracle")},
         }
         for name, policy in policies.items():
             found = [

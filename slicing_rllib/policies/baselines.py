@@ -1,9 +1,7 @@
 """Baseline policies by name: heuristics, the best constant split, persistence and oracles.
 
 `traffic_aware`, `sla_weighted` and all oracles know the step that they decide and cannot run on a
-real network; `equal`, `best_static` and `persistence` can. `oracle` maximises the reward,
-`oracle_throughput` the throughput satisfaction of the worst slice; `oracle_delay` minimises the
-largest delay.
+real network; `equal`, `best_static` and `persistence` can.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,55 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.env import DecisionView, Policy, max_min_split
+from slicing_rllib.env import DecisionView, Policy
 from slicing_rllib.policies.oracles import (
-    Oracle,
-    OracleDelay,
-    OracleO1,
-    OracleThroughput,
     best_response,
+    best_throughput_response,
+    find_equilibrium,
+    lowest_delay_response,
     needed_service,
 )
 from slicing_rllib.radio import Scenario, Simulator
 from slicing_rllib.radio.kpis import served_share
 
 PerSlice = Float[np.ndarray, "cell slice"]
-
-
-class Equal:
-    """Equal shares."""
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        shape = view.kpis.prb_ratio.shape
-        return np.full(shape, 1.0 / shape[1])
-
-
-class TrafficAware:
-    """Shares in proportion to the true demand of the step to be decided: the paper's baseline."""
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        return divide_in_proportion(view.simulator.demand_mbps)
-
-
-@dataclass(frozen=True)
-class SlaWeighted:
-    """Shares in proportion to true demand * required throughput of the SLA."""
-
-    scenario: Scenario
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        return divide_in_proportion(view.simulator.demand_mbps * self.scenario.sla_throughput_mbps)
-
-
-@dataclass(frozen=True)
-class Persistence:
-    """The closed-form optimum for the demand and rates of the last step."""
-
-    scenario: Scenario
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        needed = needed_service(view.kpis, self.scenario)
-        return max_min_split(view.kpis.required_share, needed)
 
 
 @dataclass(frozen=True)
@@ -140,22 +101,44 @@ def _compute_mean_level(
     return total / len(required)
 
 
-MakeBaseline = Callable[[Scenario, np.random.Generator, int], Policy]
-"""Makes a baseline for a scenario, a generator and the seed of a map. Only `best_static` uses the
-last two, for the traffic on which it is fitted."""
-
-BASELINES: Mapping[str, MakeBaseline] = {
-    "equal": lambda scenario, rng, map_seed: Equal(),
-    "traffic_aware": lambda scenario, rng, map_seed: TrafficAware(),
-    "sla_weighted": lambda scenario, rng, map_seed: SlaWeighted(scenario),
-    "best_static": lambda scenario, rng, map_seed: fit_static(scenario, rng, map_seed=map_seed),
-    "persistence": lambda scenario, rng, map_seed: Persistence(scenario),
-    "oracle_o1": lambda scenario, rng, map_seed: OracleO1(scenario),
-    "oracle": lambda scenario, rng, map_seed: Oracle(scenario),
-    "oracle_throughput": lambda scenario, rng, map_seed: OracleThroughput(scenario),
-    "oracle_delay": lambda scenario, rng, map_seed: OracleDelay(),
+RULES: Mapping[str, Callable[[DecisionView, Scenario], PerSlice]] = {
+    # Equal shares.
+    "equal": lambda view, scenario: np.full(view.kpis.prb_ratio.shape, 1.0 / scenario.n_slices),
+    # In proportion to the true demand of the step to be decided: the paper's baseline.
+    "traffic_aware": lambda view, _: divide_in_proportion(view.simulator.demand_mbps),
+    # In proportion to true demand * required throughput of the SLA.
+    "sla_weighted": lambda view, scenario: divide_in_proportion(
+        view.simulator.demand_mbps * scenario.sla_throughput_mbps
+    ),
+    # The closed-form optimum for the demand and rates of the last step.
+    "persistence": lambda view, scenario: best_response(view.kpis, scenario),
+    # The best response to the interference that the last step's splits cause in this step.
+    "oracle_o1": lambda view, scenario: best_response(
+        view.simulator.evaluate(view.kpis.prb_ratio), scenario
+    ),
+    # Best responses of all cells, repeated until a Nash equilibrium (O1-BR): in reward, in the
+    # throughput satisfaction of the worst slice, and in the largest delay.
+    "oracle": lambda view, scenario: find_equilibrium(view, scenario, best_response),
+    "oracle_throughput": lambda view, scenario: find_equilibrium(
+        view, scenario, best_throughput_response
+    ),
+    "oracle_delay": lambda view, scenario: find_equilibrium(view, scenario, lowest_delay_response),
 }
 
+
+@dataclass(frozen=True)
+class Baseline:
+    """One of `RULES` in a network."""
+
+    name: str
+    scenario: Scenario
+
+    def prb_ratio(self, view: DecisionView) -> PerSlice:
+        return RULES[self.name](view, self.scenario)
+
+
+BASELINES = ("equal", "traffic_aware", "sla_weighted", "best_static", *list(RULES)[3:])
+"""In the order of reports."""
 METRIC_ORACLES = ("oracle_throughput", "oracle_delay")
 """Oracles of a single metric. They take long and are evaluated only where they are named."""
 
@@ -163,7 +146,12 @@ METRIC_ORACLES = ("oracle_throughput", "oracle_delay")
 def make_policy(
     name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int
 ) -> Policy:
-    """The baseline with that name. Raises: ValueError for a name that is not in BASELINES."""
+    """The baseline with that name; `rng` and the map are those on which `best_static` is fitted.
+
+    Raises: ValueError for a name that is not in BASELINES.
+    """
     if name not in BASELINES:
         raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
-    return BASELINES[name](scenario, rng, map_seed)
+    if name == "best_static":
+        return fit_static(scenario, rng, map_seed=map_seed)
+    return Baseline(name, scenario)

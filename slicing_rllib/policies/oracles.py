@@ -1,12 +1,10 @@
 """Oracles: policies that know the users and rates of the step that they decide.
 
-No policy can be best in every metric at once, so each metric has an oracle of its own: `Oracle`
-maximises the reward, `OracleThroughput` the throughput satisfaction of each cell's worst slice, and
-with it the share of (cell, step) above any limit; `OracleDelay` minimises the largest delay.
+No policy can be best in every metric at once, so each metric has a response of its own; all cells
+repeat it until a Nash equilibrium.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +13,8 @@ from slicing_rllib.env import DecisionView, max_min_split
 from slicing_rllib.radio import Scenario, StepKpis
 
 PerSlice = Float[np.ndarray, "cell slice"]
+Response = Callable[[StepKpis, Scenario], PerSlice]
+"""Every cell's best split at the interference under which the KPIs were measured."""
 TOLERANCE = 1e-3
 """Change of any share between two rounds at which the splits count as an equilibrium."""
 MAX_ROUNDS = 20
@@ -47,70 +47,32 @@ def best_response(kpis: StepKpis, scenario: Scenario) -> PerSlice:
     return max_min_split(kpis.required_share, needed_service(kpis, scenario))
 
 
-@dataclass(frozen=True)
-class OracleO1:
-    """The best response to the interference that the last step's splits cause in this step."""
-
-    scenario: Scenario
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        return best_response(view.simulator.evaluate(view.kpis.prb_ratio), self.scenario)
+def best_throughput_response(kpis: StepKpis, scenario: Scenario) -> PerSlice:
+    """As `best_response`, for the throughput satisfaction of each cell's worst slice."""
+    return max_min_split(kpis.required_share, _service_for_throughput(kpis, scenario))
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """Best responses in reward of all cells, repeated until a Nash equilibrium (O1-BR)."""
-
-    scenario: Scenario
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        return find_equilibrium(view, lambda kpis: best_response(kpis, self.scenario))
-
-
-@dataclass(frozen=True)
-class OracleThroughput:
-    """As `Oracle`, where each cell maximises the throughput satisfaction of its worst slice."""
-
-    scenario: Scenario
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        def respond(kpis: StepKpis) -> PerSlice:
-            return max_min_split(kpis.required_share, _service_for_throughput(kpis, self.scenario))
-
-        return find_equilibrium(view, respond)
-
-
-@dataclass(frozen=True)
-class OracleDelay:
-    """As `Oracle`, where each cell minimises the largest delay of its slices.
+def lowest_delay_response(kpis: StepKpis, scenario: Scenario) -> PerSlice:
+    """As `best_response`, for the largest delay of each cell's slices.
 
     Served shares in proportion to the service for one ms give equal delays. They are scaled until
     the largest is `OUT_OF_REACH`, so that `max_min_split` never stops at a level that suffices.
     """
-
-    def prb_ratio(self, view: DecisionView) -> PerSlice:
-        def respond(kpis: StepKpis) -> PerSlice:
-            needed = _service_for_one_ms(kpis)
-            largest = needed.max(axis=1, keepdims=True)
-            needed = OUT_OF_REACH * needed / np.where(largest > 0.0, largest, 1.0)
-            return max_min_split(kpis.required_share, needed)
-
-        return find_equilibrium(view, respond)
+    needed = _service_for_one_ms(kpis)
+    largest = needed.max(axis=1, keepdims=True)
+    needed = OUT_OF_REACH * needed / np.where(largest > 0.0, largest, 1.0)
+    return max_min_split(kpis.required_share, needed)
 
 
-def find_equilibrium(view: DecisionView, respond: Callable[[StepKpis], PerSlice]) -> PerSlice:
+def find_equilibrium(view: DecisionView, scenario: Scenario, respond: Response) -> PerSlice:
     """Splits at which no cell gains by another split, or those after `MAX_ROUNDS` rounds.
 
     From the second round on, the new split is averaged with the last one, because the best
     responses of neighbours may otherwise cycle.
-
-    Args:
-        view: what the oracles know of the step to be decided.
-        respond: every cell's best split at the interference under which the KPIs were measured.
     """
-    split = respond(view.simulator.evaluate(view.kpis.prb_ratio))
+    split = respond(view.simulator.evaluate(view.kpis.prb_ratio), scenario)
     for _ in range(MAX_ROUNDS):
-        response = respond(view.simulator.evaluate(split))
+        response = respond(view.simulator.evaluate(split), scenario)
         if np.abs(response - split).max() < TOLERANCE:
             return response
         split = 0.5 * (split + response)

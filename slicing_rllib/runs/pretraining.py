@@ -21,7 +21,7 @@ from slicing_rllib.learning.replay import Replay, make_transitions
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import compute_logits, softmax_gradient
 from slicing_rllib.policies import PretrainedActor, PretrainedPolicy
-from slicing_rllib.policies.baselines import Persistence, TrafficAware
+from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.radio import Scenario, draw_scenario, make_scenario
 
 REWARD = SplitReward()
@@ -204,8 +204,7 @@ def evaluate_actor(
     rows: list[dict[str, Any]] = []
     for name, scenario, map_seed in list_unseen_networks():
         policies: dict[str, Policy] = {
-            "traffic_aware": TrafficAware(),
-            "persistence": Persistence(scenario),
+            **{name: Baseline(name, scenario) for name in ("traffic_aware", "persistence")},
             "pretrained": PretrainedPolicy(scenario, actor),
         }
         env = SlicingEnv(scenario, map_seed=map_seed)

@@ -6,7 +6,7 @@ from pettingzoo.test import parallel_api_test
 
 from slicing_rllib.env import OBSERVATIONS, DecisionView, SlicingEnv
 from slicing_rllib.env.observation import all_cells, mean_load, per_neighbour
-from slicing_rllib.policies.baselines import Persistence
+from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.radio import make_scenario
 
 
@@ -35,7 +35,8 @@ def test_the_widened_observation_begins_as_the_papers():
 def test_the_last_columns_are_the_persistence_policys_split(observation):
     env = SlicingEnv(make_scenario("paper"), observation=observation)
     obs = env.reset_batched(1).obs
-    split = Persistence(env.scenario).prb_ratio(DecisionView(obs, env.kpis, env.simulator))
+    view = DecisionView(obs, env.kpis, env.simulator)
+    split = Baseline("persistence", env.scenario).prb_ratio(view)
 
     assert obs[:, -4:] == pytest.approx(np.log(split + 0.01), abs=1e-5)
     assert np.array_equal(obs[:, env.layout["log_base_split"]], obs[:, -4:])

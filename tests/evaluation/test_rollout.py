@@ -7,7 +7,7 @@ import pytest
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
-from slicing_rllib.policies.baselines import Equal, TrafficAware
+from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.radio import TraceMask, make_scenario
 
 
@@ -17,7 +17,7 @@ def env():
 
 
 def test_a_rollout_continues_over_the_end_of_episodes(env):
-    run = rollout(env, Equal(), 12, seed=1)
+    run = rollout(env, Baseline("equal", env.scenario), 12, seed=1)
 
     assert run.reward.shape == (12, 12)
     assert run.live.all()
@@ -27,7 +27,7 @@ def test_a_rollout_continues_over_the_end_of_episodes(env):
 
 
 def test_equal_seeds_give_equal_rollouts(env):
-    first, second = (rollout(env, Equal(), 8, seed=2) for _ in range(2))
+    first, second = (rollout(env, Baseline("equal", env.scenario), 8, seed=2) for _ in range(2))
 
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -35,8 +35,8 @@ def test_equal_seeds_give_equal_rollouts(env):
 def test_all_policies_meet_the_same_traffic(env):
     """Demand does not depend on the split, which paired comparisons rely on."""
     demands = []
-    for policy in (Equal(), TrafficAware()):
-        rollout(env, policy, 8, seed=3)
+    for name in ("equal", "traffic_aware"):
+        rollout(env, Baseline(name, env.scenario), 8, seed=3)
         demands.append(env.simulator.demand_mbps)
 
     assert np.array_equal(*demands)
@@ -55,7 +55,7 @@ def test_a_rollout_knows_the_hour_of_each_step(tmp_path):
     path.write_text("time,slice,value\n" + "\n".join(lines) + "\n")
     mask = TraceMask(path=str(path), timezone="UTC", speed=1800.0)
     env = SlicingEnv(scenario=replace(scenario, mask=mask))
-    run = rollout(env, Equal(), 4, seed=1)
+    run = rollout(env, Baseline("equal", env.scenario), 4, seed=1)
 
     assert run.hour.tolist() == [23, 0, 0, 23]
     assert (run.active_ues > 0).all()

@@ -5,9 +5,7 @@ import pytest
 
 from slicing_rllib.policies.baselines import (
     BASELINES,
-    Equal,
-    Persistence,
-    TrafficAware,
+    Baseline,
     _search_split,
     divide_in_proportion,
     fit_static,
@@ -22,19 +20,20 @@ def test_shares_are_in_proportion_to_weights():
     assert shares == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
 
 
-def test_equal_gives_equal_shares(view):
-    assert Equal().prb_ratio(view) == pytest.approx(0.25)
+def test_equal_gives_equal_shares(view, scenario):
+    assert Baseline("equal", scenario).prb_ratio(view) == pytest.approx(0.25)
 
 
-def test_traffic_aware_uses_the_demand_of_the_step_to_be_decided(view):
-    shares = TrafficAware().prb_ratio(view)
+def test_traffic_aware_uses_the_demand_of_the_step_to_be_decided(view, scenario):
+    shares = Baseline("traffic_aware", scenario).prb_ratio(view)
     demand = view.simulator.step(shares).demand_mbps
 
     assert shares == pytest.approx(demand / demand.sum(axis=1, keepdims=True))
 
 
 def test_persistence_does_not_use_the_simulator(view, scenario):
-    assert Persistence(scenario).prb_ratio(view._replace(simulator=None)).shape == (12, 4)
+    policy = Baseline("persistence", scenario)
+    assert policy.prb_ratio(view._replace(simulator=None)).shape == (12, 4)
 
 
 @pytest.mark.parametrize("name", BASELINES)

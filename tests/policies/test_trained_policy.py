@@ -17,7 +17,7 @@ from slicing_rllib.policies import (
     list_layers,
     load_pretrained,
 )
-from slicing_rllib.policies.baselines import Persistence, TrafficAware
+from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.policies.trained_policy import PretrainedError, save_pretrained
 from slicing_rllib.radio import draw_scenario, make_scenario
 
@@ -133,15 +133,15 @@ def test_it_serves_a_network_that_it_has_never_seen_better_than_the_heuristic(un
     scenario = make_scenario(name)
     own = mean_reward(scenario, PretrainedPolicy(scenario), map_seed=1)
 
-    assert own > mean_reward(scenario, TrafficAware(), map_seed=1) + 0.01
-    assert own > mean_reward(scenario, Persistence(scenario), map_seed=1) + 0.01
+    assert own > mean_reward(scenario, Baseline("traffic_aware", scenario), map_seed=1) + 0.01
+    assert own > mean_reward(scenario, Baseline("persistence", scenario), map_seed=1) + 0.01
 
 
 def test_it_serves_five_slices_although_no_training_network_had_five(unchecked):
     scenario = draw_scenario(np.random.default_rng(3), "five", (5,))
     own = mean_reward(scenario, PretrainedPolicy(scenario), map_seed=77)
 
-    assert own >= mean_reward(scenario, Persistence(scenario), map_seed=77) - 0.002
+    assert own >= mean_reward(scenario, Baseline("persistence", scenario), map_seed=77) - 0.002
     training = load_pretrained().provenance["training_networks"]
     assert not any("5 slices" in network for network in training)
 
