@@ -11,7 +11,6 @@ from slicing_rllib.radio.gain_map import (
     LinkGeometry,
     Shadowing,
     build_gain_map,
-    offsets_from_site_m,
 )
 from slicing_rllib.radio.propagation import ENVIRONMENTS, noise_power_dbm
 from slicing_rllib.radio.sites import Area
@@ -56,7 +55,9 @@ def test_sectors_of_a_site_share_line_of_sight_and_shadowing(paper):
 def nlos_shadowing_db(paper, seed: int, site: int) -> np.ndarray:
     """Shadowing of positions without line of sight to a site; NaN elsewhere."""
     shape = paper.area.grid_shape(RADIO.map_resolution_m)
-    offsets_m = offsets_from_site_m(paper.sites[site], paper.area, paper.area.grid_m(shape))
+    offsets_m = paper.area.displacements_m(
+        np.array([paper.sites[site].x_m, paper.sites[site].y_m]), paper.area.grid_m(shape)
+    )
     links = LinkGeometry.from_offsets(paper.sites[site].mast, offsets_m, RADIO)
     shadowing = Shadowing(paper.area, shape, RADIO, seed)
     loss_db = shadowing.loss_db(site, links)
