@@ -127,7 +127,8 @@ def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
 
     Seeds are paired: ours is compared with theirs on the same seed only.
     """
-    return float(np.mean(0.5 + 0.5 * np.sign(ours - theirs)))
+    shares = np.where(ours == theirs, 0.5, ours > theirs)
+    return float(shares.mean())
 
 
 def compute_gap_closed(policy: PerSeed, start: PerSeed, end: PerSeed) -> float:
