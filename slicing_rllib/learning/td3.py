@@ -203,14 +203,17 @@ class TD3(PolicyOperations):
     def _request_steps(self) -> None:
         """Send the current weights to all env runners and request their share of an iteration."""
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            state = ray.put(self.td3_learner.banked.get_state(inference_only=True))
-            self._workers.foreach_env_runner(
-                lambda runner: runner.module.set_state(ray.get(state)),
-                local_env_runner=False,
-                timeout_seconds=self.config.sample_timeout_s,
-            )
+            self._push_weights()
         steps = -(-self.settings.steps_per_iteration // self.settings.num_env_runners)
         self.worker_sampling.request(steps, self.cell_states.sampling_settings())
+
+    def _push_weights(self) -> None:
+        state = ray.put(self.td3_learner.banked.get_state(inference_only=True))
+        self._workers.foreach_env_runner(
+            lambda runner: runner.module.set_state(ray.get(state)),
+            local_env_runner=False,
+            timeout_seconds=self.config.sample_timeout_s,
+        )
 
     def _learn_from(self, steps: Sequence[Step], stats: IterationStats) -> None:
         """Store each step and make the updates that belong to it."""
