@@ -176,7 +176,7 @@ def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-HOURLY_POLICIES = ("equal", "traffic_aware", "persistence", "drl", "tl", "oracle")
+HOURLY_POLICIES = ("equal", "traffic_aware", "smoothed_persistence", "drl", "tl", "oracle")
 """Policies that the table by hour of day shows. `summary.json` has all of them."""
 MAX_HOURLY_POLICIES = 6
 """Columns that fit a terminal, where none of those policies was evaluated."""

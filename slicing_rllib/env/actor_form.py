@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 ActorKind = Literal["mlp", "equivariant"]
-BasePolicy = Literal["none", "persistence"]
+BasePolicy = Literal["none", "persistence", "smoothed_persistence", "load_proportional"]
+"""`none`, or one of `BASE_POLICIES`."""
 Squash = Literal["softmax", "tanh"]
 """How logits become an action: shares with a sum of 1, or numbers from -1 to 1."""
 
@@ -30,7 +31,7 @@ class ActorForm:
     kind: ActorKind = "mlp"
     """`equivariant` needs observations that are blocks of `n_actions` per-slice features."""
     base_policy: BasePolicy = "none"
-    """With `persistence`, the observation's last `n_actions` columns are added to the logits."""
+    """Unless it is `none`, the observation's last `n_actions` columns are added to the logits."""
     squash: Squash = "softmax"
     """`tanh` is for bounded actions; whoever applies them scales -1 to 1 to the action's bounds."""
 
@@ -38,8 +39,8 @@ class ActorForm:
         """Raises: ValueError where an actor that divides a whole is to give bounded actions."""
         if self.squash == "tanh" and (self.kind, self.base_policy) != ("mlp", "none"):
             raise ValueError(
-                "actor equivariant and base_policy persistence: expected actions on a simplex, "
-                "got bounded actions; actor mlp and base_policy none work with both"
+                "actor equivariant and a base_policy: expected actions on a simplex, got bounded "
+                "actions; actor mlp and base_policy none work with both"
             )
 
     def compute_widths(self, obs_size: int, hiddens: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,15 +1,16 @@
 """What a cell measures of its last step, with or without measurement errors."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from slicing_rllib.env.protocols import Network
-from slicing_rllib.env.rewards import max_min_split, needed_share, offered_share
-from slicing_rllib.radio import StepKpis
+from slicing_rllib.env.rewards import needed_share, offered_share
+from slicing_rllib.radio import Phase, StepKpis
 from slicing_rllib.radio.settings import SETTINGS
 from slicing_rllib.random_streams import Stream, make_generator
 
@@ -47,9 +48,29 @@ class Measured(NamedTuple):
         return np.concatenate([self.offered, self.needed], axis=1, dtype=np.float32)
 
     @property
-    def base_split(self) -> PerSlice:
-        """The split that was best in the measured step: the persistence policy's answer."""
-        return max_min_split(self.offered, self.needed)
+    def live(self) -> Bool[np.ndarray, " cell"]:
+        """Whether the cell was on the air, so that it could measure."""
+        return self.kpis.phase != int(Phase.OFF)
+
+
+MEMORY = 4
+"""Reports that policies remember, the last one included."""
+
+
+def stack_reports(
+    reports: Sequence[Measured], read: Callable[[Measured], PerSlice]
+) -> Float[np.ndarray, "report cell slice"]:
+    """A quantity in the last `MEMORY` reports, the newest first.
+
+    `reports` are given from the oldest to the newest. Where a cell was off, or nobody reported yet,
+    the next newer report stands for the missing one.
+    """
+    newest_first = list(reports)[::-1][:MEMORY]
+    values, measured = [read(newest_first[0])], np.ones(len(newest_first[0].live), bool)
+    for report in newest_first[1:]:
+        measured &= report.live
+        values.append(np.where(measured[:, None], read(report), values[-1]))
+    return np.stack(values + [values[-1]] * (MEMORY - len(values)))
 
 
 class Measurement:

@@ -5,11 +5,13 @@ and needed shares and the base policy's split; and blocks of per-slice features 
 A message is what each cell learns about the load of other cells, as a row of fixed width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
+from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
 from slicing_rllib.env.measurement import Measured
 from slicing_rllib.env.protocols import Network
 
@@ -69,7 +71,24 @@ SINR_SCALE_DB = 10.0
 Layout = dict[str, slice]
 """The columns of an observation that hold each quantity."""
 Columns = list[Float[np.ndarray, "cell column"]]
-Observe = Callable[[Measured, Network, Message], Columns]
+
+
+class Reports(NamedTuple):
+    """What observations are computed from."""
+
+    measured: Sequence[Measured]
+    """The last reports, the newest one last."""
+    base_policy: str
+    """One of `BASE_POLICIES`."""
+    smoothing: Smoothing
+
+    @property
+    def base_split(self) -> Float[np.ndarray, "cell slice"]:
+        """The base policy's answer to the reports."""
+        return BASE_POLICIES[self.base_policy](self.measured, self.smoothing)
+
+
+Observe = Callable[[Reports, Network, Message], Columns]
 
 PAPER = ("throughput", "load", "users", "message")
 SHARES = ("log_offered", "log_needed", "log_base_split")
@@ -79,14 +98,15 @@ PER_SLICE = (
 )  # fmt: skip
 
 
-def observe_paper(measured: Measured, network: Network, message: Message) -> Columns:
+def observe_paper(reports: Reports, network: Network, message: Message) -> Columns:
     """The paper's observation.
 
     Throughput phi / (phi + 4 Mbit/s) is steep in the range of the SLAs. A load of 1, also in
     messages, is a slice that uses its equal share of PRBs. Users are divided by the slice's UEs per
     cell, and above 1 in crowded cells.
     """
-    kpis, phi = measured.kpis, measured.kpis.throughput_mbps
+    kpis = reports.measured[-1].kpis
+    phi = kpis.throughput_mbps
     return [
         phi / (phi + THROUGHPUT_SCALE_MBPS),
         network.n_slices * kpis.load,
@@ -95,29 +115,31 @@ def observe_paper(measured: Measured, network: Network, message: Message) -> Col
     ]
 
 
-def observe_widened(measured: Measured, network: Network, message: Message) -> Columns:
+def observe_widened(reports: Reports, network: Network, message: Message) -> Columns:
     """The paper's observation, then log(x + 0.01) of offered, needed and base policy's share."""
-    shares = (measured.offered, measured.needed, measured.base_split)
+    newest = reports.measured[-1]
+    shares = (newest.offered, newest.needed, reports.base_split)
     logs = [np.log(share + SMALLEST_SPLIT) for share in shares]
-    return [*observe_paper(measured, network, message), *logs]
+    return [*observe_paper(reports, network, message), *logs]
 
 
-def observe_per_slice(measured: Measured, network: Network, message: Message) -> Columns:
+def observe_per_slice(reports: Reports, network: Network, message: Message) -> Columns:
     """Blocks of one number per slice, for equivariant actors.
 
     Messages are left out: their meaning depends on the network.
     """
-    kpis = measured.kpis
+    newest = reports.measured[-1]
+    kpis = newest.kpis
     return [
-        np.log(measured.offered + SMALLEST_SPLIT),
-        np.log(measured.needed + SMALLEST_SPLIT),
+        np.log(newest.offered + SMALLEST_SPLIT),
+        np.log(newest.needed + SMALLEST_SPLIT),
         np.log(kpis.prb_ratio + SMALLEST_SPLIT),
         kpis.utilisation,
         np.log1p(kpis.users),
         kpis.sinr_db_p10 / SINR_SCALE_DB,
         kpis.sinr_db_p50 / SINR_SCALE_DB,
         kpis.sinr_db_p90 / SINR_SCALE_DB,
-        np.log(measured.base_split + SMALLEST_SPLIT),
+        np.log(reports.base_split + SMALLEST_SPLIT),
     ]
 
 
@@ -132,14 +154,26 @@ OBSERVATIONS: dict[str, tuple[tuple[str, ...], Observe]] = {
 class CellObserver:
     """Turns what cells measured into a row per cell.
 
-    Raises: ValueError for a name that is not in OBSERVATIONS.
+    Raises: ValueError for an observation or a base policy that does not exist.
     """
 
-    def __init__(self, name: str, network: Network, message: Message = no_message) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        message: Message = no_message,
+        base_policy: str = "persistence",
+        smoothing: Smoothing | None = None,
+    ) -> None:
+        """`base_policy` is one of `BASE_POLICIES`: the split that observations end with."""
         if name not in OBSERVATIONS:
             expected = ", ".join(OBSERVATIONS)
             raise ValueError(f"observation: expected one of {expected}, got {name!r}")
+        if base_policy not in BASE_POLICIES:
+            expected = ", ".join(BASE_POLICIES)
+            raise ValueError(f"base_policy: expected one of {expected}, got {base_policy!r}")
         self._network, self._message = network, message
+        self._base_policy, self._smoothing = base_policy, smoothing or Smoothing()
         quantities, self._observe = OBSERVATIONS[name]
         message_width = message(np.zeros((len(network.cells), network.n_slices))).shape[1]
         self.layout: Layout = {}
@@ -151,9 +185,11 @@ class CellObserver:
             self.size += width
 
     def __call__(
-        self, measured: Measured, live: Bool[np.ndarray, " cell"]
+        self, measured: Sequence[Measured], live: Bool[np.ndarray, " cell"]
     ) -> Float32[np.ndarray, "cell obs"]:
-        columns = self._observe(measured, self._network, self._message)
+        """A row per cell from the last reports, the newest one last; zeros for cells not live."""
+        reports = Reports(measured, self._base_policy, self._smoothing)
+        columns = self._observe(reports, self._network, self._message)
         obs = np.concatenate(columns, axis=1, dtype=np.float32)
         obs[~live] = 0.0
         return obs

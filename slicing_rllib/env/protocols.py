@@ -135,6 +135,8 @@ class DecisionView(NamedTuple):
 
     Such policies cannot run on a real network.
     """
+    reports: tuple[StepKpis, ...] = ()
+    """KPIs of the last steps from the oldest to `kpis`, at most `MEMORY`; empty: `kpis` alone."""
 
 
 @runtime_checkable

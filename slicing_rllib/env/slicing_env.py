@@ -4,6 +4,7 @@ Steps, rewards, deployments and state are arrays with a row per cell. PettingZoo
 made from them.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -14,7 +15,8 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 from pydantic.dataclasses import dataclass
 
-from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
+from slicing_rllib.env.base_policies import Smoothing
+from slicing_rllib.env.measurement import MEMORY, Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import CellObserver, make_message
 from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction, slice_reward
@@ -130,6 +132,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         scenario: the network.
         message: what cells learn about the load of other cells, one of `MESSAGES`.
         observation: what else a cell observes, one of `OBSERVATIONS`.
+        base_policy: whose split observations end with, one of `BASE_POLICIES`.
+        smoothing: what `smoothed_persistence` does; None for its defaults.
         measurement_error: errors of what cells measure; None for exact measurements.
         episode_steps: length of an episode, at least 1.
         map_seed: seed of shadowing and line of sight.
@@ -153,6 +157,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         *,
         message: str = "mean_load",
         observation: str = "paper",
+        base_policy: str = "persistence",
+        smoothing: Smoothing | None = None,
         measurement_error: MeasurementError | None = None,
         episode_steps: int = 500,
         map_seed: int = 0,
@@ -173,7 +179,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.message = message
         self.map_seed = map_seed
         self.observation = observation
-        self._observer = CellObserver(observation, scenario, make_message(message, scenario))
+        self._observer = CellObserver(
+            observation, scenario, make_message(message, scenario), base_policy, smoothing
+        )
         self._measurement = Measurement(scenario, measurement_error)
         self.counterfactual = SplitReward()
         self.layout = self._observer.layout
@@ -183,7 +191,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.network_step = 0
         """Number of steps since the last reset with a seed."""
         self._episode_step = 0
-        self._kpis: StepKpis | None = None
+        self._reports: deque[StepKpis] = deque(maxlen=MEMORY)
+        self._measured: deque[Measured] = deque(maxlen=MEMORY)
         self._live = np.zeros(len(self.cells), bool)
         self.render_mode = render_mode
         self._row = {cell: row for row, cell in enumerate(self.cells)}
@@ -195,9 +204,14 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     @property
     def kpis(self) -> StepKpis:
         """KPIs of the last step. Raises: RuntimeError before the first reset."""
-        if self._kpis is None:
+        if not self._reports:
             raise RuntimeError("SlicingEnv: expected a reset before the first step")
-        return self._kpis
+        return self._reports[-1]
+
+    @property
+    def reports(self) -> tuple[StepKpis, ...]:
+        """KPIs of the last steps, at most `MEMORY`, from the oldest to the newest."""
+        return tuple(self._reports)
 
     @property
     def controlled(self) -> Bool[np.ndarray, " cell"]:
@@ -207,11 +221,11 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     @property
     def measured(self) -> Measured:
         """What the cells measured of the last step."""
-        return self._measurement(self.kpis, self.network_step)
+        return self._measured[-1]
 
     def reset_batched(self, seed: int | None = None) -> BatchedStep:
         """Starts a new episode: of a new network with a seed, of the running network without."""
-        if seed is not None or self._kpis is None:
+        if seed is not None or not self._reports:
             self._start_network(self._default_seed if seed is None else seed)
         self._episode_step = 0
         n_cells = len(self.cells)
@@ -223,7 +237,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         Raises: ValueError with the cell whose weights are not finite, negative or all zero.
         """
         _ = self.kpis  # Raises RuntimeError before the first reset.
-        self._step_simulator(self._apply_default_action(action))
+        self._step_simulator(self._apply_default_action(action), self.network_step + 1)
         self.network_step += 1
         self._apply_deployments()
         self._episode_step += 1
@@ -254,7 +268,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             "simulator": self.simulator.state(),
             "network_step": self.network_step,
             "episode_step": self._episode_step,
-            "kpis": self.kpis._asdict(),
+            "reports": [report._asdict() for report in self._reports],
             "live": self._live.copy(),
             "agents": list(self.agents),
         }
@@ -264,7 +278,11 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.simulator.restore(state["simulator"])
         self.network_step = int(state["network_step"])
         self._episode_step = int(state["episode_step"])
-        self._kpis = StepKpis(**state["kpis"])
+        self._reports.clear()
+        self._measured.clear()
+        first_step = self.network_step + 1 - len(state["reports"])
+        for step, report in enumerate(state["reports"], first_step):
+            self._remember(StepKpis(**report), step)
         self._live = np.array(state["live"], bool)
         self.agents = list(state["agents"])
 
@@ -318,14 +336,21 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         """Starts a new network and runs one step with equal shares, which gives observations."""
         self.simulator.reset(_choose_seed(seed))
         self.network_step = 0
+        self._reports.clear()
+        self._measured.clear()
         for cell in self.cells:
             self.simulator.set_phase(cell, Phase.CONTROLLED)
         self._apply_deployments()
-        self._step_simulator(np.full((len(self.cells), self.action_size), 1.0 / self.action_size))
+        equal = np.full((len(self.cells), self.action_size), 1.0 / self.action_size)
+        self._step_simulator(equal, 0)
 
-    def _step_simulator(self, prb_ratio: Float[np.ndarray, "cell slice"]) -> None:
+    def _step_simulator(self, prb_ratio: Float[np.ndarray, "cell slice"], step: int) -> None:
         self._live = self.simulator.on
-        self._kpis = self.simulator.step(prb_ratio)
+        self._remember(self.simulator.step(prb_ratio), step)
+
+    def _remember(self, kpis: StepKpis, step: int) -> None:
+        self._reports.append(kpis)
+        self._measured.append(self._measurement(kpis, step))
 
     def _apply_deployments(self) -> None:
         """Sets phases only at the steps at which they change, so that `set_phase` stays valid."""
@@ -358,16 +383,15 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def _make_batched(
         self, reward: Float32[np.ndarray, " cell"], truncated: Bool[np.ndarray, " cell"]
     ) -> BatchedStep:
-        measured = self.measured
         return BatchedStep(
-            obs=self._observer(measured, self._live),
+            obs=self._observer(self._measured, self._live),
             reward=reward,
             action=self.kpis.prb_ratio.astype(np.float32),
             terminated=np.zeros(len(self.cells), bool),
             truncated=truncated.copy(),
             live=self._live.copy(),
             controlled=self.controlled,
-            counterfactual_inputs=measured.counterfactual_inputs,
+            counterfactual_inputs=self.measured.counterfactual_inputs,
             reward_inputs=np.concatenate(
                 [self.kpis.throughput_mbps, self.kpis.delay_ms], axis=1, dtype=np.float32
             ),

@@ -31,6 +31,8 @@ COLOURS = {
     "sla_weighted": "#CC79A7",
     "best_static": "#8C6D31",
     "persistence": "#56B4E9",
+    "smoothed_persistence": "#009E73",
+    "load_proportional": "#CC79A7",
     "oracle_o1": "#66A61E",
     "oracle": "#000000",
     "best_split": "#000000",
@@ -45,6 +47,8 @@ are seldom shown together."""
 LINES = {
     **dict.fromkeys(("equal", "traffic_aware", "sla_weighted", "best_static", "persistence",
                      "oracle_o1", "base_policy"), "--"),
+    "smoothed_persistence": "-.",
+    "load_proportional": ":",
     "best_split": ":",
     "oracle_throughput": "-.",
     "oracle_delay": ":",

@@ -42,7 +42,7 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
     rows: list[tuple[Any, ...]] = []
     for _ in range(steps):
         hour = env.simulator.hour
-        view = DecisionView(batched.obs, env.kpis, env.simulator)
+        view = DecisionView(batched.obs, env.kpis, env.simulator, env.reports)
         batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
         kpis = (env.kpis.throughput_mbps, env.kpis.delay_ms, env.kpis.prb_ratio)
         n_active = float(env.kpis.users.sum())

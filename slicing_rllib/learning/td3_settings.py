@@ -49,8 +49,10 @@ class TD3Settings(BaseModel):
     blend_critic_weight: float = Field(default=0.5, ge=0, le=1)
     """Share of the critic's gradient in a blend."""
     base_policy: BasePolicy = "none"
-    """`persistence`: the actor's output is a correction to the split that was best in the last
-    step; needs `env.observation` widened or per_slice. `none`: the actor decides alone."""
+    """What the actor's output corrects: the split that was best in the last step (`persistence`),
+    the best one for smoothed measurements (`smoothed_persistence`), or shares in proportion to the
+    last offered traffic (`load_proportional`); each needs `env.observation` widened or per_slice,
+    and an environment made with the same `base_policy`. `none`: the actor decides alone."""
     actor: ActorKind = "mlp"
     """`mlp`: one network reads the whole observation. `equivariant`: one network is applied to
     every slice, which learns faster; needs `env.observation` per_slice."""

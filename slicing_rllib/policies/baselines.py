@@ -1,16 +1,17 @@
 """Baseline policies by name: heuristics, the best constant split, persistence and oracles.
 
 `traffic_aware`, `sla_weighted` and all oracles know the step that they decide and cannot run on a
-real network; `equal`, `best_static` and `persistence` can.
+real network; the others can.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.env import DecisionView, Policy
+from slicing_rllib.env import DecisionView, Measurement, Policy
+from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing, divide_in_proportion
 from slicing_rllib.policies.oracles import (
     best_response,
     best_throughput_response,
@@ -33,14 +34,6 @@ class Static:
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
         return self.split
-
-
-def divide_in_proportion(weights: PerSlice) -> PerSlice:
-    """Rows scaled to a sum of 1; equal shares where a row is all zero."""
-    total = weights.sum(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        scaled: PerSlice = weights / total
-    return np.where(total > 0.0, scaled, 1.0 / weights.shape[1])
 
 
 FIT_STEPS = 250
@@ -101,52 +94,73 @@ def _compute_mean_level(
     return total / len(required)
 
 
-RULES: Mapping[str, Callable[[DecisionView, Scenario], PerSlice]] = {
-    # Equal shares.
-    "equal": lambda view, scenario: np.full(view.kpis.prb_ratio.shape, 1.0 / scenario.n_slices),
-    # In proportion to the true demand of the step to be decided: the paper's baseline.
-    "traffic_aware": lambda view, _: divide_in_proportion(view.simulator.demand_mbps),
-    # In proportion to true demand * required throughput of the SLA.
-    "sla_weighted": lambda view, scenario: divide_in_proportion(
-        view.simulator.demand_mbps * scenario.sla_throughput_mbps
-    ),
-    # The closed-form optimum for the demand and rates of the last step.
-    "persistence": lambda view, scenario: best_response(view.kpis, scenario),
-    # The best response to the interference that the last step's splits cause in this step.
-    "oracle_o1": lambda view, scenario: best_response(
-        view.simulator.evaluate(view.kpis.prb_ratio), scenario
-    ),
-    # Best responses of all cells, repeated until a Nash equilibrium (O1-BR): in reward, in the
-    # throughput satisfaction of the worst slice, and in the largest delay.
-    "oracle": lambda view, scenario: find_equilibrium(view, scenario, best_response),
-    "oracle_throughput": lambda view, scenario: find_equilibrium(
-        view, scenario, best_throughput_response
-    ),
-    "oracle_delay": lambda view, scenario: find_equilibrium(view, scenario, lowest_delay_response),
-}
-
-
 @dataclass(frozen=True)
 class Baseline:
     """One of `RULES` in a network."""
 
     name: str
     scenario: Scenario
+    smoothing: Smoothing = field(default_factory=Smoothing)
+    """What `smoothed_persistence` does."""
 
     def prb_ratio(self, view: DecisionView) -> PerSlice:
-        return RULES[self.name](view, self.scenario)
+        return RULES[self.name](view, self)
+
+    def apply_base_policy(self, view: DecisionView) -> PerSlice:
+        """The split of the base policy of this name, from exact KPIs."""
+        measure = Measurement(self.scenario)
+        reports = [measure(kpis, 0) for kpis in view.reports or (view.kpis,)]
+        return BASE_POLICIES[self.name](reports, self.smoothing)
+
+
+RULES: Mapping[str, Callable[[DecisionView, Baseline], PerSlice]] = {
+    # Equal shares.
+    "equal": lambda view, own: np.full(view.kpis.prb_ratio.shape, 1.0 / own.scenario.n_slices),
+    # In proportion to the true demand of the step to be decided: the paper's baseline.
+    "traffic_aware": lambda view, _: divide_in_proportion(view.simulator.demand_mbps),
+    # In proportion to true demand * required throughput of the SLA.
+    "sla_weighted": lambda view, own: divide_in_proportion(
+        view.simulator.demand_mbps * own.scenario.sla_throughput_mbps
+    ),
+    # The closed-form optimum for the demand and rates of the last step.
+    "persistence": lambda view, own: best_response(view.kpis, own.scenario),
+    # The same for smoothed offered and needed shares, hedged: the strongest rule that learns
+    # nothing and knows only the past.
+    "smoothed_persistence": lambda view, own: own.apply_base_policy(view),
+    # In proportion to the share of the carrier that the last step's offered traffic takes.
+    "load_proportional": lambda view, own: own.apply_base_policy(view),
+    # The best response to the interference that the last step's splits cause in this step.
+    "oracle_o1": lambda view, own: best_response(
+        view.simulator.evaluate(view.kpis.prb_ratio), own.scenario
+    ),
+    # Best responses of all cells, repeated until a Nash equilibrium (O1-BR): in reward, in the
+    # throughput satisfaction of the worst slice, and in the largest delay.
+    "oracle": lambda view, own: find_equilibrium(view, own.scenario, best_response),
+    "oracle_throughput": lambda view, own: find_equilibrium(
+        view, own.scenario, best_throughput_response
+    ),
+    "oracle_delay": lambda view, own: find_equilibrium(view, own.scenario, lowest_delay_response),
+}
 
 
 BASELINES = ("equal", "traffic_aware", "sla_weighted", "best_static", *list(RULES)[3:])
 """In the order of reports."""
-METRIC_ORACLES = ("oracle_throughput", "oracle_delay")
-"""Oracles of a single metric. They take long and are evaluated only where they are named."""
+ONLY_WHERE_NAMED = ("sla_weighted", "oracle_throughput", "oracle_delay")
+"""Baselines that no table has unasked: oracles of a single metric take long, and `sla_weighted` is
+worse than equal shares nearly everywhere."""
 
 
 def make_policy(
-    name: str, scenario: Scenario, rng: np.random.Generator, *, map_seed: int
+    name: str,
+    scenario: Scenario,
+    rng: np.random.Generator,
+    *,
+    map_seed: int,
+    smoothing: Smoothing | None = None,
 ) -> Policy:
     """The baseline with that name; `rng` and the map are those on which `best_static` is fitted.
+
+    `smoothing` is what `smoothed_persistence` does; None for its defaults.
 
     Raises: ValueError for a name that is not in BASELINES.
     """
@@ -154,4 +168,4 @@ def make_policy(
         raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
     if name == "best_static":
         return fit_static(scenario, rng, map_seed=map_seed)
-    return Baseline(name, scenario)
+    return Baseline(name, scenario, smoothing or Smoothing())

@@ -6,13 +6,14 @@ at once, by the functions of the environment.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from slicing_rllib.env import MESSAGES, OBSERVATIONS, Measurement, ObservedNetwork, ObservedSlice
+from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
 from slicing_rllib.env.observation import CellObserver, mean_load
 from slicing_rllib.radio import Phase, Scenario, StepKpis
 
@@ -96,11 +97,20 @@ class CellEncoder:
     """What neighbours tell, one of `MESSAGES`."""
     neighbours: tuple[str, ...]
     """Cells whose load the message contains, in its order; empty without a message."""
+    base_policy: str = "persistence"
+    """Whose split the observation ends with, one of `BASE_POLICIES`."""
+    smoothing: Smoothing = field(default_factory=Smoothing)
+    """What `smoothed_persistence` does."""
     message_slots: int
     """Neighbours that the message has room for: the most that a cell of the network has."""
 
     def __post_init__(self) -> None:
-        for name, known in (("observation", OBSERVATIONS), ("message", MESSAGES)):
+        known_names = {
+            "observation": OBSERVATIONS,
+            "message": MESSAGES,
+            "base_policy": BASE_POLICIES,
+        }
+        for name, known in known_names.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(
                     f"{self.cell}: {name}: expected one of {', '.join(known)}, got {value!r}"
@@ -147,8 +157,10 @@ def encode_rows(
         neighbours=np.empty((n_rows, 0), int),
     )
     received = _form_message(encoders, neighbour_load)
-    observer = CellObserver(first.observation, network, lambda _: received)
-    return observer(Measurement(network)(kpis, 0), np.ones(n_rows, bool))
+    observer = CellObserver(
+        first.observation, network, lambda _: received, first.base_policy, first.smoothing
+    )
+    return observer([Measurement(network)(kpis, 0)], np.ones(n_rows, bool))
 
 
 def _form_message(
@@ -171,13 +183,21 @@ def _form_message(
     return mean_load(neighbours)(load)[:n_rows]
 
 
-def make_encoders(scenario: Scenario, observation: str, message: str) -> dict[str, CellEncoder]:
+def make_encoders(
+    scenario: Scenario,
+    observation: str,
+    message: str,
+    base_policy: str = "persistence",
+    smoothing: Smoothing | None = None,
+) -> dict[str, CellEncoder]:
     """The encoder of each cell of a network.
 
     Args:
         scenario: the network.
         observation: kind of observation, one of `OBSERVATIONS`.
         message: what neighbours tell, one of `MESSAGES`.
+        base_policy: whose split observations end with, one of `BASE_POLICIES`.
+        smoothing: what `smoothed_persistence` does; None for its defaults.
     """
     message = "none" if observation == "per_slice" else message
     cells = scenario.cells
@@ -201,6 +221,8 @@ def make_encoders(scenario: Scenario, observation: str, message: str) -> dict[st
             message=message,
             neighbours=neighbours[row],
             message_slots=slots,
+            base_policy=base_policy,
+            smoothing=smoothing or Smoothing(),
         )
         for row, cell in enumerate(cells)
     }

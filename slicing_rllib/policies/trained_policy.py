@@ -21,7 +21,7 @@ from scipy.special import softmax
 
 from slicing_rllib.env import ActorForm, DecisionView, Measurement
 from slicing_rllib.env.observation import CellObserver
-from slicing_rllib.radio import Phase, Scenario
+from slicing_rllib.radio import Scenario
 from slicing_rllib.storage import read_bounded
 from slicing_rllib.storage.foreign_files import GIB, MIB
 
@@ -194,9 +194,7 @@ class PretrainedPolicy:
     def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
         """Shares of each cell's carrier."""
         measured = self._measurement(view.kpis, 0)
-        return self._policy.compute_actions(
-            self._observer(measured, view.kpis.phase != int(Phase.OFF))
-        )
+        return self._policy.compute_actions(self._observer([measured], measured.live))
 
 
 def load_pretrained(folder: Path = BUILTIN) -> PretrainedActor:

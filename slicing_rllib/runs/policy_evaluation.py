@@ -82,7 +82,8 @@ def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy
     if name == "base_policy":
         return BasePolicySplit(len(config.scenario.slices))
     rng = make_generator(config.seed, Stream.BASELINE_FITTING)
-    return make_policy(name, config.scenario, rng, map_seed=config.env.map_seed)
+    map_seed, smoothing = config.env.map_seed, config.env.smoothing
+    return make_policy(name, config.scenario, rng, map_seed=map_seed, smoothing=smoothing)
 
 
 class CurvePoint(NamedTuple):
@@ -196,7 +197,9 @@ def make_cell_policies(
     `recorded` are KPIs of the run's network, for the ranges in which policies have been tried.
     Raises: PolicyError for weights that are not finite or do not fit the run's observations.
     """
-    encoders = make_encoders(config.scenario, config.env.observation, config.env.message)
+    seen = config.env_arguments
+    names = ("observation", "message", "base_policy", "smoothing")
+    encoders = make_encoders(config.scenario, *(seen[name] for name in names))
     ranges: list[dict[str, tuple[KpiRange, ...]]] = [{} for _ in config.scenario.cells]
     for kpi in REQUIRED_KPIS[config.env.observation] if recorded else ():
         values = np.stack([getattr(step, kpi) for step in recorded])
@@ -237,7 +240,7 @@ def follow(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Iterator[B
     batched = env.reset_batched(seed)
     yield batched
     for _ in range(steps):
-        view = DecisionView(batched.obs, env.kpis, env.simulator)
+        view = DecisionView(batched.obs, env.kpis, env.simulator, env.reports)
         batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
         yield batched
         if batched.truncated.all():

@@ -20,8 +20,9 @@ from pydantic import (
 )
 
 from slicing_rllib.env import ActorForm, Deployment, MeasurementError
+from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.learning.td3_settings import Count, CountOrZero, TD3Settings
-from slicing_rllib.policies.baselines import BASELINES, METRIC_ORACLES
+from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED
 from slicing_rllib.radio import Scenario, make_scenario
 from slicing_rllib.storage.foreign_files import GIB, format_size
 from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
@@ -50,6 +51,8 @@ class EnvSection(Section):
     share, needed share and base split; or per-slice features without a message."""
     measurement_error: MeasurementError = Field(default_factory=MeasurementError)
     """Errors of what cells measure, for studies of robustness. Rewards stay exact."""
+    smoothing: Smoothing = Field(default_factory=Smoothing)
+    """What `smoothed_persistence` does, as a baseline and as a base policy."""
     episode_steps: Count = 500
     """Environment steps of an episode. Episodes end by truncation; the network itself goes on."""
     map_seed: Seed = 0
@@ -213,8 +216,16 @@ class RunConfig(Section):
     @property
     def env_arguments(self) -> dict[str, Any]:
         """Arguments of `SlicingEnv`, apart from deployments."""
-        names = ("message", "observation", "measurement_error", "episode_steps", "map_seed")
-        return {"scenario": self.scenario, **{name: getattr(self.env, name) for name in names}}
+        names = (
+            *("message", "observation", "smoothing"),
+            *("measurement_error", "episode_steps", "map_seed"),
+        )
+        corrected = self.learning.base_policy
+        return {
+            "scenario": self.scenario,
+            "base_policy": "persistence" if corrected == "none" else corrected,
+            **{name: getattr(self.env, name) for name in names},
+        }
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -252,7 +263,7 @@ class RunConfig(Section):
         if self.evaluation.policies is not None:
             return self.evaluation.policies
         pretrained = ("pretrained",) if self.learning.actor == "equivariant" else ()
-        others = (*pretrained, *(name for name in BASELINES if name not in METRIC_ORACLES))
+        others = (*pretrained, *(name for name in BASELINES if name not in ONLY_WHERE_NAMED))
         if not self.has_transfer:
             return (PolicyName.DRL, *others)
         if self.transfer.targets:

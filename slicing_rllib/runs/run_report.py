@@ -97,7 +97,7 @@ def draw_comparison(
 
 SMOOTHING_STEPS = 400
 """Window, in environment steps, of the running mean over rewards: whole periods of the traffic."""
-SHOWN = ("equal", "traffic_aware", "persistence", "oracle", PolicyName.DRL, PolicyName.TL)
+SHOWN = ("equal", "traffic_aware", "smoothed_persistence", "oracle", PolicyName.DRL, PolicyName.TL)
 """Policies in the figures. Tables have all of them."""
 CURVE_COLUMNS = ["seed", "arm", "step", "value"]
 """Of the tidy tables that figures draw curves from."""

@@ -58,7 +58,7 @@ class Export(NamedTuple):
     folder: str
     policy_sha256: str
     parity: dict[str, float | int]
-    """Rows that were compared and the largest difference of a share."""
+    """Rows that were compared and the largest difference of a share; empty without a graph."""
 
 
 def export_policies(
@@ -90,9 +90,10 @@ def export_policies(
             neighbours = [list(policies).index(name) for name in policy.encoder.neighbours]
             load = np.stack([step.load[neighbours] for step in recorded])
             samples = stack_kpis(recorded, row, policy.encoder.required_kpis), load
-        graph = make_graph(policy)
-        parity = check_parity(policy, graph, samples, np.random.default_rng(PARITY_SEED))
-        files = {WEIGHTS_FILE: policy.serialise_weights(), GRAPH_FILE: graph}
+        files, parity = {WEIGHTS_FILE: policy.serialise_weights()}, {}
+        if has_graph(policy):
+            files[GRAPH_FILE] = graph = make_graph(policy)
+            parity = check_parity(policy, graph, samples, np.random.default_rng(PARITY_SEED))
         manifest = json.dumps(make_manifest(policy, files, parity), indent=1, sort_keys=True)
         folder = out / cell
         try:
@@ -244,6 +245,11 @@ def make_inputs(policy: CellPolicy, samples: Samples) -> dict[str, np.ndarray]:
         SLA_DELAY: np.tile(np.array(encoder.sla_delay_ms), (n_rows, 1)),
     }
     return {name: values[name].astype(np.float64) for name in _list_inputs(encoder)}
+
+
+def has_graph(policy: CellPolicy) -> bool:
+    """Whether a policy can be a graph: its observation follows from the last report alone."""
+    return policy.encoder.base_policy == "persistence"
 
 
 def make_graph(policy: CellPolicy) -> bytes:

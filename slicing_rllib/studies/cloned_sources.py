@@ -34,7 +34,7 @@ def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None
     policy = make_policy(baseline, scenario, rng, map_seed=config.env.map_seed)
 
     def act(before: BatchedStep) -> np.ndarray:
-        view = DecisionView(before.obs, env.kpis, env.simulator)
+        view = DecisionView(before.obs, env.kpis, env.simulator, env.reports)
         return policy.prb_ratio(view).astype(np.float32)
 
     replay = record_transitions(env, act, STEPS, seed)

@@ -21,4 +21,4 @@ def env(scenario):
 @pytest.fixture
 def view(env):
     batched = env.reset_batched()
-    return DecisionView(batched.obs, env.kpis, env.simulator)
+    return DecisionView(batched.obs, env.kpis, env.simulator, env.reports)

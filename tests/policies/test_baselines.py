@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from slicing_rllib.env import DecisionView, SlicingEnv
+from slicing_rllib.env.base_policies import BASE_POLICIES, divide_in_proportion
 from slicing_rllib.policies.baselines import (
     BASELINES,
     Baseline,
     _search_split,
-    divide_in_proportion,
     fit_static,
     make_policy,
 )
@@ -18,6 +19,19 @@ def test_shares_are_in_proportion_to_weights():
     shares = divide_in_proportion(np.array([[3.0, 1.0], [0.0, 0.0]]))
 
     assert shares == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
+
+
+def test_the_base_policy_of_an_environment_is_the_baseline_of_the_same_name(scenario):
+    """From exact measurements, over several steps in which the splits differ."""
+    for name in BASE_POLICIES:
+        env = SlicingEnv(scenario, observation="per_slice", base_policy=name)
+        env.reset_batched(5)
+        action = np.random.default_rng(0).dirichlet(8.0 * np.ones(4), (6, 12)).astype(np.float32)
+        obs = [env.step_batched(own).obs for own in action][-1]
+        split = Baseline(name, scenario).prb_ratio(
+            DecisionView(obs, env.kpis, env.simulator, env.reports)
+        )
+        assert obs[:, -4:] == pytest.approx(np.log(split + 0.01), abs=1e-5)
 
 
 def test_equal_gives_equal_shares(view, scenario):
@@ -31,8 +45,9 @@ def test_traffic_aware_uses_the_demand_of_the_step_to_be_decided(view, scenario)
     assert shares == pytest.approx(demand / demand.sum(axis=1, keepdims=True))
 
 
-def test_persistence_does_not_use_the_simulator(view, scenario):
-    policy = Baseline("persistence", scenario)
+@pytest.mark.parametrize("name", ["persistence", "smoothed_persistence", "load_proportional"])
+def test_rules_of_the_past_do_not_use_the_simulator(name, view, scenario):
+    policy = Baseline(name, scenario)
     assert policy.prb_ratio(view._replace(simulator=None)).shape == (12, 4)
 
 

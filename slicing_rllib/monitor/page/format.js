@@ -47,7 +47,8 @@ export function formatPolicy(name) {
   const known = {
     drl: "DRL (from scratch)", tl: "TL (transferred)", oracle: "oracle",
     equal: "equal shares", traffic_aware: "traffic-aware", sla_weighted: "SLA-weighted",
-    best_static: "best static split", persistence: "persistence", best_split: "best split", base_policy: "policy before training",
+    best_static: "best static split", persistence: "persistence",
+    smoothed_persistence: "smoothed persistence", load_proportional: "load-proportional", best_split: "best split", base_policy: "policy before training",
     pretrained: "pretrained actor", drl_no_messages: "DRL, no messages",
   };
   return known[name] ?? name;
