@@ -12,8 +12,9 @@ from slicing_rllib.benchmarks.rows import Row, make_row, measure_medians, time_c
 from slicing_rllib.env import Deployment, SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.radio import make_scenario
+from slicing_rllib.registry import get_part
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback, decision
-from slicing_rllib.transfer.distances import MEASURES, Population
+from slicing_rllib.transfer.distances import Population, kl_paper
 from slicing_rllib.transfer.stages import Collecting, StageRecords
 from slicing_rllib.transfer.transfer_settings import VaeSettings
 from slicing_rllib.transfer.vae import train_vae
@@ -63,7 +64,7 @@ def _compare_kl_pairs(turns: int) -> Row:
     seconds = measure_medians(
         {
             "double_loop": lambda: time_call(compute_kl_by_double_loop, source, target),
-            "linear": lambda: time_call(MEASURES["kl_paper"], [source, target]),
+            "linear": lambda: time_call(kl_paper, [source, target]),
         },
         turns,
     )
@@ -80,7 +81,7 @@ def _compare_kl_pairs(turns: int) -> Row:
 def _measure_all_pairs(turns: int) -> Iterator[Row]:
     cells = [_draw_population(np.random.default_rng(i), PAIR_SAMPLES) for i in range(MANY_CELLS)]
     for measure in MANY_CELLS_MEASURES:
-        measurement = partial(time_call, MEASURES[measure], cells)
+        measurement = partial(time_call, get_part("measure", measure), cells)
         seconds = measure_medians({measure: measurement}, turns)[measure]
         yield make_row("transfer.all_pairs_s", seconds, "s", measure=measure)
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from slicing_rllib.cli import (
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 PROGRAM = "slicing-rllib"
+ALLOW_PARTS = "--allow-parts"
 
 app = typer.Typer(
     name=PROGRAM,
@@ -73,8 +75,36 @@ def _root(
             help="Prints the version and exits.",
         ),
     ] = False,
+    allowed: Annotated[
+        list[str] | None,
+        Option(
+            ALLOW_PARTS,
+            metavar="MODULE",
+            help="Module of own parts that run directories and bundles may import. May stand "
+            "anywhere, and more than once.",
+        ),
+    ] = None,
 ) -> None:
-    """Declares the options that stand before the name of a command."""
+    """The options of all commands."""
+    from slicing_rllib.registry import allow_parts
+
+    allow_parts(allowed or ())
+    # Own parts mostly lie beside the config, in the working directory.
+    if (folder := os.getcwd()) not in sys.path:
+        sys.path.append(folder)
+
+
+def _put_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ALLOW_PARTS, wherever it stands before `--`, at the beginning."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    first, others = list[str](), list[str]()
+    before = iter(arguments[:end])
+    for argument in before:
+        if argument == ALLOW_PARTS:
+            first += [argument, *(value for value in [next(before, None)] if value is not None)]
+        else:
+            (first if argument.startswith(f"{ALLOW_PARTS}=") else others).append(argument)
+    return [*first, *others, *arguments[end:]]
 
 
 def run(arguments: list[str]) -> int:
@@ -84,7 +114,7 @@ def run(arguments: list[str]) -> int:
     """
     try:
         command = typer.main.get_command(app)
-        code = command.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        code = command.main(_put_first(arguments), prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:
         # Usage errors know their command, but Typer exports no name of their class.
         context: typer.Context | None = getattr(error, "ctx", None)

@@ -83,15 +83,17 @@ def similarity(
 
 def _select_measures(option: str | None, run_measure: str) -> tuple[str, ...]:
     """Names of the measures to compute. Raises: ConfigError for an unknown name."""
-    from slicing_rllib.transfer import MEASURES
+    from slicing_rllib.registry import get_part, list_names
+    from slicing_rllib.transfer.transfer_settings import WITHOUT_DISTANCE
 
     # A run may choose its sources by other rules, such as `random`, which define no distance.
-    name = option or (run_measure if run_measure in MEASURES else "mean_shift")
+    name = option or (run_measure if run_measure not in WITHOUT_DISTANCE else "mean_shift")
     if name == "all":
-        return tuple(MEASURES)
-    if name not in MEASURES:
-        known = ", ".join((*MEASURES, "all"))
-        raise ConfigError(f"--measure: expected one of {known}, got {name!r}")
+        return list_names("measure")
+    try:
+        get_part("measure", name)
+    except ValueError as error:
+        raise ConfigError(f"--measure: {error}") from error
     return (name,)
 
 

@@ -5,7 +5,6 @@
 
 from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
-from slicing_rllib.env.observation import MESSAGES, OBSERVATIONS
 from slicing_rllib.env.protocols import (
     BatchedEnv,
     BatchedStep,
@@ -30,8 +29,6 @@ from slicing_rllib.env.rewards import (
 from slicing_rllib.env.slicing_env import Deployment, SlicingEnv
 
 __all__ = [
-    "MESSAGES",
-    "OBSERVATIONS",
     "ActorForm",
     "ActorKind",
     "BasePolicy",

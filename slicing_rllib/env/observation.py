@@ -9,57 +9,45 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32
 
 from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
 from slicing_rllib.env.measurement import Measured
 from slicing_rllib.env.protocols import Network
+from slicing_rllib.radio import StepKpis
+from slicing_rllib.registry import get_part
 
 Load = Float[np.ndarray, "cell slice"]
 Message = Callable[[Load], Float[np.ndarray, "cell message"]]
 """Computes the message that each cell receives, from the load of all cells."""
 
 
-def mean_load(neighbours: Int[np.ndarray, "cell neighbour"]) -> Message:
+def mean_load(network: Network) -> Message:
     """c_k = 1/|K_k| * sum of l_i over the neighbours i of k, per slice; 0 without neighbours.
 
     Source: the paper, eq. (5).
     """
+    neighbours = network.neighbours
     present = neighbours >= 0
     weight = 1.0 / np.maximum(present.sum(axis=1, keepdims=True), 1)
     return lambda load: (load[neighbours] * present[:, :, None]).sum(axis=1) * weight
 
 
-def per_neighbour(neighbours: Int[np.ndarray, "cell neighbour"]) -> Message:
+def per_neighbour(network: Network) -> Message:
     """The load of each neighbour, most strongly coupled neighbour first."""
+    neighbours = network.neighbours
     present = neighbours >= 0
     return lambda load: (load[neighbours] * present[:, :, None]).reshape(len(load), -1)
 
 
-def all_cells(load: Load) -> Float[np.ndarray, "cell message"]:
+def all_cells(network: Network) -> Message:
     """The load of every cell of the network: the same row for all cells."""
-    return np.broadcast_to(load.reshape(1, -1), (len(load), load.size))
+    return lambda load: np.broadcast_to(load.reshape(1, -1), (len(load), load.size))
 
 
-def no_message(load: Load) -> Float[np.ndarray, "cell message"]:
+def no_message(network: Network) -> Message:
     """An empty message: cells do not exchange their load."""
-    return np.empty((len(load), 0))
-
-
-MESSAGES: dict[str, Callable[[Network], Message]] = {
-    "none": lambda _: no_message,
-    "mean_load": lambda network: mean_load(network.neighbours),
-    "per_neighbour": lambda network: per_neighbour(network.neighbours),
-    "all_cells": lambda _: all_cells,
-}
-"""The messages by name, for the neighbours of a network."""
-
-
-def make_message(name: str, network: Network) -> Message:
-    """The message with that name. Raises: ValueError for a name that is not in MESSAGES."""
-    if name not in MESSAGES:
-        raise ValueError(f"message: expected one of {', '.join(MESSAGES)}, got {name!r}")
-    return MESSAGES[name](network)
+    return lambda load: np.empty((len(load), 0))
 
 
 THROUGHPUT_SCALE_MBPS = 4.0
@@ -67,10 +55,13 @@ THROUGHPUT_SCALE_MBPS = 4.0
 SMALLEST_SPLIT = 0.01
 """Added to shares before their logarithm is taken, so that it stays bounded for empty slices."""
 SINR_SCALE_DB = 10.0
+KPIS = tuple(name for name in StepKpis._fields if name != "phase")
+"""KPIs per cell and slice."""
 
 Layout = dict[str, slice]
 """The columns of an observation that hold each quantity."""
-Columns = list[Float[np.ndarray, "cell column"]]
+Columns = dict[str, Float[np.ndarray, "cell column"]]
+"""By the name of each quantity, in the order of the observation."""
 
 
 class Reports(NamedTuple):
@@ -90,13 +81,6 @@ class Reports(NamedTuple):
 
 Observe = Callable[[Reports, Network, Message], Columns]
 
-PAPER = ("throughput", "load", "users", "message")
-SHARES = ("log_offered", "log_needed", "log_base_split")
-PER_SLICE = (
-    "log_offered", "log_needed", "log_applied", "utilisation", "log_users",
-    "sinr_p10", "sinr_p50", "sinr_p90", "log_base_split",
-)  # fmt: skip
-
 
 def observe_paper(reports: Reports, network: Network, message: Message) -> Columns:
     """The paper's observation.
@@ -107,20 +91,22 @@ def observe_paper(reports: Reports, network: Network, message: Message) -> Colum
     """
     kpis = reports.measured[-1].kpis
     phi = kpis.throughput_mbps
-    return [
-        phi / (phi + THROUGHPUT_SCALE_MBPS),
-        network.n_slices * kpis.load,
-        kpis.users * (1.0 / np.array([spec.users for spec in network.slices])),
-        network.n_slices * message(kpis.load),
-    ]
+    return {
+        "throughput": phi / (phi + THROUGHPUT_SCALE_MBPS),
+        "load": network.n_slices * kpis.load,
+        "users": kpis.users * (1.0 / np.array([spec.users for spec in network.slices])),
+        "message": network.n_slices * message(kpis.load),
+    }
 
 
 def observe_widened(reports: Reports, network: Network, message: Message) -> Columns:
     """The paper's observation, then log(x + 0.01) of offered, needed and base policy's share."""
     newest = reports.measured[-1]
-    shares = (newest.offered, newest.needed, reports.base_split)
-    logs = [np.log(share + SMALLEST_SPLIT) for share in shares]
-    return [*observe_paper(reports, network, message), *logs]
+    return observe_paper(reports, network, message) | {
+        "log_offered": np.log(newest.offered + SMALLEST_SPLIT),
+        "log_needed": np.log(newest.needed + SMALLEST_SPLIT),
+        "log_base_split": np.log(reports.base_split + SMALLEST_SPLIT),
+    }
 
 
 def observe_per_slice(reports: Reports, network: Network, message: Message) -> Columns:
@@ -130,59 +116,54 @@ def observe_per_slice(reports: Reports, network: Network, message: Message) -> C
     """
     newest = reports.measured[-1]
     kpis = newest.kpis
-    return [
-        np.log(newest.offered + SMALLEST_SPLIT),
-        np.log(newest.needed + SMALLEST_SPLIT),
-        np.log(kpis.prb_ratio + SMALLEST_SPLIT),
-        kpis.utilisation,
-        np.log1p(kpis.users),
-        kpis.sinr_db_p10 / SINR_SCALE_DB,
-        kpis.sinr_db_p50 / SINR_SCALE_DB,
-        kpis.sinr_db_p90 / SINR_SCALE_DB,
-        np.log(reports.base_split + SMALLEST_SPLIT),
-    ]
-
-
-OBSERVATIONS: dict[str, tuple[tuple[str, ...], Observe]] = {
-    "paper": (PAPER, observe_paper),
-    "widened": ((*PAPER, *SHARES), observe_widened),
-    "per_slice": (PER_SLICE, observe_per_slice),
-}
-"""The kinds of observations by name: the quantities, and the function that gives their columns."""
+    return {
+        "log_offered": np.log(newest.offered + SMALLEST_SPLIT),
+        "log_needed": np.log(newest.needed + SMALLEST_SPLIT),
+        "log_applied": np.log(kpis.prb_ratio + SMALLEST_SPLIT),
+        "utilisation": kpis.utilisation,
+        "log_users": np.log1p(kpis.users),
+        "sinr_p10": kpis.sinr_db_p10 / SINR_SCALE_DB,
+        "sinr_p50": kpis.sinr_db_p50 / SINR_SCALE_DB,
+        "sinr_p90": kpis.sinr_db_p90 / SINR_SCALE_DB,
+        "log_base_split": np.log(reports.base_split + SMALLEST_SPLIT),
+    }
 
 
 class CellObserver:
     """Turns what cells measured into a row per cell.
 
-    Raises: ValueError for an observation or a base policy that does not exist.
+    Raises: ValueError for an unknown name, and for an observation that is not a row per cell.
     """
 
     def __init__(
         self,
         name: str,
         network: Network,
-        message: Message = no_message,
+        message: Message,
         base_policy: str = "persistence",
         smoothing: Smoothing | None = None,
     ) -> None:
         """`base_policy` is one of `BASE_POLICIES`: the split that observations end with."""
-        if name not in OBSERVATIONS:
-            expected = ", ".join(OBSERVATIONS)
-            raise ValueError(f"observation: expected one of {expected}, got {name!r}")
         if base_policy not in BASE_POLICIES:
             expected = ", ".join(BASE_POLICIES)
             raise ValueError(f"base_policy: expected one of {expected}, got {base_policy!r}")
         self._network, self._message = network, message
         self._base_policy, self._smoothing = base_policy, smoothing or Smoothing()
-        quantities, self._observe = OBSERVATIONS[name]
-        message_width = message(np.zeros((len(network.cells), network.n_slices))).shape[1]
+        self._observe: Observe = get_part("observation", name)
         self.layout: Layout = {}
         self.size = 0
         """Length of an observation."""
-        for quantity in quantities:
-            width = message_width if quantity == "message" else network.n_slices
-            self.layout[quantity] = slice(self.size, self.size + width)
-            self.size += width
+        nothing = np.zeros((len(network.cells), network.n_slices))
+        kpis = StepKpis(**{of: nothing for of in KPIS}, phase=np.zeros(len(nothing), np.int64))
+        probe = Reports([Measured(kpis, nothing, nothing)], base_policy, self._smoothing)
+        for quantity, columns in self._observe(probe, network, message).items():
+            if np.ndim(columns) != 2 or len(columns) != len(nothing):
+                raise ValueError(
+                    f"observation {name!r}: {quantity}: expected a row for each of "
+                    f"{len(nothing)} cells, got shape {np.shape(columns)}"
+                )
+            self.layout[quantity] = slice(self.size, self.size + columns.shape[1])
+            self.size += columns.shape[1]
 
     def __call__(
         self, measured: Sequence[Measured], live: Bool[np.ndarray, " cell"]
@@ -190,6 +171,6 @@ class CellObserver:
         """A row per cell from the last reports, the newest one last; zeros for cells not live."""
         reports = Reports(measured, self._base_policy, self._smoothing)
         columns = self._observe(reports, self._network, self._message)
-        obs = np.concatenate(columns, axis=1, dtype=np.float32)
+        obs = np.concatenate([*columns.values()], axis=1, dtype=np.float32)
         obs[~live] = 0.0
         return obs

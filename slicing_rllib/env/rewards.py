@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.radio import SATURATION
+from slicing_rllib.radio import SATURATION, Scenario, StepKpis
 from slicing_rllib.radio.kpis import served_share
 
 BroadcastPerSlice = Float[np.ndarray, "*#cell slice"]
@@ -39,6 +39,13 @@ def slice_reward(
     with np.errstate(divide="ignore"):
         delay_ratio = sla_delay_ms / delay_ms
     return np.asarray(np.minimum(np.minimum(throughput_ratio, delay_ratio).min(axis=-1), 1.0))
+
+
+def paper_reward(kpis: StepKpis, network: Scenario) -> PerCell:
+    """Eq. (2) of a step, for the SLAs of a network: the reward `paper`."""
+    return slice_reward(
+        kpis.throughput_mbps, kpis.delay_ms, network.sla_throughput_mbps, network.sla_delay_ms
+    )
 
 
 def satisfaction(

@@ -17,11 +17,12 @@ from pydantic.dataclasses import dataclass
 
 from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.measurement import MEMORY, Measured, Measurement, MeasurementError
-from slicing_rllib.env.observation import CellObserver, make_message
+from slicing_rllib.env.observation import CellObserver
 from slicing_rllib.env.protocols import BatchedStep
-from slicing_rllib.env.rewards import SplitReward, satisfaction, slice_reward
+from slicing_rllib.env.rewards import SplitReward, satisfaction
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
 from slicing_rllib.radio.settings import SETTINGS, Steps
+from slicing_rllib.registry import get_part
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -130,10 +131,11 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     Args:
         scenario: the network.
-        message: what cells learn about the load of other cells, one of `MESSAGES`.
-        observation: what else a cell observes, one of `OBSERVATIONS`.
+        message: what cells learn about the load of other cells, a `message` of the registry.
+        observation: what else a cell observes, an `observation` of the registry.
         base_policy: whose split observations end with, one of `BASE_POLICIES`.
         smoothing: what `smoothed_persistence` does; None for its defaults.
+        reward: what a step earns, a `reward` of the registry.
         measurement_error: errors of what cells measure; None for exact measurements.
         episode_steps: length of an episode, at least 1.
         map_seed: seed of shadowing and line of sight.
@@ -159,6 +161,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         observation: str = "paper",
         base_policy: str = "persistence",
         smoothing: Smoothing | None = None,
+        reward: str = "paper",
         measurement_error: MeasurementError | None = None,
         episode_steps: int = 500,
         map_seed: int = 0,
@@ -179,15 +182,18 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.message = message
         self.map_seed = map_seed
         self.observation = observation
-        self._observer = CellObserver(
-            observation, scenario, make_message(message, scenario), base_policy, smoothing
-        )
+        heard = get_part("message", message)(scenario)
+        self._observer = CellObserver(observation, scenario, heard, base_policy, smoothing)
         self._measurement = Measurement(scenario, measurement_error)
-        self.counterfactual = SplitReward()
+        self.reward = reward
+        self._reward = get_part("reward", reward)
+        # Nothing is known about what an own reward would have been for another split.
+        self.counterfactual = SplitReward() if reward == "paper" else None
         self.layout = self._observer.layout
         self.obs_size = self._observer.size
         self.action_size = scenario.n_slices
-        self.counterfactual_inputs_size = self.reward_inputs_size = 2 * scenario.n_slices
+        self.reward_inputs_size = 2 * scenario.n_slices
+        self.counterfactual_inputs_size = self.reward_inputs_size if self.counterfactual else 0
         self.network_step = 0
         """Number of steps since the last reset with a seed."""
         self._episode_step = 0
@@ -369,13 +375,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def _compute_reward(
         self, kpis: StepKpis, live: Bool[np.ndarray, " cell"]
     ) -> Float[np.ndarray, " cell"]:
-        reward = slice_reward(
-            kpis.throughput_mbps,
-            kpis.delay_ms,
-            self.scenario.sla_throughput_mbps,
-            self.scenario.sla_delay_ms,
-        )
-        return np.where(live, reward, 0.0)
+        return np.where(live, self._reward(kpis, self.scenario), 0.0)
 
     def _compute_satisfaction(self) -> Float[np.ndarray, " cell"]:
         return satisfaction(self.kpis.throughput_mbps, self.scenario.sla_throughput_mbps)
@@ -391,7 +391,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             truncated=truncated.copy(),
             live=self._live.copy(),
             controlled=self.controlled,
-            counterfactual_inputs=self.measured.counterfactual_inputs,
+            counterfactual_inputs=self.measured.counterfactual_inputs[
+                :, : self.counterfactual_inputs_size
+            ],
             reward_inputs=np.concatenate(
                 [self.kpis.throughput_mbps, self.kpis.delay_ms], axis=1, dtype=np.float32
             ),
@@ -415,7 +417,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         require_known_cell(agent, self.cells, "observation_space")
         high = np.full(self.obs_size, np.inf, np.float32)
         low, columns = -high, self.layout
-        if "message" in columns:
+        if self.observation in ("paper", "widened"):
             bounded = slice(0, columns["message"].stop)
             low[bounded], high[bounded] = 0.0, 1.0
             # All UEs of the network may attach to one cell.

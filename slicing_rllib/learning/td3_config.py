@@ -27,6 +27,7 @@ from slicing_rllib.learning.td3_settings import (
     describe_range,
 )
 from slicing_rllib.random_streams import Stream, cell_key, derive_seed
+from slicing_rllib.registry import OwnParts
 
 RLLIB_NAMES = frozenset(vars(AlgorithmConfig()))
 
@@ -150,6 +151,8 @@ class TD3Config(AlgorithmConfig):
 
         super().__init__(algo_class=algo_class or TD3)
         vars(self).update(CheckedSettings().model_dump())
+        self.own_parts = OwnParts()
+        """Takes what `slicing_rllib.register` has entered along to Ray's workers."""
         self.env_runner_cls = BatchedEnvRunner
         self.normalize_actions = False
         self.clip_actions = False

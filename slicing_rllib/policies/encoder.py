@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from slicing_rllib.env import MESSAGES, OBSERVATIONS, Measurement, ObservedNetwork, ObservedSlice
+from slicing_rllib.env import Measurement, ObservedNetwork, ObservedSlice
 from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
-from slicing_rllib.env.observation import CellObserver, mean_load
+from slicing_rllib.env.observation import KPIS, CellObserver
 from slicing_rllib.radio import Phase, Scenario, StepKpis
+from slicing_rllib.registry import foreign_names, get_part
 
 PerSlice = Float[np.ndarray, "row slice"]
 NeighbourLoad = Float[np.ndarray, "row neighbour slice"]
@@ -92,9 +93,9 @@ class CellEncoder:
     sla_delay_ms: tuple[float, ...]
     """Highest permitted delay of each slice."""
     observation: str
-    """Kind of observation, one of `OBSERVATIONS`."""
+    """Kind of observation, by its name in the registry."""
     message: str
-    """What neighbours tell, one of `MESSAGES`."""
+    """What neighbours tell, by its name in the registry."""
     neighbours: tuple[str, ...]
     """Cells whose load the message contains, in its order; empty without a message."""
     base_policy: str = "persistence"
@@ -105,16 +106,15 @@ class CellEncoder:
     """Neighbours that the message has room for: the most that a cell of the network has."""
 
     def __post_init__(self) -> None:
-        known_names = {
-            "observation": OBSERVATIONS,
-            "message": MESSAGES,
-            "base_policy": BASE_POLICIES,
-        }
-        for name, known in known_names.items():
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(
-                    f"{self.cell}: {name}: expected one of {', '.join(known)}, got {value!r}"
-                )
+        if self.base_policy not in BASE_POLICIES:
+            raise ValueError(
+                f"{self.cell}: base_policy: expected one of {', '.join(BASE_POLICIES)}, "
+                f"got {self.base_policy!r}"
+            )
+        # A bundle may be a stranger's.
+        with foreign_names():
+            get_part("observation", self.observation)
+            get_part("message", self.message)
         if len(set(self.slices)) != len(self.slices) or not self.slices:
             raise ValueError(f"{self.cell}: expected distinct names of slices")
         for name in ("users", "sla_throughput_mbps", "sla_delay_ms"):
@@ -127,7 +127,7 @@ class CellEncoder:
     @property
     def required_kpis(self) -> tuple[str, ...]:
         """KPIs that the observation is computed from."""
-        return REQUIRED_KPIS[self.observation]
+        return REQUIRED_KPIS.get(self.observation, tuple(KPI_SPECS))
 
 
 def encode_rows(
@@ -144,7 +144,7 @@ def encode_rows(
     """
     first, n_rows = encoders[0], len(encoders)
     absent = np.zeros((n_rows, len(first.slices)))
-    values = {name: columns.get(name, absent) for name in StepKpis._fields if name != "phase"}
+    values = {name: columns.get(name, absent) for name in KPIS}
     kpis = StepKpis(**values, phase=np.full(n_rows, int(Phase.CONTROLLED)))
     network = ObservedNetwork(
         cells=tuple(encoder.cell for encoder in encoders),
@@ -158,7 +158,7 @@ def encode_rows(
     )
     received = _form_message(encoders, neighbour_load)
     observer = CellObserver(
-        first.observation, network, lambda _: received, first.base_policy, first.smoothing
+        first.observation, network, lambda load: received, first.base_policy, first.smoothing
     )
     return observer([Measurement(network)(kpis, 0)], np.ones(n_rows, bool))
 
@@ -171,7 +171,7 @@ def _form_message(
         return np.empty((n_rows, 0))
     padded = np.zeros((n_rows, n_slots, neighbour_load.shape[2]))
     padded[:, : neighbour_load.shape[1]] = neighbour_load
-    if kind != "mean_load":  # The loads of all cells, too, are those of one after the other.
+    if kind == "all_cells":  # As many slots as the network has cells.
         return padded.reshape(n_rows, -1)
     # A table of loads as a network has it: first the cells themselves, then all their neighbours.
     load = np.concatenate(
@@ -180,7 +180,14 @@ def _form_message(
     neighbours = np.full((len(load), n_slots), -1)
     is_used = np.arange(n_slots) < np.array([[len(e.neighbours)] for e in encoders])
     neighbours[:n_rows][is_used] = np.arange(n_rows, len(load))[is_used.ravel()]
-    return mean_load(neighbours)(load)[:n_rows]
+    network = ObservedNetwork(
+        cells=tuple(str(row) for row in range(len(load))),
+        slices=tuple(ObservedSlice(name=name, users=1) for name in encoders[0].slices),
+        sla_throughput_mbps=np.ones_like(load),
+        sla_delay_ms=np.ones_like(load),
+        neighbours=neighbours,
+    )
+    return get_part("message", kind)(network)(load)[:n_rows]
 
 
 def make_encoders(
@@ -194,8 +201,8 @@ def make_encoders(
 
     Args:
         scenario: the network.
-        observation: kind of observation, one of `OBSERVATIONS`.
-        message: what neighbours tell, one of `MESSAGES`.
+        observation: kind of observation, by its name in the registry.
+        message: what neighbours tell, by its name in the registry.
         base_policy: whose split observations end with, one of `BASE_POLICIES`.
         smoothing: what `smoothed_persistence` does; None for its defaults.
     """

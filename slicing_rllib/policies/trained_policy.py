@@ -20,7 +20,7 @@ from safetensors.numpy import save as save_tensors
 from scipy.special import softmax
 
 from slicing_rllib.env import ActorForm, DecisionView, Measurement
-from slicing_rllib.env.observation import CellObserver
+from slicing_rllib.env.observation import CellObserver, no_message
 from slicing_rllib.radio import Scenario
 from slicing_rllib.storage import read_bounded
 from slicing_rllib.storage.foreign_files import GIB, MIB
@@ -189,7 +189,7 @@ class PretrainedPolicy:
         form = ActorForm(scenario.n_slices, "equivariant", "persistence")
         self._policy = TrainedPolicy(scenario.cells, dict.fromkeys(scenario.cells, weights), form)
         self._measurement = Measurement(scenario)
-        self._observer = CellObserver("per_slice", scenario)
+        self._observer = CellObserver("per_slice", scenario, no_message(scenario))
 
     def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
         """Shares of each cell's carrier."""

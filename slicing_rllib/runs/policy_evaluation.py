@@ -18,7 +18,6 @@ from slicing_rllib.env import BatchedStep, DecisionView, Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.evaluation.statistics import SATISFIED, PolicySummary, summarise_hours
 from slicing_rllib.policies import (
-    REQUIRED_KPIS,
     BasePolicySplit,
     CellPolicy,
     KpiRange,
@@ -30,7 +29,7 @@ from slicing_rllib.policies import (
 from slicing_rllib.policies.baselines import make_policy
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.random_streams import Stream, derive_seed, make_generator
-from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config, make_mask_settings
+from slicing_rllib.runs.config_loading import dump_resolved_yaml, make_mask_settings
 from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import replace_durably, require_regular
@@ -144,7 +143,7 @@ def evaluate_run(
     if traffic is not None:
         mask = make_mask_settings(traffic, run.config().scenario.mask)
         settings.append(f"scenario.mask={json.dumps(mask)}")
-    config = load_config(str(run.path / "config.yaml"), settings)
+    config = run.config(settings)
     return summarise_rollouts(evaluate_policies(config, run, on_rollout))
 
 
@@ -201,7 +200,7 @@ def make_cell_policies(
     names = ("observation", "message", "base_policy", "smoothing")
     encoders = make_encoders(config.scenario, *(seen[name] for name in names))
     ranges: list[dict[str, tuple[KpiRange, ...]]] = [{} for _ in config.scenario.cells]
-    for kpi in REQUIRED_KPIS[config.env.observation] if recorded else ():
+    for kpi in next(iter(encoders.values())).required_kpis if recorded else ():
         values = np.stack([getattr(step, kpi) for step in recorded])
         low, high = values.min(axis=(0, 1)).tolist(), values.max(axis=(0, 1)).tolist()
         means, stds = values.mean(axis=0).tolist(), values.std(axis=0).tolist()

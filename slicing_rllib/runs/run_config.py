@@ -21,9 +21,11 @@ from pydantic import (
 
 from slicing_rllib.env import ActorForm, Deployment, MeasurementError
 from slicing_rllib.env.base_policies import Smoothing
+from slicing_rllib.env.observation import CellObserver, no_message
 from slicing_rllib.learning.td3_settings import Count, CountOrZero, TD3Settings
 from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED
 from slicing_rllib.radio import Scenario, make_scenario
+from slicing_rllib.registry import PartOf
 from slicing_rllib.storage.foreign_files import GIB, format_size
 from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
 from slicing_rllib.transfer import TransferSettings
@@ -43,12 +45,14 @@ class Section(BaseModel):
 class EnvSection(Section):
     """The network as the agents see it."""
 
-    message: Literal["none", "mean_load", "per_neighbour", "all_cells"] = "mean_load"
+    message: Annotated[str, PartOf("message")] = "mean_load"
     """What an observation contains about other cells: nothing; the mean load of the neighbours per
     slice, eq. (5) of the paper; the load of each neighbour; or the load of every cell."""
-    observation: Literal["paper", "widened", "per_slice"] = "paper"
+    observation: Annotated[str, PartOf("observation")] = "paper"
     """What a cell sees: the paper's observation; that and, per slice, the logarithms of offered
     share, needed share and base split; or per-slice features without a message."""
+    reward: Annotated[str, PartOf("reward")] = "paper"
+    """What a step earns: eq. (2) of the paper, or an own function of the KPIs."""
     measurement_error: MeasurementError = Field(default_factory=MeasurementError)
     """Errors of what cells measure, for studies of robustness. Rewards stay exact."""
     smoothing: Smoothing = Field(default_factory=Smoothing)
@@ -217,7 +221,7 @@ class RunConfig(Section):
     def env_arguments(self) -> dict[str, Any]:
         """Arguments of `SlicingEnv`, apart from deployments."""
         names = (
-            *("message", "observation", "smoothing"),
+            *("message", "observation", "reward", "smoothing"),
             *("measurement_error", "episode_steps", "map_seed"),
         )
         corrected = self.learning.base_policy
@@ -365,13 +369,19 @@ def _find_wrong_source(config: RunConfig) -> Iterator[Problem]:
 
 def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
     """The actor must find in the observation what its form reads."""
-    observation, learning = config.env.observation, config.learning
-    expects = "expects env.observation widened or per_slice, got paper"
-    if learning.base_policy != "none" and observation == "paper":
+    observation, learning, scenario = config.env.observation, config.learning, config.scenario
+    try:
+        layout = CellObserver(observation, scenario, no_message(scenario)).layout
+    except Exception as error:  # Of an own observation: anything may happen.
+        yield ("env", "observation"), f"{observation} cannot observe the network: {error}"
+        return
+    has_base_split = [*layout][-1] == "log_base_split"
+    expects = f"expects env.observation widened or per_slice, got {observation}"
+    if learning.base_policy != "none" and not has_base_split:
         yield ("learning", "base_policy"), f"{learning.base_policy} {expects}"
-    if "base_policy" in config.evaluated_policies and observation == "paper":
+    if "base_policy" in config.evaluated_policies and not has_base_split:
         yield ("evaluation", "policies"), f"base_policy {expects}"
-    if learning.actor == "equivariant" and observation != "per_slice":
+    if learning.actor == "equivariant" and observation in ("paper", "widened"):
         expected = f"equivariant expects env.observation per_slice, got {observation}"
         yield ("learning", "actor"), expected
     form = (learning.actor, learning.base_policy)

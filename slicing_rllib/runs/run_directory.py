@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from slicing_rllib.learning.events import EventKind
+from slicing_rllib.registry import foreign_names
 from slicing_rllib.runs.checkpoints import find_newest_valid
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
 from slicing_rllib.runs.run_config import RunConfig
@@ -153,16 +154,22 @@ class RunDirectory:
         """Keeps other processes from writing into the run; arguments as in `lock_for_writing`."""
         return lock_for_writing(self.path, purpose, timeout_s)
 
-    def config(self) -> RunConfig:
-        """The run's config. Raises: ConfigError for a damaged config.yaml."""
-        return load_config(str(self.path / "config.yaml"))
+    def config(self, settings: Sequence[str] = ()) -> RunConfig:
+        """The run's config, with `key.path=value` settings on top.
+
+        Raises: ConfigError for a damaged config.yaml, and for own parts that it may not import.
+        """
+        with foreign_names():
+            return load_config(str(self.path / "config.yaml"), settings)
 
     def load_same_config(self, source: str | None, settings: Sequence[str]) -> RunConfig:
         """The run's config. Raises: ConfigError where `source` and `settings` make another one."""
+        # The user's own file comes first: the parts that it names may be imported.
+        asked = load_config(source, settings) if source is not None else None
         config = self.config()
-        if (source is not None or settings) and load_config(
-            source or str(self.path / "config.yaml"), settings
-        ) != config:
+        if asked is None and settings:
+            asked = self.config(settings)
+        if asked not in (None, config):
             raise ConfigError(
                 f"{self.path}: this run has another config; --resume alone goes on with its own"
             )

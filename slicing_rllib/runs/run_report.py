@@ -22,7 +22,7 @@ from slicing_rllib.runs.run_config import PolicyName, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
-from slicing_rllib.transfer import MEASURES, TransferDecision
+from slicing_rllib.transfer import TransferDecision
 from slicing_rllib.transfer.decision import (
     CellSamples,
     Distances,
@@ -31,6 +31,7 @@ from slicing_rllib.transfer.decision import (
 )
 from slicing_rllib.transfer.methods import Sla
 from slicing_rllib.transfer.sources import join_samples
+from slicing_rllib.transfer.transfer_settings import WITHOUT_DISTANCE
 
 
 class Comparison(NamedTuple):
@@ -55,7 +56,7 @@ class Comparison(NamedTuple):
 def compare_cells(run: RunDirectory, measure: str, seed: int = 0) -> Comparison:
     """Compares cells by their samples under the default action.
 
-    `measure` is one of `transfer.MEASURES`; `seed` is that of the VAE, where it needs one.
+    `measure` is the name of one; `seed` is that of the VAE, where it needs one.
     Raises: RunError where the run has left no samples.
     """
     config = run.config()
@@ -113,7 +114,7 @@ def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
     config = run.config()
     if config.has_transfer:
         measure = config.transfer.measure
-        compared = compare_cells(run, measure if measure in MEASURES else "mean_shift")
+        compared = compare_cells(run, measure if measure not in WITHOUT_DISTANCE else "mean_shift")
         draw_comparison(run, compared, folder)
     return [
         path

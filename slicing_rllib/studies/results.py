@@ -16,6 +16,7 @@ import pandas as pd
 
 from slicing_rllib.evaluation.statistics import METRICS, group_auc
 from slicing_rllib.learning.events import EventKind
+from slicing_rllib.registry import list_names
 from slicing_rllib.runs.metrics_row import SPANS
 from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
@@ -23,7 +24,6 @@ from slicing_rllib.runs.run_report import list_sla_groups, read_cell_samples
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.studies.experiment import get_arm_folder, is_done
 from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
-from slicing_rllib.transfer import MEASURES
 from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
 
 # pandas' own annotations are wider than what it returns.
@@ -88,7 +88,7 @@ class Results:
             cells = {f"source/{c}": s for c, s in sources.items()}
             cells |= {f"target/{c}": s for c, s in targets.items()}
             by_measure = compute_distances_by_measure(
-                cells, list(MEASURES), config.transfer.vae, seed
+                cells, list_names("measure"), config.transfer.vae, seed
             )
             for measure, found in by_measure.items():
                 matrix = found.mean[: len(sources), len(sources) :]
@@ -109,7 +109,7 @@ class Results:
             groups = list_sla_groups(config)
             if len(set(groups)) > 1:
                 by_measure = compute_distances_by_measure(
-                    cells, list(MEASURES), config.transfer.vae, seed
+                    cells, list_names("measure"), config.transfer.vae, seed
                 )
                 rows += [(seed, name, group_auc(d.mean, groups)) for name, d in by_measure.items()]
         return pd.DataFrame(rows, columns=["seed", "measure", "value"])

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from slicing_rllib.storage.errors import LibraryError
-from slicing_rllib.transfer.distances import MEASURES
-from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
+from slicing_rllib.transfer.distances import Population, without_vae
+from slicing_rllib.transfer.transfer_settings import TransferSettings
 
 if TYPE_CHECKING:
     from slicing_rllib.transfer.decision import TransferDecision
@@ -29,16 +29,16 @@ _MODULES = {
 """Module of each name that is imported on first access."""
 
 __all__ = [
-    "MEASURES",
-    "METHODS",
     "Bundle",
     "LibraryError",
     "PolicyLibrary",
     "PolicyWeights",
+    "Population",
     "TransferDecision",
     "TransferSettings",
     "TransitionBatch",
     "WarmStartCallback",
+    "without_vae",
 ]
 
 

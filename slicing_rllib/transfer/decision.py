@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from slicing_rllib.random_streams import Stream, make_generator
-from slicing_rllib.transfer.distances import BLOCK_STEPS, MEASURES, WITHOUT_VAE, Population
+from slicing_rllib.registry import get_part
+from slicing_rllib.transfer.distances import BLOCK_STEPS, Measure, Population, needs_vae
 from slicing_rllib.transfer.transfer_settings import (
     BUILTIN_LIBRARY,
     WITHOUT_DISTANCE,
@@ -119,13 +120,14 @@ def choose_source(
     if len(cells) < 2:
         raise ValueError(f"{target}: expected at least one candidate to learn from")
     names = tuple(cells)
-    ensemble = _make_ensemble(cells, measure, vae, seed)
-    matrix = np.mean([MEASURES[measure](populations) for populations in ensemble], axis=0)
+    compute: Measure = get_part("measure", measure)
+    ensemble = _make_ensemble(cells, compute, vae, seed)
+    matrix = np.mean([compute(populations) for populations in ensemble], axis=0)
     column = names.index(target)
     distances = {n: float(matrix[i, column]) for i, n in enumerate(names) if n != target}
     nearest = decide_from_distances(target, distances, measure)
     chosen = names.index(str(nearest.source))
-    confidence = _estimate_confidence(ensemble, measure, column, chosen, seed)
+    confidence = _estimate_confidence(ensemble, compute, column, chosen, seed)
     between_sources = ~np.eye(len(names), dtype=bool)
     between_sources[column] = between_sources[:, column] = False
     if max_distance_ratio is not None and between_sources.any():
@@ -245,26 +247,27 @@ class Distances(NamedTuple):
 def compute_distances_by_measure(
     cells: Mapping[str, CellSamples], measures: Sequence[str], vae: VaeSettings, seed: int
 ) -> dict[str, Distances]:
-    """By measure (a key of `MEASURES`), the distance of every cell from every other.
+    """By the name of each measure, the distance of every cell from every other.
 
     All measures that need a VAE share one, which is trained on all cells.
     """
     found = {}
     ensembles: dict[bool, list[list[Population]]] = {}
     for measure in measures:
-        key = measure in WITHOUT_VAE
+        compute: Measure = get_part("measure", measure)
+        key = needs_vae(compute)
         if key not in ensembles:
-            ensembles[key] = _make_ensemble(cells, measure, vae, seed)
-        per_member = [MEASURES[measure](populations) for populations in ensembles[key]]
+            ensembles[key] = _make_ensemble(cells, compute, vae, seed)
+        per_member = [compute(populations) for populations in ensembles[key]]
         found[measure] = Distances(tuple(cells), np.stack(per_member))
     return found
 
 
 def _make_ensemble(
-    cells: Mapping[str, CellSamples], measure: str, settings: VaeSettings, seed: int
+    cells: Mapping[str, CellSamples], measure: Measure, settings: VaeSettings, seed: int
 ) -> list[list[Population]]:
     """For every model one population per cell; a measure without VAE has a single model."""
-    if measure in WITHOUT_VAE:
+    if not needs_vae(measure):
         return [[Population(c.joint, c.joint, c.joint, c.sla) for c in cells.values()]]
     vae = train_vae(np.concatenate([cell.joint for cell in cells.values()]), settings, seed)
     posteriors = [(cell, vae.posterior(cell.joint)) for cell in cells.values()]
@@ -275,14 +278,14 @@ def _make_ensemble(
 
 
 def _estimate_confidence(
-    ensemble: Sequence[Sequence[Population]], measure: str, target: int, chosen: int, seed: int
+    ensemble: Sequence[Sequence[Population]], measure: Measure, target: int, chosen: int, seed: int
 ) -> float:
     """Fraction of resamples in which the chosen cell is the nearest to the target (indices)."""
     rng = make_generator(seed, Stream.RESAMPLING)
     agreements = []
     for populations in ensemble:
         for _ in range(RESAMPLES):
-            distance = MEASURES[measure]([_resample(p, rng) for p in populations])[:, target]
+            distance = measure([_resample(p, rng) for p in populations])[:, target]
             distance[target] = np.inf
             agreements.append(int(np.argmin(distance)) == chosen)
     return float(np.mean(agreements))

@@ -46,6 +46,17 @@ class Population(NamedTuple):
 Measure = Callable[[Sequence[Population]], PerPair]
 
 
+def without_vae(measure: Measure) -> Measure:
+    """Marks a measure that reads neither `Population.mean` nor `variance`: no VAE is trained."""
+    vars(measure)["needs_vae"] = False
+    return measure
+
+
+def needs_vae(measure: Measure) -> bool:
+    """Whether the measure reads the latent space of a VAE; true for those without a mark."""
+    return getattr(measure, "needs_vae", True)
+
+
 def kl_paper(cells: Sequence[Population]) -> PerPair:
     """Mean KL divergence over all pairs of samples, in time linear in the samples.
 
@@ -90,6 +101,7 @@ def frechet(cells: Sequence[Population]) -> PerPair:
     return frechet_distances([cell.mean for cell in cells])
 
 
+@without_vae
 def raw(cells: Sequence[Population]) -> PerPair:
     """Squared Frechet distance of Gaussians fitted to the standardised samples; needs no VAE."""
     return frechet_distances(standardise([cell.raw for cell in cells]))
@@ -135,6 +147,7 @@ def sliced_w2(cells: Sequence[Population]) -> PerPair:
     return _squared_distances(curves) / curves.shape[1]
 
 
+@without_vae
 def sla(cells: Sequence[Population]) -> PerPair:
     """Squared distance of the logarithms of the SLAs; needs no samples."""
     return _squared_distances(np.log(np.stack([cell.sla for cell in cells])))
@@ -144,18 +157,6 @@ def sla_first(cells: Sequence[Population]) -> PerPair:
     """Distance of the SLAs; among sources with equal SLAs the mean shift decides."""
     shift = mean_shift(cells)
     return sla(cells) + TIE_BREAK * shift / (shift.max() or 1.0)
-
-
-MEASURES: dict[str, Measure] = {
-    measure.__name__: measure
-    for measure in (
-        *(kl_paper, lemma1, mean_shift, frechet, jeffreys, mmd),
-        *(energy, sliced_w2, sla, raw, sla_first),
-    )
-}
-"""Measure by its name in `transfer.measure`."""
-WITHOUT_VAE = ("sla", "raw")
-"""Measures that do not read `Population.mean` and `Population.variance`."""
 
 
 def permutation_p_value(

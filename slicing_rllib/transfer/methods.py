@@ -1,6 +1,6 @@
 """What a target takes over from its sources: weights, eq. (4), experience, or both.
 
-A method makes a `WarmStart` of a `Transfer`; `transfer_settings.METHODS` names them.
+A method makes a `WarmStart` of a `Transfer`; `registry.KINDS` names them.
 `apply_warm_start` puts the result into the running algorithm.
 """
 
@@ -54,7 +54,7 @@ class Target(NamedTuple):
     fresh: PolicyWeights
     """Random weights that it would start from without a source."""
     sla: Sla | None
-    """None in an environment without SLAs; rewards are then not recomputed."""
+    """None in an environment without SLAs, or with an own reward; none is then recomputed."""
     sizes: NetworkSizes
     """Widths of its networks and the form of its actor."""
     hyper: TD3Settings
@@ -98,7 +98,7 @@ class Transfer(NamedTuple):
 
 
 Method = Callable[[Transfer], WarmStart]
-"""A value of `transfer_settings.METHODS`, imported."""
+"""What `transfer.method` names."""
 
 
 def start_from_scratch(transfer: Transfer) -> WarmStart:

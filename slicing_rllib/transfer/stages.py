@@ -16,7 +16,6 @@ import time
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, assert_never
 
 import numpy as np
@@ -27,6 +26,7 @@ from slicing_rllib.learning.events import EventKind
 from slicing_rllib.learning.td3 import TD3, Event
 from slicing_rllib.radio import Phase
 from slicing_rllib.random_streams import Stream, cell_key, derive_seed
+from slicing_rllib.registry import get_part
 from slicing_rllib.transfer.decision import (
     SelectionProblem,
     TransferDecision,
@@ -42,7 +42,7 @@ from slicing_rllib.transfer.sources import (
     read_sla,
     resolve_source,
 )
-from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
+from slicing_rllib.transfer.transfer_settings import TransferSettings
 
 ATTEMPTS = 2
 """Warm starts from a source: the chosen one, then the runner-up. The next start is from scratch."""
@@ -291,7 +291,7 @@ class CellWarmStart:
         algorithm, cell, settings = self.algorithm, self.cell, self.settings
         source = plan.ranking[0] if plan.ranking else None
         method = "none" if source is None else settings.method
-        make_warm_start: Method = resolve_name(METHODS[method])
+        make_warm_start: Method = get_part("method", method)
         start = make_warm_start(self._make_transfer(plan))
         is_in_run = source is not None and self._found.usable[source].is_in_run
         apply_warm_start(algorithm, cell, start, settings, source if is_in_run else None)
@@ -319,10 +319,12 @@ class CellWarmStart:
 
     def _make_transfer(self, plan: WarmStartPlan) -> Transfer:
         algorithm, cell, usable = self.algorithm, self.cell, self._found.usable
+        # Only eq. (2) is known for another SLA.
+        has_paper_reward = getattr(algorithm.env, "reward", "paper") == "paper"
         target = Target(
             cell,
             algorithm.fresh_weights(cell, plan.attempts),
-            read_sla(algorithm, cell),
+            read_sla(algorithm, cell) if has_paper_reward else None,
             algorithm.network_sizes(cell),
             algorithm.settings,
             algorithm.env.counterfactual,

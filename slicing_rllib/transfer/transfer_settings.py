@@ -1,25 +1,13 @@
 """Settings of a transfer: from whom a cell learns, what it takes over, and how it is guarded."""
 
-from collections.abc import Collection
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from slicing_rllib.radio.settings import SETTINGS, Count, Positive, Share, Steps
-from slicing_rllib.transfer.distances import MEASURES
+from slicing_rllib.registry import PartOf
 
-METHODS = {
-    "none": "slicing_rllib.transfer.methods:start_from_scratch",
-    "model": "slicing_rllib.transfer.methods:copy_weights",
-    "feature": "slicing_rllib.transfer.methods:copy_lower_layers",
-    "instance": "slicing_rllib.transfer.methods:copy_experience",
-    "integrated": "slicing_rllib.transfer.methods:copy_weights_and_experience",
-    "generalist": "slicing_rllib.transfer.methods:train_generalist",
-    "multi_source": "slicing_rllib.transfer.methods:copy_experience_of_several",
-}
-"""Function by the value of `transfer.method`. It is imported when it is used, because it needs
-PyTorch, which settings do not."""
 WITHOUT_DISTANCE = ("zero_shot", "random", "worst")
 """Values of `transfer.measure` that define no distance: a trial of each source in the target, and
 two controls."""
@@ -29,15 +17,6 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 """A probability of error."""
 BUILTIN_LIBRARY = "builtin"
 """Value of `transfer.library` for the pretrained actor that comes with the package."""
-
-
-def _one_of(names: Collection[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in names:
-            raise ValueError(f"expected one of {', '.join(names)}, got {value!r}")
-        return value
-
-    return AfterValidator(check)
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -103,16 +82,10 @@ class DriftSettings:
 class TransferSettings:
     """From whom a cell learns, what it takes over, and how it continues."""
 
-    method: Annotated[str, _one_of(METHODS), Field(json_schema_extra={"enum": [*METHODS]})] = (
-        "integrated"
-    )
+    method: Annotated[str, PartOf("method")] = "integrated"
     """What the target takes over: `none`, `model`, `feature`, `instance`, `integrated`,
     `generalist` or `multi_source`. `methods.py` defines them."""
-    measure: Annotated[
-        str,
-        _one_of((*MEASURES, *WITHOUT_DISTANCE)),
-        Field(json_schema_extra={"enum": [*MEASURES, *WITHOUT_DISTANCE]}),
-    ] = "sla_first"
+    measure: Annotated[str, PartOf("measure", also=WITHOUT_DISTANCE)] = "sla_first"
     """How a source is chosen: by a distance of `distances.py`; by trying each source in the target
     (`zero_shot`); or by a control (`random`, `worst`). The default chose best of all measures on
     every (source, target) pair of the scenario `mixed` over five seeds."""

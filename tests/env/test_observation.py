@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
 
-from slicing_rllib.env import OBSERVATIONS, DecisionView, SlicingEnv
+from slicing_rllib.env import DecisionView, ObservedNetwork, ObservedSlice, SlicingEnv
 from slicing_rllib.env.observation import all_cells, mean_load, per_neighbour
 from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.radio import make_scenario
+from slicing_rllib.registry import list_names
 
 
 def test_the_layout_covers_each_value_of_an_observation_once():
@@ -16,7 +17,7 @@ def test_the_layout_covers_each_value_of_an_observation_once():
     assert [i for part in parts for i in range(16)[part]] == list(range(16))
 
 
-@pytest.mark.parametrize("observation", OBSERVATIONS)
+@pytest.mark.parametrize("observation", list_names("observation"))
 def test_every_observation_keeps_pettingzoos_contract(observation):
     parallel_api_test(SlicingEnv(make_scenario("paper"), observation=observation), num_cycles=20)
 
@@ -59,19 +60,32 @@ def test_an_unknown_observation_is_refused():
 LOAD = np.array([[0.9], [0.2], [0.6]])
 
 
+def make_network(neighbours: list[list[int]]) -> ObservedNetwork:
+    """A network of cells with one slice and these neighbours."""
+    return ObservedNetwork(
+        cells=tuple(f"cell_{k}" for k in range(1, len(neighbours) + 1)),
+        slices=(ObservedSlice(name="all", users=1),),
+        sla_throughput_mbps=np.ones((len(neighbours), 1)),
+        sla_delay_ms=np.ones((len(neighbours), 1)),
+        neighbours=np.array(neighbours, int),
+    )
+
+
 @pytest.mark.equation(5)
 def test_the_message_is_the_mean_load_of_the_neighbours():
     """Loads of .2 and .6 give a message of .4; one neighbour gives its load, none gives 0."""
-    message = mean_load(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
+    message = mean_load(make_network([[1, 2], [0, -1], [-1, -1]]))(LOAD)
 
     assert message == pytest.approx(np.array([[0.4], [0.9], [0.0]]))
 
 
 def test_per_neighbour_lists_the_load_of_each_neighbour():
-    message = per_neighbour(np.array([[1, 2], [0, -1], [-1, -1]]))(LOAD)
+    message = per_neighbour(make_network([[1, 2], [0, -1], [-1, -1]]))(LOAD)
 
     assert message == pytest.approx(np.array([[0.2, 0.6], [0.9, 0.0], [0.0, 0.0]]))
 
 
 def test_all_cells_gives_every_cell_the_loads_of_all_cells():
-    assert all_cells(LOAD) == pytest.approx(np.tile([0.9, 0.2, 0.6], (3, 1)))
+    assert all_cells(make_network([[], [], []]))(LOAD) == pytest.approx(
+        np.tile([0.9, 0.2, 0.6], (3, 1))
+    )

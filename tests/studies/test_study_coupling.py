@@ -24,11 +24,12 @@ from jaxtyping import Float, Int
 
 from slicing_rllib.benchmarks.rows import PERIOD_STEPS, Row, make_row
 from slicing_rllib.env import max_min_split, slice_reward
-from slicing_rllib.env.observation import Message, make_message
+from slicing_rllib.env.observation import Message, mean_load
 from slicing_rllib.evaluation.statistics import Interval, mean_interval
 from slicing_rllib.policies.baselines import divide_in_proportion
 from slicing_rllib.policies.oracles import needed_service
 from slicing_rllib.radio import Scenario, Simulator, StepKpis, make_scenario
+from slicing_rllib.registry import get_part
 
 PerSlice = Float[np.ndarray, "cell slice"]
 Cells = Int[np.ndarray, " affected"]
@@ -203,9 +204,9 @@ def fit_forecaster(
 def make_inform(name: str, scenario: Scenario) -> Inform:
     """Returns the function that informs cells: by a message's name, or FORESEEN."""
     if name != FORESEEN:
-        message = make_message(name, scenario)
+        message = get_part("message", name)(scenario)
         return lambda _, kpis: message(kpis.load)
-    return partial(_foresee_load, scenario, make_message("mean_load", scenario))
+    return partial(_foresee_load, scenario, mean_load(scenario))
 
 
 def measure_message_value(

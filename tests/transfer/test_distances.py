@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slicing_rllib.registry import get_part, list_names
 from slicing_rllib.transfer.distances import (
-    MEASURES,
     Population,
     frechet_distances,
     kl_paper,
@@ -16,7 +16,7 @@ from slicing_rllib.transfer.distances import (
     sla,
 )
 
-ZERO_FOR_IDENTICAL = sorted(set(MEASURES) - {"kl_paper", "lemma1"})
+ZERO_FOR_IDENTICAL = sorted(set(list_names("measure")) - {"kl_paper", "lemma1"})
 
 
 def population(rng, n=40, shift=0.0, spread=1.0):
@@ -97,31 +97,33 @@ def test_the_distance_between_identical_cells_is_zero(name):
     rng = np.random.default_rng(2)
     one = population(rng)
     other = population(rng, shift=3.0)._replace(sla=np.array([1.0, 1.0]))
-    distances = MEASURES[name]([one, one, other])
+    distances = get_part("measure", name)([one, one, other])
 
     assert distances[0, 1] == pytest.approx(0.0, abs=1e-6)
     assert distances[0, 2] > 0.01
     assert (distances >= 0).all()
 
 
-@pytest.mark.parametrize("name", sorted(MEASURES))
+@pytest.mark.parametrize("name", sorted(list_names("measure")))
 def test_relabelling_cells_permutes_distances(name):
     rng = np.random.default_rng(3)
     cells = [population(rng, 30, shift) for shift in (0.0, 0.5, 2.0, 4.0)]
     order = [2, 0, 3, 1]
-    distances = MEASURES[name](cells)
+    distances = get_part("measure", name)(cells)
 
-    assert MEASURES[name]([cells[i] for i in order]) == pytest.approx(
+    assert get_part("measure", name)([cells[i] for i in order]) == pytest.approx(
         distances[np.ix_(order, order)], rel=1e-9, abs=1e-9
     )
 
 
-@pytest.mark.parametrize("name", sorted(set(MEASURES) - {"sla", "kl_paper", "sla_first"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(list_names("measure")) - {"sla", "kl_paper", "sla_first"})
+)
 def test_a_larger_shift_gives_a_larger_distance(name):
     """Three cells on a line: the outer two have the largest distance."""
     rng = np.random.default_rng(4)
     cells = [population(rng, 300, shift) for shift in (0.0, 1.0, 3.0)]
-    distances = MEASURES[name](cells)
+    distances = get_part("measure", name)(cells)
 
     assert distances[0, 1] < distances[0, 2]
     assert distances[2, 1] < distances[2, 0]
@@ -173,6 +175,6 @@ def test_the_sla_decides_first_and_experience_among_equal_slas():
     target = population(rng, 50)
     same_far, same_near = population(rng, 50, shift=2.0), population(rng, 50, shift=1.0)
     other = population(rng, 50)._replace(sla=np.array([2.0, 1.0]))
-    to_target = MEASURES["sla_first"]([same_far, same_near, other, target])[:3, 3]
+    to_target = get_part("measure", "sla_first")([same_far, same_near, other, target])[:3, 3]
 
     assert np.argsort(to_target).tolist() == [1, 0, 2]

@@ -1,7 +1,5 @@
 """What a target takes over by each method."""
 
-from pkgutil import resolve_name
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from slicing_rllib.env import ActorForm, slice_reward
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.stacked_networks import NetworkSizes
 from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.registry import get_part, list_names
 from slicing_rllib.transfer.methods import (
     Sla,
     Source,
@@ -17,7 +16,7 @@ from slicing_rllib.transfer.methods import (
     compute_source_shares,
     relabel_rewards,
 )
-from slicing_rllib.transfer.transfer_settings import METHODS, TransferSettings
+from slicing_rllib.transfer.transfer_settings import TransferSettings
 
 SLA = Sla(np.array([2.0, 1.0]), np.array([1.0, 1.0]))
 SHAPES = {"0.weight": (5, 3), "0.bias": (5,), "2.weight": (2, 5), "2.bias": (2,)}
@@ -63,14 +62,12 @@ def sources():
 
 def start_by(method, target, sources, **settings):
     chosen = TransferSettings(method=method, **settings)
-    return resolve_name(METHODS[method])(
-        Transfer(target, sources, chosen, np.random.default_rng(0))
-    )
+    return get_part("method", method)(Transfer(target, sources, chosen, np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", list_names("method"))
 def test_every_method_is_a_function_that_says_its_name(name):
-    assert f"`{name}`:" in resolve_name(METHODS[name]).__doc__
+    assert f"`{name}`:" in get_part("method", name).__doc__
 
 
 @pytest.mark.equation(2)

@@ -1,0 +1,247 @@
+"""The parts that users exchange, by name: built-in ones, registered ones, and `module:name`.
+
+`KINDS` says what a part of each kind has to be. An own part is named `module:name` in YAML, in
+`--set` and in code, or gets a short name by `register`. Every process imports `module:name` itself;
+what `register` has entered travels to Ray's workers inside the config, as `OwnParts`.
+
+A config is its user's code and may import. A bundle, a library, an export and a run directory may
+come from a stranger and never cause an import: they are read under `foreign_names`, where a part
+must be registered, in use already, or in a module that `--allow-parts` names.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pkgutil import resolve_name
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MODULE_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def _in(module: str, **functions: str) -> dict[str, str]:
+    """`module:name` of built-in parts by name."""
+    return {name: f"slicing_rllib.{module}:{function}" for name, function in functions.items()}
+
+
+MEASURES = (
+    *("kl_paper", "lemma1", "mean_shift", "frechet", "jeffreys", "mmd"),
+    *("energy", "sliced_w2", "sla", "raw", "sla_first"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a part of one kind has to be."""
+
+    meaning: str
+    """What it is, as messages say it."""
+    arguments: int | None = None
+    """Positional arguments with which it is called; None for an object that is not called."""
+    attributes: tuple[str, ...] = ()
+    """Names of attributes that it needs."""
+    built_in: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`module:name` of the parts that come with the package."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "measure": Kind(
+        meaning="a function f(cells) -> (source, target) distances of `transfer.Population`s",
+        arguments=1,
+        built_in=_in("transfer.distances", **{name: name for name in MEASURES}),
+    ),
+    "method": Kind(
+        meaning="a function f(transfer: Transfer) -> WarmStart, as in `transfer.methods`",
+        arguments=1,
+        built_in=_in(
+            "transfer.methods",
+            none="start_from_scratch",
+            model="copy_weights",
+            feature="copy_lower_layers",
+            instance="copy_experience",
+            integrated="copy_weights_and_experience",
+            generalist="train_generalist",
+            multi_source="copy_experience_of_several",
+        ),
+    ),
+    "message": Kind(
+        meaning="a function f(network) -> g, g(load: (cell, slice)) -> (cell, number)",
+        arguments=1,
+        built_in=_in(
+            "env.observation",
+            none="no_message",
+            mean_load="mean_load",
+            per_neighbour="per_neighbour",
+            all_cells="all_cells",
+        ),
+    ),
+    "observation": Kind(
+        meaning="a function f(reports, network, message) -> {quantity: (cell, number)}",
+        arguments=3,
+        built_in=_in(
+            "env.observation",
+            paper="observe_paper",
+            widened="observe_widened",
+            per_slice="observe_per_slice",
+        ),
+    ),
+    "reward": Kind(
+        meaning="a function f(kpis, network) -> (cell,) rewards",
+        arguments=2,
+        built_in=_in("env.rewards", paper="paper_reward"),
+    ),
+}
+"""What can be exchanged."""
+
+_parts: dict[tuple[str, str], Any] = {}
+"""By kind and name, the parts that were registered or used in this process."""
+_registered: dict[tuple[str, str], Any] = {}
+"""Those that `register` has entered."""
+_allowed: set[str] = set()
+"""Modules that files of others may import."""
+_is_foreign: ContextVar[bool] = ContextVar("is_foreign", default=False)
+"""Whether names come from a file that may be a stranger's."""
+
+
+def register(kind: str, name: str, thing: Any) -> None:
+    """Give a part a name, under which configs and the command line find it in this process.
+
+    `kind` is one of `KINDS`, which says what `thing` has to be.
+    Raises: ValueError for an unknown kind, a built-in or unusable name, or a thing of another kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if name in KINDS[kind].built_in or not NAME.fullmatch(name):
+        raise ValueError(
+            f"{kind} {name!r}: expected up to 64 letters, digits, dots, dashes and underscores, "
+            "and none of the built-in names"
+        )
+    _parts[kind, name] = _registered[kind, name] = _require_kind(kind, name, thing)
+
+
+def get_part(kind: str, name: str) -> Any:
+    """The part with that name.
+
+    Raises: ValueError for an unknown name, one that may not or cannot be imported, or a thing that
+    is not of that kind.
+    """
+    if (kind, name) not in _parts:
+        require_known(kind, name)
+        target = KINDS[kind].built_in.get(name, name)
+        if target == name:
+            _require_importable(kind, name)
+        try:
+            thing = resolve_name(target)
+        except Exception as error:  # The module is its user's: anything may happen.
+            why = str(error).partition("\n")[0] or type(error).__name__
+            raise ValueError(f"{kind} {name!r}: cannot be imported: {why}") from error
+        _parts[kind, name] = _require_kind(kind, name, thing)
+    return _parts[kind, name]
+
+
+def require_known(kind: str, name: str) -> None:
+    """Raises ValueError for a name that is neither built in, registered, nor `module:name`."""
+    if name not in list_names(kind) and not MODULE_NAME.fullmatch(name):
+        expected = f"one of {', '.join(list_names(kind))} or MODULE:NAME"
+        raise ValueError(f"{kind}: expected {expected}, got {name!r}")
+
+
+def list_names(kind: str) -> tuple[str, ...]:
+    """Names of the built-in parts of a kind, then of the registered ones."""
+    own = (name for of, name in _registered if of == kind)
+    return *KINDS[kind].built_in, *own
+
+
+def allow_parts(modules: Iterable[str]) -> None:
+    """Let names in files of others import these modules, in this process."""
+    _allowed.update(modules)
+
+
+@contextmanager
+def foreign_names() -> Iterator[None]:
+    """Within the block names are those of a file that may be a stranger's: they import nothing.
+
+    Parts that are registered, in use already or in an allowed module are found all the same.
+    """
+    token = _is_foreign.set(True)
+    try:
+        yield
+    finally:
+        _is_foreign.reset(token)
+
+
+def _require_importable(kind: str, name: str) -> None:
+    module = name.partition(":")[0]
+    if _is_foreign.get() and module not in _allowed:
+        raise ValueError(
+            f"{kind} {name!r}: expected a part that is registered: files of others import nothing; "
+            f"--allow-parts {module} permits it"
+        )
+
+
+def _require_kind(kind: str, name: str, thing: Any) -> Any:
+    expected = KINDS[kind]
+    missing = [each for each in expected.attributes if not hasattr(thing, each)]
+    fits = not missing
+    if expected.arguments is not None:
+        try:
+            inspect.signature(thing).bind(*[None] * expected.arguments)
+        except (TypeError, ValueError):
+            fits = False
+    if not fits:
+        raise ValueError(f"{kind} {name!r}: expected {expected.meaning}, got {thing!r}")
+    return thing
+
+
+class OwnParts:
+    """The registered parts; they are entered as well in the process that unpickles this."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _enter, (dict(_registered),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OwnParts)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+def _enter(parts: Mapping[tuple[str, str], Any]) -> OwnParts:
+    _registered.update(parts)
+    _parts.update(parts)
+    return OwnParts()
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """Marks a setting that names a part: `Annotated[str, PartOf("measure")]`."""
+
+    kind: str
+    also: tuple[str, ...] = ()
+    """Values that the setting takes besides."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        names = [*list_names(self.kind), *self.also]
+        return {"anyOf": [{"enum": names}, {"type": "string", "pattern": MODULE_NAME.pattern}]}
+
+    def _check(self, name: str) -> str:
+        if name in self.also:
+            return name
+        if name not in list_names(self.kind) and not MODULE_NAME.fullmatch(name):
+            expected = ", ".join((*list_names(self.kind), *self.also))
+            raise ValueError(f"expected one of {expected} or MODULE:NAME, got {name!r}")
+        if ":" in name:
+            get_part(self.kind, name)
+        return name

@@ -1,0 +1,207 @@
+"""Own parts by name: what is accepted, what is refused, and what may be imported."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from slicing_rllib import register, registry
+from slicing_rllib.env import SlicingEnv
+from slicing_rllib.radio import make_scenario
+from slicing_rllib.registry import (
+    KINDS,
+    OwnParts,
+    allow_parts,
+    foreign_names,
+    get_part,
+    list_names,
+)
+from slicing_rllib.runs.config_loading import load_config
+from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.storage.errors import ConfigError
+from slicing_rllib.transfer import TransferSettings
+
+OWN = '''
+"""Own parts."""
+import numpy as np
+
+def users_apart(cells):
+    mean = np.stack([cell.raw.mean(axis=0) for cell in cells])
+    return np.abs(mean[:, None] - mean[None]).sum(axis=2)
+
+def copy_nothing(transfer):
+    from slicing_rllib.transfer.methods import start_from_scratch
+    return start_from_scratch(transfer)
+
+def largest_load(network):
+    present = network.neighbours >= 0
+    return lambda load: (load[network.neighbours] * present[:, :, None]).max(axis=1)
+
+def observe_load(reports, network, message):
+    load = reports.measured[-1].kpis.load
+    return {"load": load, "heard": message(load)}
+
+def mean_satisfaction(kpis, network):
+    return np.minimum(kpis.throughput_mbps / network.sla_throughput_mbps, 1.0).mean(axis=1)
+
+not_a_function = 3
+'''
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """The name of a module with own parts, which nothing has imported."""
+    name = f"own_parts_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry, "_parts", {})
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry, "_allowed", set())
+    yield name
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_built_in_part_is_of_its_kind(kind):
+    assert list_names(kind)
+    for name in list_names(kind):
+        assert get_part(kind, name) is not None
+
+
+def test_a_registered_part_is_found_by_its_name(own_module):
+    distance = lambda cells: np.zeros((len(cells), len(cells)))  # noqa: E731
+    register("measure", "nothing", distance)
+
+    assert get_part("measure", "nothing") is distance
+    assert TransferSettings(measure="nothing").measure == "nothing"
+    assert "nothing" in str(TypeAdapter(TransferSettings).json_schema())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "thing", "problem"),
+    [
+        ("metric", "mine", max, "kind: expected one of measure, method"),
+        ("measure", "sla", max, "none of the built-in names"),
+        ("measure", "a b", max, "letters, digits"),
+        ("measure", "mine", 3, "expected a function f.cells. -> .source, target. distances"),
+        ("observation", "mine", lambda measured: {}, "f.reports, network, message"),
+    ],
+)
+def test_what_cannot_be_a_part_is_refused(own_module, kind, name, thing, problem):
+    with pytest.raises(ValueError, match=problem):
+        register(kind, name, thing)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "problem"),
+    [
+        ("absent", "cannot be imported"),
+        ("not_a_function", "expected a function"),
+        ("users apart", "or MODULE:NAME"),
+    ],
+)
+def test_a_module_without_such_a_part_is_refused_in_one_line(own_module, attribute, problem):
+    with pytest.raises(ValidationError, match=problem):
+        TransferSettings(measure=f"{own_module}:{attribute}")
+
+
+def test_a_file_of_others_imports_nothing(own_module):
+    """`os:system` is importable, but no file of a stranger makes a part of it."""
+    with foreign_names():
+        for name in (f"{own_module}:users_apart", "os:system"):
+            with pytest.raises(ValueError, match="--allow-parts"):
+                get_part("measure", name)
+        assert own_module not in sys.modules
+        allow_parts([own_module])
+        assert get_part("measure", f"{own_module}:users_apart")
+
+
+def test_a_part_that_is_in_use_is_found_in_files_of_others(own_module):
+    part = get_part("measure", f"{own_module}:users_apart")
+
+    with foreign_names():
+        assert get_part("measure", f"{own_module}:users_apart") is part
+
+
+def test_a_run_directory_imports_nothing(own_module, tmp_path):
+    config = load_config("quick", [f"env.reward={own_module}:mean_satisfaction"])
+    run = RunDirectory.create(tmp_path / "run", config)
+    registry._parts.clear()
+
+    with pytest.raises(ConfigError, match=f"--allow-parts {own_module} permits it"):
+        run.config()
+    allow_parts([own_module])
+    assert run.config() == config
+
+
+def test_registered_parts_travel_with_a_pickle(own_module):
+    register("measure", "largest", sorted)
+    packed = pickle.dumps(OwnParts())
+    registry._parts.clear()
+    registry._registered.clear()
+
+    pickle.loads(packed)
+
+    assert get_part("measure", "largest") is sorted
+
+
+def test_an_own_reward_observation_and_message_are_the_environments(own_module):
+    env = SlicingEnv(
+        make_scenario("paper"),
+        reward=f"{own_module}:mean_satisfaction",
+        observation=f"{own_module}:observe_load",
+        message=f"{own_module}:largest_load",
+    )
+
+    obs, _ = env.reset(seed=1)
+    _, reward, *_ = env.step({cell: np.ones(4, np.float32) for cell in env.agents})
+
+    kpis = env.kpis
+    level = np.minimum(kpis.throughput_mbps / env.scenario.sla_throughput_mbps, 1.0)
+    assert list(reward.values()) == pytest.approx(level.mean(axis=1))
+    assert obs["cell_1"].shape == (8,)
+    assert env.observation_space("cell_1").contains(obs["cell_1"])
+    assert env.counterfactual is None
+
+
+@pytest.mark.slow
+def test_own_parts_train_with_env_runners_resume_and_are_evaluated(own_module, tmp_path):
+    """From the command line, as their user would: a YAML file beside the module."""
+    parts = {
+        "env": {
+            "observation": f"{own_module}:observe_load",
+            "message": f"{own_module}:largest_load",
+            "reward": f"{own_module}:mean_satisfaction",
+            "deployments": [{"cell": "cell_12", "off_until": 40, "default_action_until": 80}],
+            "default_action_steps": 40,
+        },
+        "transfer": {
+            "measure": f"{own_module}:users_apart",
+            "method": f"{own_module}:copy_nothing",
+        },
+        "learning": {"exploration_steps": 20, "training_steps": 180, "steps_per_iteration": 20},
+        "evaluation": {"steps": 20, "seeds": 2, "policies": ["drl", "equal"]},
+        "num_env_runners": 2,
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(parts), encoding="utf-8")
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [str(Path(sys.executable).with_name("slicing-rllib")), *arguments]
+        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=170)
+
+    trained = command("train", "own.yaml", "--out", "run")
+    assert trained.returncode == 0, trained.stderr
+    events = (tmp_path / "run" / "events.jsonl").read_text(encoding="utf-8")
+    assert f"nearest by {own_module}:users_apart" in events
+    refused = command("evaluate", "run", "--steps", "5", "--seeds", "1")
+    assert refused.returncode == 2
+    assert f"--allow-parts {own_module}" in refused.stderr
+    allowed = command(
+        "evaluate", "run", "--steps", "5", "--seeds", "1", "--allow-parts", own_module
+    )
+    assert allowed.returncode == 0, allowed.stderr
