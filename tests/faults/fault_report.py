@@ -50,7 +50,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     page, records = config.getoption("faults_table"), config.stash[RECORDS]
     if page is not None and records:
         minutes, seed = config.getoption("fault_minutes"), config.getoption("fault_seed")
-        command = f"pytest -m faults --fault-minutes {minutes:g} --fault-seed {seed}"
+        kills = config.getoption("fault_kills")
+        command = (
+            f"pytest -m faults tests/faults --fault-minutes {minutes:g} --fault-seed {seed} "
+            f"--fault-kills {kills}"
+        )
         write_between_marks(page, MARK, format_page(command, records, config.stash[SENTENCES]))
 
 
