@@ -89,6 +89,7 @@ KINDS: Mapping[str, Kind] = {
             paper="observe_paper",
             widened="observe_widened",
             per_slice="observe_per_slice",
+            response="observe_response_curves",
         ),
     ),
     "reward": Kind(

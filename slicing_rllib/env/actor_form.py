@@ -6,7 +6,7 @@ Training (torch) and evaluation (NumPy) compute the same actor from the same for
 from dataclasses import dataclass
 from typing import Literal
 
-ActorKind = Literal["mlp", "equivariant"]
+ActorKind = Literal["mlp", "equivariant", "max_min"]
 BasePolicy = Literal["none", "persistence", "smoothed_persistence", "load_proportional"]
 """`none`, or one of `BASE_POLICIES`."""
 Squash = Literal["softmax", "tanh"]
@@ -29,7 +29,8 @@ class ActorForm:
     n_actions: int
     """Components of an action: slices."""
     kind: ActorKind = "mlp"
-    """`equivariant` needs observations that are blocks of `n_actions` per-slice features."""
+    """`equivariant` needs observations that are blocks of `n_actions` per-slice features. `max_min`
+    has no network: the split follows from critics per slice."""
     base_policy: BasePolicy = "none"
     """Unless it is `none`, the observation's last `n_actions` columns are added to the logits."""
     squash: Squash = "softmax"
@@ -37,6 +38,8 @@ class ActorForm:
 
     def __post_init__(self) -> None:
         """Raises: ValueError where an actor that divides a whole is to give bounded actions."""
+        if self.kind == "max_min" and (self.squash, self.base_policy) != ("softmax", "none"):
+            raise ValueError("actor max_min: expected shares that sum to 1, and base_policy none")
         if self.squash == "tanh" and (self.kind, self.base_policy) != ("mlp", "none"):
             raise ValueError(
                 "actor equivariant and a base_policy: expected actions on a simplex, got bounded "
@@ -50,6 +53,8 @@ class ActorForm:
         """
         if self.kind == "mlp":
             return (obs_size, *hiddens, self.n_actions)
+        if self.kind == "max_min":
+            return ()
         n_features, rest = divmod(obs_size, self.n_actions)
         if rest:
             raise ValueError(

@@ -1,7 +1,8 @@
 """The observation of a cell, as one float32 row; the row is zero for a cell that is not live.
 
-Three kinds: the paper's (own KPIs and the neighbours' message); the widened one, which adds offered
-and needed shares and the base policy's split; and blocks of per-slice features without a message.
+Four kinds: the paper's (own KPIs and the neighbours' message); the widened one, which adds offered
+and needed shares and the base policy's split; blocks of per-slice features without a message; and
+those that response curves are learned from, which remember the last reports.
 A message is what each cell learns about the load of other cells, as a row of fixed width.
 """
 
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Float32
 from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
 from slicing_rllib.env.measurement import Measured
 from slicing_rllib.env.protocols import Network
+from slicing_rllib.env.response_curves import observe_response
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.registry import get_part
 
@@ -127,6 +129,13 @@ def observe_per_slice(reports: Reports, network: Network, message: Message) -> C
         "sinr_p90": kpis.sinr_db_p90 / SINR_SCALE_DB,
         "log_base_split": np.log(reports.base_split + SMALLEST_SPLIT),
     }
+
+
+def observe_response_curves(reports: Reports, network: Network, message: Message) -> Columns:
+    """Blocks of one number per slice, for critics per slice; see `response_curves`."""
+    newest = reports.measured[-1]
+    sla = network.sla_throughput_mbps, network.sla_delay_ms
+    return observe_response(reports.measured, *sla, message(newest.kpis.load))
 
 
 class CellObserver:

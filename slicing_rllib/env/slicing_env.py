@@ -189,6 +189,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self._reward = get_part("reward", reward)
         # Nothing is known about what an own reward would have been for another split.
         self.counterfactual = SplitReward() if reward == "paper" else None
+        self.measures_slices = observation == "response" and reward == "paper"
+        """Whether critics per slice can learn from the observations and reward inputs."""
         self.layout = self._observer.layout
         self.obs_size = self._observer.size
         self.action_size = scenario.n_slices

@@ -105,6 +105,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             for index, key in enumerate(keys)
         ]
         """The environments and where each stands."""
+        self.config.require_usable(self.sampled[0].env)
         self.policies: PolicyMap = self.config.map_policies(self.sampled[0].ids)
         self.counts = RunnerMetrics(self.config, self.policies)
         self._failures: list[EnvFailure] = []
@@ -187,8 +188,9 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         if self._bound_groups is not self.module.groups:
             self._bound_groups = self.module.groups
             self._actors = [
-                (*self.policies.locate(group.cells), group.bank, group.bank.layers("actor"))
+                (*self.policies.locate(group.cells), bank, bank.layers(bank.sizes.deciding))
                 for group in self.module.groups
+                for bank in [group.bank]
             ]
         with torch.no_grad():
             given = torch.from_numpy(obs)
@@ -196,7 +198,8 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             for agents, rows, bank, layers in self._actors:
                 if rows is not None:
                     # Agents that share a policy: a row for each of them.
-                    layers = bank.layers("actor", bank.flat["actor"][rows])
+                    kind = bank.sizes.deciding
+                    layers = bank.layers(kind, bank.flat[kind][rows])
                 own, _ = compute_logits(bank.sizes.form, layers, given[agents].to(bank.device))
                 if isinstance(agents, slice):
                     logits = own.cpu()

@@ -20,6 +20,7 @@ import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from slicing_rllib.env import CounterfactualReward
+from slicing_rllib.learning.response_critic import make_stacked
 from slicing_rllib.learning.rl_module import BankedMultiRLModule
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, Losses, StackedTD3
@@ -126,7 +127,7 @@ class TD3Learner(TorchLearner):
         for cells, bank in self.banked.groups:
             # A full slice needs no copy.
             own = slice(None) if cells == order else np.array([rows[cell] for cell in cells])
-            stacked = StackedTD3(bank, config.settings, self.counterfactual)
+            stacked = make_stacked(bank, config.settings, self.counterfactual)
             self.banks.append(LearnedBank(cells, stacked, own))
         self.optimisers = {
             cell: {name: tensor[row] for name, tensor in stacked.optimiser_tensors.items()}
@@ -245,7 +246,7 @@ def update_cells(
     `batches` are the fields of `Batch`, (update, cell, ...) each.
     """
     torch.set_num_threads(1)
-    stacked = StackedTD3(ParameterBank(batches[0].shape[1], sizes), settings, counterfactual)
+    stacked = make_stacked(ParameterBank(batches[0].shape[1], sizes), settings, counterfactual)
     stacked.restore(state)
     stacked.freeze(frozen)
     losses = []
@@ -268,5 +269,8 @@ def count_update_flops(sizes: NetworkSizes, batch_size: int) -> float:
         sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(widths))
         for widths in (sizes.actor, sizes.critic)
     )
+    if "target_critics" not in sizes.kinds:
+        # A forward and a backward pass of two critics, for every slice; half of them for slopes.
+        return 2.0 * batch_size * (9 * sizes.form.n_actions * critic + 3 * actor)
     # Critics: two targets forward, two forward and backward. Actor: target, and itself.
     return 2.0 * batch_size * (8 * critic + 4 * actor)

@@ -55,7 +55,6 @@ class Replay:
         sizes += [counterfactual_inputs_size, reward_inputs_size]
         *self._cuts, width = np.cumsum(sizes)
         self._rows = np.zeros((len(self.cells), capacity, width), precision)
-        self._learned_from = self._rows[..., : self._cuts[-1]]
         self.size, self._next = np.zeros((2, len(self.cells)), np.int64)
         self._index = np.arange(len(self.cells))
 
@@ -73,7 +72,7 @@ class Replay:
         """A batch per cell, picked by numbers in [0, 1); zeros where a buffer is empty."""
         # A float32 below 1 times the size may round up to the size itself.
         picked = np.minimum((uniform * self.size[:, None]).astype(np.int64), self.size[:, None] - 1)
-        return self._unpack(self._learned_from[self._index[:, None], np.maximum(picked, 0)])
+        return self._unpack(self._rows[self._index[:, None], np.maximum(picked, 0)])
 
     def seed(self, cell: str, transitions: Transitions) -> None:
         """Add transitions, oldest first, to a cell's buffer; the last `capacity` of them stay.

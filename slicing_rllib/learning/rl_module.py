@@ -28,42 +28,64 @@ from slicing_rllib.learning.td3_settings import SquashSetting
 NETWORKS = tuple(itertools.chain(*KINDS.values()))
 
 
+def list_networks(sizes: NetworkSizes, is_deciding: bool = False) -> tuple[str, ...]:
+    """Names of a cell's networks: all of them, or those that actions are computed from."""
+    kinds = (sizes.deciding,) if is_deciding else sizes.kinds
+    return tuple(name for kind in kinds for name in KINDS[kind])
+
+
 class TD3Module(TorchRLModule, InferenceOnlyAPI):
-    """A cell's actor, twin critics and the targets of all three; for inference the actor alone."""
+    """A cell's actor, twin critics and the targets of all three; for inference the actor alone.
+
+    With critics per slice there are no targets, and with `max_min` no actor: the critics decide.
+    """
 
     def setup(self) -> None:
         """Random weights from `model_config["init_seed"]`; targets equal to their networks."""
         sizes = compute_sizes(self)
         generator = torch.Generator().manual_seed(int(self.model_config["init_seed"]))
-        self._form = sizes.form
-        self.actor = build_mlp(sizes.actor, generator)
-        if self._form.base_policy != "none":
-            # Zero output: a new actor answers with the base policy's split.
-            for parameter in self.actor[-1].parameters():
-                nn.init.zeros_(parameter)
-        for name, weights in self.model_config["initial_actor"].items():
-            parameter = self.get_parameter(name)
-            if parameter.shape != weights.shape:
-                raise ValueError(
-                    f"initial_actor: expected {name} of shape {tuple(parameter.shape)}, got "
-                    f"{tuple(weights.shape)}"
-                )
-            parameter.data = torch.from_numpy(np.array(weights))
-        for network in () if self.inference_only else NETWORKS[1:]:
+        self._sizes, self._form = sizes, sizes.form
+        initial: dict[str, Any] = self.model_config["initial_weights"]
+        for network in list_networks(sizes, self.inference_only):
             mlp = build_mlp(sizes.find_widths(network), generator)
             if network.startswith("target_"):
                 online = self.get_submodule(network.removeprefix("target_"))
                 mlp.load_state_dict(online.state_dict())
                 mlp.requires_grad_(False)
             setattr(self, network, mlp)
+            is_correction = (
+                self._form.base_policy != "none"
+                if network == "actor"
+                else self.model_config["critic"] == "per_slice"
+            )
+            if is_correction:
+                # Zero output: a new actor answers with the base policy's split, and a new critic
+                # with levels in proportion to the share.
+                for parameter in mlp[-1].parameters():
+                    nn.init.zeros_(parameter)
+            for name in [name for name in initial if name.startswith(f"{network}.")]:
+                parameter, weights = self.get_parameter(name), initial[name]
+                if parameter.shape != weights.shape:
+                    raise ValueError(
+                        f"initial_weights: expected {name} of shape {tuple(parameter.shape)}, got "
+                        f"{tuple(weights.shape)}"
+                    )
+                parameter.data = torch.from_numpy(np.array(weights))
 
     def get_non_inference_attributes(self) -> list[str]:
-        return list(NETWORKS[1:])
+        deciding = list_networks(self._sizes, is_deciding=True)
+        return [name for name in list_networks(self._sizes) if name not in deciding]
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
         """Actions, shares or within their bounds, for a batch of flattened observations."""
-        linear = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
-        layers = [(layer.weight[None], layer.bias[None]) for layer in linear]
+        deciding = [
+            [layer for layer in self.get_submodule(name).children() if isinstance(layer, nn.Linear)]
+            for name in list_networks(self._sizes, is_deciding=True)
+        ]
+        layers = [
+            (torch.stack([one.weight for one in twins]), torch.stack([one.bias for one in twins]))
+            for twins in zip(*deciding, strict=True)
+        ]
         obs = batch[Columns.OBS]
         logits, _ = compute_logits(self._form, layers, obs.flatten(0, -2)[None])
         action = decide(self._form.squash, logits[0], None).view(*obs.shape[:-1], -1)
@@ -97,7 +119,7 @@ class BankedMultiRLModule(MultiRLModule):
         groups: list[CellGroup] = []
         for sizes, cells in by_sizes.items():
             first: Any = self._rl_modules[cells[0]]
-            kinds = ("actor",) if self.inference_only else tuple(KINDS)
+            kinds = (sizes.deciding,) if self.inference_only else sizes.kinds
             bank = ParameterBank(len(cells), sizes, kinds, next(first.parameters()).device)
             for row, cell in enumerate(cells):
                 bank.adopt(row, self._rl_modules[cell])
@@ -126,11 +148,11 @@ def compute_sizes(module: RLModule) -> NetworkSizes:
     obs, action = (int(np.prod(space.shape)) for space in spaces)
     config: Any = module.model_config
     form = ActorForm(action, config["actor"], config["base_policy"], config["squash"])
-    return NetworkSizes(
-        form.compute_widths(obs, tuple(config["actor_hiddens"])),
-        (obs + action, *config["critic_hiddens"], 1),
-        form,
-    )
+    actor = form.compute_widths(obs, tuple(config["actor_hiddens"]))
+    if config["critic"] == "joint":
+        return NetworkSizes(actor, (obs + action, *config["critic_hiddens"], 1), form)
+    kinds = ("critics",) if form.kind == "max_min" else ("actor", "critics")
+    return NetworkSizes(actor, (obs // action + 1, *config["critic_hiddens"], 1), form, kinds)
 
 
 def build_mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:

@@ -12,10 +12,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from slicing_rllib.env import ActorForm, Squash
+from slicing_rllib.env.response_curves import split_by_curves
 
 Layers = list[tuple[Tensor, Tensor]]
 """Weight (network, out, in) and bias (network, out) of each layer."""
@@ -71,7 +73,13 @@ def softmax_gradient(shares: Tensor, grad: Tensor) -> Tensor:
 
 
 def compute_logits(form: ActorForm, layers: Layers, obs: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Logits (cell, batch, action), and the input of each layer for `backpropagate_logits`."""
+    """Logits (cell, batch, action), and the input of each layer for `backpropagate_logits`.
+
+    `layers` are those of `NetworkSizes.deciding`: of the actors, or of critics per slice, whose
+    max-min split has no gradient.
+    """
+    if form.kind == "max_min":
+        return _compute_max_min_logits(form.n_actions, layers, obs), []
     if form.kind == "mlp":
         logits, inputs = forward(layers, obs)
     else:
@@ -80,6 +88,19 @@ def compute_logits(form: ActorForm, layers: Layers, obs: Tensor) -> tuple[Tensor
     if form.base_policy != "none":
         logits = logits + obs[..., -form.n_actions :]
     return logits, inputs
+
+
+def _compute_max_min_logits(n_slices: int, layers: Layers, obs: Tensor) -> Tensor:
+    """Logarithms of the max-min splits, so that noise on logits is a factor on shares."""
+    twins = [(w.cpu().unflatten(0, (-1, 2)).numpy(), b.cpu().unflatten(0, (-1, 2)).numpy())
+             for w, b in layers]  # fmt: skip
+    rows = obs.cpu().numpy()
+    if len(rows) == 1:
+        split = split_by_curves(twins, rows[0], n_slices)[None]
+    else:
+        batch = [split_by_curves(twins, rows[:, i], n_slices) for i in range(rows.shape[1])]
+        split = np.stack(batch, axis=1)
+    return torch.from_numpy(split).log().to(obs)
 
 
 def backpropagate_logits(
@@ -144,6 +165,13 @@ class NetworkSizes:
     actor: tuple[int, ...]
     critic: tuple[int, ...]
     form: ActorForm
+    kinds: tuple[str, ...] = tuple(KINDS)
+    """Kinds of networks that a cell has."""
+
+    @property
+    def deciding(self) -> str:
+        """The kind of networks that actions are computed from."""
+        return "critics" if self.form.kind == "max_min" else "actor"
 
     def find_widths(self, network: str) -> tuple[int, ...]:
         """Widths of the network of that name, or of that kind."""
@@ -157,12 +185,12 @@ class ParameterBank:
         self,
         n_cells: int,
         sizes: NetworkSizes,
-        kinds: Sequence[str] = tuple(KINDS),
+        kinds: Sequence[str] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Zeros. `sizes` are the widths of every cell's networks; `kinds` are those to hold."""
+        """Zeros. `sizes` are the widths of every cell's networks; `kinds` those to hold, or all."""
         self.sizes, self.n_cells, self.device = sizes, n_cells, torch.device(device)
-        self._spans = {kind: _lay_out(sizes.find_widths(kind)) for kind in kinds}
+        self._spans = {kind: _lay_out(sizes.find_widths(kind)) for kind in kinds or sizes.kinds}
         self.flat = {
             kind: torch.zeros((n_cells, len(KINDS[kind]), _align(spans[-1][2])), device=self.device)
             for kind, spans in self._spans.items()

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from slicing_rllib.env import CounterfactualReward
 from slicing_rllib.learning.stacked_networks import (
-    KINDS,
     ParameterBank,
     backpropagate_logits,
     backpropagate_squash,
@@ -36,8 +35,9 @@ class Batch(NamedTuple):
     reward: Tensor
     next_obs: Tensor
     terminated: Tensor
-    counterfactual_inputs: Tensor
-    """What the environment measured in the step; empty where it measures nothing."""
+    measured: Tensor
+    """What the environment measured in the step: the counterfactual inputs, perhaps none, or with
+    critics per slice the level of each slice."""
     noise: Tensor
     """Standard normal noise for target smoothing."""
     paused: Tensor | None = None
@@ -117,7 +117,7 @@ def add_counterfactual_splits(batch: Batch, counterfactual: CounterfactualReward
     """
     half = batch.action.shape[1] // 2
     other = batch.action.roll(1, dims=1)[:, half:].contiguous()
-    inputs = batch.counterfactual_inputs[:, half:].cpu().numpy()
+    inputs = batch.measured[:, half:].cpu().numpy()
     reward = torch.from_numpy(counterfactual.reward(inputs, other.cpu().numpy())).to(batch.reward)
     return batch._replace(
         action=torch.cat([batch.action[:, :half], other], dim=1),
@@ -169,122 +169,22 @@ class Adam:
         return step
 
 
-class StackedTD3:
-    """Updates all rows of a bank; on a CPU in blocks that fit into a core's caches."""
-
-    def __init__(
-        self,
-        bank: ParameterBank,
-        settings: TD3Settings,
-        counterfactual: CounterfactualReward | None = None,
-    ) -> None:
-        """`bank` is updated in place; `counterfactual` is needed unless the actor climbs a critic.
-
-        Raises: ValueError where it is needed and missing.
-        """
-        if counterfactual is None and settings.actor_objective != "critic":
-            raise ValueError(
-                f"actor_objective {settings.actor_objective}: expected an environment that offers "
-                "a counterfactual reward; actor_objective critic works with any"
-            )
-        self.bank, self.settings, self.counterfactual = bank, settings, counterfactual
-        self.adams = {kind: Adam(bank.flat[kind]) for kind in ("actor", "critics")}
-        self.critic_loss, self.actor_loss = torch.zeros((2, bank.n_cells), device=bank.device)
-        self.optimiser_tensors = {
-            f"{kind}.{part}": tensor
-            for kind, adam in self.adams.items()
-            for part, tensor in adam.tensors.items()
-        } | {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
-        """The optimisers' tensors and the last losses by name, a row per cell."""
-        self._frozen: dict[str, Tensor] = {}
-        per_block = CELLS_PER_BLOCK if bank.device.type == "cpu" else bank.n_cells
-        # All blocks write their gradients into the same tensors: none outlives an update.
-        grads = {kind: torch.zeros_like(bank.flat[kind][:per_block]) for kind in self.adams}
-        starts = range(0, bank.n_cells, per_block)
-        blocks = [slice(start, min(start + per_block, bank.n_cells)) for start in starts]
-        self.blocks = [(rows, _Block(self, rows, grads)) for rows in blocks]
-
-    @torch.no_grad()
-    def update(self, batch: Batch, number: int) -> Losses:
-        """The update of that number, from 0; what is paused or frozen is put back afterwards.
-
-        TD3 moves the actor with every `policy_delay`-th update of the critics, on which it depends.
-        The counterfactual reward does not depend on the critics: there the actor moves with every
-        update, and the critics with every `critic_delay`-th. Target networks move when both do.
-
-        The batch may be on another device than the bank.
-        """
-        objective, settings = self.settings.actor_objective, self.settings
-        moves_actor = objective != "critic" or (number + 1) % settings.policy_delay == 0
-        moves_critics = objective != "counterfactual" or (number + 1) % settings.critic_delay == 0
-        kept = [(t, index, t[index].clone()) for t, index in self._find_unchanged(batch)]
-        batch = batch.to(self.bank.device)
-        for rows, block in self.blocks:
-            own = batch if len(self.blocks) == 1 else batch.select(rows)
-            if moves_critics:
-                self.critic_loss[rows] = block.update_critics(own)
-            if moves_actor:
-                self.actor_loss[rows] = block.update_actors(own)
-            if moves_critics and moves_actor:
-                for target, online in block.target_pairs:
-                    target.lerp_(online, settings.tau)
-        for tensor, index, values in kept:
-            tensor[index] = values
-        return Losses(self.critic_loss.clone(), self.actor_loss.clone())
-
-    def freeze(self, frozen: Mapping[int, Sequence[str]]) -> None:
-        """From now on, keep a row's parameters whose names begin with one of these prefixes.
-
-        `frozen` maps rows to prefixes such as `actor.0.`; rows that it lacks have none frozen.
-        """
-        self._frozen = {}
-        if not frozen:
-            return
-        marks = ParameterBank(self.bank.n_cells, self.bank.sizes, device=self.bank.device)
-        for row, prefixes in frozen.items():
-            for name, view in marks.iterate_row(row):
-                view.fill_(float(name.startswith(tuple(prefixes))))
-        self._frozen = {kind: marks.flat[kind].bool() for kind in ("actor", "critics")}
-
-    def state(self, rows: Any = slice(None)) -> dict[str, np.ndarray]:
-        """Copies of all that the next update needs, of all cells or of some rows."""
-        tensors = (self.bank.flat | self.optimiser_tensors).items()
-        return {name: tensor[rows].cpu().numpy().copy() for name, tensor in tensors}
-
-    def restore(self, state: Mapping[str, np.ndarray], rows: Any = slice(None)) -> None:
-        """Put a `state` back, into all cells or into some rows."""
-        for name, tensor in (self.bank.flat | self.optimiser_tensors).items():
-            tensor[rows] = torch.tensor(state[name], device=tensor.device)
-
-    def _find_unchanged(self, batch: Batch) -> Iterator[tuple[Tensor, Any]]:
-        """Tensors, and the index in each that the update must leave as it is."""
-        flat = self.bank.flat
-        for kind, mask in self._frozen.items():
-            yield flat[kind], mask
-        actor_adam, critic_adam = (adam.tensors.values() for adam in self.adams.values())
-        actors = (flat["actor"], flat["target_actor"], *actor_adam)
-        everything = (*flat.values(), *actor_adam, *critic_adam)
-        for cells, tensors in ((batch.paused, everything), (batch.paused_actors, actors)):
-            if cells is not None and cells.any():
-                rows = cells.nonzero()[:, 0].tolist()
-                yield from ((tensor, rows) for tensor in tensors)
-
-
-class _Block:
+class TD3Block:
     """Some rows of a bank. Twin critics are twice as many rows of one matrix product."""
 
-    def __init__(self, stacked: StackedTD3, rows: slice, grads: Mapping[str, Tensor]) -> None:
+    def __init__(self, stacked: "StackedTD3", rows: slice, grads: Mapping[str, Tensor]) -> None:
         bank, adams, settings = stacked.bank, stacked.adams, stacked.settings
         self._settings, self._form = settings, bank.sizes.form
         is_needed = settings.actor_objective != "critic"
         self._counterfactual = stacked.counterfactual if is_needed else None
-        flat = {kind: bank.flat[kind][rows] for kind in KINDS}
+        flat = {kind: own[rows] for kind, own in bank.flat.items()}
         self._layers = {kind: bank.layers(kind, part) for kind, part in flat.items()}
         self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
         grad = {kind: whole[: rows.stop - rows.start] for kind, whole in grads.items()}
         self._grads = {kind: bank.layers(kind, part) for kind, part in grad.items()}
         self._adam_step = {kind: adams[kind].bind(rows, flat[kind], grad[kind]) for kind in adams}
-        self.target_pairs = [(flat[f"target_{kind}"], flat[kind]) for kind in adams]
+        targets = {kind: f"target_{kind}" for kind in adams}
+        self.target_pairs = [(flat[t], flat[kind]) for kind, t in targets.items() if t in flat]
 
     def update_critics(self, batch: Batch) -> Tensor:
         """One Adam step of the twin critics; returns the sum of their losses per cell."""
@@ -324,7 +224,7 @@ class _Block:
         """Where the actor climbs to: along its critic, the counterfactual reward, or both."""
         if self._counterfactual is None:
             return self._climb_critic(batch.obs, action)
-        climb = counterfactual_gradient(self._counterfactual, action, batch.counterfactual_inputs)
+        climb = counterfactual_gradient(self._counterfactual, action, batch.measured)
         if self._settings.actor_objective == "counterfactual":
             return climb
         critic = self._climb_critic(batch.obs, action)
@@ -336,3 +236,110 @@ class _Block:
         grad = torch.full_like(q, 1.0 / q.shape[1])
         grad = backward(self._first_critic, inputs, grad)
         return ActionGradient(q.mean(dim=(1, 2)), grad[..., obs.shape[-1] :])
+
+
+class StackedTD3:
+    """Updates all rows of a bank; on a CPU in blocks that fit into a core's caches."""
+
+    block = TD3Block
+    """The updates of the rows of one block."""
+
+    def __init__(
+        self,
+        bank: ParameterBank,
+        settings: TD3Settings,
+        counterfactual: CounterfactualReward | None = None,
+    ) -> None:
+        """`bank` is updated in place; `counterfactual` is needed unless the actor climbs a critic.
+
+        Raises: ValueError where it is needed and missing.
+        """
+        if counterfactual is None and settings.actor_objective != "critic":
+            raise ValueError(
+                f"actor_objective {settings.actor_objective}: expected an environment that offers "
+                "a counterfactual reward; actor_objective critic works with any"
+            )
+        self.bank, self.settings, self.counterfactual = bank, settings, counterfactual
+        learning = (kind for kind in ("actor", "critics") if kind in bank.flat)
+        self.adams = {kind: Adam(bank.flat[kind]) for kind in learning}
+        self.critic_loss, self.actor_loss = torch.zeros((2, bank.n_cells), device=bank.device)
+        self.optimiser_tensors = {
+            f"{kind}.{part}": tensor
+            for kind, adam in self.adams.items()
+            for part, tensor in adam.tensors.items()
+        } | {"actor_loss": self.actor_loss, "critic_loss": self.critic_loss}
+        """The optimisers' tensors and the last losses by name, a row per cell."""
+        self._frozen: dict[str, Tensor] = {}
+        per_block = CELLS_PER_BLOCK if bank.device.type == "cpu" else bank.n_cells
+        # All blocks write their gradients into the same tensors: none outlives an update.
+        grads = {kind: torch.zeros_like(bank.flat[kind][:per_block]) for kind in self.adams}
+        starts = range(0, bank.n_cells, per_block)
+        blocks = [slice(start, min(start + per_block, bank.n_cells)) for start in starts]
+        self.blocks = [(rows, self.block(self, rows, grads)) for rows in blocks]
+
+    @torch.no_grad()
+    def update(self, batch: Batch, number: int) -> Losses:
+        """The update of that number, from 0; what is paused or frozen is put back afterwards.
+
+        TD3 moves the actor with every `policy_delay`-th update of the critics, on which it depends.
+        The counterfactual reward does not depend on the critics: there the actor moves with every
+        update, and the critics with every `critic_delay`-th. Target networks move when both do.
+
+        The batch may be on another device than the bank.
+        """
+        objective, settings = self.settings.actor_objective, self.settings
+        moves_actor = objective != "critic" or (number + 1) % settings.policy_delay == 0
+        moves_actor &= "actor" in self.adams
+        moves_critics = objective != "counterfactual" or (number + 1) % settings.critic_delay == 0
+        kept = [(t, index, t[index].clone()) for t, index in self._find_unchanged(batch)]
+        batch = batch.to(self.bank.device)
+        for rows, block in self.blocks:
+            own = batch if len(self.blocks) == 1 else batch.select(rows)
+            if moves_critics:
+                self.critic_loss[rows] = block.update_critics(own)
+            if moves_actor:
+                self.actor_loss[rows] = block.update_actors(own)
+            if moves_critics and moves_actor:
+                for target, online in block.target_pairs:
+                    target.lerp_(online, settings.tau)
+        for tensor, index, values in kept:
+            tensor[index] = values
+        return Losses(self.critic_loss.clone(), self.actor_loss.clone())
+
+    def freeze(self, frozen: Mapping[int, Sequence[str]]) -> None:
+        """From now on, keep a row's parameters whose names begin with one of these prefixes.
+
+        `frozen` maps rows to prefixes such as `actor.0.`; rows that it lacks have none frozen.
+        """
+        self._frozen = {}
+        if not frozen:
+            return
+        marks = ParameterBank(self.bank.n_cells, self.bank.sizes, device=self.bank.device)
+        for row, prefixes in frozen.items():
+            for name, view in marks.iterate_row(row):
+                view.fill_(float(name.startswith(tuple(prefixes))))
+        self._frozen = {kind: marks.flat[kind].bool() for kind in self.adams}
+
+    def state(self, rows: Any = slice(None)) -> dict[str, np.ndarray]:
+        """Copies of all that the next update needs, of all cells or of some rows."""
+        tensors = (self.bank.flat | self.optimiser_tensors).items()
+        return {name: tensor[rows].cpu().numpy().copy() for name, tensor in tensors}
+
+    def restore(self, state: Mapping[str, np.ndarray], rows: Any = slice(None)) -> None:
+        """Put a `state` back, into all cells or into some rows."""
+        for name, tensor in (self.bank.flat | self.optimiser_tensors).items():
+            tensor[rows] = torch.tensor(state[name], device=tensor.device)
+
+    def _find_unchanged(self, batch: Batch) -> Iterator[tuple[Tensor, Any]]:
+        """Tensors, and the index in each that the update must leave as it is."""
+        flat = self.bank.flat
+        for kind, mask in self._frozen.items():
+            yield flat[kind], mask
+        moments = {kind: adam.tensors.values() for kind, adam in self.adams.items()}
+        actors = [flat[kind] for kind in ("actor", "target_actor") if kind in flat]
+        actors += moments.get("actor", ())
+        everything = [*flat.values(), *(own for of_kind in moments.values() for own in of_kind)]
+        for cells, tensors in ((batch.paused, everything), (batch.paused_actors, actors)):
+            if cells is not None and cells.any():
+                rows = cells.nonzero()[:, 0].tolist()
+                yield from ((tensor, rows) for tensor in tensors)

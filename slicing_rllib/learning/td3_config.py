@@ -15,11 +15,13 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
+from slicing_rllib.learning.adapters import AdaptedEnv
 from slicing_rllib.learning.env_runner import BatchedEnvRunner
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.policy_map import PolicyMap, map_policies
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, TD3Module, choose_squash
 from slicing_rllib.learning.td3_settings import (
+    PER_SLICE_DEFAULTS,
     Count,
     CountOrZero,
     NetworkSettings,
@@ -181,6 +183,10 @@ class TD3Config(AlgorithmConfig):
         for name, value in {"batch_size": batch_size, **settings}.items():
             if name in ours and value is not None:
                 setattr(self, name, value)
+        if settings.get("critic") == "per_slice":
+            for name, value in PER_SLICE_DEFAULTS.items():
+                if settings.get(name) is None:
+                    setattr(self, name, value)
         return self
 
     def validate(self) -> None:
@@ -219,6 +225,16 @@ class TD3Config(AlgorithmConfig):
             schema = CheckedSettings.model_json_schema()["properties"]
             message = f"expected {describe_range(schema[name])}"
         raise ValueError(f"{name}={own[name]!r}: {message}")
+
+    def require_usable(self, env: Any) -> None:
+        """Raises: ValueError for an environment that critics per slice cannot learn from."""
+        if self.settings.critic == "per_slice" and not getattr(env, "measures_slices", False):
+            own = env.unwrapped.unwrapped if isinstance(env, AdaptedEnv) else env
+            raise ValueError(
+                f"critic per_slice: {type(own).__name__} does not report each slice's throughput "
+                "and delay, expected SlicingEnv with observation response; critic joint works with "
+                "any environment"
+            )
 
     def map_policies(self, agents: Mapping[str, Any]) -> PolicyMap:
         """The policy of each agent; `agents` gives the environment's own name of each.
@@ -334,9 +350,10 @@ class TD3Config(AlgorithmConfig):
                 own |= by_policy[cell].model_dump(exclude_none=True)
         return {
             **own,
+            "critic": settings.critic,
             "actor": settings.actor,
             "base_policy": settings.base_policy,
-            "initial_actor": dict(settings.initial_actor_weights),
+            "initial_weights": dict(settings.initial_weights),
             "init_seed": derive_seed(self.seed, Stream.INITIAL_WEIGHTS, cell_key(cell)),
         }
 

@@ -10,10 +10,11 @@ Sec. 6.1. Noise is added to logits here, so its scale is not theirs.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from slicing_rllib.env import ActorKind, BasePolicy
 
+Critic = Literal["joint", "per_slice"]
 ActorObjective = Literal["critic", "counterfactual", "blend"]
 SquashSetting = Literal["auto", "softmax", "tanh"]
 
@@ -37,6 +38,17 @@ class NetworkSettings(BaseModel):
     """Widths of the hidden layers of each of the two critics. Default: those of all cells."""
 
 
+PER_SLICE_DEFAULTS: Mapping[str, Any] = {
+    "actor": "max_min",
+    "exploration_steps": 0,
+    "exploration_noise": 0.03,
+    "critic_hiddens": (64, 64),
+    "critic_lr": 2e-3,
+    "updates_per_step": 4,
+}
+"""With `critic: per_slice`, the defaults that differ from those of TD3."""
+
+
 class TD3Settings(BaseModel):
     """Hyper-parameters of TD3, the same for every cell."""
 
@@ -55,7 +67,14 @@ class TD3Settings(BaseModel):
     and an environment made with the same `base_policy`. `none`: the actor decides alone."""
     actor: ActorKind = "mlp"
     """`mlp`: one network reads the whole observation. `equivariant`: one network is applied to
-    every slice, which learns faster; needs `env.observation` per_slice."""
+    every slice, which learns faster; needs `env.observation` per_slice or response. `max_min`: no
+    network, but the split with the highest common level by critics per slice."""
+    critic: Critic = Field(default="joint", validate_default=True)
+    """`joint`: twin critics of observation and action, the paper's TD3. `per_slice`: twin critics
+    that predict the service level of each slice from its share; they learn from every slice of
+    every step and need no random steps. Unless they are set, `actor` is then max_min,
+    `exploration_steps` 0, `exploration_noise` 0.03, `critic_hiddens` 64, 64, `critic_lr` 0.002 and
+    `updates_per_step` 4; needs `env.observation` response."""
     exploration_steps: CountOrZero = 3000
     """Network steps in which a cell's actions are drawn at random, before it starts to learn."""
     exploration_noise: LogitNoise = 0.3
@@ -101,6 +120,25 @@ class TD3Settings(BaseModel):
     """Network steps per iteration, of all env runners together: one call of `train()`, one row of
     `metrics.jsonl`."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("critic") == "per_slice":
+            return {**PER_SLICE_DEFAULTS, **given}
+        return given
+
+    @field_validator("critic")
+    @classmethod
+    def _fits_actor(cls, critic: str, info: Any) -> str:
+        given = info.data
+        if critic == "joint" and given.get("actor") == "max_min":
+            raise ValueError("expected actor mlp or equivariant; max_min needs per_slice")
+        if critic == "per_slice":
+            for name, expected in (("actor_objective", "critic"), ("base_policy", "none")):
+                if given.get(name, expected) != expected:
+                    raise ValueError(f"per_slice expects {name} {expected}, got {given[name]}")
+        return critic
+
     @field_validator("batch_size")
     @classmethod
     def _fits_replay(cls, batch_size: int, info: Any) -> int:
@@ -122,8 +160,8 @@ class TD3Arguments(TD3Settings):
     another bounded Box."""
     default_action_capacity: Count = 500
     """Transitions under the default action that are kept per cell, for transfer."""
-    initial_actor_weights: Mapping[str, Any] = Field(default_factory=dict)
-    """Weights that every cell's actor starts from, by parameter name (`actor.0.weight`), such as
+    initial_weights: Mapping[str, Any] = Field(default_factory=dict)
+    """Weights that every cell's networks start from, by parameter name (`actor.0.weight`), such as
     `policies.load_pretrained().weights`. Default: random weights."""
 
 

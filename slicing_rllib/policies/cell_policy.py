@@ -28,12 +28,15 @@ from slicing_rllib.policies.encoder import (
     PerSlice,
     encode_rows,
 )
-from slicing_rllib.policies.trained_policy import compute_actions, list_layers, stack_layers
+from slicing_rllib.policies.trained_policy import (
+    compute_actions,
+    list_deciding_layers,
+    list_deciding_networks,
+    stack_layers,
+)
 from slicing_rllib.storage import read_bounded
 from slicing_rllib.storage.foreign_files import GIB
 
-ACTOR = "actor."
-"""Beginning of the names of an actor's parameters."""
 WEIGHTS_FILE, GRAPH_FILE, MANIFEST_FILE = "policy.safetensors", "policy.onnx", "manifest.json"
 FORMAT = 1
 """Version of the manifest's layout."""
@@ -128,7 +131,7 @@ class CellPolicy:
     @cached_property
     def _layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
         # One row, which all intervals share.
-        return stack_layers([list_layers(self.weights)])
+        return stack_layers([list_deciding_layers(self.form, self.weights)])
 
 
 class PolicyGroup:
@@ -140,7 +143,9 @@ class PolicyGroup:
         self.encoder = policies[0].encoder
         self.rows = {policy.encoder.cell: row for row, policy in enumerate(policies)}
         self._form = policies[0].form
-        self._layers = stack_layers([list_layers(policy.weights) for policy in policies])
+        self._layers = stack_layers(
+            [list_deciding_layers(policy.form, policy.weights) for policy in policies]
+        )
 
     def decide(
         self,
@@ -170,7 +175,9 @@ def group_policies(policies: Sequence[CellPolicy]) -> list[PolicyGroup]:
     members: dict[tuple[object, ...], list[CellPolicy]] = {}
     for policy in policies:
         encoder = policy.encoder
-        shapes = tuple(layer.weight.shape for layer in list_layers(policy.weights))
+        shapes = tuple(
+            layer.weight.shape for layer in list_deciding_layers(policy.form, policy.weights)
+        )
         network = encoder.observation, encoder.message, encoder.message_slots
         key = (*network, encoder.slices, encoder.users, policy.form, shapes)
         members.setdefault(key, []).append(policy)
@@ -178,12 +185,18 @@ def group_policies(policies: Sequence[CellPolicy]) -> list[PolicyGroup]:
 
 
 def select_actor(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The parameters of the actor alone, without critics and targets. Raises: PolicyError."""
+    """The parameters that actions are computed from: the actor's, without it the critics'.
+
+    Raises: PolicyError where they are not there.
+    """
+    has_actor = any(name.startswith("actor.") for name in weights)
+    form = ActorForm(1, "mlp" if has_actor else "max_min")
     try:
-        list_layers(weights)
+        list_deciding_layers(form, weights)
     except (ValueError, KeyError) as error:
         raise PolicyError(f"expected the weights of an actor ({error})") from error
-    return {name: array for name, array in weights.items() if name.startswith(ACTOR)}
+    networks = list_deciding_networks(form)
+    return {name: array for name, array in weights.items() if name.split(".")[0] in networks}
 
 
 @dataclass(frozen=True)

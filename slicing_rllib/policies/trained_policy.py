@@ -21,16 +21,20 @@ from scipy.special import softmax
 
 from slicing_rllib.env import ActorForm, DecisionView, Measurement
 from slicing_rllib.env.observation import CellObserver, no_message
+from slicing_rllib.env.response_curves import split_by_curves
 from slicing_rllib.radio import Scenario
 from slicing_rllib.storage import read_bounded
 from slicing_rllib.storage.foreign_files import GIB, MIB
 
 
 class Layer(NamedTuple):
-    """A fully connected layer: its outputs are weight @ inputs + bias."""
+    """A fully connected layer: its outputs are weight @ inputs + bias.
 
-    weight: Float[np.ndarray, "output input"]
-    bias: Float[np.ndarray, " output"]
+    The layers of twin critics have a leading axis for the twins.
+    """
+
+    weight: Float[np.ndarray, "*twin output input"]
+    bias: Float[np.ndarray, "*twin output"]
 
 
 def list_layers(weights: Mapping[str, np.ndarray], network: str = "actor") -> list[Layer]:
@@ -48,6 +52,25 @@ def list_layers(weights: Mapping[str, np.ndarray], network: str = "actor") -> li
         Layer(weights[f"{network}.{index}.weight"], weights[f"{network}.{index}.bias"])
         for index in indices
     ]
+
+
+CRITICS = ("critic_1", "critic_2")
+
+
+def list_deciding_networks(form: ActorForm) -> tuple[str, ...]:
+    """Names of the networks that actions are computed from."""
+    return CRITICS if form.kind == "max_min" else ("actor",)
+
+
+def list_deciding_layers(form: ActorForm, weights: Mapping[str, np.ndarray]) -> list[Layer]:
+    """The layers that actions are computed from: an actor's, or those of twin critics.
+
+    Raises: ValueError or KeyError for weights that lack them.
+    """
+    found = [list_layers(weights, network) for network in list_deciding_networks(form)]
+    if len(found) == 1:
+        return found[0]
+    return [Layer(*map(np.stack, zip(*twins, strict=True))) for twins in zip(*found, strict=True)]
 
 
 class TrainedPolicy:
@@ -71,8 +94,8 @@ class TrainedPolicy:
     ) -> None:
         if missing := [cell for cell in cells if cell not in weights]:
             raise ValueError(f"policies: expected one for each cell, none for {missing[0]}")
-        actors = [list_layers(weights[cell]) for cell in cells]
-        self._form = form or ActorForm(len(actors[0][-1].bias))
+        self._form = form or ActorForm(len(list_layers(weights[cells[0]])[-1].bias))
+        actors = [list_deciding_layers(self._form, weights[cell]) for cell in cells]
         members: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for row, layers in enumerate(actors):
             members.setdefault(tuple(layer.weight.shape for layer in layers), []).append(row)
@@ -124,7 +147,8 @@ def compute_actions(
 ) -> Float32[np.ndarray, "cell action"]:
     """Softmax of the actors' logits, or their tanh; ReLU between the layers.
 
-    `layers` are weight (cell, out, in) and bias (cell, out). An equivariant actor reads each
+    `layers` are weight (cell, out, in) and bias (cell, out), those of twin critics (cell, twin,
+    ...); with `max_min` the split follows from the critics' curves. An equivariant actor reads each
     per-slice feature, its mean and its maximum over the slices.
 
     Computed in float64, so that float32 shares do not depend on the order in which a library adds
@@ -132,6 +156,8 @@ def compute_actions(
     of a share changes the fifth digit of a delay.
     """
     exact = obs.astype(np.float64)
+    if form.kind == "max_min":
+        return split_by_curves(layers, exact, form.n_actions).astype(np.float32)
     if form.kind == "mlp":
         inputs = exact[:, None]
     else:

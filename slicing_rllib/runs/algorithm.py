@@ -44,7 +44,7 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
             actor = load_pretrained(*(() if source == "builtin" else (Path(source),)))
         except PretrainedError as error:
             raise ConfigError(f"learning.initial_actor: {error}") from error
-        arguments |= {"initial_actor_weights": actor.weights, "actor_hiddens": actor.hiddens}
+        arguments |= {"initial_weights": actor.weights, "actor_hiddens": actor.hiddens}
     return (
         TD3Config()
         .environment(SlicingEnv, env_config=env)

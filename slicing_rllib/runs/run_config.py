@@ -50,7 +50,8 @@ class EnvSection(Section):
     slice, eq. (5) of the paper; the load of each neighbour; or the load of every cell."""
     observation: Annotated[str, PartOf("observation")] = "paper"
     """What a cell sees: the paper's observation; that and, per slice, the logarithms of offered
-    share, needed share and base split; or per-slice features without a message."""
+    share, needed share and base split; per-slice features without a message; or what critics per
+    slice learn from (`response`), the default with `learning.critic` per_slice."""
     reward: Annotated[str, PartOf("reward")] = "paper"
     """What a step earns: eq. (2) of the paper, or an own function of the KPIs."""
     measurement_error: MeasurementError = Field(default_factory=MeasurementError)
@@ -289,6 +290,16 @@ class RunConfig(Section):
         first = min(each.default_action_until for each in self.joining)
         return first * max(self.num_env_runners, 1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """What follows from critics per slice, unless it is set."""
+        learning, env = (given.get(key, {}) for key in ("learning", "env"))
+        is_plain = isinstance(learning, dict) and isinstance(env, dict)
+        if is_plain and learning.get("critic") == "per_slice":
+            return {**given, "env": {"observation": "response", **env}}
+        return given
+
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
         # Text such as "nan" has become a number by now.
@@ -375,6 +386,13 @@ def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
     except Exception as error:  # Of an own observation: anything may happen.
         yield ("env", "observation"), f"{observation} cannot observe the network: {error}"
         return
+    if learning.critic == "per_slice":
+        for name, given, expected in (
+            ("observation", observation, "response"), ("reward", config.env.reward, "paper")
+        ):  # fmt: skip
+            if given != expected:
+                message = f"per_slice expects env.{name} {expected}, got {given}"
+                yield ("learning", "critic"), message
     has_base_split = [*layout][-1] == "log_base_split"
     expects = f"expects env.observation widened or per_slice, got {observation}"
     if learning.base_policy != "none" and not has_base_split:

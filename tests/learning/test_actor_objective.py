@@ -56,9 +56,7 @@ def test_counterfactual_splits_fill_half_of_a_batch():
     assert torch.equal(mixed.action[:, :4], batch.action[:, :4])
     assert torch.equal(mixed.reward[:, :4], batch.reward[:, :4])
     assert torch.equal(mixed.action[:, 4:], batch.action[:, 3:7])
-    expected = REWARD.reward(
-        batch.counterfactual_inputs[:, 4:].numpy(), batch.action[:, 3:7].numpy()
-    )
+    expected = REWARD.reward(batch.measured[:, 4:].numpy(), batch.action[:, 3:7].numpy())
     assert np.array_equal(mixed.reward[:, 4:].numpy(), expected)
 
 

@@ -63,13 +63,6 @@ def test_seeding_a_cell_leaves_the_others_alone():
     assert replay.last("cell_2", 3).reward.tolist() == [10, 11]
 
 
-def test_reward_inputs_are_kept_for_transfer_but_not_sampled():
-    replay = filled(steps=2)
-
-    assert replay.last("cell_2", 2).reward_inputs.tolist() == [[100], [110]]
-    assert replay.sample(np.zeros((2, 4))).reward_inputs.shape == (2, 4, 0)
-
-
 def test_an_unknown_cell_is_named():
     with pytest.raises(KeyError, match="no cell 'cell_9'"):
         filled().last("cell_9", 1)

@@ -172,8 +172,7 @@ def test_every_cell_may_start_from_the_pretrained_actor(ray_session):
         TD3Config()
         .environment(SlicingEnv, env_config={"scenario": scenario, "observation": "per_slice"})
         .training(
-            **COUNTERFACTUAL
-            | {"actor_hiddens": actor.hiddens, "initial_actor_weights": actor.weights}
+            **COUNTERFACTUAL | {"actor_hiddens": actor.hiddens, "initial_weights": actor.weights}
         )
     )
     algorithm = config.build_algo()
