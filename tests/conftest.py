@@ -47,6 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
+def pytest_configure() -> None:
+    """One token for all local Ray sessions of a process, whose Ray client reads it only once."""
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 @pytest.fixture(scope="module")
 def unchecked():
     """Turns shape and type checks off, which makes long simulations twice as fast.
@@ -67,9 +72,8 @@ def ray_folder():
 
 @pytest.fixture(scope="session")
 def ray_session(ray_folder):
-    """A local Ray session with two CPUs and a token of its own."""
+    """A local Ray session with two CPUs."""
     os.environ["RAY_TMPDIR"] = ray_folder
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray.init(
         address="local",
         include_dashboard=False,

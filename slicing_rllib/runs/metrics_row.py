@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from slicing_rllib.env import SlicingEnv, SplitReward, max_min_split, satisfaction
+from slicing_rllib.env import SplitReward, max_min_split, satisfaction
 from slicing_rllib.evaluation.statistics import SATISFIED
 from slicing_rllib.learning import TD3
 from slicing_rllib.learning.sampled_env import Step
@@ -77,15 +77,16 @@ class NetworkState(NamedTuple):
 
 def read_network_state(algorithm: TD3) -> NetworkState | None:
     """Of the driver's network or the first env runner's; None where no env runner answers."""
-
-    def read(env: SlicingEnv) -> NetworkState:
-        return NetworkState(env.simulator.phase, env.kpis.load)
-
     if not algorithm.config.num_env_runners:
-        return read(algorithm.env)
+        return _read_state(algorithm)
     workers: Any = algorithm.env_runner_group
-    views = workers.foreach_env_runner(lambda runner: read(runner.env), local_env_runner=False)
+    views = workers.foreach_env_runner(_read_state, local_env_runner=False)
     return views[0] if views else None
+
+
+def _read_state(owner: Any) -> NetworkState:
+    """Of the network `env` of an algorithm or an env runner."""
+    return NetworkState(owner.env.simulator.phase, owner.env.kpis.load)
 
 
 def make_metrics_row(

@@ -22,7 +22,13 @@ from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.safe_yaml import read_document
 from slicing_rllib.storage.yaml_validation import make_setting_error, validate_document
 
-TUNE_CONFIGS = Path(__file__).parents[2] / "tune_configs"
+_PACKAGE = Path(__file__).parents[1]
+TUNE_CONFIGS = next(
+    folder
+    for folder in (_PACKAGE / "tune_configs", _PACKAGE.parent / "tune_configs")
+    if folder.is_dir()
+)
+"""Inside the package where it was installed from a wheel, beside it in a checkout."""
 AnyStudy = TypeVar("AnyStudy", bound="Study")
 
 
