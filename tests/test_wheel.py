@@ -1,6 +1,5 @@
 """The wheel works alone: outside of a checkout, with the dependencies that are installed here."""
 
-import json
 import subprocess
 import sys
 import sysconfig
@@ -60,17 +59,3 @@ def test_its_version_is_that_of_the_repository(installed, wheel):
 
 def test_a_config_is_checked_outside_of_a_checkout(installed):
     assert "12 cells" in run(installed, "config", "check", "quick")
-
-
-SMALL = ("--set", "learning.training_steps=40", "--set", "learning.exploration_steps=20")
-SHORT = ("--set", "evaluation.steps=5", "--set", "evaluation.seeds=1")
-
-
-@pytest.mark.slow
-def test_an_experiment_and_a_sweep_are_found_by_name(installed):
-    options = (*SMALL, *SHORT, "--set", "env.default_action_steps=5", "--json")
-    experiment = json.loads(run(installed, "experiment", "paper-quick", "--seeds", "1", *options))
-    sweep = json.loads(run(installed, "sweep", "messages", *options))
-
-    assert experiment
-    assert sweep

@@ -284,7 +284,9 @@ class TD3(PolicyOperations):
             else stats.list_advantages(settings.guarded_rows)
         )
         reward_mean = self.last_iteration["reward_mean"]
-        self.metrics.log_value((ENV_RUNNER_RESULTS, "reward_mean"), reward_mean)
+        for key in ("reward_mean", (ENV_RUNNER_RESULTS, "reward_mean")):
+            # Of this iteration alone: schedulers of Tune compare trials by it.
+            self.metrics.log_value(key, reward_mean, window=1)
         for name in ("env_steps", "updates"):
             self.metrics.log_value(name, getattr(self, name), reduce="max")
         stats.log_training(self.metrics)

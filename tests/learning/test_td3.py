@@ -49,6 +49,15 @@ def test_equal_seeds_give_equal_bits(config):
     assert same(weights_of(trained(config, 3)), weights_of(trained(config, 3)))
 
 
+def test_the_reward_in_results_is_that_of_the_iteration(config):
+    """Tune's schedulers compare trials by it, so it is no average over past iterations."""
+    algorithm = config.build_algo()
+    for _ in range(3):
+        result = algorithm.train()
+        reward = algorithm.last_iteration["reward_mean"]
+        assert result["reward_mean"] == result["env_runners"]["reward_mean"] == reward
+
+
 def test_other_seeds_give_other_weights(config):
     other = config.copy(copy_frozen=False).debugging(seed=4)
 

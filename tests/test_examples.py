@@ -1,0 +1,41 @@
+"""Every example runs as it is, with fewer steps."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import slicing_rllib.examples
+
+FOLDER = Path(slicing_rllib.examples.__file__).parent
+JOINS = "env.deployments=[{cell: cell_12, off_until: 20, default_action_until: 50}]"
+SHORT = (
+    "learning.training_steps=100", JOINS, "env.default_action_steps=25",
+    "evaluation.steps=5", "evaluation.seeds=1", "evaluation.policies=[drl, tl]",
+)  # fmt: skip
+ARGUMENTS = {
+    "own_measure": ("run", *SHORT),
+    "own_method": ("run", *SHORT),
+    "own_message": ("2",),
+}
+
+
+def test_every_example_is_run_is_short_and_is_in_the_table():
+    programs = {path.stem: path for path in FOLDER.glob("*.py") if path.stem != "__init__"}
+    table = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+    assert set(programs) == set(ARGUMENTS)
+    for name, path in programs.items():
+        assert f"[{name}]({name}.py)" in table
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 75, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_example_runs(name, tmp_path):
+    command = [sys.executable, "-m", f"slicing_rllib.examples.{name}", *ARGUMENTS[name]]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170)
+
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
