@@ -10,6 +10,8 @@ From the command line, with a copy of this file beside the config:
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from slicing_rllib.runs.config_loading import load_config
 from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.runs.run_directory import RunDirectory
@@ -25,7 +27,7 @@ def average_two(transfer: Transfer) -> WarmStart:
     """
     nearest = transfer.sources[:2]
     weights = {
-        name: sum(source.weights[name] for source in nearest) / len(nearest)
+        name: np.mean([source.weights[name] for source in nearest], axis=0)
         for name in nearest[0].weights
     }
     return WarmStart(weights, transfer.take_experience(nearest[0]))
