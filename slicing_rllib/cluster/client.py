@@ -25,7 +25,7 @@ from slicing_rllib.cluster.job_entrypoint import (
     FILES_KEY,
     STORAGE_VARIABLE,
     compute_code_digest,
-    pack_files,
+    pack_folder,
     unpack,
 )
 from slicing_rllib.cluster.jobs import TRACE_FILE, JobLog, JobSpec, compute_exit_code
@@ -108,14 +108,16 @@ class Cluster:
         runtime_env = self.prepare_job_environment(on_message)
         on_message(f"submitting {job_id} to {self.address}")
         metadata = {"digest": job_spec.digest, "name": job_spec.name}
-        packed = pack_files(job_spec.files)
         # An earlier attempt's run directory has the same path.
         root = f'"{storage}"' if storage else f'"${{{STORAGE_VARIABLE}:-{DEFAULT_STORAGE}}}"'
         with TemporaryDirectory() as folder, convert_errors(self.address):
+            for file_name, content in job_spec.files.items():
+                Path(folder, file_name).write_bytes(content)
+            packed = pack_folder(Path(folder))
             if len(packed) <= MAX_METADATA_CHARACTERS:
                 metadata[FILES_KEY] = packed
             else:
-                write_upload(job_spec.files, Path(folder))
+                require_uploadable(job_spec.files)
                 runtime_env["working_dir"] = folder
             self._submit_when_ready(
                 submission_id=job_id,
@@ -249,19 +251,14 @@ class Cluster:
                 raise
 
 
-def write_upload(files: Mapping[str, bytes], folder: Path) -> None:
-    """Writes a job's files to a folder that Ray uploads as the job's working directory.
-
-    Raises: RunError if the files are larger than Ray allows.
-    """
+def require_uploadable(files: Mapping[str, bytes]) -> None:
+    """Raises: RunError for files that are larger than Ray allows for a working directory."""
     n_bytes = sum(map(len, files.values()))
     if n_bytes > MAX_UPLOAD_BYTES:
         raise RunError(
             f"the job's files have {n_bytes / 2**20:.1f} MiB, Ray takes at most "
             f"{MAX_UPLOAD_BYTES / 2**20:g} MiB"
         )
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tarfile
-from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NoReturn
@@ -87,17 +87,6 @@ def run_command(command: str, folder: Path) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-m", "slicing_rllib", *arguments])
 
 
-def pack_files(files: Mapping[str, bytes]) -> str:
-    """One line of text that holds files (content by name) and their SHA-256 digest."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w:xz") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return _encode(data.getvalue())
-
-
 def pack_folder(folder: Path) -> str:
     """One line of text that holds a folder without its checkpoints, and the SHA-256 digest."""
 
@@ -107,7 +96,8 @@ def pack_folder(folder: Path) -> str:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as archive:
         archive.add(folder, ".", filter=exclude_checkpoints)
-    return _encode(data.getvalue())
+    content = data.getvalue()
+    return f"{hashlib.sha256(content).hexdigest()}:{base64.b64encode(content).decode()}"
 
 
 def unpack(line: str, folder: Path) -> None:
@@ -122,10 +112,6 @@ def unpack(line: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:xz") as archive:
         archive.extractall(folder, filter="data")
-
-
-def _encode(content: bytes) -> str:
-    return f"{hashlib.sha256(content).hexdigest()}:{base64.b64encode(content).decode()}"
 
 
 def compute_code_digest(root: Path | None = None) -> str:
@@ -143,30 +129,18 @@ def compute_code_digest(root: Path | None = None) -> str:
 
 def describe_installed_code() -> str:
     """Version and digest of the installed package, or `NONE`."""
-    folder = _find_installed_code()
-    if folder is None:
-        return NONE
-    try:
-        version = distribution(DISTRIBUTION).version
-    except PackageNotFoundError:
-        version = "unknown"
-    return f"{version} ({compute_code_digest(folder)})"
-
-
-def _find_installed_code() -> Path | None:
-    """Folder of the installed package, or None."""
-    for entry in sys.path:
-        folder = Path(entry) / PACKAGE
-        if JOB_CODE not in entry and (folder / "__init__.py").is_file():
-            return folder
-    try:
+    places = [entry for entry in sys.path if JOB_CODE not in entry]
+    version = "unknown"
+    with suppress(PackageNotFoundError):
         installed = distribution(DISTRIBUTION)
-    except PackageNotFoundError:
-        return None
-    # An editable installation is not on the path: it is recorded by its URL.
-    origin = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
-    folder = Path(unquote(urlsplit(origin).path)) / PACKAGE
-    return folder if (folder / "__init__.py").is_file() else None
+        version = installed.version
+        # An editable installation is not on the path: it is recorded by its URL.
+        origin = json.loads(installed.read_text("direct_url.json") or "{}").get("url", "")
+        places.append(unquote(urlsplit(origin).path))
+    for folder in (Path(place) / PACKAGE for place in places):
+        if (folder / "__init__.py").is_file():
+            return f"{version} ({compute_code_digest(folder)})"
+    return NONE
 
 
 if __name__ == "__main__":

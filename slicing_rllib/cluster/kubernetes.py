@@ -84,7 +84,7 @@ class KubernetesApi:
 
         Raises: RunError if the API does not answer or does not permit it.
         """
-        root = self._format_root(group, all_namespaces=all_namespaces)
+        root = group if all_namespaces else f"{group}/namespaces/{self.namespace}"
         query = f"?labelSelector={labels}" if labels else ""
         try:
             return self._send("GET", f"{root}/{plural}{query}")["items"]
@@ -94,19 +94,16 @@ class KubernetesApi:
     def read_object(self, group: str, plural: str, name: str) -> Json:
         """One object of the namespace. Raises: RunError if there is none or it may not be read."""
         try:
-            return self._send("GET", f"{self._format_root(group)}/{plural}/{name}")
+            return self._send("GET", f"{group}/namespaces/{self.namespace}/{plural}/{name}")
         except _NotFoundError as error:
             raise RunError(f"{plural}/{name}: no such object in {self.namespace}") from error
 
     def patch_object(self, group: str, plural: str, name: str, patch: Json) -> Json:
         """Merges a patch into an object and returns the result. Raises: RunError if refused."""
-        return self._send("PATCH", f"{self._format_root(group)}/{plural}/{name}", patch)
-
-    def _format_root(self, group: str, *, all_namespaces: bool = False) -> str:
-        root = f"/api/{group}" if group == "v1" else f"/apis/{group}"
-        return root if all_namespaces else f"{root}/namespaces/{self.namespace}"
+        return self._send("PATCH", f"{group}/namespaces/{self.namespace}/{plural}/{name}", patch)
 
     def _send(self, method: str, path: str, body: Json | None = None) -> Json:
+        path = f"/api/{path}" if path.startswith("v1/") else f"/apis/{path}"
         request = Request(
             self._address + path,
             None if body is None else json.dumps(body).encode(),

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Literal, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from jaxtyping import Float
@@ -28,18 +27,24 @@ class TracedNetwork(NamedTuple):
     """Length of a step."""
 
 
-def parse_zone(name: str) -> tzinfo:
-    """The time zone of that name, such as Europe/Berlin. Raises: ValueError for an unknown one."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(
-            f"mask: timezone: expected a name such as Europe/Berlin or UTC, got {name!r}"
-        ) from error
+@dataclass(frozen=True, kw_only=True)
+class TraceForm:
+    """How a traffic file says its values."""
+
+    form: str
+    """What the file looks like, in words."""
+    source: tuple[tuple[str, ...], ...]
+    """By cell and slice: the column of its values."""
+    ignored: tuple[str, ...]
+    """Columns, cells and slices of the file that are left out."""
+    missing_values: int
+    """Values that are blank or have no row, at times that the file has."""
+    summed_values: int = 0
+    """Values that were added to another one of the same time, cell and slice."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trace:
+class Trace(TraceForm):
     """The content of a traffic file, and what was understood of it."""
 
     shares: Float[np.ndarray, "row cell slice"]
@@ -52,18 +57,8 @@ class Trace:
     time_column: str | None
     separator_name: str
     decimal: str
-    form: str
-    """What the file looks like, in words."""
-    source: tuple[tuple[str, ...], ...]
-    """By cell and slice: the column of its values."""
-    ignored: tuple[str, ...]
-    """Columns, cells and slices of the file that are left out."""
     missing_rows: int
     """Rows that the file has not, and that were filled."""
-    missing_values: int
-    """Blank values in rows that the file has, which were filled."""
-    summed_values: int
-    """Values that were added to another one of the same time, cell and slice."""
 
     def read_local_time(self, row: float) -> datetime | None:
         """The local time at a row, counted from 0; None for a file without times."""

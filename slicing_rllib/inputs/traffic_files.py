@@ -1,6 +1,7 @@
 """Reads a traffic file into shares of active UEs: finds times, cells, slices and values in it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple, Never
@@ -11,7 +12,7 @@ from jaxtyping import Float, Int
 
 from slicing_rllib.inputs.text_tables import TextTable, name_separator, read_text_table
 from slicing_rllib.inputs.times import TIME_NAMES, fill_gaps, format_time, number_rows, read_times
-from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit
+from slicing_rllib.inputs.traces import Trace, TracedNetwork, TraceForm, Unit
 from slicing_rllib.storage.errors import ConfigError
 
 ROLES = ("time", "step", "cell", "slice", "value")
@@ -75,12 +76,8 @@ def read_trace(
         time_column=clock.column if clock.is_time else None,
         separator_name=name_separator(table.separator),
         decimal=table.decimal,
-        form=found.form,
-        source=found.source,
-        ignored=found.ignored,
         missing_rows=len(rows) - len(numbers),
-        missing_values=found.n_missing,
-        summed_values=found.n_summed,
+        **{field.name: getattr(found, field.name) for field in fields(TraceForm)},
     )
 
 
@@ -134,21 +131,12 @@ class _Clock(NamedTuple):
     """Index in `times` of each row of the table."""
 
 
-class _Found(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class _Found(TraceForm):
     """The values of a table by time, cell and slice."""
 
     values: Float[np.ndarray, "time cell slice"]
     """In the file's unit; NaN where the file has none."""
-    source: tuple[tuple[str, ...], ...]
-    """By cell and slice: the column of its values."""
-    form: str
-    """What the table looks like, in words."""
-    ignored: tuple[str, ...]
-    """What the file has beyond the network's cells and slices."""
-    n_missing: int
-    """Values that are blank or have no row, at times that the file has."""
-    n_summed: int = 0
-    """Values that were added to another one of the same time, cell and slice."""
 
 
 def _find_clock(table: TextTable, names: _Names, zone: tzinfo, time_format: str | None) -> _Clock:
@@ -198,7 +186,7 @@ def _read_wide(table: TextTable, names: _Names, clock: _Clock) -> _Found:
         source=source,
         form="a column per cell and slice" if by_cell else "a column per slice, for all cells",
         ignored=ignored,
-        n_missing=sum(int(np.isnan(column).sum()) for column in numbers.values()),
+        missing_values=sum(int(np.isnan(column).sum()) for column in numbers.values()),
     )
 
 
@@ -281,8 +269,8 @@ def _read_long(table: TextTable, names: _Names, clock: _Clock, duplicates: str) 
         source=((column,) * n_slices,) * n_cells,
         form=" and ".join(["a row per time", *names.keys]),
         ignored=tuple(ignored),
-        n_missing=int(np.isnan(once).sum()),
-        n_summed=repeated["row"].nunique(),
+        missing_values=int(np.isnan(once).sum()),
+        summed_values=repeated["row"].nunique(),
     )
 
 

@@ -94,14 +94,12 @@ class History:
 
     def read_series(self, field: str, index: int) -> list[float | None]:
         """One field of one cell over the iterations that are kept."""
-        if field not in self.fields:
-            return [None] * len(self.points)
         column = self.fields.index(field)
         return [_read_entry(point.frame, index, column) for point in self.points]
 
     def read_latest(self, field: str) -> list[float | None]:
         """One field of all cells in the newest iteration."""
-        if not self.points or field not in self.fields:
+        if not self.points:
             return [None] * len(self.cells)
         column, frame = self.fields.index(field), self.points[-1].frame
         return [_read_entry(frame, index, column) for index in range(len(self.cells))]

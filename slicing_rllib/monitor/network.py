@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, field_validator
+from scipy.spatial import cKDTree
 
 from slicing_rllib.monitor.untrusted_values import to_mapping, to_number
 from slicing_rllib.radio import Scenario, make_scenario
@@ -96,8 +97,5 @@ def _compute_reach_m(sites_m: np.ndarray) -> list[float]:
     """For each site, the radius of its sectors. On a hexagonal grid they cover the plane."""
     if len(sites_m) < 2:
         return [250.0] * len(sites_m)
-    reach = []
-    for site in sites_m:
-        distance = np.hypot(*(sites_m - site).T)
-        reach.append(float(np.partition(distance, 1)[1] / np.sqrt(3)) or 1.0)
-    return reach
+    nearest_m = cKDTree(sites_m).query(sites_m, 2)[0][:, 1]
+    return np.where(nearest_m > 0, nearest_m / np.sqrt(3), 1.0).tolist()

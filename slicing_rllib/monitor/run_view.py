@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,11 @@ MAP_FIELDS = ("satisfaction", "reward", "phase")
 def find_runs(root: Path) -> dict[str, Path]:
     """Run directories by their ID, the path relative to the root; "." is the root itself."""
     runs: dict[str, Path] = {}
-    for number, folder in enumerate(_iterate_folders(root, MAX_DEPTH)):
+    # Links to folders are not followed.
+    for number, (path, names, _) in enumerate(os.walk(root)):
+        folder = Path(path)
+        is_deepest = len(folder.relative_to(root).parts) >= MAX_DEPTH
+        names[:] = [] if is_deepest else sorted({*names}.difference(WITHOUT_RUNS))
         if len(runs) >= MAX_RUNS or number >= MAX_FOLDERS:
             break
         if any((folder / name).is_file() for name in RUN_FILES):
@@ -67,24 +70,6 @@ def read_modification_time_s(path: Path) -> float:
         return path.lstat().st_mtime
     except OSError:
         return 0.0
-
-
-def _iterate_folders(folder: Path, depth: int) -> Iterator[Path]:
-    """The folder and its subfolders up to a depth. Links are not followed."""
-    yield folder
-    if depth == 0:
-        return
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and entry.name not in WITHOUT_RUNS
-            )
-    except OSError:
-        return
-    for name in names[:MAX_FOLDERS]:
-        yield from _iterate_folders(folder / name, depth - 1)
 
 
 class RunView:

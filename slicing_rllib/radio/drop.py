@@ -85,7 +85,12 @@ def _draw_sector_gains_db(
     outdoor_m = np.maximum(links.horizontal_m - ues.depth_m, 0.0)
     los_excess = tall_ue_los_excess(environment, outdoor_m, ues.height_m)
     los = rng.random(len(outdoor_m)) < environment.los_probability(outdoor_m) * (1 + los_excess)
-    roof_m = _draw_environment_height_m(environment, los_excess, ues, rng)
+    roof_m: float | PerUe = 1.0
+    if environment.has_tall_ue_los:
+        # 1 m, or with probability C / (1 + C) a roof: 12, 15 ... up to 1.5 m below the UE.
+        roofs = np.maximum(np.floor((ues.height_m - 13.5) / 3), 0) + 1
+        roof_m = 12 + 3 * np.floor(rng.random(len(roofs)) * roofs)
+        roof_m = np.where(rng.random(len(roofs)) < 1 / (1 + los_excess), 1.0, roof_m)
     path_db = environment.path_loss_db(los, links.path._replace(environment_height_m=roof_m))
     outdoor_db = environment.shadowing_sigma_db(los, links.path)
     sigma_db = np.where(ues.is_indoor, environment.indoor_sigma_db, outdoor_db)
@@ -106,18 +111,3 @@ def tall_ue_los_excess(environment: Environment, outdoor_m: PerUe, height_m: Per
     above = np.maximum(np.minimum(height_m, 23.0) - TALL_UE_HEIGHT_M, 0.0) / 10
     far = np.where(outdoor_m > 18, 1.25e-6 * outdoor_m**2 * np.exp(-outdoor_m / 150), 0.0)
     return above**1.5 * far
-
-
-def _draw_environment_height_m(
-    environment: Environment, los_excess: PerUe, ues: UeLocations, rng: np.random.Generator
-) -> float | PerUe:
-    """1 m, or with probability C / (1 + C) a roof: 12, 15 ... up to 1.5 m below the UE.
-
-    Nothing is drawn where the environment has no special rule for tall UEs.
-    """
-    if not environment.has_tall_ue_los:
-        return 1.0
-    roofs = np.maximum(np.floor((ues.height_m - 13.5) / 3), 0) + 1
-    roof_m = 12 + 3 * np.floor(rng.random(len(roofs)) * roofs)
-    is_street_level = rng.random(len(roofs)) < 1 / (1 + los_excess)
-    return np.where(is_street_level, 1.0, roof_m)

@@ -35,6 +35,13 @@ Attenuation = Annotated[float, Field(ge=0, le=300)]
 """A loss or a threshold in dB."""
 
 
+def require_order(where: str, settings: object, low: str, high: str) -> None:
+    """Raises ValueError if the field `low` of some settings exceeds their field `high`."""
+    if getattr(settings, low) > getattr(settings, high):
+        got = f"{getattr(settings, low)} and {getattr(settings, high)}"
+        raise ValueError(f"{where}: expected {low} <= {high}, got {got}")
+
+
 def require_distinct(where: str, names: Sequence[str]) -> None:
     """Raises ValueError for the first name that appears more than once."""
     for name, count in Counter(names).items():

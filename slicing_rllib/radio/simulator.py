@@ -128,17 +128,6 @@ class Simulator:
         """The strongest cell on the air at each map position."""
         return self.reception.best_cell.reshape(self.reception.shape)
 
-    def bracket(
-        self, prb_ratio: PerSlice, tolerance: float = 1e-9
-    ) -> tuple[LoadFixedPoint, LoadFixedPoint]:
-        """Bounds of the load fixed point: iterated from all slices idle, and from all full."""
-        share = self.normalise_prb_ratio(prb_ratio)
-        idle = np.zeros_like(share)
-        return (
-            self._solve_loads(share, idle, tolerance),
-            self._solve_loads(share, np.ones_like(share), tolerance),
-        )
-
     def state(self) -> dict[str, Any]:
         """The state that a bit-identical continuation needs, as arrays and numbers."""
         # Attaches the UEs first, so that `serving` is that of the coming step.

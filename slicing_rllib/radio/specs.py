@@ -7,7 +7,15 @@ from pydantic.dataclasses import dataclass
 
 from slicing_rllib.radio.antenna import ColumnAntenna, SectorAntenna
 from slicing_rllib.radio.propagation import ENVIRONMENTS
-from slicing_rllib.radio.settings import SETTINGS, Attenuation, Count, Distance, Positive, Share
+from slicing_rllib.radio.settings import (
+    SETTINGS,
+    Attenuation,
+    Count,
+    Distance,
+    Positive,
+    Share,
+    require_order,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -53,11 +61,7 @@ class MobilitySpec:
 
     def __post_init__(self) -> None:
         """Raises: ValueError if the lowest speed exceeds the highest."""
-        if self.min_speed_kmh > self.max_speed_kmh:
-            raise ValueError(
-                "mobility: expected min_speed_kmh <= max_speed_kmh, "
-                f"got {self.min_speed_kmh} and {self.max_speed_kmh}"
-            )
+        require_order("mobility", self, "min_speed_kmh", "max_speed_kmh")
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -84,11 +88,7 @@ class IndoorSpec:
 
     def __post_init__(self) -> None:
         """Raises: ValueError if the lowest number of floors exceeds the highest."""
-        if self.min_floors > self.max_floors:
-            raise ValueError(
-                "indoor: expected min_floors <= max_floors, "
-                f"got {self.min_floors} and {self.max_floors}"
-            )
+        require_order("indoor", self, "min_floors", "max_floors")
 
 
 def require_environment(name: str) -> str:

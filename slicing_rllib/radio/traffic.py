@@ -8,14 +8,15 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit, parse_zone
-from slicing_rllib.radio.settings import SETTINGS, Positive, Share
+from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit
+from slicing_rllib.radio.settings import SETTINGS, Positive, Share, require_order
 from slicing_rllib.random_streams import Stream, make_generator
 
 PerSlice = Float[np.ndarray, "cell slice"]
@@ -60,38 +61,29 @@ class SyntheticMask:
 
     def __post_init__(self) -> None:
         """Raises: ValueError if the lowest share exceeds the highest."""
-        if self.low > self.high:
-            raise ValueError(f"mask: expected low <= high, got {self.low} and {self.high}")
+        require_order("mask", self, "low", "high")
 
     def bind(self, network: TracedNetwork, seed: int) -> "BoundSyntheticMask":
         """The mask of that network; `seed` determines the phases."""
-        n_cells = len(network.cells)
-        generators = [make_generator(seed, Stream.MASK, k) for k in range(n_cells)]
-        draws = np.stack([rng.random((4, len(network.slices))) for rng in generators])
-        ripples = draws if self.cells_ripple_apart else np.broadcast_to(draws[0], draws.shape)
-        wave_turns = draws[0, 3, 0] + self.cell_spread * draws[:, 2, :1]
-        wave_turns += np.resize(self.cell_turns, (n_cells, 1))
-        levels = np.resize(self.cell_levels, (n_cells, 1))
-        return BoundSyntheticMask(self, wave_turns, ripples[:, :2], levels)
+        return BoundSyntheticMask(self, network, seed)
 
 
 class BoundSyntheticMask:
     """The synthetic mask of one network; turns are phases in periods."""
 
-    def __init__(
-        self,
-        spec: SyntheticMask,
-        wave_turns: Float[np.ndarray, "cell 1"],
-        ripple_turns: Float[np.ndarray, "cell 2 slice"],
-        level: Float[np.ndarray, "cell 1"],
-    ) -> None:
-        self._spec = spec
-        self._level = level
+    def __init__(self, spec: SyntheticMask, network: TracedNetwork, seed: int) -> None:
+        self._spec, n_cells = spec, len(network.cells)
+        generators = [make_generator(seed, Stream.MASK, k) for k in range(n_cells)]
+        draws = np.stack([rng.random((4, len(network.slices))) for rng in generators])
+        wave_turns = draws[0, 3, 0] + spec.cell_spread * draws[:, 2, :1]
+        wave_turns += np.resize(spec.cell_turns, (n_cells, 1))
+        ripples = draws if spec.cells_ripple_apart else np.broadcast_to(draws[0], draws.shape)
+        self._level = np.resize(spec.cell_levels, (n_cells, 1))
         self._wave_rad = 2 * np.pi * wave_turns
-        self._ripple_rad = 2 * np.pi * ripple_turns[:, 0]
+        self._ripple_rad = 2 * np.pi * ripples[:, 0]
         # Ripple periods differ between slices, so that no combination of them repeats every period.
         self._ripple_rad_per_step = (
-            2 * np.pi * (0.75 + 0.5 * ripple_turns[:, 1]) / spec.ripple_period_steps
+            2 * np.pi * (0.75 + 0.5 * ripples[:, 1]) / spec.ripple_period_steps
         )
         self._block: tuple[int, Float[np.ndarray, "step cell slice"]] = (-1, np.zeros((0, 0, 0)))
 
@@ -118,7 +110,11 @@ class BoundSyntheticMask:
 
 def require_zone(name: str) -> str:
     """The name itself. Raises: ValueError for an unknown time zone."""
-    parse_zone(name)
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        expected = "expected a name such as Europe/Berlin or UTC"
+        raise ValueError(f"mask: timezone: {expected}, got {name!r}") from error
     return name
 
 
@@ -230,7 +226,7 @@ def _read_cached(mask: TraceMask, network: TracedNetwork, signature: tuple[int, 
         columns=mask.columns,
         unit=mask.unit,
         scale=mask.scale,
-        zone=parse_zone(mask.timezone),
+        zone=ZoneInfo(mask.timezone),
         time_format=mask.time_format,
         separator=mask.separator,
         decimal=mask.decimal,

@@ -5,7 +5,7 @@ reason; the policies of all others are computed at once, by `PolicyGroup.decide`
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -72,18 +72,15 @@ def _find_limits(
     return low, high
 
 
-@dataclass(frozen=True)
-class _Case:
+class _Case(NamedTuple):
     """One cell of a request that has a policy."""
 
-    policy: CellPolicy
+    decision: Decision
+    """Without shares."""
     encoder: CellEncoder
     """The policy's, with the SLA of the request."""
-    table: list[list[float | None]]
     load: list[list[float]]
     """Of the neighbours, zeros where a report is missing."""
-    age_s: float
-    neighbours_age_s: float | None
     objection: tuple[Reason, str] | None
     """Why the policy must not answer."""
 
@@ -186,8 +183,17 @@ def _make_case(
         objection = Reason.SLA_NOT_OBSERVED, "the policy was trained for its own SLA"
     if abs(age_s) > max_age_s:
         objection = Reason.STALE_KPIS, f"KPIs are {age_s:.3g} s old, expected {max_age_s:g} s"
-    table = report.table(encoder.slices)
-    return _Case(policy, encoder, table, load, age_s, neighbours_age_s, objection)
+    decision = Decision(
+        shares={},
+        policy=policy.label,
+        policy_sha256=policy.digest,
+        served_policy=policy,
+        age_s=age_s,
+        neighbours_age_s=neighbours_age_s,
+        table=np.array(report.table(encoder.slices), float),
+        fallback=None,
+    )
+    return _Case(decision, encoder, load, objection)
 
 
 def _apply_a1_policies(encoder: CellEncoder, request: DecisionRequest) -> CellEncoder:
@@ -235,7 +241,7 @@ def _decide_group(
     group: PolicyGroup, cases: Sequence[_Case], policies: PolicySet
 ) -> dict[str, Decision]:
     encoder, rows = group.encoder, [group.rows[case.encoder.cell] for case in cases]
-    tables = np.array([case.table for case in cases], float)
+    tables = np.stack([case.decision.table for case in cases])
     columns = {name: tables[:, :, KPI_NAMES.index(name)] for name in encoder.required_kpis}
     load = np.array([case.load for case in cases], float)
     load = load.reshape(len(cases), encoder.message_slots, len(encoder.slices))
@@ -246,28 +252,19 @@ def _decide_group(
     is_far = np.ravel(far.any(axis=(1, 2)))
     decisions: dict[str, Decision] = {}
     for row, case in enumerate(cases):
-        table, shares, objection = tables[row], answers[row], case.objection
+        decision, shares, objection = case.decision, answers[row], case.objection
         if objection is None and not is_finite[row]:
             objection = Reason.POLICY_FAILED, "the policy's answer is not finite"
         elif objection is None and is_far[row]:
             slice_row, column = np.argwhere(far[row])[0]
             kpi = f"{encoder.required_kpis[column]} of {encoder.slices[slice_row]}"
             objection = Reason.OUTSIDE_TRAINING, f"{kpi} is far from what the policy has met"
-        fallback = None
         if objection is not None:
             sla = case.encoder.sla_throughput_mbps, case.encoder.sla_delay_ms
-            shares, method = choose_fallback(table, *map(np.array, sla))
-            fallback = Fallback(objection[0], method, objection[1])
-        decisions[case.encoder.cell] = Decision(
-            shares=dict(zip(encoder.slices, shares.tolist(), strict=True)),
-            policy=case.policy.label,
-            policy_sha256=case.policy.digest,
-            served_policy=case.policy,
-            age_s=case.age_s,
-            neighbours_age_s=case.neighbours_age_s,
-            table=table,
-            fallback=fallback,
-        )
+            shares, method = choose_fallback(decision.table, *map(np.array, sla))
+            decision.fallback = Fallback(objection[0], method, objection[1])
+        decision.shares = dict(zip(encoder.slices, shares.tolist(), strict=True))
+        decisions[case.encoder.cell] = decision
     return decisions
 
 

@@ -88,7 +88,10 @@ class Release(ReleaseChoice):
             )
             for name, existing in versions.items()
         }
-        _require_existing(chosen, versions)
+        for name, version in chosen.items():
+            if version not in versions[name]:
+                known = ", ".join(map(str, versions[name]))
+                raise RunError(f"{name} has no version {version}, there is {known}")
         return chosen
 
     def freeze(self, versions: Mapping[str, Sequence[int]]) -> "Release":
@@ -100,11 +103,7 @@ class Release(ReleaseChoice):
 
     def select_shadow(self, versions: Mapping[str, Sequence[int]]) -> dict[str, int]:
         """The version of each policy that only answers for comparison; empty without a shadow."""
-        if self.shadow is None:
-            return {}
-        chosen = dict.fromkeys(versions, self.shadow)
-        _require_existing(chosen, versions)
-        return chosen
+        return Release(version=self.shadow).select(versions) if self.shadow else {}
 
 
 RELEASE_FIELDS = frozenset(ReleaseChoice.model_fields)
@@ -190,10 +189,3 @@ def parse_history(path: str, data: bytes) -> ReleaseHistory:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "release"
         raise RunError(f"{path}: {where}: {first['msg']}") from error
-
-
-def _require_existing(chosen: Mapping[str, int], versions: Mapping[str, Sequence[int]]) -> None:
-    for name, version in chosen.items():
-        if version not in versions[name]:
-            known = ", ".join(map(str, versions[name]))
-            raise RunError(f"{name} has no version {version}, there is {known}")

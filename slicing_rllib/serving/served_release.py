@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.request import urlopen
@@ -179,7 +180,11 @@ def change_release(
     after = before.change(wanted)
     after = after.model_copy(update={"release": after.release.freeze(versions)})
     loaded = load_release(source, after.release, after.revision)
-    known_problem = None if url is None else _read_problem(url)
+    known_problem = None
+    if url is not None:
+        # A service that does not answer yet has reported nothing.
+        with suppress(OSError, ValueError):
+            known_problem = _read_health(url)["problem"]
     source.write_release(after)
     if url is not None:
         try:
@@ -225,14 +230,6 @@ def wait_for_revision(
             last = problem or f"a replica serves revision {health['revision']}"
             time.sleep(POLL_S)
     raise RunError(f"{url}: expected revision {revision} within {timeout_s:g} s, {last}")
-
-
-def _read_problem(url: str) -> str | None:
-    """What a service reports about its present release; None if it does not answer."""
-    try:
-        return _read_health(url)["problem"]
-    except (OSError, ValueError):
-        return None
 
 
 def _read_health(url: str) -> dict[str, Any]:

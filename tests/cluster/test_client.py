@@ -219,8 +219,8 @@ def test_a_cluster_with_another_version_of_ray_is_refused():
             server.shutdown()
 
 
-def test_files_that_are_too_large_are_not_uploaded(tmp_path: Path, monkeypatch):
+def test_files_that_are_too_large_are_not_uploaded(monkeypatch):
     monkeypatch.setattr(client, "MAX_UPLOAD_BYTES", 100_000)
 
     with pytest.raises(RunError, match=r"files have 0\.2 MiB, Ray takes at most"):
-        client.write_upload({"trace.csv": b"0" * 200_000}, tmp_path)
+        client.require_uploadable({"trace.csv": b"0" * 200_000})

@@ -1,13 +1,14 @@
 """What a job consists of, what `submit` shows of its log, and how it ends."""
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 from ray.job_submission import JobDetails, JobStatus
 
-from slicing_rllib.cluster.job_entrypoint import pack_files, unpack
+from slicing_rllib.cluster.job_entrypoint import pack_folder, unpack
 from slicing_rllib.cluster.jobs import JobLog, compute_exit_code, make_job_spec
 from slicing_rllib.storage.errors import ConfigError, RunError
 
@@ -42,6 +43,13 @@ def test_the_result_table_is_left_out_from_its_title_on():
     assert log.select("figures, table and checkpoints: /x\n") == ""
 
 
+def pack(files: Mapping[str, bytes], folder: Path) -> str:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return pack_folder(folder)
+
+
 def test_a_traffic_trace_is_part_of_the_job(tmp_path: Path):
     """A job made from the unpacked files is the same job."""
     (tmp_path / "busy.csv").write_text("slice_1,slice_2,slice_3,slice_4\n1,0.5,0.25,1\n")
@@ -49,7 +57,7 @@ def test_a_traffic_trace_is_part_of_the_job(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
     job_spec = make_job_spec(["train", str(tmp_path / "mine.yaml")], "one")
 
-    unpack(pack_files(job_spec.files), tmp_path / "there")
+    unpack(pack(job_spec.files, tmp_path / "here"), tmp_path / "there")
 
     assert (tmp_path / "there" / "trace.csv").read_text().startswith("slice_1")
     same = make_job_spec(["train", str(tmp_path / "there" / "train.yaml")], "two")
@@ -59,9 +67,9 @@ def test_a_traffic_trace_is_part_of_the_job(tmp_path: Path):
 def test_a_sweep_can_run_as_a_job(tmp_path: Path):
     job_spec = make_job_spec(["sweep", "learning_rates"], None)
 
-    unpack(pack_files(job_spec.files), tmp_path)
+    unpack(pack(job_spec.files, tmp_path / "here"), tmp_path / "there")
 
-    same = make_job_spec(["sweep", str(tmp_path / "sweep.yaml")], None)
+    same = make_job_spec(["sweep", str(tmp_path / "there" / "sweep.yaml")], None)
     assert same.files["base.yaml"] == job_spec.files["base.yaml"]
     assert job_spec.submission_id.startswith("learning_rates-")
 
@@ -84,7 +92,7 @@ def test_a_command_that_cannot_run_as_a_job_is_refused_before_it_is_submitted(
 
 
 def test_results_that_are_not_whole_are_refused(tmp_path: Path):
-    line = pack_files({"a": b"1"})
+    line = pack({"a": b"1"}, tmp_path / "here")
 
     with pytest.raises(RunError, match="expected content with the digest"):
         unpack("0" + line[1:] if line[0] != "0" else "1" + line[1:], tmp_path)

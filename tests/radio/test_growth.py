@@ -81,10 +81,10 @@ def test_a_restored_large_network_continues_bit_for_bit(paper, steps, placement)
     assert all(equal_kpis(a, b) for a, b in zip(expected, found, strict=True))
 
 
-def test_loads_of_a_step_agree_with_the_bracketed_fixed_point(paper):
+def test_loads_of_a_step_agree_with_the_bracketed_fixed_point(paper, bracket):
     simulator = Simulator(grid(paper, 4, 4), 0, map_seed=0)
     for split in splits(2, 10, 48):
-        low, high = simulator.bracket(split, tolerance=1e-6)
+        low, high = bracket(simulator, split, tolerance=1e-6)
         share = simulator.normalise_prb_ratio(split)
         assert (share * (high.utilisation - low.utilisation)).max() < 1e-4
         load = simulator.step(split).load

@@ -232,12 +232,12 @@ def random_scenario(radio: dict, grid: dict, rate_kbps: float, busy: float) -> S
     seed=st.integers(0, 2**31),
 )
 def test_in_any_scenario_iterations_from_idle_and_from_full_enclose_the_fixed_point(
-    radio, grid, rate_kbps, busy, seed
+    bracket, radio, grid, rate_kbps, busy, seed
 ):
     scenario = random_scenario(radio, grid, rate_kbps, busy)
     simulator = Simulator(scenario, seed)
     split = np.random.default_rng(seed).dirichlet(np.ones(4), len(scenario.cells))
-    low, high = simulator.bracket(split, tolerance=1e-6)
+    low, high = bracket(simulator, split, tolerance=1e-6)
     assert low.residual <= 1e-6 >= high.residual
     assert (low.utilisation <= high.utilisation + 1e-3).all()
     assert (split * np.abs(high.utilisation - low.utilisation)).max() < 1e-4

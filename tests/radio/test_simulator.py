@@ -118,9 +118,9 @@ def test_demand_is_known_before_the_step(simulator, equal_split):
     assert np.array_equal(simulator.step(equal_split).demand_mbps, expected)
 
 
-def test_loads_of_a_step_agree_with_the_bracketed_fixed_point(simulator):
+def test_loads_of_a_step_agree_with_the_bracketed_fixed_point(simulator, bracket):
     for split in splits(8, 40):
-        low, high = simulator.bracket(split)
+        low, high = bracket(simulator, split)
         share = simulator.normalise_prb_ratio(split)
         assert (share * (high.utilisation - low.utilisation)).max() < 1e-6
         load = simulator.step(split).load
