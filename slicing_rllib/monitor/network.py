@@ -97,5 +97,5 @@ def _compute_reach_m(sites_m: np.ndarray) -> list[float]:
     """For each site, the radius of its sectors. On a hexagonal grid they cover the plane."""
     if len(sites_m) < 2:
         return [250.0] * len(sites_m)
-    nearest_m = cKDTree(sites_m).query(sites_m, 2)[0][:, 1]
+    nearest_m = np.asarray(cKDTree(sites_m).query(sites_m, 2)[0])[:, 1]
     return np.where(nearest_m > 0, nearest_m / np.sqrt(3), 1.0).tolist()
