@@ -1,13 +1,10 @@
 """The simulator as the network and the service as its controller, beside the same in process."""
 
+import http.client
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from http.client import HTTPException
 from typing import Any, NamedTuple
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
 
 import numpy as np
 from jaxtyping import Float
@@ -44,9 +41,13 @@ class HttpPolicy:
     def __init__(
         self, url: str, cells: Sequence[str], slices: Sequence[str], token: str | None = None
     ) -> None:
-        self._url = url if "//" in url else f"http://{url}"
-        if not re.match("https?://[^/]", self._url):
+        self._url = url
+        parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
+        kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+        if parts.scheme not in kinds or not parts.hostname:
             raise RunError(f"{url}: expected the URL of a service, such as http://127.0.0.1:8000")
+        self._connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=TIMEOUT_S)
+        self._path = f"{parts.path.rstrip('/').removesuffix('/v1')}/v1/decisions"
         self._headers = {"Content-Type": "application/json"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -67,18 +68,18 @@ class HttpPolicy:
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The decisions of a request by cell."""
-        resource = f"{self._url.rstrip('/').removesuffix('/v1')}/v1/decisions"
         try:
-            asked = Request(resource, json.dumps(request).encode(), self._headers)
-            with urlopen(asked, timeout=TIMEOUT_S) as answer:
-                return json.load(answer)["decisions"]
-        except HTTPError as error:
-            with error, suppress(ValueError):
-                detail = json.load(error).get("detail", "")
-                raise RunError(f"{self._url}: {error.code}: {detail}") from error
-            raise RunError(f"{self._url}: {error.code}") from error
-        except (OSError, HTTPException, ValueError) as error:
+            self._connection.request("POST", self._path, json.dumps(request), self._headers)
+            answer = self._connection.getresponse()
+            content = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise RunError(f"{self._url}: no answer ({error})") from error
+        if answer.status != 200:
+            raise RunError(f"{self._url}: {answer.status}: {content.get('detail', '')}")
+        return content["decisions"]
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def make_request(kpis: StepKpis, cells: Sequence[str], slices: Sequence[str]) -> dict[str, Any]:
@@ -145,7 +146,10 @@ def run_closed_loop(
             on_step(name, step, steps)
         return kpis[1:]
 
-    over_http = record("over HTTP", served)
+    try:
+        over_http = record("over HTTP", served)
+    finally:
+        served.close()
     in_process = record("in process", make_trained_policy(config, run.policies()))
     throughput = np.stack([step.throughput_mbps for step in over_http])
     return ClosedLoop(
