@@ -3,7 +3,7 @@
 import socket
 from json import loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -23,9 +23,6 @@ from slicing_rllib.cli.console import (
 )
 from slicing_rllib.storage.errors import ConfigError, RunError
 
-if TYPE_CHECKING:
-    from slicing_rllib.cluster.client import Cluster
-
 Address = Annotated[
     str, Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard.")
 ]
@@ -38,7 +35,6 @@ SharedStorage = Annotated[
         "one node.",
     ),
 ]
-QUESTIONS = ("status", "logs", "stop")
 
 cluster_app = typer.Typer(
     no_args_is_help=True, help="Checks Ray clusters, and releases policies on Kubernetes."
@@ -154,17 +150,23 @@ def submit(
       slicing-rllib submit status night
     """
     from slicing_rllib.cluster.client import Cluster, fetch_results
-    from slicing_rllib.cluster.jobs import make_job_spec
+    from slicing_rllib.cluster.jobs import format_details, make_job_spec
     from slicing_rllib.runs.ray_session import quieten
 
     quieten()
-    if arguments[0] in QUESTIONS:
+    cluster = Cluster(address)
+    if arguments[0] in ("status", "logs", "stop"):
         if len(arguments) != 2:
             raise ConfigError(f"submit {arguments[0]}: expected one ID")
-        _answer(Cluster(address), arguments[0], arguments[1])
+        question, asked = arguments
+        if question == "logs":
+            typer.echo(cluster.read_log(asked), nl=False)
+            return
+        if question == "stop":
+            cluster.stop(asked)
+        typer.echo(format_details(cluster.read_details(asked)))
         return
     job_spec = make_job_spec(arguments, submission_id)
-    cluster = Cluster(address)
     if not cluster.submit(job_spec, storage, on_message=print_message):
         print_message(f"{job_spec.submission_id} exists already: following it")
     if not follow:
@@ -181,17 +183,6 @@ def submit(
     else:
         result = loads((folder / "results.json").read_text(encoding="utf-8"))
         print_result(result, json, make_sweep_table(result), where)
-
-
-def _answer(cluster: "Cluster", question: str, submission_id: str) -> None:
-    from slicing_rllib.cluster.jobs import format_details
-
-    if question == "logs":
-        typer.echo(cluster.read_log(submission_id), nl=False)
-        return
-    if question == "stop":
-        cluster.stop(submission_id)
-    typer.echo(format_details(cluster.read_details(submission_id)))
 
 
 def monitor(

@@ -143,10 +143,13 @@ def make_table(
     table = Table(title=title or None)
     for index, heading in enumerate(headings):
         justify = "right" if numbers and index else "left"
-        if heading in folded:
-            table.add_column(heading, justify=justify, overflow="fold")
-        else:
-            table.add_column(heading, justify=justify, no_wrap=True)
+        may_break = heading in folded
+        table.add_column(
+            heading,
+            justify=justify,
+            no_wrap=not may_break,
+            overflow="fold" if may_break else "ellipsis",
+        )
     for row in rows:
         table.add_row(*row)
     return table
@@ -154,17 +157,11 @@ def make_table(
 
 def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     """The `policies` of a `summary.json`: one row per policy, best reward last."""
-    seeds = {row["seeds"] for row in policies.values()}
-    table = make_table(
-        f"evaluation on unseen traffic, {'/'.join(map(str, seeds))} seeds",
-        ("policy", "reward", "95 % interval", "satisfaction", "below 0.95", "max delay",
-         "gap closed"),
-        (),
-        numbers=True,
-    )  # fmt: skip
-    for name, row in sorted(policies.items(), key=lambda item: item[1]["reward_mean"]):
+
+    def make_row(name: str) -> tuple[str, ...]:
+        row = policies[name]
         interval, closed = row["ci95"].get("reward_mean"), row["oracle_gap_closed"]
-        table.add_row(
+        return (
             name,
             f"{row['reward_mean']:.3f}",
             f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
@@ -173,7 +170,15 @@ def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
             f"{row['delay_max_ms']:.2f} ms",
             "" if closed is None else f"{closed:.0%}",
         )
-    return table
+
+    seeds = "/".join(map(str, {row["seeds"] for row in policies.values()}))
+    return make_table(
+        f"evaluation on unseen traffic, {seeds} seeds",
+        ("policy", "reward", "95 % interval", "satisfaction", "below 0.95", "max delay",
+         "gap closed"),
+        map(make_row, sorted(policies, key=lambda name: policies[name]["reward_mean"])),
+        numbers=True,
+    )  # fmt: skip
 
 
 HOURLY_POLICIES = ("equal", "traffic_aware", "smoothed_persistence", "drl", "tl", "oracle")
@@ -184,20 +189,13 @@ MAX_HOURLY_POLICIES = 6
 
 def make_hours_table(hours: Mapping[str, Any]) -> Table:
     """The `hours` of a `summary.json`: reward and share below 0.95, a column per policy."""
-    by_hour, busy = hours["by_hour"], hours["busy_hour"]
-    evaluated = list(by_hour[str(busy)])
+    from slicing_rllib.evaluation.tables import make_hour_rows
+
+    evaluated = list(hours["by_hour"][str(hours["busy_hour"])])
     chosen = [name for name in HOURLY_POLICIES if name in evaluated]
     names = chosen or evaluated[:MAX_HOURLY_POLICIES]
     title = "by hour of the day: reward, and share below 0.95"
-    table = make_table(title, ("hour", *names), (), numbers=True)
-    for hour, rows in by_hour.items():
-        is_busy = int(hour) == busy
-        table.add_row(
-            f"{int(hour):02d}:00{' busy' if is_busy else ''}",
-            *(f"{rows[n]['reward_mean']:.3f}  {rows[n]['fail_rate_95']:5.1%}" for n in names),
-            style="bold" if is_busy else None,
-        )
-    return table
+    return make_table(title, ("hour", *names), make_hour_rows(hours, names), numbers=True)
 
 
 def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -301,23 +299,22 @@ def make_checkpoints_table(reports: Sequence[Any]) -> Table:
 
 def make_pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
-    table = make_table(
+    names = ("traffic_aware", "persistence", "pretrained")
+    return make_table(
         f"networks that no training has seen, {rows[0]['seeds']} seeds each",
-        ("network", "traffic_aware", "persistence", "pretrained", "gain", "below 0.95"),
-        (),
+        ("network", *names, "gain", "below 0.95"),
+        (
+            (
+                row["network"],
+                *(f"{row[name]['reward_mean']:.3f}" for name in names),
+                f"{row['pretrained']['reward_mean'] - row['traffic_aware']['reward_mean']:+.3f}",
+                f"{row['traffic_aware']['fail_rate_95']:.1%} → "
+                f"{row['pretrained']['fail_rate_95']:.1%}",
+            )
+            for row in rows
+        ),
         numbers=True,
     )
-    for row in rows:
-        own, simple = row["pretrained"], row["traffic_aware"]
-        table.add_row(
-            row["network"],
-            f"{simple['reward_mean']:.3f}",
-            f"{row['persistence']['reward_mean']:.3f}",
-            f"{own['reward_mean']:.3f}",
-            f"{own['reward_mean'] - simple['reward_mean']:+.3f}",
-            f"{simple['fail_rate_95']:.1%} → {own['fail_rate_95']:.1%}",
-        )
-    return table
 
 
 LINE_EVERY_STEPS = 500

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from slicing_rllib.inputs.site_files import Sites
     from slicing_rllib.inputs.traces import Trace, TracedNetwork
     from slicing_rllib.radio import TraceMask
     from slicing_rllib.radio.traffic import PlayedTrace
@@ -58,9 +57,6 @@ def check(
             "columns.slice_1=voice. May be repeated.",
         ),
     ] = None,
-    picture: Annotated[
-        Path | None, Option(help="Picture to write. Default: FILE with .png at its end.")
-    ] = None,
     out: Annotated[
         Path | None,
         Option(
@@ -70,7 +66,7 @@ def check(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Prints what was understood of a traffic file, and draws it.
+    """Prints what was understood of a traffic file, and draws it into FILE.png.
 
     Recognised are separator, decimal comma, byte-order mark and the usual forms of times. The
     settings at the end can be pasted into a config. The exit code is 2, with one line that says
@@ -83,6 +79,9 @@ def check(
       slicing-rllib traffic check week.csv --set unit=mbps --set columns.slice_1=voice
         --set timezone=Europe/Berlin --set gaps=linear --set speed=600 --out traffic.yaml
     """
+    import numpy as np
+
+    from slicing_rllib.evaluation.other_figures import draw_traffic
     from slicing_rllib.runs.config_loading import format_mask_yaml, load_config, make_trace_mask
 
     loaded = load_config(config)
@@ -92,9 +91,16 @@ def check(
         played = mask.bind(target, 0)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    found = _describe_traffic(mask, played, target, loaded.total_steps)
-    found["picture"] = str(picture or file.with_name(f"{file.name}.png"))
-    _draw_traffic(played.trace, target, Path(found["picture"]))
+    trace = played.trace
+    profile = _compute_hourly_profile(trace)
+    found = _describe_traffic(mask, played, target, loaded.total_steps, profile)
+    found["picture"] = str(file.with_name(f"{file.name}.png"))
+    at, label = np.arange(len(trace.shares), dtype=float), "row of the file"
+    if trace.start_s is not None and trace.row_s:
+        at, label = at * trace.row_s / 86_400, f"days after {trace.describe_time(0)}"
+    figure = draw_traffic(target.slices, trace.shares, at, label, profile)
+    with explain_unwritable(Path(found["picture"]), "the picture"):
+        figure.savefig(found["picture"], dpi=150)
     if out is not None:
         heading = f"# Made by `slicing-rllib traffic check` from {file.name}."
         with explain_unwritable(out, "the settings"):
@@ -103,7 +109,20 @@ def check(
         found,
         json,
         *_format_traffic(found),
-        _make_slices_table(found),
+        make_table(
+            "share of UEs that are active",
+            ("slice", "in the file", "mean", "lowest", "highest", "busy hour"),
+            (
+                (
+                    show(row["slice"]),
+                    show(_list_some(row["columns"], SHOWN_COLUMNS)),
+                    *(f"{row[key]:.3f}" for key in ("mean", "lowest", "highest")),
+                    "" if row["busy_hour"] is None else f"{row['busy_hour']:02}:00",
+                )
+                for row in found["slices"]
+            ),
+            folded=("in the file",),
+        ),
         format_mask_yaml(mask),
         *([] if out is None else [f"settings: {out}"]),
         f"picture: {found['picture']}",
@@ -111,17 +130,20 @@ def check(
 
 
 def _describe_traffic(
-    mask: "TraceMask", played: "PlayedTrace", target: "TracedNetwork", run_steps: int
+    mask: "TraceMask",
+    played: "PlayedTrace",
+    target: "TracedNetwork",
+    run_steps: int,
+    profile: "Float[np.ndarray, 'hour slice'] | None",
 ) -> dict[str, Any]:
     """What the file says about the network's slices, as plain values.
 
-    `run_steps` is the number of steps that a run will play.
+    `run_steps` is the number of steps that a run will play; `profile` is that by local hour.
     """
     import numpy as np
 
     trace = played.trace
     file_steps = len(trace.shares) / float(played.rows_per_step)
-    profile = _compute_hourly_profile(trace)
     slices = [
         {
             "slice": name,
@@ -220,32 +242,6 @@ def _list_some(names: Sequence[str], n_shown: int) -> str:
     return ", ".join(names[:n_shown]) + more
 
 
-def _make_slices_table(found: dict[str, Any]) -> Any:
-    def make_row(row: dict[str, Any]) -> list[str]:
-        columns = _list_some(row["columns"], SHOWN_COLUMNS)
-        levels = (f"{row[key]:.3f}" for key in ("mean", "lowest", "highest"))
-        hour = "" if row["busy_hour"] is None else f"{row['busy_hour']:02}:00"
-        return [show(row["slice"]), show(columns), *levels, hour]
-
-    headings = ("slice", "in the file", "mean", "lowest", "highest", "busy hour")
-    rows = map(make_row, found["slices"])
-    return make_table("share of UEs that are active", headings, rows, folded=headings[1:2])
-
-
-def _draw_traffic(trace: "Trace", target: "TracedNetwork", path: Path) -> None:
-    """Writes the picture of the file."""
-    import numpy as np
-
-    from slicing_rllib.evaluation.other_figures import draw_traffic
-
-    at, label = np.arange(len(trace.shares), dtype=float), "row of the file"
-    if trace.start_s is not None and trace.row_s:
-        at, label = at * trace.row_s / 86_400, f"days after {trace.describe_time(0)}"
-    figure = draw_traffic(target.slices, trace.shares, at, label, _compute_hourly_profile(trace))
-    with explain_unwritable(path, "the picture"):
-        figure.savefig(path, dpi=150)
-
-
 @scenario_app.command("from-sites")
 def from_sites(
     file: Annotated[
@@ -280,9 +276,6 @@ def from_sites(
         Literal["paper", "quick"],
         Option(help="Built-in config whose settings of learning and evaluation apply."),
     ] = "paper",
-    margin_m: Annotated[
-        float, Option(min=1.0, help="Metres from the outermost sites to the edge of the area.")
-    ] = 250.0,
     force: Annotated[bool, Option("--force", help="Replaces an existing YAML file.")] = False,
     json: Json = False,
 ) -> None:
@@ -302,10 +295,15 @@ def from_sites(
     """
     import re
 
+    import yaml
+    from pydantic import TypeAdapter
+
     from slicing_rllib.evaluation.other_figures import draw_sites
     from slicing_rllib.inputs.site_files import read_sites
-    from slicing_rllib.radio import MastSpec, make_scenario
+    from slicing_rllib.radio import MastSpec, SiteSpec, make_scenario
     from slicing_rllib.runs.config_loading import BUILT_IN, load_config, make_mask_settings
+    from slicing_rllib.storage.safe_yaml import Document
+    from slicing_rllib.storage.yaml_validation import validate_document
 
     path = out or file.with_suffix(".yaml")
     if path.exists() and not force:
@@ -332,6 +330,10 @@ def from_sites(
         for key, section in BUILT_IN[learns_like].items()
         if key not in ("name", "scenario")
     }
+    specs = [
+        validate_document(SiteSpec, Document(site, "", f"{file}, site {site['name']}"))
+        for site in sites.sites
+    ]
     config = {
         "name": name,
         **sections,
@@ -341,13 +343,25 @@ def from_sites(
             **({} if mask is None else {"mask": mask}),
             "layout": {
                 "kind": "sites",
-                "margin_m": margin_m,
-                "sites": _drop_defaults(file, sites.sites),
+                "sites": TypeAdapter(list[SiteSpec]).dump_python(
+                    specs, mode="json", exclude_defaults=True, exclude_none=True
+                ),
             },
         },
     }
+    comments = [
+        f"Made by `slicing-rllib scenario from-sites` from {file.name}.",
+        "x_m points east and y_m north; azimuths count anticlockwise from east.",
+    ]
+    if sites.centre is not None:
+        comments.append("The origin is at {:.6f} N, {:.6f} E.".format(*sites.centre))
+    comments += [f"Note: {notice}." for notice in sites.notices]
+    lines = "".join(f"# {make_printable(comment)}\n" for comment in comments)
+    text = yaml.safe_dump(
+        config, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
     with explain_unwritable(path, "the config"):
-        path.write_text(_format_config(config, file.name, sites), encoding="utf-8")
+        path.write_text(lines + text, encoding="utf-8")
     scenario = load_config(str(path)).scenario
     picture = path.with_suffix(".png")
     draw_sites(scenario.sites, scenario.area).savefig(picture, dpi=150)
@@ -362,50 +376,15 @@ def from_sites(
         "notices": sites.notices,
         "area_km2": scenario.area.size_m2 / 1e6,
     }
-    print_result(found, json, *_format_sites(found))
-
-
-def _drop_defaults(file: Path, sites: Sequence[dict[str, Any]]) -> list[Any]:
-    """The sites of a file without what is a default of the layout."""
-    from pydantic import TypeAdapter
-
-    from slicing_rllib.radio import SiteSpec
-    from slicing_rllib.storage.safe_yaml import Document
-    from slicing_rllib.storage.yaml_validation import validate_document
-
-    specs = [
-        validate_document(SiteSpec, Document(site, "", f"{file}, site {site['name']}"))
-        for site in sites
-    ]
-    return TypeAdapter(list[SiteSpec]).dump_python(
-        specs, mode="json", exclude_defaults=True, exclude_none=True
-    )
-
-
-def _format_config(config: dict[str, Any], source: str, sites: "Sites") -> str:
-    """The YAML, with comments that say where it comes from and where its origin lies."""
-    import yaml
-
-    lines = [f"# Made by `slicing-rllib scenario from-sites` from {source}."]
-    lines.append("# x_m points east and y_m north; azimuths count anticlockwise from east.")
-    if sites.centre is not None:
-        lines.append(f"# The origin is at {sites.centre[0]:.6f} N, {sites.centre[1]:.6f} E.")
-    lines += [f"# Note: {notice}." for notice in sites.notices]
-    text = yaml.safe_dump(
-        config, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
-    return "\n".join(make_printable(line) for line in lines) + f"\n{text}"
-
-
-def _format_sites(found: dict[str, Any]) -> list[str]:
     cells = [f"{cell} = {name}" for cell, name in found["cells"].items()]
-    columns = ", ".join(f"{name} = {text}" for name, text in found["columns"].items())
-    return [
-        f"{found['file']}: {found['sites']} sites, {len(cells)} cells, {found['area_km2']:.3g} km²",
-        f"columns: {columns}",
-        *([f"left out: {', '.join(found['left_out'])}"] if found["left_out"] else []),
-        *(f"note: {notice}" for notice in found["notices"]),
+    print_result(
+        found,
+        json,
+        f"{file}: {found['sites']} sites, {len(cells)} cells, {found['area_km2']:.3g} km²",
+        f"columns: {', '.join(f'{name} = {text}' for name, text in sites.understood.items())}",
+        *([f"left out: {', '.join(sites.left_out)}"] if sites.left_out else []),
+        *(f"note: {notice}" for notice in sites.notices),
         f"cells: {_list_some(cells, SHOWN_CELLS)}",
-        f"config: {found['config']}",
-        f"map: {found['picture']}",
-    ]
+        f"config: {path}",
+        f"map: {picture}",
+    )

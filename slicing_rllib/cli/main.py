@@ -130,26 +130,18 @@ def run(arguments: list[str]) -> int:
         return FAILED
     except Exception as error:
         # The outermost caller: whatever went wrong, the user gets one line and not a traceback.
-        return _fail(*_describe_error(error))
+        from slicing_rllib.policies import PolicyError
+        from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
+        from slicing_rllib.transfer import LibraryError
+
+        codes = {ConfigError: USAGE, Interrupted: INTERRUPTED}
+        if isinstance(error, (ConfigError, RunError, LibraryError, PolicyError)):
+            return _fail(str(error), codes.get(type(error), FAILED))
+        if os.environ.get("SLICING_RLLIB_DEBUG"):
+            raise
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        return _fail(f"{kind}{error} (SLICING_RLLIB_DEBUG=1 shows the traceback)", FAILED)
     return code if isinstance(code, int) else DONE
-
-
-def _describe_error(error: Exception) -> tuple[str, int]:
-    """The line for the user and the exit code. Raises: the error itself when debugging."""
-    from slicing_rllib.policies import PolicyError
-    from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
-    from slicing_rllib.transfer import LibraryError
-
-    if isinstance(error, ConfigError):
-        return str(error), USAGE
-    if isinstance(error, LibraryError | PolicyError):
-        return str(error), FAILED
-    if isinstance(error, RunError):
-        return str(error), INTERRUPTED if isinstance(error, Interrupted) else FAILED
-    if os.environ.get("SLICING_RLLIB_DEBUG"):
-        raise error
-    kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
-    return f"{kind}{error} (SLICING_RLLIB_DEBUG=1 shows the traceback)", FAILED
 
 
 def _fail(message: str, code: int) -> int:

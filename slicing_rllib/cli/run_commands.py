@@ -13,7 +13,6 @@ from slicing_rllib.cli.console import (
     Run,
     Settings,
     make_checkpoints_table,
-    make_policies_table,
     name_folder,
     open_run,
     print_json,
@@ -21,8 +20,6 @@ from slicing_rllib.cli.console import (
     print_summary,
 )
 from slicing_rllib.storage.errors import CheckpointError, RunError
-
-RUNS = Path("runs")
 
 
 def train(
@@ -64,7 +61,14 @@ def train(
 
     loaded = load_config(config or "quick", settings or [])
     check_memory(loaded, config or "quick")
-    path = out or (_find_newest_run(loaded.name) if resume else name_folder("runs", loaded.name))
+    path = out or name_folder("runs", loaded.name)
+    if resume and out is None:
+        configs = sorted(Path("runs").glob(f"{loaded.name}-*/config.yaml"))
+        if not configs:
+            raise RunError(
+                f"runs: expected a run named {loaded.name}-* to resume, or its folder in --out"
+            )
+        path = configs[-1].parent
     resumes = resume and (path / "config.yaml").exists()
     if resumes:
         run = open_run(path)
@@ -84,14 +88,6 @@ def train(
 
                 summary = run_training(loaded, run, bar, resume=resumes)
     print_summary(summary, json, f"figures, table and checkpoints: {path}")
-
-
-def _find_newest_run(name: str) -> Path:
-    """The newest run directory of this name. Raises: RunError if there is none."""
-    configs = sorted(RUNS.glob(f"{name}-*/config.yaml"))
-    if not configs:
-        raise RunError(f"{RUNS}: expected a run named {name}-* to resume, or its folder in --out")
-    return configs[-1].parent
 
 
 def evaluate(
@@ -185,16 +181,15 @@ def report(
         from slicing_rllib.studies.experiment_report import write_experiment_report
         from slicing_rllib.studies.marked_text import write_marked_texts
 
-        experiment = write_experiment_report(runs[0], out)
+        summary, written = write_experiment_report(runs[0], out)
         if readme is not None:
-            write_marked_texts(readme, out or runs[0], experiment.summary["experiment"])
-        print_result(experiment.summary, json, experiment.table, *map(str, experiment.files))
+            write_marked_texts(readme, out or runs[0], summary["experiment"])
+        print_summary(summary, json, *map(str, written))
         return
     with explain_foreign_run(" ".join(map(str, runs))):
         policies, written = write_report([open_run(path) for path in runs], out)
-        table = make_policies_table(policies)
-    files = [str(path) for path in written]
-    print_result({"policies": policies, "files": files}, json, table, *files)
+        files = [str(path) for path in written]
+        print_summary({"policies": policies, "files": files}, json, *files)
 
 
 checkpoint_app = typer.Typer(

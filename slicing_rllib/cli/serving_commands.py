@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
     Json,
+    Library,
     ProgressBar,
     Run,
     explain_missing_packages,
@@ -178,9 +179,7 @@ def serve(
 
 
 def release(
-    library: Annotated[
-        str, Argument(metavar="LIBRARY", help="The policy library: a folder or a URI.")
-    ],
+    library: Library,
     version: Version = None,
     pin: Pin = None,
     canary: CanaryVersion = None,

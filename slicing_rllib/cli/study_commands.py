@@ -16,15 +16,14 @@ from slicing_rllib.cli.console import (
     print_json,
     print_message,
     print_result,
+    print_summary,
 )
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from slicing_rllib.benchmarks.rows import Row
 
-Turns = Annotated[
-    int, Option(min=1, help="Number of interleaved turns. The median over turns counts.")
-]
+Turns = Annotated[int, Option(min=1, help="Number of interleaved turns.")]
 Seconds = Annotated[float, Option(min=0.1, help="Least duration of a turn, in seconds.")]
 
 
@@ -60,8 +59,8 @@ def experiment(
     loaded = ExperimentConfig.load(name, seeds=seeds)
     folder = out or Path("experiments") / loaded.name
     run_experiment(loaded, folder, print_message)
-    report = write_experiment_report(folder)
-    print_result(report.summary, json, report.table, *map(str, report.files))
+    summary, files = write_experiment_report(folder)
+    print_summary(summary, json, *map(str, files))
 
 
 def sweep(
@@ -101,16 +100,16 @@ def sweep(
         raise ConfigError("sweep: expected a YAML file or the name of a sweep")
     with ray_session(2):
         if resume and out is not None and (source is None or (out / "sweep.yaml").exists()):
-            result = resume_sweep(out, print_message)
+            rows, files = resume_sweep(out, print_message)
         else:
             loaded = SweepConfig.load(source or "")
             folder = out or name_folder("sweeps", loaded.name)
-            result = run_sweep(loaded, folder, print_message)
-    print_result(result.rows, json, make_sweep_table(result.rows), *map(str, result.files))
-    failed = [row["error"] for row in result.rows if row["error"]]
+            rows, files = run_sweep(loaded, folder, print_message)
+    print_result(rows, json, make_sweep_table(rows), *map(str, files))
+    failed = [row["error"] for row in rows if row["error"]]
     if failed:
         raise RunError(
-            f"{len(failed)} of {len(result.rows)} trials failed, the first one: {failed[0]}; "
+            f"{len(failed)} of {len(rows)} trials failed, the first one: {failed[0]}; "
             "--resume --out tries them again"
         )
 
@@ -174,10 +173,7 @@ def calibration(
 
 
 def simulator(
-    turns: Annotated[
-        int,
-        Option(min=1, max=20, help="Number of interleaved turns. The median over turns counts."),
-    ] = 5,
+    turns: Turns = 5,
     seconds: Seconds = 2.0,
     cells: Annotated[int, Option(min=12, help="Largest network, in cells.")] = 3072,
     out: Annotated[
@@ -271,9 +267,7 @@ def cluster(turns: Turns = 5, seconds: Seconds = 5.0, json: Json = False) -> Non
 
 
 def serving(
-    turns: Annotated[
-        int, Option(min=1, help="Number of interleaved turns, whose latencies are pooled.")
-    ] = 5,
+    turns: Turns = 5,
     seconds: Seconds = 3.0,
     rate: Annotated[
         float, Option(min=1.0, help="Requests per second of the load at a fixed rate.")
@@ -303,12 +297,7 @@ def serving(
 
 
 def ceiling(
-    scenario: Annotated[str, Option(help="Built-in scenario.")] = "paper",
-    maps: Annotated[int, Option(min=1, help="Radio maps 0, 1, ...")] = 10,
-    steps_per_map: Annotated[int, Option(min=50, help="Training steps per map.")] = 2400,
-    updates: Annotated[int, Option(min=1, help="Updates of the large network.")] = 6000,
-    seeds: Annotated[int, Option(min=1, help="Evaluation seeds per map.")] = 4,
-    steps: Annotated[int, Option(min=1, help="Evaluation steps per seed.")] = 250,
+    maps: Annotated[int, Option(min=1, help="Radio maps 0, 1, ... of `paper`.")] = 10,
     json: Json = False,
 ) -> None:
     """Estimates what any policy can earn that knows past measurements only.
@@ -320,18 +309,8 @@ def ceiling(
     Example: slicing-rllib bench ceiling --maps 3
     """
     from slicing_rllib.benchmarks import ceiling as benchmark
-    from slicing_rllib.radio import make_scenario
 
-    rows = benchmark.run(
-        scenario=make_scenario(scenario),
-        maps=maps,
-        steps_per_map=steps_per_map,
-        updates=updates,
-        steps=steps,
-        seeds=seeds,
-        on_message=print_message,
-    )
-    print_rows(rows, json)
+    print_rows(benchmark.run(maps=maps, on_message=print_message), json)
 
 
 bench_app = typer.Typer(

@@ -37,7 +37,6 @@ def similarity(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, Option(min=0, help="Seed of the VAE's training.")] = 0,
     out: Annotated[
         Path | None, Option(help="Folder for the heat map. Default: the run's figures.")
     ] = None,
@@ -57,44 +56,41 @@ def similarity(
 
       slicing-rllib similarity runs/seed7 --measure all
     """
+    from slicing_rllib.registry import get_part, list_names
     from slicing_rllib.runs.run_directory import explain_foreign_run
     from slicing_rllib.runs.run_report import compare_cells, draw_comparison
+    from slicing_rllib.transfer.transfer_settings import WITHOUT_DISTANCE
 
     opened = open_run(run)
+    own = opened.config().transfer.measure
+    # A run may choose its sources by other rules, such as `random`, which define no distance.
+    chosen = [measure or ("mean_shift" if own in WITHOUT_DISTANCE else own)]
+    if chosen == ["all"]:
+        chosen = list_names("measure")
+    try:
+        for name in chosen:
+            get_part("measure", name)
+    except ValueError as error:
+        raise ConfigError(f"--measure: {error}") from error
     results, shown = [], []
-    for name in _select_measures(measure, opened.config().transfer.measure):
-        with explain_foreign_run(str(run)):
-            compared = compare_cells(opened, name, seed)
-            figures = [str(path) for path in draw_comparison(opened, compared, out)]
+    with explain_foreign_run(str(run)):
+        found = compare_cells(opened, chosen)
+        drawn = {name: draw_comparison(opened, each, out) for name, each in found.items()}
+    for name, compared in found.items():
+        figures = [str(path) for path in drawn[name]]
         cells = compared.distances.names
         result = {
             "measure": name,
             "cells": list(cells),
             "sla_groups": list(compared.groups),
             "distances": compared.distances.mean.tolist(),
-            "nearest": {cell: compared.nearest(cell).source for cell in cells},
+            "nearest": compared.nearest,
             "auc": compared.auc,
             "figures": figures,
         }
         results.append(result)
         shown += [make_distances_table(result), *figures]
     print_result(results[0] if len(results) == 1 else {"measures": results}, json, *shown)
-
-
-def _select_measures(option: str | None, run_measure: str) -> tuple[str, ...]:
-    """Names of the measures to compute. Raises: ConfigError for an unknown name."""
-    from slicing_rllib.registry import get_part, list_names
-    from slicing_rllib.transfer.transfer_settings import WITHOUT_DISTANCE
-
-    # A run may choose its sources by other rules, such as `random`, which define no distance.
-    name = option or (run_measure if run_measure not in WITHOUT_DISTANCE else "mean_shift")
-    if name == "all":
-        return list_names("measure")
-    try:
-        get_part("measure", name)
-    except ValueError as error:
-        raise ConfigError(f"--measure: {error}") from error
-    return (name,)
 
 
 def transfer(
@@ -128,10 +124,6 @@ def transfer(
     steps: Annotated[
         int, Option(min=1, help="Environment steps under the target's own policy.")
     ] = 4000,
-    seed: Annotated[
-        int | None,
-        Option(min=0, help="Seed of traffic and movement. Default: one that the run has not used."),
-    ] = None,
     out: Annotated[
         Path | None, Option(help="Run directory of the transfer. Default: runs/NAME-DATE-TIME.")
     ] = None,
@@ -162,7 +154,6 @@ def transfer(
         measure=measure,
         library=library,
         steps=steps,
-        seed=seed,
     )
     path = out or name_folder("runs", config.name)
     new = RunDirectory.create(path, config)

@@ -1,6 +1,6 @@
 """Comparison of policies: paired rollouts, their statistics, and figures."""
 
 from slicing_rllib.evaluation.rollout import Rollout, rollout
-from slicing_rllib.evaluation.statistics import PolicySummary, summarise
+from slicing_rllib.evaluation.statistics import summarise
 
-__all__ = ["PolicySummary", "Rollout", "rollout", "summarise"]
+__all__ = ["Rollout", "rollout", "summarise"]

@@ -147,13 +147,8 @@ def draw_rewards(table: pd.DataFrame, levels: Mapping[str, float], titles: Title
 
     `levels` are the rewards of baselines. Source: the paper, Fig. 4.
     """
-    figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
-    _draw_curves(axes, table, titles, early=True)
-    _draw_levels(axes, levels)
-    axes.set_xlabel("steps under its own policy")
-    axes.set_ylabel("reward evaluated without noise\n(mean over seeds, 95 % interval)")
-    figure.legend(fontsize=7, loc="outside right upper")
-    return figure
+    ylabel = "reward evaluated without noise\n(mean over seeds, 95 % interval)"
+    return _draw_own_steps(table, levels, titles, ylabel)[0]
 
 
 def draw_gains(table: pd.DataFrame, titles: Titles) -> Figure:
@@ -162,17 +157,31 @@ def draw_gains(table: pd.DataFrame, titles: Titles) -> Figure:
     Differences are paired by seed, so the bands show what is certain about an arm although networks
     differ. Values below `LOWEST_GAIN` are not shown: an untrained network lies far below.
     """
-    figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
-    bands = _draw_curves(axes, table, titles, early=True)
-    _draw_levels(axes, {"traffic_aware": 0.0})
+    ylabel = "reward − that of traffic_aware\n(same traffic, 95 % interval over seeds)"
+    figure, axes, bands = _draw_own_steps(table, {"traffic_aware": 0.0}, titles, ylabel)
     if bands["low"].min() < LOWEST_GAIN:
         highest = max(bands["high"][bands["mean"] >= LOWEST_GAIN], default=0.0)
         axes.set_ylim(LOWEST_GAIN, highest - 0.1 * LOWEST_GAIN)
         axes.set_title(f"values below {LOWEST_GAIN:g} are not shown", fontsize=8, loc="left")
-    axes.set_xlabel("steps under its own policy")
-    axes.set_ylabel("reward − that of traffic_aware\n(same traffic, 95 % interval over seeds)")
-    figure.legend(fontsize=7, loc="outside right upper")
     return figure
+
+
+def _draw_own_steps(
+    table: pd.DataFrame, levels: Mapping[str, float], titles: Titles, ylabel: str
+) -> tuple[Figure, Axes, pd.DataFrame]:
+    """Curves over steps under the own policy, and what `_draw_curves` returns of them.
+
+    The axis is logarithmic from `EARLY_STEPS` on, if a curve begins before.
+    """
+    figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
+    bands = _draw_curves(axes, table, titles)
+    if bands["step"].min() <= EARLY_STEPS:
+        axes.set_xscale("symlog", linthresh=EARLY_STEPS)
+    axes.set_xlim(left=0)
+    _draw_levels(axes, levels)
+    axes.set(xlabel="steps under its own policy", ylabel=ylabel)
+    figure.legend(fontsize=7, loc="outside right upper")
+    return figure, axes, bands
 
 
 def draw_training(
@@ -222,24 +231,23 @@ def draw_warm_start(cell: str, table: pd.DataFrame, joined_at: int, controlled_f
     _shade(axes, joined_at, controlled_from, "default action")
     transferred = curves[curves["arm"] == "tl"]
     if len(transferred):
-        _note_dip(axes, transferred["step"].to_numpy(), transferred["mean"].to_numpy())
+        steps, rewards = transferred["step"].to_numpy(), transferred["mean"].to_numpy()
+        at = int(np.argmin(rewards))
+        if rewards[0] - rewards[at] >= NOTED_DIP:
+            axes.annotate(
+                f"dip of {rewards[0] - rewards[at]:.2f}: the policy itself, changed by\n"
+                "fine-tuning; the evaluation has no exploration noise",
+                (steps[at], rewards[at]), xytext=(20, -18), textcoords="offset points", fontsize=7,
+                va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
+                arrowprops={"arrowstyle": "->", "lw": 0.8},
+            )  # fmt: skip
     axes.set(xlabel="network step", ylabel=f"evaluated reward of {cell}")
     axes.legend(fontsize=8, loc="lower right")
     return figure
 
 
-def _draw_curves(
-    axes: Axes,
-    table: pd.DataFrame,
-    titles: Titles,
-    *,
-    early: bool = False,
-    marker: str | None = None,
-) -> pd.DataFrame:
-    """Means over seeds with their intervals. Returns them: columns arm, step, mean, low, high.
-
-    `early` makes the axis logarithmic from `EARLY_STEPS` on, if a curve begins before.
-    """
+def _draw_curves(axes: Axes, table: pd.DataFrame, titles: Titles, **style: Any) -> pd.DataFrame:
+    """Means over seeds with their intervals. Returns them: columns arm, step, mean, low, high."""
     points: list[tuple[Any, ...]] = []
     for (arm, step), values in table.groupby(["arm", "step"], sort=False)["value"]:
         found = summarise_values(values.to_numpy(float))
@@ -248,16 +256,10 @@ def _draw_curves(
     bands = pd.DataFrame(points, columns=["arm", "step", "mean", "low", "high"])
     styles = choose_styles(bands["arm"].unique(), titles)
     for arm, band in bands.groupby("arm", sort=False):
-        style = styles[str(arm)] | ({} if marker is None else {"marker": marker})
-        axes.plot(band["step"], band["mean"], ms=3, lw=1.4, **style)
+        (line,) = axes.plot(band["step"], band["mean"], ms=3, lw=1.4, **styles[str(arm)] | style)
         if (band["high"] > band["low"]).any():
-            axes.fill_between(
-                band["step"], band["low"], band["high"], color=style["color"], alpha=0.15, lw=0
-            )
-    if early:
-        if bands["step"].min() <= EARLY_STEPS:
-            axes.set_xscale("symlog", linthresh=EARLY_STEPS)
-        axes.set_xlim(left=0)
+            shade = {"color": line.get_color(), "alpha": 0.15, "lw": 0}
+            axes.fill_between(band["step"], band["low"], band["high"], **shade)
     return bands
 
 
@@ -278,19 +280,6 @@ def _cut_below_curves(axes: Axes) -> None:
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [[0.0]])
     lowest = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
     axes.set_ylim(max(0.0, np.floor(10 * (lowest - 0.02)) / 10), 1.01)
-
-
-def _note_dip(axes: Axes, steps: np.ndarray, rewards: np.ndarray) -> None:
-    """Marks where fine-tuning has made the transferred policy worst, if it was better at first."""
-    at = int(np.argmin(rewards))
-    if rewards[0] - rewards[at] >= NOTED_DIP:
-        axes.annotate(
-            f"dip of {rewards[0] - rewards[at]:.2f}: the policy itself, changed by\n"
-            "fine-tuning; the evaluation has no exploration noise",
-            (steps[at], rewards[at]), xytext=(20, -18), textcoords="offset points", fontsize=7,
-            va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
-            arrowprops={"arrowstyle": "->", "lw": 0.8},
-        )  # fmt: skip
 
 
 # Distributions over (cell, step)

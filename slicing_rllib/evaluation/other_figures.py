@@ -1,12 +1,12 @@
 """Figures that show no policies: an operator's sites and traffic, trials of a sweep, benchmarks."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle, Wedge
@@ -32,69 +32,43 @@ def draw_sites(sites: Sequence[SiteSpec], area: Area) -> Figure:
     """
     figure, (axes,) = make_panels(1, (7.0, 6.4))
     groups = sorted({group for site in sites for group in site.sla_groups})
-    colours = {g: GROUP_COLOURS[i % len(GROUP_COLOURS)] for i, g in enumerate(groups)}
-    radius_m = _choose_radius_m(sites)
-    n_cells = sum(len(site.sla_groups) for site in sites)
-    number = 0
-    for site in sites:
-        for group, azimuth in zip(site.sla_groups, site.mast.azimuths_deg, strict=True):
-            number += 1
-            label = str(number) if n_cells <= MAX_NUMBERED_CELLS else ""
-            half = min(30.0, 150.0 / len(site.sla_groups))
-            _draw_sector(axes, site, azimuth, half, radius_m, colours[group], label)
-        axes.plot(site.x_m, site.y_m, "o", color="#222222", ms=3)
+    colours = dict(zip(groups, itertools.cycle(GROUP_COLOURS), strict=False))
+    points = np.array([(site.x_m, site.y_m) for site in sites])
+    radius_m = 150.0
+    if len(points) > 1:
+        # Such that the sectors of typical neighbours do not overlap.
+        distance_m = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        np.fill_diagonal(distance_m, np.inf)
+        radius_m = max(20.0, 0.4 * float(np.median(distance_m.min(axis=1))))
+    has_numbers = sum(len(site.sla_groups) for site in sites) <= MAX_NUMBERED_CELLS
+    numbers = itertools.count(1)
+    for site, middle in zip(sites, points, strict=True):
+        half_deg = min(30.0, 150.0 / len(site.sla_groups))
+        for group, azimuth_deg in zip(site.sla_groups, site.mast.azimuths_deg, strict=True):
+            between = (azimuth_deg - half_deg, azimuth_deg + half_deg)
+            axes.add_patch(
+                Wedge(middle, radius_m, *between, fc=colours[group], ec="white", lw=0.8, alpha=0.8)
+            )
+            turn, label = np.radians(azimuth_deg), str(next(numbers)) if has_numbers else ""
+            at = middle + 0.65 * radius_m * np.array([np.cos(turn), np.sin(turn)])
+            axes.annotate(label, at, fontsize=7, ha="center", va="center", color="black", zorder=3)
+        axes.plot(*middle, "o", color="#222222", ms=3)
         if site.name and len(sites) <= MAX_NAMED_SITES:
             below = (site.x_m, site.y_m - 1.05 * radius_m)
             axes.annotate(site.name, below, fontsize=7, ha="center", va="top", zorder=4)
-    _draw_area(axes, area)
+    (width_m, _), (_, depth_m) = area.edges_m
+    left_m, lower_m = area.origin_m
+    outline = Rectangle(area.origin_m, width_m, depth_m, fill=False, ec="#444444", ls=":", lw=1)
+    axes.add_patch(outline)
+    axes.set_xlim(left_m - 0.02 * width_m, left_m + 1.02 * width_m)
+    axes.set_ylim(lower_m - 0.05 * depth_m, lower_m + 1.02 * depth_m)
     handles: list[Patch | Line2D] = [
         Patch(color=colours[g], label=f"SLA group {g}") for g in groups
     ]
     handles.append(Line2D([], [], color="#444444", ls=":", label="area in which UEs move"))
     figure.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=8)
-    axes.set_aspect("equal")
-    axes.set_xlabel("metres east")
-    axes.set_ylabel("metres north")
+    axes.set(aspect="equal", xlabel="metres east", ylabel="metres north")
     return figure
-
-
-def _choose_radius_m(sites: Sequence[SiteSpec]) -> float:
-    """Such that the sectors of typical neighbours do not overlap."""
-    points = np.array([(site.x_m, site.y_m) for site in sites])
-    if len(points) < 2:
-        return 150.0
-    distance_m = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    np.fill_diagonal(distance_m, np.inf)
-    return max(20.0, 0.4 * float(np.median(distance_m.min(axis=1))))
-
-
-def _draw_sector(
-    axes: Axes,
-    site: SiteSpec,
-    azimuth_deg: float,
-    half_width_deg: float,
-    radius_m: float,
-    colour: str,
-    label: str,
-) -> None:
-    between = (azimuth_deg - half_width_deg, azimuth_deg + half_width_deg)
-    axes.add_patch(
-        Wedge((site.x_m, site.y_m), radius_m, *between, fc=colour, ec="white", lw=0.8, alpha=0.8)
-    )
-    turn = np.radians(azimuth_deg)
-    middle = (
-        site.x_m + 0.65 * radius_m * np.cos(turn),
-        site.y_m + 0.65 * radius_m * np.sin(turn),
-    )
-    axes.annotate(label, middle, fontsize=7, ha="center", va="center", color="black", zorder=3)
-
-
-def _draw_area(axes: Axes, area: Area) -> None:
-    (width_m, _), (_, depth_m) = area.edges_m
-    outline = Rectangle(area.origin_m, width_m, depth_m, fill=False, ec="#444444", ls=":", lw=1)
-    axes.add_patch(outline)
-    axes.set_xlim(area.origin_m[0] - 0.02 * width_m, area.origin_m[0] + 1.02 * width_m)
-    axes.set_ylim(area.origin_m[1] - 0.05 * depth_m, area.origin_m[1] + 1.02 * depth_m)
 
 
 SLICE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D31", "#444444")
@@ -116,34 +90,25 @@ def draw_traffic(
     """
     n_panels = 1 if by_hour is None else 2
     figure, panels = make_panels(n_panels, (3.2 * (n_panels + 1), 3.6), sharey=True)
-    for i, name in enumerate(names):
-        style = _choose_style(i)
-        panels[0].plot(at, shares[:, :, i].mean(axis=1), label=name, lw=1.3, **style)
-        low, high = shares[:, :, i].min(axis=1), shares[:, :, i].max(axis=1)
+    cycles = itertools.cycle(SLICE_COLOURS), itertools.cycle(SLICE_LINES)
+    for name, of_cells, colour, line in zip(
+        names, np.moveaxis(shares, 2, 0), *cycles, strict=False
+    ):
+        style: dict[str, Any] = {"color": colour, "ls": line, "lw": 1.3}
+        panels[0].plot(at, of_cells.mean(axis=1), label=name, **style)
+        low, high = of_cells.min(axis=1), of_cells.max(axis=1)
         if (high > low).any():
-            panels[0].fill_between(at, low, high, color=style["color"], alpha=0.12, lw=0)
-    panels[0].set_xlabel(at_label)
-    panels[0].set_ylabel("share of UEs that are active")
+            panels[0].fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
+        if by_hour is not None:
+            of_hours = by_hour[:, len(panels[1].lines)]
+            panels[1].plot(range(24), of_hours, marker="o", ms=3, **style)
+    panels[0].set(xlabel=at_label, ylabel="share of UEs that are active")
     panels[0].set_ylim(bottom=0)
     if by_hour is not None:
-        _draw_hours(panels[1], by_hour)
+        panels[1].set(xticks=range(0, 24, 3), xlim=(-0.5, 23.5))
+        panels[1].set_xlabel("local hour of the day, mean over days and cells")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
-
-
-def _draw_hours(axes: Axes, by_hour: Float[np.ndarray, "hour slice"]) -> None:
-    for i in range(by_hour.shape[1]):
-        axes.plot(range(24), by_hour[:, i], marker="o", ms=3, lw=1.3, **_choose_style(i))
-    axes.set_xticks(range(0, 24, 3))
-    axes.set_xlim(-0.5, 23.5)
-    axes.set_xlabel("local hour of the day, mean over days and cells")
-
-
-def _choose_style(index: int) -> dict[str, Any]:
-    return {
-        "color": SLICE_COLOURS[index % len(SLICE_COLOURS)],
-        "ls": SLICE_LINES[index % len(SLICE_LINES)],
-    }
 
 
 LOG_RANGE = 20

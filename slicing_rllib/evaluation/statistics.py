@@ -5,8 +5,7 @@ Cells and steps of one seed are correlated, so a whole seed is the unit of every
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -24,24 +23,14 @@ Interval = tuple[float, float]
 PerSeed = Float[np.ndarray, " seed"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PolicySummary:
-    """One row of the result table: means over seeds, and 95 % t intervals over seeds."""
-
-    reward_mean: float
-    satisfaction_mean: float
-    fail_rate_95: float
-    delay_max_ms: float
-    oracle_gap_closed: float | None
-    """Share of the reward difference between `equal` and `oracle` that the policy gains; None where
-    either was not run or both are equal."""
-    ci95: dict[str, Interval | None]
-    """By metric, the interval; None with fewer than two seeds."""
-    seeds: int
-    """Number of seeds."""
+Summary = dict[str, Any]
+"""One row of the result table: the mean over seeds of each of METRICS, with 95 % t intervals over
+seeds in `ci95` (None with fewer than two); `oracle_gap_closed`, the share of the reward difference
+between `equal` and `oracle` that the policy gains (None where either was not run or both are
+equal); and the number of `seeds`."""
 
 
-def summarise(rollouts: Mapping[str, Sequence[Rollout]]) -> dict[str, PolicySummary]:
+def summarise(rollouts: Mapping[str, Sequence[Rollout]]) -> dict[str, Summary]:
     """Every policy's summary. `rollouts[name][i]` must be of the same seed for all policies.
 
     Raises: ValueError where policies have different numbers of rollouts.
@@ -52,14 +41,25 @@ def summarise(rollouts: Mapping[str, Sequence[Rollout]]) -> dict[str, PolicySumm
 
 def summarise_seeds(
     per_seed: Mapping[str, Float[np.ndarray, "seed metric"]],
-) -> dict[str, PolicySummary]:
+) -> dict[str, Summary]:
     """As `summarise`, from the METRICS of each policy and seed, with seeds in the same order."""
     counts = {name: len(rows) for name, rows in per_seed.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(
             f"paired evaluation: expected as many seeds for every policy, got {counts}"
         )
-    return {name: _summarise_policy(name, per_seed) for name in per_seed}
+    summaries: dict[str, Summary] = {}
+    for name, rows in per_seed.items():
+        columns = dict(zip(METRICS, rows.T, strict=True))
+        means: Summary = {metric: float(column.mean()) for metric, column in columns.items()}
+        ci95 = {metric: mean_interval(column) for metric, column in columns.items()}
+        closed = None
+        if "equal" in per_seed and "oracle" in per_seed:
+            ends = (per_seed[end][:, 0] for end in ("equal", "oracle"))
+            closed, ci95["oracle_gap_closed"] = summarise_gap(rows[:, 0], *ends)
+        more = {"oracle_gap_closed": closed, "ci95": ci95, "seeds": len(rows)}
+        summaries[str(name)] = means | more
+    return summaries
 
 
 def seed_metrics(run: Rollout) -> Float[np.ndarray, " metric"]:
@@ -103,17 +103,21 @@ def summarise_values(values: PerSeed) -> dict[str, Any]:
     return {"mean": float(finite.mean()), "ci95": mean_interval(finite), "seeds": len(finite)}
 
 
-def gap_interval(policy: PerSeed, start: PerSeed, end: PerSeed) -> Interval | None:
-    """95 % interval of `compute_gap_closed`, None with fewer than two seeds or without a gap.
+def summarise_gap(
+    policy: PerSeed, start: PerSeed, end: PerSeed
+) -> tuple[float | None, Interval | None]:
+    """(policy - start) / (end - start) of mean rewards over seeds, and its 95 % interval.
 
-    The share is a ratio R of two means. Its t interval is that of the residuals
-    (policy - start) - R (end - start) over the mean gap (delta method).
+    None without a gap; no interval with fewer than two seeds. The share is a ratio R of two means.
+    Its t interval is that of the residuals (policy - start) - R (end - start) over the mean gap
+    (delta method).
     """
-    share, gap = float(compute_gap_closed(policy, start, end)), float(np.mean(end - start))
-    if not np.isfinite(share):
-        return None
+    gap = float(np.mean(end) - np.mean(start))
+    share = float((np.mean(policy) - np.mean(start)) / gap) if gap else math.nan
+    if not math.isfinite(share):
+        return None, None
     residuals = mean_interval((policy - start - share * (end - start)) / abs(gap))
-    return None if residuals is None else (share + residuals[0], share + residuals[1])
+    return share, None if residuals is None else (share + residuals[0], share + residuals[1])
 
 
 def paired_difference(ours: PerSeed, theirs: PerSeed) -> tuple[float, Interval | None]:
@@ -129,31 +133,6 @@ def probability_of_improvement(ours: PerSeed, theirs: PerSeed) -> float:
     """
     shares = np.where(ours == theirs, 0.5, ours > theirs)
     return float(shares.mean())
-
-
-def compute_gap_closed(policy: PerSeed, start: PerSeed, end: PerSeed) -> float:
-    """(policy - start) / (end - start) of mean rewards over seeds; NaN without a gap."""
-    gap = float(np.mean(end) - np.mean(start))
-    return float((np.mean(policy) - np.mean(start)) / gap) if gap else math.nan
-
-
-def _summarise_policy(
-    name: str, per_seed: Mapping[str, Float[np.ndarray, "seed metric"]]
-) -> PolicySummary:
-    columns = dict(zip(METRICS, per_seed[name].T, strict=True))
-    ci95 = {metric: mean_interval(column) for metric, column in columns.items()}
-    closed = None
-    if "equal" in per_seed and "oracle" in per_seed:
-        rewards = [per_seed[policy][:, 0] for policy in (name, "equal", "oracle")]
-        share = compute_gap_closed(*rewards)
-        closed = share if np.isfinite(share) else None
-        ci95["oracle_gap_closed"] = gap_interval(*rewards)
-    return PolicySummary(
-        **{metric: float(column.mean()) for metric, column in columns.items()},
-        oracle_gap_closed=closed,
-        ci95=ci95,
-        seeds=len(per_seed[name]),
-    )
 
 
 def group_auc(distances: Float[np.ndarray, "source target"], groups: Sequence[str]) -> float:
@@ -195,35 +174,26 @@ def negative_transfer_rate(gain: Float[np.ndarray, " case"]) -> float:
     return float(np.mean(gain < 0))
 
 
-class HourlyResults(NamedTuple):
-    """Summaries of the policies in each hour of the day that was evaluated."""
+def summarise_hours(rollouts: Mapping[str, Sequence[Rollout]]) -> dict[str, Any] | None:
+    """`by_hour`: every policy's summary by hour of the day; `busy_hour`: that with the most UEs.
 
-    busy_hour: int
-    """The hour with the most UEs that have traffic, 0 to 23."""
-    by_hour: dict[int, dict[str, PolicySummary]]
-    """By hour and policy, in the order of hours."""
-
-
-def summarise_hours(rollouts: Mapping[str, Sequence[Rollout]]) -> HourlyResults | None:
-    """Every policy's summary by hour of the day; None for traffic without a clock.
-
-    `rollouts[name][i]` must be of the same seed for all policies, so that hours are the same.
+    UEs count while they have traffic. None for traffic without a clock. `rollouts[name][i]` must be
+    of the same seed for all policies, so that hours are the same.
     """
     runs = next(iter(rollouts.values()), ())
     if not runs or any((run.hour < 0).any() for run in runs):
         return None
-    by_hour: dict[int, dict[str, PolicySummary]] = {}
+    by_hour: dict[str, dict[str, Summary]] = {}
+    active_ues: dict[int, float] = {}
     for hour in sorted({int(hour) for run in runs for hour in run.hour}):
         chosen = {
             name: [Rollout(*(column[run.hour == hour] for column in run)) for run in each]
             for name, each in rollouts.items()
         }
         if all(run.live.any() for each in chosen.values() for run in each):
-            by_hour[hour] = summarise(chosen)
+            by_hour[str(hour)] = summarise(chosen)
+            own = next(iter(chosen.values()))
+            active_ues[hour] = float(np.mean(np.concatenate([run.active_ues for run in own])))
     if not by_hour:
         return None
-    load = {
-        hour: float(np.mean(np.concatenate([run.active_ues[run.hour == hour] for run in runs])))
-        for hour in by_hour
-    }
-    return HourlyResults(max(load, key=lambda hour: load[hour]), by_hour)
+    return {"busy_hour": max(active_ues, key=lambda hour: active_ues[hour]), "by_hour": by_hour}

@@ -3,8 +3,9 @@
 A mark is a pair of comments, `<!-- begin NAME -->` and `<!-- end NAME -->`, each in its own line.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
@@ -28,6 +29,20 @@ def format_mean(
     form = f"{'+' if signed else ''}.{digits}f"
     shown = f"{mean:{form}}"
     return shown if not interval else f"{shown} [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def make_hour_rows(hours: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
+    """A row per hour of the day: reward and, after a slash, share below 0.95 of each policy."""
+    return [
+        [
+            f"{int(hour):02d}:00{' busy' if int(hour) == hours['busy_hour'] else ''}",
+            *(
+                f"{row[name]['reward_mean']:.3f} / {row[name]['fail_rate_95']:.1%}"
+                for name in names
+            ),
+        ]
+        for hour, row in hours["by_hour"].items()
+    ]
 
 
 def split_at_marks(page: Path, name: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ network.
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -15,7 +16,6 @@ import torch
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
 from slicing_rllib.policies.trained_policy import PretrainedError, load_pretrained
-from slicing_rllib.radio import Scenario
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.run_config import RunConfig, describe_excess, estimate_bytes
 from slicing_rllib.runs.run_directory import RunDirectory
@@ -29,12 +29,14 @@ HEALTH_PROBE_TIMEOUT_S = 0.5
 """How long an iteration waits for lost env runners to say whether they are back."""
 
 
-def make_algorithm_config(config: RunConfig) -> TD3Config:
-    """RLlib's config of a run, which plain RLlib and Tune programs can use as it is.
+def build(config: RunConfig) -> TD3:
+    """A new algorithm.
 
-    Raises: ConfigError for an unusable pretrained actor.
+    Raises: ConfigError for an unusable pretrained actor, or where the run needs a GPU and there is
+    none.
     """
-    env = config.env_arguments | {"deployments": config.deployments}
+    if config.num_gpus_per_learner and not torch.cuda.is_available():
+        raise ConfigError("num_gpus_per_learner=1: expected a GPU with CUDA, this machine has none")
     arguments = config.learning.model_dump(
         exclude={"training_steps", "initial_actor"}, exclude_none=True
     )
@@ -45,9 +47,11 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
         except PretrainedError as error:
             raise ConfigError(f"learning.initial_actor: {error}") from error
         arguments |= {"initial_weights": actor.weights, "actor_hiddens": actor.hiddens}
-    return (
+    algorithm = (
         TD3Config()
-        .environment(SlicingEnv, env_config=env)
+        .environment(
+            SlicingEnv, env_config=config.env_arguments | {"deployments": config.deployments}
+        )
         .training(**arguments)
         .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=SAMPLE_TIMEOUT_S)
         .learners(
@@ -61,14 +65,8 @@ def make_algorithm_config(config: RunConfig) -> TD3Config:
             env_runner_health_probe_timeout_s=HEALTH_PROBE_TIMEOUT_S,
             env_runner_restore_timeout_s=SAMPLE_TIMEOUT_S,
         )
+        .build_algo()
     )
-
-
-def build(config: RunConfig) -> TD3:
-    """A new algorithm. Raises: ConfigError where it is to run on a GPU and there is none."""
-    if config.num_gpus_per_learner and not torch.cuda.is_available():
-        raise ConfigError("num_gpus_per_learner=1: expected a GPU with CUDA, this machine has none")
-    algorithm = make_algorithm_config(config).build_algo()
     assert isinstance(algorithm, TD3)
     return algorithm
 
@@ -130,8 +128,12 @@ def check_network(config: RunConfig, where: str) -> None:
         return
     with np.errstate(all="ignore"):
         try:
-            arguments = config.env_arguments
-            arguments["scenario"] = _coarsen_map(config)
+            scenario = config.scenario
+            excess = estimate_bytes(config)["scenario.radio.map_resolution_m"] / MAX_MAP_BYTES
+            resolution_m = scenario.radio.map_resolution_m * sqrt(max(1.0, excess))
+            radio = replace(scenario.radio, map_resolution_m=resolution_m)
+            arguments: dict[str, Any] = config.env_arguments
+            arguments["scenario"] = replace(scenario, radio=radio)
             env = SlicingEnv(**arguments)
             env.reset_batched(config.seed)
             equal = np.full((len(env.cells), env.action_size), 1 / env.action_size, np.float32)
@@ -144,11 +146,3 @@ def check_network(config: RunConfig, where: str) -> None:
             f"{where}: scenario: expected finite observations and rewards, got others in the first "
             "steps of its network"
         )
-
-
-def _coarsen_map(config: RunConfig) -> Scenario:
-    """The run's scenario; a radio map above `MAX_MAP_BYTES` has a coarser resolution."""
-    scenario = config.scenario
-    excess = estimate_bytes(config)["scenario.radio.map_resolution_m"] / MAX_MAP_BYTES
-    resolution_m = scenario.radio.map_resolution_m * sqrt(max(1.0, excess))
-    return replace(scenario, radio=replace(scenario.radio, map_resolution_m=resolution_m))

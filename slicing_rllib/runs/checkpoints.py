@@ -4,12 +4,13 @@ Each is verified before it is used. Damaged ones and those that nobody needs can
 """
 
 import hashlib
-import json
 import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from pydantic import BaseModel
 
 from slicing_rllib.storage import read_bounded, remove_tree, sync, sync_tree, write_durably
 from slicing_rllib.storage.errors import CheckpointError, CheckpointFormatError
@@ -19,6 +20,14 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 """Version of what a checkpoint contains."""
 MAX_MANIFEST_BYTES = 16 * MIB
+
+
+class Manifest(BaseModel):
+    """What a checkpoint says of itself: version, environment step, and a digest by file."""
+
+    format: int
+    env_steps: int
+    sha256: dict[str, str]
 
 
 def save_checkpoint(
@@ -37,8 +46,8 @@ def save_checkpoint(
     partial.mkdir()
     try:
         write(partial)
-        manifest = {"format": FORMAT, "env_steps": env_steps, "sha256": _hash_files(partial)}
-        write_durably(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+        manifest = Manifest(format=FORMAT, env_steps=env_steps, sha256=_hash_files(partial))
+        write_durably(partial / MANIFEST, manifest.model_dump_json(indent=1).encode())
         sync_tree(partial)
         if final.exists():  # It did not verify: no other run comes to the same step again.
             remove_tree(final)
@@ -74,33 +83,28 @@ def verify_checkpoint(checkpoint: Path) -> int:
     if checkpoint.is_symlink():
         raise CheckpointError(f"{checkpoint}: expected a folder, got a link")
     manifest = read_manifest(checkpoint)
-    if manifest["format"] != FORMAT:
+    if manifest.format != FORMAT:
         raise CheckpointFormatError(
             f"{checkpoint}: expected a checkpoint of format {FORMAT}, got format "
-            f"{manifest['format']} of another version of slicing-rllib; resume with that version "
+            f"{manifest.format} of another version of slicing-rllib; resume with that version "
             "or start a new run"
         )
     try:
         found = _hash_files(checkpoint)
     except OSError as error:
         raise CheckpointError(f"{checkpoint}: cannot be read ({error})") from error
-    for name, digest in manifest["sha256"].items():
+    for name, digest in manifest.sha256.items():
         if found.get(name) != digest:
             how = "has changed" if name in found else "is missing"
             raise CheckpointError(f"{checkpoint}: {name} {how} since it was written")
-    return manifest["env_steps"]
+    return manifest.env_steps
 
 
-def read_manifest(checkpoint: Path) -> dict[str, Any]:
-    """`format`, `env_steps` and `sha256` of a checkpoint. Raises: CheckpointError."""
+def read_manifest(checkpoint: Path) -> Manifest:
+    """What a checkpoint says of itself. Raises: CheckpointError."""
     try:
-        manifest = json.loads(read_bounded(checkpoint / MANIFEST, MAX_MANIFEST_BYTES))
-        return {
-            "format": int(manifest["format"]),
-            "env_steps": int(manifest["env_steps"]),
-            "sha256": dict(manifest["sha256"]),
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Manifest.model_validate_json(read_bounded(checkpoint / MANIFEST, MAX_MANIFEST_BYTES))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{checkpoint}: expected a readable {MANIFEST}") from error
 
 
@@ -114,12 +118,11 @@ def find_newest_valid(folder: Path) -> tuple[Path | None, list[str]]:
     for checkpoint in reversed(list_checkpoints(folder)):
         try:
             verify_checkpoint(checkpoint)
+            return checkpoint, passed_over
         except CheckpointFormatError:
             raise
         except CheckpointError as error:
             passed_over.append(str(error))
-        else:
-            return checkpoint, passed_over
     return None, passed_over
 
 
@@ -153,7 +156,7 @@ class CheckpointReport(NamedTuple):
 def report_checkpoints(folder: Path) -> Iterator[CheckpointReport]:
     """Reads and verifies every checkpoint, the oldest first."""
     for checkpoint in list_checkpoints(folder):
-        manifest, problem, is_foreign = {}, "", False
+        manifest, problem, is_foreign = None, "", False
         try:
             manifest = read_manifest(checkpoint)
             verify_checkpoint(checkpoint)
@@ -162,8 +165,8 @@ def report_checkpoints(folder: Path) -> Iterator[CheckpointReport]:
         stats = [path.lstat() for path in checkpoint.rglob("*")]
         yield CheckpointReport(
             checkpoint,
-            manifest.get("env_steps"),
-            manifest.get("format"),
+            manifest and manifest.env_steps,
+            manifest and manifest.format,
             sum(status.st_size for status in stats if stat.S_ISREG(status.st_mode)),
             problem,
             is_foreign,

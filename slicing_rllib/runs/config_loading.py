@@ -117,21 +117,18 @@ def make_transfer_config(
     run: Path,
     target: str,
     *,
-    source: str | None,
-    method: str,
-    measure: str | None,
-    library: str | None,
     steps: int,
-    seed: int | None,
+    **transfer: str | None,
 ) -> RunConfig:
     """The config of a run on the network of another one, where only `target` learns.
 
-    `config` is that of the other run, in the directory `run`; the traffic is unseen. `source` is a
-    cell, or a bundle of `library` (None: chosen by `measure`); `method` and `measure` are those of
-    `TransferSettings` (None: the run's measure); `steps` are environment steps under the target's
-    own policy; `seed` is that of the new run (None: derived from the run's).
+    `config` is that of the other run, in the directory `run`; the traffic is unseen. `steps` are
+    environment steps under the target's own policy. `transfer` are fields of `TransferSettings`,
+    where None leaves that of the run: `source` (a cell, or a bundle of `library`), `library`,
+    `method` and `measure`.
     Raises: ConfigError for a cell, method or measure that does not exist.
     """
+    source, library = transfer.get("source"), transfer.get("library")
     known = config.scenario.cells
     for cell in [target] if source is None or library else [target, source]:
         if cell not in known:
@@ -141,13 +138,13 @@ def make_transfer_config(
     total_steps = default_steps + steps
     # A cell that learns from scratch explores as long as in the other run.
     exploration_steps = min(config.learning.exploration_steps, total_steps)
-    transfer = {"targets": (target,), "source": source, "method": method, "library": library}
-    transfer |= {} if measure is None else {"measure": measure}
+    chosen = {key: value for key, value in transfer.items() if value is not None}
+    chosen |= {"targets": (target,), "source": source, "library": library}
     plain |= {
         "name": f"{config.name[:48]}-to-{target}",
-        "seed": derive_run_seed(config.seed, Stream.TRANSFER_RUN) if seed is None else seed,
+        "seed": derive_run_seed(config.seed, Stream.TRANSFER_RUN),
         "pretrained_run": str(run.resolve()),
-        "transfer": plain["transfer"] | transfer,
+        "transfer": plain["transfer"] | chosen,
         "env": plain["env"] | {"deployments": (), "default_action_steps": default_steps},
         "learning": plain["learning"]
         | {

@@ -1,15 +1,14 @@
 """The KPIs of a run as one tidy table, in a Parquet or CSV file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
 
-from slicing_rllib.env import SlicingEnv, slice_reward
 from slicing_rllib.env import satisfaction as compute_satisfaction
+from slicing_rllib.env import slice_reward
 from slicing_rllib.radio import Scenario
 from slicing_rllib.runs.policy_evaluation import (
     derive_evaluation_seeds,
@@ -40,20 +39,16 @@ KPIS = (*SLICE_UNITS, *CELL_UNITS)
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
 
-class Window(NamedTuple):
-    """Steps from `first` to `last`, both included; up to the end where `last` is None."""
-
-    first: int
-    last: int | None
+Window = tuple[int, int | None]
+"""First and last step, both included; up to the end where the last is None."""
 
 
 def parse_window(text: str | None) -> Window:
     """From `FIRST:LAST`, either of which may be missing. Raises: ConfigError."""
     first, colon, last = (":" if text is None else text).partition(":")
     try:
-        window = Window(int(first or 0), int(last) if last else None)
-        end = window.first if window.last is None else window.last
-        if not colon or not 0 <= window.first <= end:
+        window = int(first or 0), int(last) if last else None
+        if not colon or not 0 <= window[0] <= (window[0] if window[1] is None else window[1]):
             raise ValueError(text)
     except ValueError as error:
         raise ConfigError(
@@ -67,8 +62,9 @@ def export_training(run: RunDirectory, window: Window) -> pd.DataFrame:
 
     Raises: RunError without any.
     """
-    scenario, last = run.config().scenario, np.inf if window.last is None else window.last
-    inside = [row for row in run.metrics() if window.first <= row["env_steps"] <= last]
+    scenario, (first, last) = run.config().scenario, window
+    end = np.inf if last is None else last
+    inside = [row for row in run.metrics() if first <= row["env_steps"] <= end]
     table = _make_table(
         entry for row in inside for entry in _iterate(row["env_steps"], row["cells"], scenario)
     )
@@ -90,25 +86,33 @@ def export_replay(run: RunDirectory, policy: str, seed_index: int, window: Windo
     known = config.evaluated_policies
     if policy not in known:
         raise ConfigError(f"--policy {policy}: expected one of {', '.join(known)}")
-    last = config.evaluation.steps - 1 if window.last is None else window.last
-    if window.first > last:
+    first, last = window[0], config.evaluation.steps - 1 if window[1] is None else window[1]
+    if first > last:
         raise ConfigError(f"--window: expected a first step below {last + 1}, the evaluation's end")
     env, made = make_network(config), make_named_policy(policy, config, run)
+    scenario, entries = env.scenario, []
+    slas = (scenario.sla_throughput_mbps, scenario.sla_delay_ms)
     # The first state that is yielded is that before step 0.
-    states = enumerate(follow(env, made, last + 1, seeds[seed_index]), start=-1)
-    return _make_table(
-        entry
-        for step, batched in states
-        if step >= window.first
-        for entry in _iterate(step, _read_cells(env, batched.live), env.scenario)
-    )
+    for step, batched in enumerate(follow(env, made, last + 1, seeds[seed_index]), start=-1):
+        if step < first:
+            continue
+        kpis = env.kpis
+        columns = {kpi: getattr(kpis, kpi) for kpi in SLICE_UNITS} | {
+            "reward": slice_reward(kpis.throughput_mbps, kpis.delay_ms, *slas),
+            "satisfaction": compute_satisfaction(kpis.throughput_mbps, slas[0]),
+        }
+        # As a row of `metrics.jsonl` has them, for the cells on air.
+        cells = {
+            scenario.cells[index]: {kpi: values[index] for kpi, values in columns.items()}
+            for index in np.flatnonzero(batched.live)
+        }
+        entries += _iterate(step, cells, scenario)
+    return _make_table(entries)
 
 
-def _make_table(entries: Iterator[tuple[Any, ...]]) -> pd.DataFrame:
-    table = pd.DataFrame(list(entries), columns=pd.Index(COLUMNS))
-    table["step"] = table["step"].astype("int64")
-    table["value"] = table["value"].astype("float64")
-    return table
+def _make_table(entries: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+    table = pd.DataFrame(entries, columns=pd.Index(COLUMNS))
+    return table.astype({"step": "int64", "value": "float64"})
 
 
 def _iterate(
@@ -122,20 +126,6 @@ def _iterate(
         for kpi, unit in SLICE_UNITS.items():
             for spec, value in zip(scenario.slices, numbers.get(kpi, ()), strict=False):
                 yield step, cell, cell_id, spec.name, kpi, value, unit
-
-
-def _read_cells(env: SlicingEnv, live: Bool[np.ndarray, " cell"]) -> dict[str, dict[str, Any]]:
-    """The last step's KPIs of the cells on air, as a row of `metrics.jsonl` has them."""
-    kpis, scenario = env.kpis, env.scenario
-    slas = (scenario.sla_throughput_mbps, scenario.sla_delay_ms)
-    columns = {kpi: getattr(kpis, kpi) for kpi in SLICE_UNITS} | {
-        "reward": slice_reward(kpis.throughput_mbps, kpis.delay_ms, *slas),
-        "satisfaction": compute_satisfaction(kpis.throughput_mbps, slas[0]),
-    }
-    return {
-        scenario.cells[index]: {kpi: values[index] for kpi, values in columns.items()}
-        for index in np.flatnonzero(live)
-    }
 
 
 def select(

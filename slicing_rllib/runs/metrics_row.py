@@ -6,7 +6,7 @@ has the rewards that equal and best splits would have earned in the very steps o
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -68,11 +68,8 @@ def compute_same_step_rewards(algorithm: TD3) -> dict[str, float]:
     }
 
 
-class NetworkState(NamedTuple):
-    """A network in training after its last step."""
-
-    phase: Int[np.ndarray, " cell"]
-    load: Float[np.ndarray, "cell slice"]
+NetworkState = tuple[Int[np.ndarray, " cell"], Float[np.ndarray, "cell slice"]]
+"""Phases of the cells, and loads, of a network in training after its last step."""
 
 
 def read_network_state(algorithm: TD3) -> NetworkState | None:
@@ -86,7 +83,7 @@ def read_network_state(algorithm: TD3) -> NetworkState | None:
 
 def _read_state(owner: Any) -> NetworkState:
     """Of the network `env` of an algorithm or an env runner."""
-    return NetworkState(owner.env.simulator.phase, owner.env.kpis.load)
+    return owner.env.simulator.phase, owner.env.kpis.load
 
 
 def make_metrics_row(
@@ -113,10 +110,11 @@ def make_metrics_row(
     for index, cell in enumerate(scenario.cells):
         cells[cell] = {}
         if now is not None:
-            phase = Phase(int(now.phase[index]))
+            phases, loads = now
+            phase = Phase(int(phases[index]))
             cells[cell]["phase"] = phase.name.lower()
             if phase != Phase.OFF:
-                cells[cell]["load"] = now.load[index].tolist()
+                cells[cell]["load"] = loads[index].tolist()
         cells[cell] |= service.get(cell, {}) | learned["cells"].get(cell, {})
         cells[cell] |= {"replay_size": sizes[index], "exploring": exploring[index]}
     row = {

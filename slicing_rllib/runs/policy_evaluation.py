@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from jaxtyping import Float
 
 from slicing_rllib.env import BatchedStep, DecisionView, Policy, SlicingEnv
 from slicing_rllib.evaluation import Rollout, rollout, summarise
-from slicing_rllib.evaluation.statistics import SATISFIED, PolicySummary, summarise_hours
+from slicing_rllib.evaluation.statistics import SATISFIED, summarise_hours
 from slicing_rllib.policies import (
     BasePolicySplit,
     CellPolicy,
@@ -148,19 +147,9 @@ def evaluate_run(
 
 
 def summarise_rollouts(rollouts: Rollouts) -> dict[str, Any]:
-    """`policies` of `summary.json`, and `hours` where the traffic has a clock.
-
-    `hours` are the busy hour (`busy_hour`) and each hour's policies (`by_hour`).
-    """
-
-    def make_plain(rows: Mapping[str, PolicySummary]) -> dict[str, dict[str, Any]]:
-        return {str(name): asdict(row) for name, row in rows.items()}
-
-    summary: dict[str, Any] = {"policies": make_plain(summarise(rollouts))}
-    if hours := summarise_hours(rollouts):
-        by_hour = {str(hour): make_plain(rows) for hour, rows in hours.by_hour.items()}
-        summary["hours"] = {"busy_hour": hours.busy_hour, "by_hour": by_hour}
-    return summary
+    """`policies` of `summary.json`, and `hours` where the traffic has a clock."""
+    hours = summarise_hours(rollouts)
+    return {"policies": summarise(rollouts)} | ({"hours": hours} if hours else {})
 
 
 def save_rollouts(path: Path, rollouts: Rollouts) -> None:

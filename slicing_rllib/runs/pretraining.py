@@ -5,13 +5,15 @@ that every step of every cell is a training example with a known gradient. A tab
 no training has seen shows what the actor is worth.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from slicing_rllib.env import ActorForm, Policy, SlicingEnv, SplitReward
@@ -20,9 +22,10 @@ from slicing_rllib.evaluation.statistics import METRICS, seed_metrics
 from slicing_rllib.learning.replay import Replay, make_transitions
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import compute_logits, softmax_gradient
+from slicing_rllib.learning.td3_settings import Count
 from slicing_rllib.policies import PretrainedActor, PretrainedPolicy
 from slicing_rllib.policies.baselines import Baseline
-from slicing_rllib.radio import Scenario, draw_scenario, make_scenario
+from slicing_rllib.radio import draw_scenario, make_scenario
 
 REWARD = SplitReward()
 OnMessage = Callable[[str], None]
@@ -34,25 +37,18 @@ class PretrainingSettings:
 
     hiddens: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers."""
-    rounds: int = 60
+    rounds: Count = 60
     """Alternations of steps in all networks and updates."""
-    steps_per_round: int = 25
+    steps_per_round: Count = 25
     """Steps of each network per round."""
-    updates_per_round: int = 100
+    updates_per_round: Count = 100
     """Updates per round."""
-    batch_size: int = 1024
+    batch_size: Count = 1024
     """Steps of cells per update, all from networks with the same number of slices."""
-    lr: float = 1e-3
+    lr: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's learning rate at the start; it falls to zero along a cosine."""
     seed: int = 0
     """What initial weights, batches and traffic are drawn from."""
-
-    def __post_init__(self) -> None:
-        for name in ("rounds", "steps_per_round", "updates_per_round", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.lr <= 0:
-            raise ValueError(f"lr: expected more than 0, got {self.lr}")
 
 
 def pretrain(
@@ -183,26 +179,24 @@ def train_actor(
     return PretrainedActor(weights, provenance)
 
 
-def list_unseen_networks() -> Iterator[tuple[str, Scenario, int]]:
-    """Name, scenario and map seed of networks that no training has seen."""
-    for name, map_seeds in EVALUATION_MAPS.items():
-        for map_seed in map_seeds:
-            yield f"{name}, map {map_seed}", make_scenario(name), map_seed
-    rng = np.random.default_rng(np.random.SeedSequence(EVALUATION_SEED))
-    for number in range(3):
-        scenario = draw_scenario(rng, f"five_{number}", (5,))  # No training network has as many.
-        yield f"5 slices, network {number}", scenario, EVALUATION_SEED + number
-    for number in range(3):
-        scenario = draw_scenario(rng, f"unseen_{number}")
-        yield f"other SLAs, network {number}", scenario, EVALUATION_SEED + 10 + number
-
-
 def evaluate_actor(
     actor: PretrainedActor, steps: int, seeds: int, on_message: OnMessage
 ) -> list[dict[str, Any]]:
     """Per unseen network, the metrics of the actor and of baselines on the same traffic."""
+    networks = [
+        (f"{name}, map {map_seed}", make_scenario(name), map_seed)
+        for name, map_seeds in EVALUATION_MAPS.items()
+        for map_seed in map_seeds
+    ]
+    rng = np.random.default_rng(np.random.SeedSequence(EVALUATION_SEED))
+    # No training network has five slices.
+    for first_seed, what, slices in ((0, "5 slices", ((5,),)), (10, "other SLAs", ())):
+        for number in range(3):
+            scenario = draw_scenario(rng, f"{what.replace(' ', '_')}_{number}", *slices)
+            seed = EVALUATION_SEED + first_seed + number
+            networks.append((f"{what}, network {number}", scenario, seed))
     rows: list[dict[str, Any]] = []
-    for name, scenario, map_seed in list_unseen_networks():
+    for name, scenario, map_seed in networks:
         policies: dict[str, Policy] = {
             **{name: Baseline(name, scenario) for name in ("traffic_aware", "persistence")},
             "pretrained": PretrainedPolicy(scenario, actor),

@@ -303,18 +303,15 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
         # Text such as "nan" has become a number by now.
-        problems = [find_invalid_values(self.model_dump())]
-        problems += [
-            find(self)
-            for find in (
-                _find_huge_parts,
-                _find_misplaced_steps,
-                _find_wrong_names,
-                _find_wrong_source,
-                _find_wrong_observation,
-                _find_unreadable_traffic,
-            )
-        ]
+        finders = (
+            _find_huge_parts,
+            _find_misplaced_steps,
+            _find_wrong_names,
+            _find_wrong_source,
+            _find_wrong_observation,
+            _find_unreadable_traffic,
+        )
+        problems = (find_invalid_values(self.model_dump()), *(find(self) for find in finders))
         for path, what in itertools.chain.from_iterable(problems):
             raise make_setting_error(path, what)
         return self

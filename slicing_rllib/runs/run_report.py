@@ -4,7 +4,6 @@ Everything is made from the files of the run alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
-from slicing_rllib.evaluation.tables import format_mean, format_table
+from slicing_rllib.evaluation.tables import format_mean, format_table, make_hour_rows
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.policy_evaluation import load_rollouts
@@ -22,13 +21,7 @@ from slicing_rllib.runs.run_config import PolicyName, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
-from slicing_rllib.transfer import TransferDecision
-from slicing_rllib.transfer.decision import (
-    CellSamples,
-    Distances,
-    compute_distances_by_measure,
-    decide_from_distances,
-)
+from slicing_rllib.transfer.decision import CellSamples, Distances, compute_distances_by_measure
 from slicing_rllib.transfer.methods import Sla
 from slicing_rllib.transfer.sources import join_samples
 from slicing_rllib.transfer.transfer_settings import WITHOUT_DISTANCE
@@ -45,26 +38,35 @@ class Comparison(NamedTuple):
     """Probability that two cells of one SLA group are nearer than two of different groups; None
     where there is only one group."""
 
-    def nearest(self, target: str) -> TransferDecision:
-        """The choice of the source with the smallest distance from a target cell."""
-        names, matrix = self.distances.names, self.distances.mean
-        column = matrix[:, names.index(target)]
-        others = {name: float(d) for name, d in zip(names, column, strict=True) if name != target}
-        return decide_from_distances(target, others, self.measure)
+    @property
+    def nearest(self) -> dict[str, str]:
+        """By target cell, the source with the smallest distance."""
+        names = self.distances.names
+        apart = np.where(np.eye(len(names), dtype=bool), np.inf, self.distances.mean)
+        return {target: names[i] for target, i in zip(names, apart.argmin(axis=0), strict=True)}
 
 
-def compare_cells(run: RunDirectory, measure: str, seed: int = 0) -> Comparison:
-    """Compares cells by their samples under the default action.
+def compare_cells(
+    run: RunDirectory, measures: Sequence[str], seed: int = 0
+) -> dict[str, Comparison]:
+    """Compares cells by their samples under the default action, by each of the measures.
 
-    `measure` is the name of one; `seed` is that of the VAE, where it needs one.
+    `measures` are names of some; `seed` is that of the VAE, where one is needed.
     Raises: RunError where the run has left no samples.
     """
     config = run.config()
-    cells = read_cell_samples(run, config)
-    distances = compute_distances_by_measure(cells, [measure], config.transfer.vae, seed)[measure]
-    groups = list_sla_groups(config)
-    auc = group_auc(distances.mean, groups) if len(set(groups)) > 1 else None
-    return Comparison(measure, distances, groups, auc)
+    groups = tuple(name for site in config.scenario.sites for name in site.sla_groups)
+    samples = read_cell_samples(run, config)
+    found = compute_distances_by_measure(samples, measures, config.transfer.vae, seed)
+    return {
+        measure: Comparison(
+            measure,
+            distances,
+            groups,
+            group_auc(distances.mean, groups) if len(set(groups)) > 1 else None,
+        )
+        for measure, distances in found.items()
+    }
 
 
 def read_cell_samples(run: RunDirectory, config: RunConfig) -> dict[str, CellSamples]:
@@ -75,11 +77,6 @@ def read_cell_samples(run: RunDirectory, config: RunConfig) -> dict[str, CellSam
         cell: join_samples(experience[cell].default, sla)
         for cell, sla in zip(scenario.cells, slas, strict=True)
     }
-
-
-def list_sla_groups(config: RunConfig) -> tuple[str, ...]:
-    """The SLA group of every cell."""
-    return tuple(name for site in config.scenario.sites for name in site.sla_groups)
 
 
 def draw_comparison(
@@ -100,7 +97,7 @@ SMOOTHING_STEPS = 400
 """Window, in environment steps, of the running mean over rewards: whole periods of the traffic."""
 SHOWN = ("equal", "traffic_aware", "smoothed_persistence", "oracle", PolicyName.DRL, PolicyName.TL)
 """Policies in the figures. Tables have all of them."""
-CURVE_COLUMNS = ["seed", "arm", "step", "value"]
+CURVE_COLUMNS = ["arm", "step", "value"]
 """Of the tidy tables that figures draw curves from."""
 
 
@@ -110,20 +107,6 @@ def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
     Where the run has a transfer, also the warm starts and the similarity of its cells.
     Raises: RunError where the run has no evaluation yet.
     """
-    drawn = {"reward": _draw_training(run)} | _draw_evaluation(run) | _draw_warm_starts(run)
-    config = run.config()
-    if config.has_transfer:
-        measure = config.transfer.measure
-        compared = compare_cells(run, measure if measure not in WITHOUT_DISTANCE else "mean_shift")
-        draw_comparison(run, compared, folder)
-    return [
-        path
-        for name, figure in drawn.items()
-        for path in figures.save(figure, folder or run.figures, name)
-    ]
-
-
-def _draw_evaluation(run: RunDirectory) -> dict[str, Figure]:
     path = run.path / "evaluation.npz"
     try:
         table = load_rollouts(path)
@@ -134,10 +117,22 @@ def _draw_evaluation(run: RunDirectory) -> dict[str, Figure]:
         {name: columns[kept][columns["live"] > 0] for name, columns in shown.items()}
         for kept in ("satisfaction", "delay_to_sla_max")
     )
-    return {
+    drawn = {
+        "reward": _draw_training(run),
         "satisfaction": figures.draw_satisfaction_ccdf(satisfied),
         "delay": figures.draw_delay_cdf(delays, unit="SLA"),
+        **_draw_warm_starts(run),
     }
+    config = run.config()
+    if config.has_transfer:
+        measure = config.transfer.measure
+        measure = "mean_shift" if measure in WITHOUT_DISTANCE else measure
+        draw_comparison(run, compare_cells(run, [measure])[measure], folder)
+    return [
+        path
+        for name, figure in drawn.items()
+        for path in figures.save(figure, folder or run.figures, name)
+    ]
 
 
 def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
@@ -150,7 +145,7 @@ def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
     for deployment in config.joining:
         cell, controlled_from = deployment.cell, deployment.default_action_until
         points = [
-            (0, arm, row["env_steps"], row["cells"][cell]["evaluation_reward"])
+            (arm, row["env_steps"], row["cells"][cell]["evaluation_reward"])
             for arm, each in runs.items()
             for row in each.metrics()
             if "evaluation_reward" in row["cells"][cell] and row["env_steps"] >= controlled_from
@@ -162,41 +157,39 @@ def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
 
 
 def _draw_training(run: RunDirectory) -> Figure:
+    """Rewards of the learning curve, and running means of those while learning.
+
+    Beside the latter are those of other splits in the same steps. A mean is over the last
+    SMOOTHING_STEPS steps, weighted by the steps of an iteration.
+    """
     rows = run.metrics()
     if not rows:
         raise RunError(f"{run.path}: expected metrics.jsonl with at least one row")
     evaluated = [
-        (0, PolicyName.DRL, row["env_steps"], row["evaluation_reward_mean"])
+        (PolicyName.DRL, row["env_steps"], row["evaluation_reward_mean"])
         for row in rows
         if "evaluation_reward_mean" in row
     ]
-    return figures.draw_training(
-        pd.DataFrame(evaluated, columns=CURVE_COLUMNS),
-        rows[-1]["references"],
-        _smooth_rewards([row for row in rows if row["reward_mean"] is not None]),
-        smoothing_steps=SMOOTHING_STEPS,
-        exploration_steps=run.config().learning.exploration_steps,
-    )
-
-
-def _smooth_rewards(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Running means of the run's rewards and of other splits in the same steps.
-
-    A mean is over the last SMOOTHING_STEPS steps, weighted by the steps of an iteration.
-    """
-    known = [row.get("same_steps") or {} for row in rows]
-    ends = np.array([row["env_steps"] for row in rows])
+    learned = [row for row in rows if row["reward_mean"] is not None]
+    known = [row.get("same_steps") or {} for row in learned]
+    ends = np.array([row["env_steps"] for row in learned])
     steps = np.diff(ends, prepend=0)
-    curves = {PolicyName.DRL: [row["reward_mean"] for row in rows]}
+    curves = {PolicyName.DRL: [row["reward_mean"] for row in learned]}
     for name in known[-1] if known else ():
         curves[name] = [each.get(name, np.nan) for each in known]
     points = [
-        (0, arm, now, np.average(np.array(rewards, float)[inside], weights=steps[inside]))
+        (arm, now, np.average(np.array(rewards, float)[inside], weights=steps[inside]))
         for arm, rewards in curves.items()
         for now in ends
         for inside in [(ends > now - SMOOTHING_STEPS) & (ends <= now)]
     ]
-    return pd.DataFrame(points, columns=CURVE_COLUMNS)
+    return figures.draw_training(
+        pd.DataFrame(evaluated, columns=CURVE_COLUMNS),
+        rows[-1]["references"],
+        pd.DataFrame(points, columns=CURVE_COLUMNS),
+        smoothing_steps=SMOOTHING_STEPS,
+        exploration_steps=run.config().learning.exploration_steps,
+    )
 
 
 COLUMNS = (*METRICS, "oracle_gap_closed")
@@ -208,6 +201,8 @@ Policies = dict[str, dict[str, Any]]
 def write_report(runs: Sequence[RunDirectory], out: Path | None) -> tuple[Policies, list[Path]]:
     """Writes `report.md`, `report.csv` and, for one run, its figures.
 
+    Brackets in `report.md` are 95 % intervals.
+
     Several runs become one table in which each run is a seed. `out` is the folder to write to, by
     default that of the only run. Returns the table and the files. Raises: RunError for a run that
     has not finished, or for several runs without `out`.
@@ -216,15 +211,29 @@ def write_report(runs: Sequence[RunDirectory], out: Path | None) -> tuple[Polici
     if len(runs) == 1:
         policies, folder = summaries[0]["policies"], out or runs[0].path
         drawn = draw_run(runs[0], folder / "figures")
-        hours = format_hours(summaries[0]["hours"]) if "hours" in summaries[0] else []
+        hours = []
+        if "hours" in summaries[0]:
+            rows = make_hour_rows(summaries[0]["hours"], list(policies))
+            hours = ["", *format_table(["hour", *policies], rows)]
     elif out is None:
         raise RunError("report of several runs: expected --out DIR")
     else:
         policies, folder, drawn, hours = summarise_runs(summaries), out, [], []
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [*format_policies(policies), *hours, ""]
+    rows = [
+        [name, *(format_mean(row[c], row["ci95"].get(c)) for c in COLUMNS), str(row["seeds"])]
+        for name, row in policies.items()
+    ]
+    lines = [*format_table(["policy", *COLUMNS, "seeds"], rows), *hours, ""]
     write_durably(folder / "report.md", "\n".join(lines).encode())
-    write_durably(folder / "report.csv", format_csv(policies).encode())
+    numbers = [
+        (name, column, row[column], *(row["ci95"].get(column) or ("", "")), row["seeds"])
+        for name, row in policies.items()
+        for column in COLUMNS
+    ]
+    columns = ["policy", "metric", "mean", "ci95_low", "ci95_high", "seeds"]
+    text = pd.DataFrame(numbers, columns=columns).to_csv(index=False, lineterminator="\n")
+    write_durably(folder / "report.csv", text.encode())
     return policies, [folder / "report.md", folder / "report.csv", *drawn]
 
 
@@ -237,37 +246,4 @@ def summarise_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:
         name: np.array([[s["policies"][name][m] for m in METRICS] for s in summaries])
         for name in shared
     }
-    return {name: asdict(row) for name, row in summarise_seeds(per_seed).items()}
-
-
-def format_policies(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A Markdown table with means and, in brackets, 95 % intervals."""
-    rows = [
-        [name, *(format_mean(row[c], row["ci95"].get(c)) for c in COLUMNS), str(row["seeds"])]
-        for name, row in policies.items()
-    ]
-    return format_table(["policy", *COLUMNS, "seeds"], rows)
-
-
-def format_hours(hours: Mapping[str, Any]) -> list[str]:
-    """A table by hour of the day: each policy's reward and, after a slash, share below 0.95."""
-    names = list(hours["by_hour"][str(hours["busy_hour"])])
-    rows = [
-        [
-            f"{int(hour):02d}:00{' (busy hour)' if int(hour) == hours['busy_hour'] else ''}",
-            *(f"{row[n]['reward_mean']:.3f} / {row[n]['fail_rate_95']:.1%}" for n in names),
-        ]
-        for hour, row in hours["by_hour"].items()
-    ]
-    return ["", *format_table(["hour", *names], rows)]
-
-
-def format_csv(policies: Mapping[str, Mapping[str, Any]]) -> str:
-    """Columns policy, metric, mean, ci95_low, ci95_high, seeds."""
-    rows = [
-        (name, column, row[column], *(row["ci95"].get(column) or ("", "")), row["seeds"])
-        for name, row in policies.items()
-        for column in COLUMNS
-    ]
-    columns = ["policy", "metric", "mean", "ci95_low", "ci95_high", "seeds"]
-    return pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n")
+    return summarise_seeds(per_seed)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import ray
 from jaxtyping import Float
+from ray.tune.utils import flatten_dict
 from ray.util import metrics
 
 from slicing_rllib.evaluation.statistics import SATISFIED
@@ -83,9 +84,26 @@ Sink = tuple[Callable[[Mapping[str, float], int], object], Callable[[], object]]
 """Writes the numbers of an iteration at an environment step; ends the tracker's run."""
 
 
-def open_tensorboard(run: str, folder: Path) -> Sink:
-    """Event files in `FOLDER/tensorboard`."""
-    writer = _import_package("tensorboardX").SummaryWriter(str(folder / "tensorboard"))
+def open_tracker(tracker: Tracker, run: str, folder: Path) -> Sink:
+    """Opens a tracker for the run of that name; `folder` is for trackers that write files.
+
+    MLflow's and wandb's own environment variables name the server, project and key.
+    Raises: RunError if the tracker's package is not installed.
+    """
+    package = "tensorboardX" if tracker == "tensorboard" else tracker
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f'tracking with {package}: the package is missing; pip install "slicing-rllib[track]"'
+        ) from error
+    if tracker == "mlflow":
+        module.start_run(run_name=run)
+        return lambda row, step: module.log_metrics(dict(row), step=step), module.end_run
+    if tracker == "wandb":
+        opened = module.init(name=run, dir=str(folder))
+        return lambda row, step: opened.log(dict(row), step=step), opened.finish
+    writer = module.SummaryWriter(str(folder / "tensorboard"))
 
     def write(scalars: Mapping[str, float], env_step: int) -> None:
         for name, value in scalars.items():
@@ -94,51 +112,13 @@ def open_tensorboard(run: str, folder: Path) -> Sink:
     return write, writer.close
 
 
-def open_mlflow(run: str, folder: Path) -> Sink:
-    """A run of MLflow, whose own environment variables say where to."""
-    mlflow = _import_package("mlflow")
-    mlflow.start_run(run_name=run)
-    return lambda scalars, env_step: mlflow.log_metrics(
-        dict(scalars), step=env_step
-    ), mlflow.end_run
-
-
-def open_wandb(run: str, folder: Path) -> Sink:
-    """A run of Weights & Biases, whose environment variables name the project and key."""
-    opened = _import_package("wandb").init(name=run, dir=str(folder))
-    return lambda scalars, env_step: opened.log(dict(scalars), step=env_step), opened.finish
-
-
-def _import_package(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f'tracking with {package}: the package is missing; pip install "slicing-rllib[track]"'
-        ) from error
-
-
-TRACKERS: dict[Tracker, Callable[[str, Path], Sink]] = {
-    "tensorboard": open_tensorboard,
-    "mlflow": open_mlflow,
-    "wandb": open_wandb,
-}
-"""What opens a tracker for the run of that name; the folder is for trackers that write files.
-
-Raises: RunError if the tracker's package is not installed."""
-
-
-def flatten_row(value: Any, path: str = "") -> dict[str, float]:
+def flatten_row(row: Mapping[str, Any]) -> dict[str, float]:
     """Every number of a row of metrics.jsonl by its path, such as `cells/cell_1/delay_ms/0`."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {path: float(value)}
-    children = value.items() if isinstance(value, Mapping) else ()
-    if isinstance(value, list | tuple):
-        children = enumerate(value)
-    numbers: dict[str, float] = {}
-    for key, child in children:
-        numbers |= flatten_row(child, f"{path}/{key}" if path else str(key))
-    return numbers
+    return {
+        path: float(value)
+        for path, value in flatten_dict(dict(row), flatten_list=True).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 DETAILED_CELLS = 128

@@ -28,7 +28,6 @@ from slicing_rllib.runs.metrics_row import (
     read_network_state,
     summarise_learning_service,
 )
-from slicing_rllib.runs.policy_evaluation import CurvePoint
 from slicing_rllib.runs.progress import (
     Interruption,
     ProgressListener,
@@ -39,7 +38,7 @@ from slicing_rllib.runs.ray_session import ray_session
 from slicing_rllib.runs.run_config import PolicyName, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory, report_storage_errors
 from slicing_rllib.runs.run_report import draw_run
-from slicing_rllib.runs.telemetry import TRACKERS, Telemetry
+from slicing_rllib.runs.telemetry import Telemetry, open_tracker
 from slicing_rllib.storage.errors import Interrupted, RunError
 
 LOCK_TIMEOUT_S = 30.0
@@ -91,8 +90,8 @@ def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> 
     algorithm = build(config)
     load_pretrained_policies(config, algorithm)
     loop = TrainingLoop(config, run, algorithm, listener)
-    cells = len(config.scenario.cells)
-    loop.write_event(EventKind.STARTED, f"{cells} cells, {config.total_steps} steps")
+    text = f"{len(config.scenario.cells)} cells, {config.total_steps} steps"
+    loop.write_event(EventKind.STARTED, text)
     return loop
 
 
@@ -228,7 +227,7 @@ class TrainingLoop:
             [spec.name for spec in scenario.slices],
             scenario.sla_throughput_mbps,
             scenario.sla_delay_ms,
-            sinks=[TRACKERS[name](config.name, tracking) for name in config.tracking],
+            sinks=[open_tracker(name, config.name, tracking) for name in config.tracking],
         )
         self._started = self._last_step_at = time.monotonic()
         self._saved_at = self.algorithm.env_steps
@@ -256,14 +255,6 @@ class TrainingLoop:
         config, before = self.config, self.algorithm.env_steps
         if config.trains_from_scratch_too and before >= find_from_scratch_step(config):
             _save_from_scratch_start(self.run, config, self.algorithm)
-        self._train()
-        self._check_progress(before)
-        self._write_reported_events()
-        self._record_iteration(self._evaluate_if_due(before))
-        if _crosses_multiple(before, self.algorithm.env_steps, config.checkpoint.every_steps):
-            self.write_checkpoint()
-
-    def _train(self) -> None:
         try:
             with report_silence(self._report_silence):
                 self.algorithm.train()
@@ -275,6 +266,11 @@ class TrainingLoop:
         except EnvironmentFailed as error:
             self._write_reported_events()
             raise RunError(f"{self.run.path}: {error}") from error
+        self._check_progress(before)
+        self._write_reported_events()
+        self._record_iteration(before)
+        if _crosses_multiple(before, self.algorithm.env_steps, config.checkpoint.every_steps):
+            self.write_checkpoint()
 
     def _report_silence(self, seconds: float) -> None:
         """Called from another thread, while the algorithm trains."""
@@ -312,17 +308,16 @@ class TrainingLoop:
                 "expected env runners to answer; checkpoint written"
             )
 
-    def _evaluate_if_due(self, before: int) -> CurvePoint | None:
-        """A point of the learning curve, without exploration noise."""
-        steps, settings = self.algorithm.env_steps, self.config.evaluation
+    def _record_iteration(self, before: int) -> None:
+        """Writes a row, with a point of the learning curve, without exploration noise, if due."""
+        steps, settings, evaluated = self.algorithm.env_steps, self.config.evaluation, None
         is_listed = any(before < step <= steps for step in settings.evaluation_steps)
-        if not is_listed and not _crosses_multiple(before, steps, settings.every_steps):
-            return None
-        policy = evaluation.make_trained_policy(self.config, self.collect_weights())
-        with self._measure_time("curve"):
-            return evaluation.evaluate_curve_point(self.config, policy, settings.curve_seeds)
-
-    def _record_iteration(self, evaluated: CurvePoint | None) -> None:
+        if is_listed or _crosses_multiple(before, steps, settings.every_steps):
+            policy = evaluation.make_trained_policy(self.config, self.collect_weights())
+            with self._measure_time("curve"):
+                evaluated = evaluation.evaluate_curve_point(
+                    self.config, policy, settings.curve_seeds
+                )
         row = make_metrics_row(
             self.algorithm,
             self.config.scenario,

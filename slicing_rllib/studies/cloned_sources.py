@@ -4,8 +4,6 @@ They are a control: a target that starts from them knows reasonable actions, but
 experience of a policy that has learned.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 
@@ -41,10 +39,16 @@ def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None
     default = record_default_action(config)
     actors = _imitate(config, replay, seed)
     for row, cell in enumerate(scenario.cells):
+        # The actor's weights with those of untrained critics, and with all target networks.
+        weights, fresh = actors[cell], torch.Generator().manual_seed(seed + row)
+        widths = (env.obs_size + env.action_size, *config.learning.critic_hiddens, 1)
+        for critic in ("critic_1", "critic_2"):
+            for name, parameter in build_mlp(widths, fresh).named_parameters():
+                weights[f"{critic}.{name}"] = parameter.detach().numpy()
         library.add(
             cell,
             Bundle(
-                weights=_add_critics(actors[cell], config, seed + row),
+                weights=weights | {f"target_{name}": value for name, value in weights.items()},
                 experience=replay.last(cell, config.transfer.transferred_transitions),
                 default_action_experience=default.last(cell, config.transfer.samples),
                 slices=tuple(spec.name for spec in scenario.slices),
@@ -84,17 +88,3 @@ def _imitate(config: RunConfig, replay: Replay, seed: int) -> dict[str, dict[str
         cell: {name: view.numpy().copy() for name, view in bank.iterate_row(row)}
         for row, cell in enumerate(cells)
     }
-
-
-def _add_critics(
-    actor: Mapping[str, np.ndarray], config: RunConfig, seed: int
-) -> dict[str, np.ndarray]:
-    """The actor's weights with those of untrained critics, and with all target networks."""
-    generator = torch.Generator().manual_seed(seed)
-    first, last = actor["actor.0.weight"], list(actor.values())[-1]
-    widths = (first.shape[1] + len(last), *config.learning.critic_hiddens, 1)
-    weights = dict(actor)
-    for critic in ("critic_1", "critic_2"):
-        for name, parameter in build_mlp(widths, generator).named_parameters():
-            weights[f"{critic}.{name}"] = parameter.detach().numpy()
-    return weights | {f"target_{name}": value for name, value in weights.items()}

@@ -74,9 +74,29 @@ def run_experiment(experiment: ExperimentConfig, folder: Path, on_message: OnMes
     Raises: ConfigError where the folder holds another experiment; RunError where an arm failed;
     Interrupted after a signal.
     """
-    _claim_folder(experiment, folder)
+    path = folder / "experiment.yaml"
+    if path.is_file() and not _continues(ExperimentConfig.load(path), experiment):
+        raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = experiment.model_dump(mode="json")
+    write_durably(path, yaml.safe_dump(plain, sort_keys=False).encode())
+    where = str(folder.resolve())
+    tuner = Tuner(
+        tune.with_resources(
+            tune.with_parameters(_SeedTrial, experiment=experiment, folder=where),
+            {"CPU": experiment.cpus_per_seed},
+        ),
+        param_space={"seed": tune.grid_search(list(range(experiment.seeds)))},
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=where,
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[_ArmMessages(on_message, experiment)],
+            verbose=0,
+        ),
+    )
     with ray_session(2):
-        results = fit_quietly(_make_tuner(experiment, folder, on_message))
+        results = fit_quietly(tuner)
     failed = [line for result in results if (line := get_error_line(result))]
     if failed:
         raise RunError(f"{folder}: {len(failed)} seeds failed, the first with: {failed[0]}")
@@ -147,34 +167,6 @@ class _ArmMessages(MessageCallback):
             f"{self._done} of {self._total}: {result['arm']} on seed {trial.config['seed']}, "
             f"reward {result['reward_mean']:.3f}"
         )
-
-
-def _make_tuner(experiment: ExperimentConfig, folder: Path, on_message: OnMessage) -> Tuner:
-    return Tuner(
-        tune.with_resources(
-            tune.with_parameters(_SeedTrial, experiment=experiment, folder=str(folder.resolve())),
-            {"CPU": experiment.cpus_per_seed},
-        ),
-        param_space={"seed": tune.grid_search(list(range(experiment.seeds)))},
-        tune_config=tune.TuneConfig(num_samples=1),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(folder.resolve()),
-            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            callbacks=[_ArmMessages(on_message, experiment)],
-            verbose=0,
-        ),
-    )
-
-
-def _claim_folder(experiment: ExperimentConfig, folder: Path) -> None:
-    """Writes the experiment into its folder. Raises: ConfigError where another one is there."""
-    path = folder / "experiment.yaml"
-    if path.is_file() and not _continues(ExperimentConfig.load(path), experiment):
-        raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = experiment.model_dump(mode="json")
-    write_durably(path, yaml.safe_dump(plain, sort_keys=False).encode())
 
 
 def _continues(saved: ExperimentConfig, wanted: ExperimentConfig) -> bool:

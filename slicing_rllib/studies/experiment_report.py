@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from rich.table import Table
 
 from slicing_rllib.evaluation import figures
 from slicing_rllib.runs.policy_evaluation import load_rollouts
@@ -25,7 +24,7 @@ from slicing_rllib.studies.results import (
     read_results,
 )
 from slicing_rllib.studies.study_configs import ExperimentConfig
-from slicing_rllib.studies.study_tables import join_sections, make_sections, make_terminal_table
+from slicing_rllib.studies.study_tables import join_sections, make_sections
 from slicing_rllib.studies.summary import summarise, summarise_policies
 
 # pandas' own annotations are wider than what it returns.
@@ -47,34 +46,40 @@ HEADLINES = {
 """By what an experiment shows, the sections of its headline."""
 
 
-class ExperimentReport(NamedTuple):
-    """What was written."""
-
-    summary: dict[str, Any]
-    table: Table
-    files: list[Path]
-
-
-def write_experiment_report(folder: Path, out: Path | None = None) -> ExperimentReport:
+def write_experiment_report(
+    folder: Path, out: Path | None = None
+) -> tuple[dict[str, Any], list[Path]]:
     """Writes `report.md`, CSV tables, `summary.json` and figures into `out`, by default `folder`.
 
-    Raises: RunError where no seed is done.
+    Returns the summary and the files. Raises: RunError where no seed is done.
     """
     results = read_results(folder)
     out = out or folder
     out.mkdir(parents=True, exist_ok=True)
     with _one_thread():
         summary = summarise(results)
-        tables = _write_tables(results, out)
         drawn = _draw_experiment(results, out / "figures")
+    tables = {
+        "results.csv": results.final,
+        "curves.csv": results.network_curves.reset_index().sort_values(["seed", "arm", "step"]),
+        "transfers.csv": results.transfers,
+    }
+    if len(results.experiment.rotations) > 1:
+        tables["pairs.csv"] = compute_pair_gains(results)
+    for name, table in tables.items():
+        write_durably(out / name, table.to_csv(index=False, float_format="%.5f").encode())
     images = [path.relative_to(out) for path in drawn if path.suffix == ".png"]
     page = format_page(summary, results.experiment, images)
     write_durably(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_durably(out / "report.md", page.encode())
     if out != folder:
         write_durably(out / "experiment.yaml", (folder / "experiment.yaml").read_bytes())
-    files = [out / "report.md", out / "summary.json", *tables, *drawn]
-    return ExperimentReport(summary, make_terminal_table(summary), files)
+    return summary, [
+        out / "report.md",
+        out / "summary.json",
+        *(out / name for name in tables),
+        *drawn,
+    ]
 
 
 @contextmanager
@@ -124,26 +129,24 @@ def _describe_origin(summary: dict[str, Any]) -> str:
     return f"`{command}`: {seeds} seeds; brackets are 95 % intervals over seeds ({intervals})."
 
 
-def _write_tables(results: Results, out: Path) -> list[Path]:
-    curves = results.network_curves.reset_index()
-    tables = {
-        "results.csv": results.final,
-        "curves.csv": curves.sort_values(["seed", "arm", "step"]),
-        "transfers.csv": results.transfers,
-    }
-    if len(results.experiment.rotations) > 1:
-        tables["pairs.csv"] = compute_pair_gains(results)
-    for name, table in tables.items():
-        write_durably(out / name, table.to_csv(index=False, float_format="%.5f").encode())
-    return [out / name for name in tables]
-
-
 def _draw_experiment(results: Results, out: Path) -> list[Path]:
     """Draws all figures of a report as PNG and SVG into `out`; their paths."""
     experiment = results.experiment
     with_paper, titles = experiment.is_on_papers_network, experiment.titles
     # A dozen distributions in one figure cannot be told apart, so it shows the first two arms.
-    satisfied, delays = _pool_rollouts(results, list(experiment.arms)[:2])
+    pooled: dict[str, dict[str, list[np.ndarray]]] = {"satisfaction": {}, "delay_max_ms": {}}
+    for seed in results.seeds:
+        for arm in list(experiment.arms)[:2]:
+            table = load_rollouts(get_arm_folder(results.folder, seed, arm) / "evaluation.npz")
+            for name, columns in table.items():
+                label = arm if name in TRAINED_POLICIES else name
+                for kept, by_policy in pooled.items():
+                    live = columns[kept][columns["live"] > 0]
+                    by_policy.setdefault(label, []).append(live)
+    satisfied, delays = (
+        {name: np.concatenate(parts) for name, parts in by_policy.items()}
+        for by_policy in pooled.values()
+    )
     curves = results.network_curves["evaluated"].rename("value").reset_index()
     rewards = results.final.groupby("policy")["reward_mean"].mean()
     drawn = {
@@ -164,8 +167,8 @@ def _draw_experiment(results: Results, out: Path) -> list[Path]:
         drawn["gain_over_distance"] = figures.draw_gain_over_distance(pairs, DISTANCE_MEASURE)
     paths = [path for name, each in drawn.items() for path in figures.save(each, out, name)]
     source_arm = RunDirectory(get_arm_folder(results.folder, 0, experiment.first))
-    for measure in HEAT_MAP_MEASURES:
-        paths += draw_comparison(source_arm, compare_cells(source_arm, measure), out)
+    for compared in compare_cells(source_arm, HEAT_MAP_MEASURES).values():
+        paths += draw_comparison(source_arm, compared, out)
     return paths
 
 
@@ -180,23 +183,3 @@ def _compute_relative_gains(results: Results) -> pd.DataFrame:
     by_target = pairs.groupby(["step", "seed", "target"])["gain"]
     pairs["gain"] -= by_target.transform("mean")
     return pairs[by_target.transform("size") > 1]
-
-
-def _pool_rollouts(
-    results: Results, arms: list[str]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """By policy, satisfaction and delay of every (seed, step, cell) of the final evaluations."""
-    satisfied: dict[str, list[np.ndarray]] = {}
-    delays: dict[str, list[np.ndarray]] = {}
-    for seed in results.seeds:
-        for arm in arms:
-            table = load_rollouts(get_arm_folder(results.folder, seed, arm) / "evaluation.npz")
-            for name, columns in table.items():
-                label = arm if name in TRAINED_POLICIES else name
-                live = columns["live"] > 0
-                satisfied.setdefault(label, []).append(columns["satisfaction"][live])
-                delays.setdefault(label, []).append(columns["delay_max_ms"][live])
-    return (
-        {name: np.concatenate(parts) for name, parts in satisfied.items()},
-        {name: np.concatenate(parts) for name, parts in delays.items()},
-    )

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from slicing_rllib.evaluation.statistics import METRICS, group_auc
+from slicing_rllib.evaluation.statistics import METRICS
 from slicing_rllib.learning.events import EventKind
 from slicing_rllib.registry import list_names
 from slicing_rllib.runs.metrics_row import SPANS
 from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.run_report import list_sla_groups, read_cell_samples
+from slicing_rllib.runs.run_report import compare_cells, read_cell_samples
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.studies.experiment import get_arm_folder, is_done
 from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
@@ -103,15 +103,16 @@ class Results:
 
         From the samples of the first arm. Empty where all cells have the same SLA.
         """
-        rows = []
-        for seed in self.seeds:
-            cells, config = self._read_samples(seed, self.experiment.first)
-            groups = list_sla_groups(config)
-            if len(set(groups)) > 1:
-                by_measure = compute_distances_by_measure(
-                    cells, list_names("measure"), config.transfer.vae, seed
-                )
-                rows += [(seed, name, group_auc(d.mean, groups)) for name, d in by_measure.items()]
+        rows = [
+            (seed, measure, compared.auc)
+            for seed in self.seeds
+            for measure, compared in compare_cells(
+                RunDirectory.open(get_arm_folder(self.folder, seed, self.experiment.first)),
+                list_names("measure"),
+                seed,
+            ).items()
+            if compared.auc is not None
+        ]
         return pd.DataFrame(rows, columns=["seed", "measure", "value"])
 
     def _read_samples(self, seed: int, arm: str) -> tuple[dict[str, CellSamples], RunConfig]:
@@ -146,8 +147,21 @@ def read_results(folder: Path) -> Results:
                 step["default_steps"] = begin
                 fail_rate = row.get("fail_rate_95", math.nan)
                 learning.append(step | {"reward": row["reward_mean"], "fail_rate_95": fail_rate})
-                if "evaluation_reward_mean" in row and row["env_steps"] >= begin:
-                    curves += [step | cell for cell in _read_curve_point(row)]
+                if "evaluation_reward_mean" not in row or row["env_steps"] < begin:
+                    continue
+                references = row["references"]
+                step |= {
+                    "fail_rate_95": row.get("evaluation_fail_rate_95", math.nan),
+                    "baseline": references.get("traffic_aware", math.nan),
+                    "baseline_fail_rate_95": row.get("references_fail_rate_95", {}).get(
+                        "traffic_aware", math.nan
+                    ),
+                    "base_policy": references.get("base_policy", math.nan),
+                }
+                curves += [
+                    step | {"cell": cell, "evaluated": numbers["evaluation_reward"]}
+                    for cell, numbers in row["cells"].items()
+                ]
     return Results(
         folder=folder,
         experiment=experiment,
@@ -156,22 +170,6 @@ def read_results(folder: Path) -> Results:
         learning=pd.DataFrame(learning),
         transfers=pd.DataFrame(transfers),
     )
-
-
-def _read_curve_point(row: dict[str, Any]) -> Rows:
-    """What `curves` shows of each cell."""
-    fail_rates = row.get("references_fail_rate_95", {})
-    return [
-        {
-            "cell": cell,
-            "evaluated": numbers["evaluation_reward"],
-            "fail_rate_95": row.get("evaluation_fail_rate_95", math.nan),
-            "baseline": row["references"].get("traffic_aware", math.nan),
-            "baseline_fail_rate_95": fail_rates.get("traffic_aware", math.nan),
-            "base_policy": row["references"].get("base_policy", math.nan),
-        }
-        for cell, numbers in row["cells"].items()
-    ]
 
 
 def _read_transfers(seed: int, arm: str, run: RunDirectory) -> Rows:

@@ -163,10 +163,6 @@ class ExperimentConfig(Study):
                     "expected learns_from and a setting transfer.source=next:K for kind "
                     "source_rotation",
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _check_names(self) -> "ExperimentConfig":
         for baseline in self.baselines:
             _check_name(("baselines",), baseline, POLICIES)
         for name, arm in self.arms.items():

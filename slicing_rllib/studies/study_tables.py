@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from slicing_rllib.evaluation.figures import PAPER
 from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.runs.run_config import PolicyName
@@ -64,7 +62,17 @@ def make_sections(summary: Mapping[str, Any], experiment: ExperimentConfig) -> d
         title = f"{what}, after own steps, without exploration noise:"
         table = _format_by_step(title, summary["baseline_gains"], metric, experiment)
         sections[f"baseline_gains/{metric}"] = table
-    sections["while_learning"] = _format_learning_service(summary["while_learning"], titles)
+    service, columns = summary["while_learning"], {"reward": "reward", "fail_rate_95": "below 0.95"}
+    spans = list(next(iter(service.values())))
+    rows = [
+        [titles[arm], *(_format(found[span][column]) for span in spans for column in columns)]
+        for arm, found in service.items()
+    ]
+    sections["while_learning"] = _make_table(
+        ["arm", *(f"{title}, {span} steps" for span in spans for title in columns.values())],
+        rows,
+        "Service while the policies learn, exploration included:",
+    )
     sections["steps_saved"] = format_steps_saved(summary["steps_saved"], experiment)
     over = titles.get(experiment.reference or "", "")
     for metric, how in HOW.items():
@@ -131,19 +139,6 @@ def _format_by_step(
     return _make_table(["arm", *(f"{step} steps" for step in shown)], filled, title)
 
 
-def _format_learning_service(service: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
-    """A row per arm: reward and share below 0.95 of the network while it learns."""
-    columns = {"reward": "reward", "fail_rate_95": "below 0.95"}
-    spans = list(next(iter(service.values())))
-    headings = [f"{title}, {span} steps" for span in spans for title in columns.values()]
-    rows = [
-        [titles[arm], *(_format(found[span][column]) for span in spans for column in columns)]
-        for arm, found in service.items()
-    ]
-    title = "Service while the policies learn, exploration included:"
-    return _make_table(["arm", *headings], rows, title)
-
-
 def format_steps_saved(saved: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
     """A row per arm: steps until each level, and steps lost in the first ones of a cell."""
     if not any(found["baseline"]["reached"] for found in saved.values()):
@@ -168,18 +163,6 @@ def format_measure_table(step: str, measures: Mapping[str, Any]) -> list[str]:
     rows = [[name, *(_format(row[c]) for c in MEASURE_COLUMNS.values())] for name, row in ranked]
     title = f"Measures after {step} own steps: does a nearer source gain more?"
     return _make_table(["measure", *MEASURE_COLUMNS], rows, title)
-
-
-def make_terminal_table(summary: Mapping[str, Any]) -> Table:
-    """A row per policy, the highest satisfaction last."""
-    table = Table(title=f"{summary['experiment']}, {summary['seeds']} seeds")
-    metrics = (*FINAL_METRICS, "reward_mean")
-    for heading in ("policy", *metrics):
-        table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
-    rows = summary["policies"].items()
-    for name, row in sorted(rows, key=lambda item: item[1]["satisfaction_mean"]):
-        table.add_row(name, *(format_mean(row[m], row["ci95"][m]) for m in metrics))
-    return table
 
 
 def join_sections(sections: Iterable[Iterable[str]]) -> str:

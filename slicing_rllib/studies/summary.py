@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -52,11 +51,15 @@ def summarise(results: Results) -> dict[str, Any]:
     def by_arm(found: Mapping[str, Any]) -> dict[str, Any]:
         return {arm: found.get(arm, {}) for arm in experiment.arms}
 
+    # What was trained, whatever the number of seeds and the way it is shown.
+    arms = {"__all__": {"kind", "from_scratch"}}
+    presentation = {"shows": True, "table_steps": True, "arms": arms}
+    plain = experiment.model_dump(mode="json", exclude=presentation) | {"seeds": 0}
     summary: dict[str, Any] = {
         "experiment": experiment.name,
         "seeds": len(results.seeds),
         "intervals": INTERVALS,
-        "experiment_sha256": _hash_experiment(experiment),
+        "experiment_sha256": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest(),
         "policies": summarise_policies(experiment, results.final),
     }
     ceiling_gain = read_ceiling_gain() if experiment.is_on_papers_network else None
@@ -111,7 +114,7 @@ def summarise_policies(experiment: ExperimentConfig, final: pd.DataFrame) -> dic
     for policy, row in summarise_seeds(tables).items():
         columns = dict(zip(METRICS, tables[policy].T, strict=True))
         others = {other: tables[other] for other in known if other != policy}
-        found[policy] = asdict(row) | {
+        found[policy] = row | {
             "iqm": {metric: float(interquartile_mean(c)) for metric, c in columns.items()},
             "less": {
                 other: {
@@ -258,11 +261,3 @@ def _rate_choices(targets: Sequence[pd.DataFrame]) -> dict[str, float]:
         "over_random": float(chosen.mean() - np.mean([g.mean() for _, g in pairs])),
         "negative": negative_transfer_rate(chosen),
     }
-
-
-def _hash_experiment(experiment: ExperimentConfig) -> str:
-    """Identifies what was trained, whatever the number of seeds and the way it is shown."""
-    arms = {"__all__": {"kind", "from_scratch"}}
-    presentation = {"shows": True, "table_steps": True, "arms": arms}
-    plain = experiment.model_dump(mode="json", exclude=presentation) | {"seeds": 0}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

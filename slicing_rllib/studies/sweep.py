@@ -5,7 +5,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -46,53 +46,33 @@ class Trial(Trainable):
         load_pretrained_policies(self._config, self._algorithm)
 
     def step(self) -> dict[str, Any]:
-        """Trains up to the next report, and evaluates without exploration noise."""
-        goal = self._algorithm.env_steps + self._sweep.report_every_steps
-        while self._algorithm.env_steps < min(goal, self._total_steps):
-            self._algorithm.train()
-        return {
-            "env_steps": self._algorithm.env_steps,
-            "updates": self._algorithm.updates,
-            "reward_mean": self._algorithm.last_iteration["reward_mean"],
-            **self._evaluate(),
-            "done": self._algorithm.env_steps >= self._total_steps,
+        """Trains up to the next report, and evaluates on traffic that training does not see."""
+        algorithm, config = self._algorithm, self._config
+        total_steps = self._sweep.stop.env_steps or config.total_steps
+        goal = min(algorithm.env_steps + self._sweep.report_every_steps, total_steps)
+        while algorithm.env_steps < goal:
+            algorithm.train()
+        weights = {cell: algorithm.policy_weights(cell) for cell in algorithm.cells}
+        rewards = evaluate_curve_point(config, make_trained_policy(config, weights)).rewards
+        report = {
+            "env_steps": algorithm.env_steps,
+            "updates": algorithm.updates,
+            "reward_mean": algorithm.last_iteration["reward_mean"],
+            "evaluation_reward_mean": float(rewards.mean()),
+            "done": algorithm.env_steps >= total_steps,
         }
+        if targets := [config.scenario.cells.index(cell) for cell in find_targets(config)]:
+            report["target_reward_mean"] = float(rewards[targets].mean())
+        return report
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Saves the algorithm."""
         self._algorithm.save_to_path(checkpoint_dir)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Restores the algorithm."""
         self._algorithm.restore_from_path(checkpoint)
 
     def cleanup(self) -> None:
-        """Ends the algorithm's processes."""
         self._algorithm.stop()
-
-    @property
-    def _total_steps(self) -> int:
-        return self._sweep.stop.env_steps or self._config.total_steps
-
-    def _evaluate(self) -> dict[str, float]:
-        """Mean rewards over the evaluation seeds, on traffic that training does not see."""
-        weights = {cell: self._algorithm.policy_weights(cell) for cell in self._algorithm.cells}
-        cells = self._config.scenario.cells
-        policy = make_trained_policy(self._config, weights)
-        rewards = evaluate_curve_point(self._config, policy).rewards
-        means = {"evaluation_reward_mean": float(rewards.mean())}
-        targets = [cells.index(cell) for cell in find_targets(self._config)]
-        if targets:
-            means["target_reward_mean"] = float(rewards[targets].mean())
-        return means
-
-
-class SweepResult(NamedTuple):
-    """What a sweep found, and the files that it wrote."""
-
-    rows: list[dict[str, Any]]
-    """A row per trial: the best first, failed ones last."""
-    files: list[Path]
 
 
 class _TrialMessages(MessageCallback):
@@ -111,6 +91,10 @@ class _TrialMessages(MessageCallback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self.on_message(f"trial {trial.trial_id} failed")
+
+
+SweepResult = tuple[list[dict[str, Any]], list[Path]]
+"""A row per trial, the best first and failed ones last; and the files that were written."""
 
 
 def run_sweep(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> SweepResult:
@@ -226,7 +210,19 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
     """Writes table and figure. A trial has one row, however often it was restarted."""
     if sweep.scheduler == "pbt":
         _remove_older_checkpoints(folder / "trials")
-    rows = [_make_row(sweep, result) for result in grid]
+    rows: list[dict[str, Any]] = []
+    for result in grid:
+        metrics: Mapping[str, Any] = result.metrics or {}
+        rows.append(
+            {
+                "trial": Path(result.path).name.split("_")[-1] if result.path else "",
+                "trial_id": metrics.get("trial_id", ""),
+                "settings": dict(result.config or {}),
+                "value": metrics.get(sweep.metric),
+                "env_steps": metrics.get(STEP_KEY, 0),
+                "error": get_error_line(result),
+            }
+        )
     sign = -1 if sweep.mode == "max" else 1
     rows.sort(key=lambda row: math.inf if row["value"] is None else sign * row["value"])
     files = [folder / "results.json"]
@@ -236,19 +232,7 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
         table = pd.DataFrame([row["settings"] | {sweep.metric: row["value"]} for row in known])
         figure = draw_parallel_coordinates(table, [f"trial {row['trial']}" for row in known])
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
-    return SweepResult(rows, files)
-
-
-def _make_row(sweep: SweepConfig, result: Any) -> dict[str, Any]:
-    metrics: Mapping[str, Any] = result.metrics or {}
-    return {
-        "trial": Path(result.path).name.split("_")[-1] if result.path else "",
-        "trial_id": metrics.get("trial_id", ""),
-        "settings": dict(result.config or {}),
-        "value": metrics.get(sweep.metric),
-        "env_steps": metrics.get(STEP_KEY, 0),
-        "error": get_error_line(result),
-    }
+    return rows, files
 
 
 def _remove_older_checkpoints(trials: Path) -> None:

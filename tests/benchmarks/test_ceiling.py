@@ -40,7 +40,6 @@ def test_a_short_training_is_already_above_the_baseline():
     rows = {
         row["name"]: row
         for row in run(
-            scenario=make_scenario("paper"),
             maps=1,
             steps_per_map=150,
             updates=150,

@@ -34,7 +34,7 @@ class Templates(NamedTuple):
 
     @property
     def newer_step(self) -> int:
-        return read_manifest(self.newer)["env_steps"]
+        return read_manifest(self.newer).env_steps
 
     def find_survivor(self, folder: Path) -> Path:
         """The template of the checkpoint that a training would resume from.
@@ -45,7 +45,7 @@ class Templates(NamedTuple):
         left = [path.name for path in list_checkpoints(folder)]
         assert checkpoint is not None, f"no checkpoint verifies of {left}"
         template = next(path for path in self if path.name == checkpoint.name)
-        written, found = (read_manifest(path)["sha256"] for path in (template, checkpoint))
+        written, found = (read_manifest(path).sha256 for path in (template, checkpoint))
         assert found == written, f"{checkpoint.name} has other bytes than were written"
         return template
 

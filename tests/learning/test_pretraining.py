@@ -43,5 +43,5 @@ def test_another_observation_is_refused():
 
 @pytest.mark.parametrize("setting", ["rounds", "steps_per_round", "batch_size"])
 def test_settings_below_one_are_refused(setting):
-    with pytest.raises(ValueError, match=f"{setting}: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=rf"(?s){setting}.*greater than or equal to 1"):
         PretrainingSettings(**{setting: 0})

@@ -157,7 +157,7 @@ def test_a_target_learns_from_a_named_source(call: Callable, joined: RunDirector
 def test_only_the_target_of_a_transfer_changes_its_policy(joined: RunDirectory, tmp_path: Path):
     config = make_transfer_config(
         joined.config(), joined.path, "cell_5", source=None, method="integrated", measure=None,
-        library=None, steps=50, seed=None,
+        library=None, steps=50,
     )  # fmt: skip
     other = RunDirectory.create(tmp_path / "t", config)
     train(config, other, ProgressListener(), draw_figures=False)
@@ -172,7 +172,7 @@ def test_an_unknown_target_is_refused(joined: RunDirectory):
     with pytest.raises(ConfigError, match="expected one of cell_1 to cell_12, got cell_99"):
         make_transfer_config(
             joined.config(), joined.path, "cell_99", source=None, method="model", measure=None,
-            library=None, steps=1, seed=None,
+            library=None, steps=1,
         )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def test_an_unknown_method_is_refused(joined: RunDirectory):
     with pytest.raises(ConfigError, match=r"transfer.method: expected one of none, model"):
         make_transfer_config(
             joined.config(), joined.path, "cell_5", source=None, method="magic", measure=None,
-            library=None, steps=1, seed=None,
+            library=None, steps=1,
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Experiments: every arm is trained once per seed, and the report compares them."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,12 @@ import yaml
 
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.studies import experiment as experiments
-from slicing_rllib.studies.experiment import get_arm_folder, run_arm, run_experiment
+from slicing_rllib.studies.experiment import (
+    MessageCallback,
+    get_arm_folder,
+    run_arm,
+    run_experiment,
+)
 from slicing_rllib.studies.experiment_report import format_headline, write_experiment_report
 from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
 
@@ -202,3 +208,14 @@ def test_a_mistake_is_named_in_the_message(tiny: Path, tmp_path: Path, wrong: st
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match="expected a YAML file or one of ablation-messages"):
         ExperimentConfig.load("papre")
+
+
+def test_an_unpickled_callback_ignores_messages():
+    """Tune pickles its callbacks, but a terminal cannot be pickled."""
+    messages: list[str] = []
+    callback = MessageCallback(lambda text: messages.append(text))
+    callback.on_message("first")
+
+    pickle.loads(pickle.dumps(callback)).on_message("second")
+
+    assert messages == ["first"]

@@ -3,7 +3,7 @@
 import pytest
 
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.runs import algorithm as trial_step
+from slicing_rllib.runs import algorithm
 from slicing_rllib.runs.config_loading import load_config
 from slicing_rllib.runs.run_config import estimate_bytes
 
@@ -16,10 +16,10 @@ def test_the_radio_map_of_a_trial_is_small(monkeypatch: pytest.MonkeyPatch, reso
         built.append(arguments["scenario"])
         return SlicingEnv(**arguments)
 
-    monkeypatch.setattr(trial_step, "SlicingEnv", note)
+    monkeypatch.setattr(algorithm, "SlicingEnv", note)
     config = load_config("quick", [f"scenario.radio.map_resolution_m={resolution_m}"])
-    trial_step.check_network(config, "config")
+    algorithm.check_network(config, "config")
     tried = config.model_copy(update={"scenario": built[0]})
     size = estimate_bytes(tried)["scenario.radio.map_resolution_m"]
-    assert size <= trial_step.MAX_MAP_BYTES * 1.001
+    assert size <= algorithm.MAX_MAP_BYTES * 1.001
     assert (built[0] == config.scenario) == (resolution_m == 10.0)
