@@ -5,7 +5,7 @@ that every step of every cell is a training example with a known gradient. A tab
 no training has seen shows what the actor is worth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -26,9 +26,9 @@ from slicing_rllib.learning.td3_settings import Count
 from slicing_rllib.policies import PretrainedActor, PretrainedPolicy
 from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.radio import draw_scenario, make_scenario
+from slicing_rllib.runs.progress import OnMessage
 
 REWARD = SplitReward()
-OnMessage = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

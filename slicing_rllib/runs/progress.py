@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+OnMessage = Callable[[str], None]
+"""Called with a line for the user."""
+
 
 class ProgressListener:
     """Called while a run trains and evaluates. The methods of this class do nothing."""
@@ -58,14 +61,8 @@ def catch_signals() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
 
-FIRST_REPORT_S = 45.0
-"""Each further report comes after twice the time of the one before."""
-
-
 @contextmanager
-def report_silence(
-    report: Callable[[float], object], first_s: float = FIRST_REPORT_S
-) -> Generator[None]:
+def report_silence(report: Callable[[float], object], first_s: float = 45.0) -> Generator[None]:
     """Calls `report`, in a thread of its own, with the seconds that the block has taken so far.
 
     The first call is after `first_s`, each further one after twice the time.

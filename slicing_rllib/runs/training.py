@@ -116,13 +116,21 @@ def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) ->
 
 def _train_to_end(loop: "TrainingLoop", interruption: Interruption) -> dict[str, Any]:
     """Trains, and writes policies and experience; the training's part of the summary."""
+    algorithm = loop.algorithm
     try:
         loop.run_until_done(interruption)
         loop.run.write_policies(loop.collect_weights())
-        write_experience(loop.run, loop.config, loop.algorithm)
-        return loop.summarise()
+        write_experience(loop.run, loop.config, algorithm)
+        return {
+            "env_steps": algorithm.env_steps,
+            "updates": algorithm.updates,
+            "seconds": round(loop.seconds, 3),
+            "seconds_by_part": {part: round(s, 3) for part, s in algorithm.seconds_spent.items()},
+            "seed": loop.config.seed,
+            "env_runner_nodes": algorithm.worker_health.nodes,
+        }
     finally:
-        loop.algorithm.stop()
+        algorithm.stop()
         loop.telemetry.close()
 
 
@@ -363,19 +371,6 @@ class TrainingLoop:
     def collect_weights(self) -> dict[str, dict[str, np.ndarray]]:
         """Weights of every policy, by cell and parameter name."""
         return {cell: self.algorithm.policy_weights(cell) for cell in self.algorithm.cells}
-
-    def summarise(self) -> dict[str, Any]:
-        """The part of the run's summary that is about training itself."""
-        return {
-            "env_steps": self.algorithm.env_steps,
-            "updates": self.algorithm.updates,
-            "seconds": round(self.seconds, 3),
-            "seconds_by_part": {
-                part: round(spent, 3) for part, spent in self.algorithm.seconds_spent.items()
-            },
-            "seed": self.config.seed,
-            "env_runner_nodes": self.algorithm.worker_health.nodes,
-        }
 
     @contextmanager
     def _measure_time(self, part: str) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import io
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ray import tune
 from ray.tune import Callback, ResultGrid, Trainable, Tuner
 
 from slicing_rllib.runs.experience import make_bundles
-from slicing_rllib.runs.progress import ProgressListener
+from slicing_rllib.runs.progress import OnMessage, ProgressListener
 from slicing_rllib.runs.ray_session import quieten, ray_session
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.training import train
@@ -21,9 +20,6 @@ from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
 from slicing_rllib.studies.cloned_sources import add_clones
 from slicing_rllib.studies.study_configs import CLONED_BASELINE, ExperimentConfig
 from slicing_rllib.transfer import PolicyLibrary
-
-OnMessage = Callable[[str], None]
-"""Called with a line for the user."""
 
 
 def ignore_message(text: str) -> None:

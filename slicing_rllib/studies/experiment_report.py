@@ -27,11 +27,6 @@ from slicing_rllib.studies.study_configs import ExperimentConfig
 from slicing_rllib.studies.study_tables import join_sections, make_sections
 from slicing_rllib.studies.summary import summarise, summarise_policies
 
-# pandas' own annotations are wider than what it returns.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
-# pyright: reportReturnType=false
-
 DISTANCE_MEASURE = "mean_shift"
 """Measure of the figure of gain over distance."""
 HEAT_MAP_MEASURES = ("kl_paper", "mean_shift")

@@ -27,9 +27,7 @@ from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
 from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
 
 # pandas' own annotations are wider than what it returns.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
-# pyright: reportReturnType=false
+# pyright: reportArgumentType=false, reportReturnType=false
 
 CEILING_FILE = TUNE_CONFIGS / "results" / "ceiling-paper.jsonl"
 """Output of `slicing-rllib bench ceiling --json`, on the radio maps of seeds 0 to 9."""

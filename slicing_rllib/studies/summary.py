@@ -31,11 +31,6 @@ from slicing_rllib.studies.results import (
 )
 from slicing_rllib.studies.study_configs import ExperimentConfig
 
-# pandas' own annotations are wider than what it returns.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportOperatorIssue=false
-# pyright: reportReturnType=false
-
 INTERVALS = "Student's t"
 """How intervals over seeds are computed, as a report names it."""
 FINAL_SHARE = 0.95

@@ -18,11 +18,12 @@ from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.other_figures import draw_parallel_coordinates
 from slicing_rllib.runs.algorithm import build, load_pretrained_policies
 from slicing_rllib.runs.policy_evaluation import evaluate_curve_point, make_trained_policy
+from slicing_rllib.runs.progress import OnMessage
 from slicing_rllib.runs.ray_session import quieten
 from slicing_rllib.runs.run_directory import lock_for_writing
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
-from slicing_rllib.studies.experiment import MessageCallback, OnMessage, fit_quietly, get_error_line
+from slicing_rllib.studies.experiment import MessageCallback, fit_quietly, get_error_line
 from slicing_rllib.studies.study_configs import Dimension, SweepConfig, Uniform, find_targets
 
 PURPOSE = "slicing-rllib sweep"
