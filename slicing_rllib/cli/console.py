@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -396,20 +397,16 @@ class ProgressBar(ProgressListener):
         self._show("evaluating", done, total, policy)
 
     def _describe_reward(self) -> str:
-        steps = sum(row["steps"] for row in self._recent) or 1
-
-        def average(rewards: Iterable[float]) -> float:
-            pairs = zip(self._recent, rewards, strict=True)
-            return sum(row["steps"] * reward for row, reward in pairs) / steps
-
+        steps = [row["steps"] for row in self._recent]
+        same = [row["same_steps"] for row in self._recent]
         beside = "  ".join(
-            f"{name} {average(row['same_steps'][name] for row in self._recent):.3f}"
-            for name in self._recent[-1]["same_steps"]
-            if all(name in row["same_steps"] for row in self._recent)
+            f"{name} {fmean((rewards[name] for rewards in same), steps):.3f}"
+            for name in same[-1]
+            if all(name in rewards for rewards in same)
         )
-        same = f"  (same steps: {beside})" if beside else ""
-        reward = average(row["reward_mean"] for row in self._recent)
-        return f"reward {reward:.3f} over {steps} steps{same}"
+        text = f"reward {fmean((row['reward_mean'] for row in self._recent), steps):.3f}"
+        text += f" over {sum(steps)} steps"
+        return f"{text}  (same steps: {beside})" if beside else text
 
     def _show(self, what: str, done: int, total: int, note: str) -> None:
         if what not in self._tasks:

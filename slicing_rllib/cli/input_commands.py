@@ -183,16 +183,13 @@ def _describe_traffic(
 
 def _compute_hourly_profile(trace: "Trace") -> "Float[np.ndarray, 'hour slice'] | None":
     """Mean share of active UEs by local hour, NaN for hours without a row; None without times."""
-    import numpy as np
+    import pandas as pd
 
     if trace.start_s is None:
         return None
-    hours = np.array([trace.find_hour(row) for row in range(len(trace.shares))])
-    means = trace.shares.mean(axis=1)
-    profile = np.full((24, means.shape[1]), np.nan)
-    for hour in np.unique(hours):
-        profile[hour] = means[hours == hour].mean(axis=0)
-    return profile
+    hours = [trace.find_hour(row) for row in range(len(trace.shares))]
+    means = pd.DataFrame(trace.shares.mean(axis=1)).groupby(hours).mean()
+    return means.reindex(range(24)).to_numpy()
 
 
 def _format_traffic(found: dict[str, Any]) -> list[str]:

@@ -108,6 +108,7 @@ class _SampledNetwork:
             env.obs_size,
             env.action_size,
             steps,
+            reward_inputs_size=env.reward_inputs_size,
             counterfactual_inputs_size=env.counterfactual_inputs_size,
         )
         self._batched = env.reset_batched(seed)
@@ -121,9 +122,7 @@ class _SampledNetwork:
                 logits = self._compute_logits(actor, torch.from_numpy(before.obs))
                 action = torch.softmax(logits[0], dim=-1).numpy()
             after = self._env.step_batched(action)
-            empty = np.empty((len(before.obs), 0), np.float32)
-            transitions = make_transitions(before, after)._replace(reward_inputs=empty)
-            self._replay.add(transitions, before.live & after.live)
+            self._replay.add(make_transitions(before, after), before.live & after.live)
             rewards.append(float(after.reward.mean()))
             self._batched = self._env.reset_batched() if after.truncated.all() else after
         return float(np.mean(rewards))

@@ -1,8 +1,7 @@
 """An experiment's report: a Markdown page, tables, figures, and the headline for another page."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +50,15 @@ def write_experiment_report(
     results = read_results(folder)
     out = out or folder
     out.mkdir(parents=True, exist_ok=True)
-    with _one_thread():
+    threads = torch.get_num_threads()
+    # The VAEs of the measures are too small for a second thread: it saves no time, and beside other
+    # work it waits for a core in every operation.
+    torch.set_num_threads(1)
+    try:
         summary = summarise(results)
         drawn = _draw_experiment(results, out / "figures")
+    finally:
+        torch.set_num_threads(threads)
     tables = {
         "results.csv": results.final,
         "curves.csv": results.network_curves.reset_index().sort_values(["seed", "arm", "step"]),
@@ -75,20 +80,6 @@ def write_experiment_report(
         *(out / name for name in tables),
         *drawn,
     ]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keeps PyTorch on one thread: the VAEs of the measures are too small for a second one.
-
-    It saves no time, and beside other work it waits for a core in every operation.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def format_page(
