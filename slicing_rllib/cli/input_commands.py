@@ -187,7 +187,7 @@ def _compute_hourly_profile(trace: "Trace") -> "Float[np.ndarray, 'hour slice'] 
 
     if trace.start_s is None:
         return None
-    hours = [trace.find_hour(row) for row in range(len(trace.shares))]
+    hours = pd.Series([trace.find_hour(row) for row in range(len(trace.shares))])
     means = pd.DataFrame(trace.shares.mean(axis=1)).groupby(hours).mean()
     return means.reindex(range(24)).to_numpy()
 
