@@ -92,6 +92,11 @@ KINDS: Mapping[str, Kind] = {
             response="observe_response_curves",
         ),
     ),
+    "baseline": Kind(
+        meaning="a class or function f(scenario) -> policy with prb_ratio(view) -> (cell, slice); "
+        "`policies.baselines` has the built-in ones",
+        arguments=1,
+    ),
     "reward": Kind(
         meaning="a function f(kpis, network) -> (cell,) rewards",
         arguments=2,

@@ -18,6 +18,7 @@ ARGUMENTS = {
     "own_measure": ("run", *SHORT),
     "own_method": ("run", *SHORT),
     "own_message": ("2",),
+    "own_baseline": ("20", "2"),
 }
 
 

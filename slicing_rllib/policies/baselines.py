@@ -21,6 +21,7 @@ from slicing_rllib.policies.oracles import (
 )
 from slicing_rllib.radio import Scenario, Simulator
 from slicing_rllib.radio.kpis import served_share
+from slicing_rllib.registry import get_part
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -162,10 +163,10 @@ def make_policy(
 
     `smoothing` is what `smoothed_persistence` does; None for its defaults.
 
-    Raises: ValueError for a name that is not in BASELINES.
+    Raises: ValueError for a name that is neither in BASELINES nor that of an own baseline.
     """
     if name not in BASELINES:
-        raise ValueError(f"policy: expected one of {', '.join(BASELINES)}, got {name!r}")
+        return get_part("baseline", name)(scenario)
     if name == "best_static":
         return fit_static(scenario, rng, map_seed=map_seed)
     return Baseline(name, scenario, smoothing or Smoothing())

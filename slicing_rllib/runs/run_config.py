@@ -25,7 +25,7 @@ from slicing_rllib.env.observation import CellObserver, no_message
 from slicing_rllib.learning.td3_settings import Count, CountOrZero, TD3Settings
 from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED
 from slicing_rllib.radio import Scenario, make_scenario
-from slicing_rllib.registry import PartOf
+from slicing_rllib.registry import PartOf, get_part, list_names
 from slicing_rllib.storage.foreign_files import GIB, format_size
 from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
 from slicing_rllib.transfer import TransferSettings
@@ -350,11 +350,19 @@ def _find_wrong_names(config: RunConfig) -> Iterator[Problem]:
             if name not in cells:
                 yield path, f"expected one of {cells[0]} to {cells[-1]}, got {name!r}"
     own = tuple(PolicyName) if config.has_transfer else (PolicyName.DRL,)
-    known = {*own, *PACKAGE_POLICIES, *BASELINES}
+    known = {*own, *PACKAGE_POLICIES, *BASELINES, *list_names("baseline")}
     for policy in config.evaluated_policies:
-        if policy not in known:
+        if ":" in policy:
+            try:
+                get_part("baseline", policy)
+            except ValueError as error:
+                yield ("evaluation", "policies"), str(error)
+        elif policy not in known:
             expected = ", ".join(sorted(known))
-            yield ("evaluation", "policies"), f"expected some of {expected}, got {policy!r}"
+            yield (
+                ("evaluation", "policies"),
+                f"expected some of {expected} or MODULE:NAME, got {policy!r}",
+            )
 
 
 def _find_wrong_source(config: RunConfig) -> Iterator[Problem]:
