@@ -97,6 +97,34 @@ KINDS: Mapping[str, Kind] = {
         "`policies.baselines` has the built-in ones",
         arguments=1,
     ),
+    "mask": Kind(
+        meaning="a class or function f(network, seed, **settings) -> mask with at_step(step) -> "
+        "(cell, slice) and hour_at_step(step)",
+        arguments=2,
+    ),
+    "propagation": Kind(
+        meaning="an object like `radio.propagation.Environment`",
+        attributes=("los_probability", "path_loss_db", "shadowing_sigma_db"),
+        built_in=_in(
+            "radio.propagation",
+            winner_c2="WINNER_C2",
+            winner_b1="WINNER_B1",
+            tr38901_uma="TR38901_UMA",
+            tr38901_umi="TR38901_UMI",
+            tr36873_uma="TR36873_UMA",
+            tr36873_umi="TR36873_UMI",
+        ),
+    ),
+    "placement": Kind(
+        meaning="an object like `radio.interference.CONTIGUOUS`",
+        attributes=("dense", "sparse"),
+        built_in=_in("radio.interference", contiguous="CONTIGUOUS", random="RANDOM"),
+    ),
+    "queue": Kind(
+        meaning="a function f(share, required) -> served share, like `radio.kpis.served_share`",
+        arguments=2,
+        built_in=_in("radio.kpis", processor_sharing="served_share", fifo="served_share_fifo"),
+    ),
     "reward": Kind(
         meaning="a function f(kpis, network) -> (cell,) rewards",
         arguments=2,

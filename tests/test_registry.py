@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slicing_rllib import register, registry
 from slicing_rllib.env import SlicingEnv
-from slicing_rllib.radio import make_scenario
+from slicing_rllib.radio import Simulator, make_scenario
 from slicing_rllib.registry import (
     KINDS,
     OwnParts,
@@ -22,14 +22,20 @@ from slicing_rllib.registry import (
     get_part,
     list_names,
 )
-from slicing_rllib.runs.config_loading import load_config
+from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.transfer import TransferSettings
 
 OWN = '''
 """Own parts."""
+from dataclasses import replace
+
 import numpy as np
+
+from slicing_rllib.radio.interference import RANDOM
+from slicing_rllib.radio.kpis import served_share
+from slicing_rllib.radio.propagation import WINNER_C2
 
 def users_apart(cells):
     mean = np.stack([cell.raw.mean(axis=0) for cell in cells])
@@ -57,6 +63,23 @@ class FirstSlice:
     def prb_ratio(self, view):
         return np.eye(self.n_slices)[np.zeros(len(view.kpis.load), int)]
 
+class Alternating:
+    """Half of the UEs are active, in every second step."""
+
+    def __init__(self, network, seed, high=0.5):
+        self.shape, self.high = (len(network.cells), len(network.slices)), high
+
+    def at_step(self, step):
+        return np.full(self.shape, self.high * (step % 2))
+
+    def hour_at_step(self, step):
+        return None
+
+def halved(share, required):
+    return served_share(share, required) / 2
+
+calm_city = replace(WINNER_C2, nlos_sigma_db=0.0)
+anywhere = RANDOM
 not_a_function = 3
 '''
 
@@ -174,6 +197,26 @@ def test_an_own_reward_observation_and_message_are_the_environments(own_module):
     assert obs["cell_1"].shape == (8,)
     assert env.observation_space("cell_1").contains(obs["cell_1"])
     assert env.counterfactual is None
+
+
+def test_own_traffic_propagation_placement_and_queue_are_the_simulators(own_module):
+    radio = {"environment": f"{own_module}:calm_city", "placement": f"{own_module}:anywhere"}
+    mask = {"kind": f"{own_module}:Alternating", "settings": {"high": 0.25}}
+    changes = [f"scenario.radio.{name}={value}" for name, value in radio.items()]
+    changes += [f"scenario.mask={json.dumps(mask)}", f"scenario.queue={own_module}:halved"]
+    scenario = load_config("quick", changes).scenario
+    usual = load_config("quick", [*changes, "scenario.queue=processor_sharing"]).scenario
+
+    own, other = (Simulator(each, 1) for each in (scenario, usual))
+    steps = [[simulator.step(np.ones((12, 4))) for _ in range(2)] for simulator in (own, other)]
+
+    assert steps[0][0].users.sum() == 0
+    assert steps[0][1].users.sum() == pytest.approx(0.25 * 12 * 4 * 32)
+    served = steps[1][1].users > 0
+    halved = steps[0][1].throughput_mbps[served] / steps[1][1].throughput_mbps[served]
+    assert halved == pytest.approx(0.5)
+    yaml_text = dump_resolved_yaml(load_config("quick", changes))
+    assert yaml.safe_load(yaml_text)["scenario"]["mask"] == mask
 
 
 @pytest.mark.slow

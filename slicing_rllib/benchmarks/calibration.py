@@ -33,14 +33,15 @@ from slicing_rllib.radio.drop import Drop, draw_static_drop
 from slicing_rllib.radio.interference import ActiveUes, RandomPlacement, solve_load_fixed_point
 from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import LINKS
-from slicing_rllib.radio.propagation import ENVIRONMENTS, RadioPath
+from slicing_rllib.radio.propagation import RadioPath
 from slicing_rllib.radio.sites import hexagonal_cluster_m
+from slicing_rllib.registry import get_part
 
 Reference = dict[str, Float[np.ndarray, " percentile"]]
 """Columns of a reference file by name: `percentile`, and `QUANTITY_db_LABEL` for each array."""
 TRAFFIC_SEEDS = range(10)
 WINNER_C2, WINNER_B1, UMA_38901 = (
-    ENVIRONMENTS[name].path_loss for name in ("winner_c2", "winner_b1", "tr38901_uma")
+    get_part("propagation", name).path_loss for name in ("winner_c2", "winner_b1", "tr38901_uma")
 )
 
 

@@ -21,7 +21,7 @@ from slicing_rllib.policies.oracles import (
 )
 from slicing_rllib.radio import Scenario, Simulator
 from slicing_rllib.radio.kpis import served_share
-from slicing_rllib.registry import get_part
+from slicing_rllib.registry import get_part, list_names
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -165,8 +165,11 @@ def make_policy(
 
     Raises: ValueError for a name that is neither in BASELINES nor that of an own baseline.
     """
-    if name not in BASELINES:
+    if ":" in name or name in list_names("baseline"):
         return get_part("baseline", name)(scenario)
+    if name not in BASELINES:
+        expected = ", ".join((*BASELINES, *list_names("baseline")))
+        raise ValueError(f"policy: expected one of {expected} or MODULE:NAME, got {name!r}")
     if name == "best_static":
         return fit_static(scenario, rng, map_seed=map_seed)
     return Baseline(name, scenario, smoothing or Smoothing())

@@ -22,7 +22,7 @@ from slicing_rllib.radio.sites import (
     SiteSpec,
 )
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec, TrafficSpec
-from slicing_rllib.radio.traffic import Mask, SyntheticMask, TraceMask
+from slicing_rllib.radio.traffic import Mask, OwnMask, SyntheticMask, TraceMask
 
 __all__ = [
     "BUILT_IN",
@@ -35,6 +35,7 @@ __all__ = [
     "Mask",
     "MastSpec",
     "MobilitySpec",
+    "OwnMask",
     "Phase",
     "RadioSpec",
     "Scenario",

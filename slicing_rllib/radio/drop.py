@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from slicing_rllib.radio.gain_map import LinkGeometry, sector_gains_db
-from slicing_rllib.radio.propagation import ENVIRONMENTS, Environment
+from slicing_rllib.radio.propagation import Environment
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sites import SiteSpec
+from slicing_rllib.registry import get_part
 
 PerUe = Float[np.ndarray, " ue"]
 TALL_UE_HEIGHT_M = 13.0
@@ -79,7 +80,7 @@ def _draw_sector_gains_db(
     `common` is the part of the shadowing that all sites share, standard normal.
     """
     radio, indoor = scenario.radio, scenario.indoor
-    environment = ENVIRONMENTS[radio.environment]
+    environment: Environment = get_part("propagation", radio.environment)
     offsets_m = scenario.area.displacements_m(np.array([site.x_m, site.y_m]), ues.position_m)
     links = LinkGeometry.from_offsets(site.mast, offsets_m, radio, ues.height_m)
     outdoor_m = np.maximum(links.horizontal_m - ues.depth_m, 0.0)

@@ -21,7 +21,6 @@ from scipy.fft import next_fast_len
 from scipy.special import ndtr
 
 from slicing_rllib.radio.propagation import (
-    ENVIRONMENTS,
     Environment,
     Metres,
     RadioPath,
@@ -30,6 +29,7 @@ from slicing_rllib.radio.propagation import (
 from slicing_rllib.radio.sites import Area, MastSpec, SiteSpec
 from slicing_rllib.radio.specs import RadioSpec
 from slicing_rllib.random_streams import Stream, make_generator
+from slicing_rllib.registry import get_part
 
 Field = Float[np.ndarray, "row column"]
 
@@ -130,7 +130,7 @@ class Shadowing:
 
     def __init__(self, area: Area, shape: tuple[int, int], radio: RadioSpec, map_seed: int) -> None:
         self._map_seed, self._correlation = map_seed, radio.site_correlation
-        self._environment = environment = ENVIRONMENTS[radio.environment]
+        self._environment = environment = get_part("propagation", radio.environment)
         self._los_field = FieldSampler(area, shape, environment.los_correlation_m)
         self._nlos_field = FieldSampler(area, shape, environment.nlos_correlation_m)
         self._common = self._draw_fields(Stream.COMMON_SHADOWING, 0)
@@ -210,7 +210,7 @@ class ShadowedLoss:
         map_seed: int,
     ) -> None:
         self._shape, self._correlation = shape, radio.site_correlation
-        self._environment = environment = ENVIRONMENTS[radio.environment]
+        self._environment = environment = get_part("propagation", radio.environment)
         correlations_m = environment.los_correlation_m, environment.nlos_correlation_m
         rng = make_generator(map_seed, Stream.COMMON_SHADOWING, 0)
         self._common = np.stack([

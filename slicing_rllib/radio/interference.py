@@ -14,7 +14,7 @@ Sources: Yates, JSAC 13(7), 1995; Siomina & Yuan, arXiv:1201.4116.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
@@ -100,9 +100,6 @@ class RandomPlacement:
             return received.snr @ load - received.signal * load.take(serving)
 
         return compute_interference
-
-
-PLACEMENTS = {"contiguous": ContiguousPlacement, "random": RandomPlacement}
 
 
 def prb_overlap(share: PerSlice) -> Float[np.ndarray, "range cell slice"]:
@@ -232,10 +229,26 @@ class SparseRandomPlacement:
         return compute_interference
 
 
-SPARSE_PLACEMENTS = {"contiguous": SparseContiguousPlacement, "random": SparseRandomPlacement}
-Placement = (
-    ContiguousPlacement | RandomPlacement | SparseContiguousPlacement | SparseRandomPlacement
-)
+@runtime_checkable
+class Placement(Protocol):
+    """Where slices lie on the carrier, for the cells that are on the air."""
+
+    def interference(self, received: ActiveUes, share: PerSlice) -> Interference:
+        """The interference function for these UEs and shares of the carrier."""
+        ...
+
+
+class PrbPlacement(NamedTuple):
+    """One placement, for both kinds of map."""
+
+    dense: Callable[[Bool[np.ndarray, " cell"], int, float], Placement]
+    """Makes it of (on, n_slices, idle_load) where every UE receives all cells."""
+    sparse: Callable[[Bool[np.ndarray, " cell"], int, float, CellPairs], Placement]
+    """Also of the pairs of cells that occur, where every UE receives its strongest cells."""
+
+
+CONTIGUOUS = PrbPlacement(ContiguousPlacement, SparseContiguousPlacement)
+RANDOM = PrbPlacement(RandomPlacement, SparseRandomPlacement)
 
 
 def _make_snr_matrix(received: ActiveUes, n_slices: int, width: int) -> csr_array[np.float32, Any]:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from slicing_rllib.radio.interference import ActiveUes, LoadFixedPoint
 from slicing_rllib.radio.link import ShannonLink
 from slicing_rllib.radio.scenario import Scenario
+from slicing_rllib.registry import get_part
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -107,10 +108,6 @@ def served_share_fifo(
     return np.where(required <= SATURATION * share, stable, overloaded)
 
 
-SERVED_SHARES = {"processor_sharing": served_share, "fifo": served_share_fifo}
-"""Served share by name of the queueing law."""
-
-
 def packet_delay_ms(
     packet_kbit: PerSlice, mean_inverse_rate: PerSlice, served: PerSlice, cap_ms: float
 ) -> PerSlice:
@@ -152,7 +149,7 @@ def compute_kpis(
     mean_mbps = np.where(has_users, sum_mbps / at_least_one, bandwidth_mhz * link.peak)
     mean_inverse = sum_inverse / at_least_one
     required = rate_mbps * sum_inverse
-    served = SERVED_SHARES[scenario.queue](share, required)
+    served = get_part("queue", scenario.queue)(share, required)
     packets_kbit = np.broadcast_to(packet_kbit, share.shape)
     utilisation = fixed_point.utilisation
     percentiles = sinr_percentiles_db(received.key, fixed_point.sinr, users)

@@ -205,7 +205,7 @@ class Environment:
         return np.where(los, los_db, self.nlos_sigma_db).astype(np.float64)
 
 
-_TR38901_UMA = Environment(
+TR38901_UMA = Environment(
     path_loss=Tr38901(
         nlos_slope=39.08, nlos_offset_db=13.54, nlos_carrier_slope=20, ue_height_slope=0.6
     ),
@@ -215,7 +215,7 @@ _TR38901_UMA = Environment(
     los_correlation_m=37,
     nlos_correlation_m=50,
 )
-_TR38901_UMI = Environment(
+TR38901_UMI = Environment(
     path_loss=Tr38901(
         slope=21,
         offset_db=32.4,
@@ -231,51 +231,45 @@ _TR38901_UMI = Environment(
     los_correlation_m=10,
     nlos_correlation_m=13,
 )
-ENVIRONMENTS: dict[str, Environment] = {
-    "winner_c2": Environment(
-        path_loss=WinnerPlus(
-            near_slope=26,
-            near_offset_db=25,
-            near_carrier_slope=20,
-            far_offset_db=9.27,
-            far_height_slope=14,
-            far_carrier_slope=6,
-        ),
-        los_decay_m=63,
-        los_sigmas_db=(4, 6),
-        nlos_sigma_db=8,
-        los_correlation_m=45,
-        nlos_correlation_m=50,
+WINNER_C2 = Environment(
+    path_loss=WinnerPlus(
+        near_slope=26,
+        near_offset_db=25,
+        near_carrier_slope=20,
+        far_offset_db=9.27,
+        far_height_slope=14,
+        far_carrier_slope=6,
     ),
-    "winner_b1": Environment(
-        path_loss=WinnerPlus(
-            near_slope=22.7,
-            near_offset_db=27,
-            near_carrier_slope=20,
-            far_offset_db=7.56,
-            far_height_slope=17.3,
-            far_carrier_slope=2.7,
-        ),
-        los_decay_m=36,
-        los_sigmas_db=(3, 3),
-        nlos_sigma_db=4,
-        los_correlation_m=14,
-        nlos_correlation_m=12,
+    los_decay_m=63,
+    los_sigmas_db=(4, 6),
+    nlos_sigma_db=8,
+    los_correlation_m=45,
+    nlos_correlation_m=50,
+)
+WINNER_B1 = Environment(
+    path_loss=WinnerPlus(
+        near_slope=22.7,
+        near_offset_db=27,
+        near_carrier_slope=20,
+        far_offset_db=7.56,
+        far_height_slope=17.3,
+        far_carrier_slope=2.7,
     ),
-    "tr38901_uma": _TR38901_UMA,
-    "tr38901_umi": _TR38901_UMI,
-    "tr36873_uma": replace(_TR38901_UMA, path_loss=Tr36873Uma(), has_tall_ue_los=True),
-    "tr36873_umi": replace(
-        _TR38901_UMI,
-        path_loss=Tr38901(
-            nlos_slope=36.7, nlos_offset_db=22.7, nlos_carrier_slope=26, ue_height_slope=0.3
-        ),
-        los_sigmas_db=(3, 3),
-        nlos_sigma_db=4,
+    los_decay_m=36,
+    los_sigmas_db=(3, 3),
+    nlos_sigma_db=4,
+    los_correlation_m=14,
+    nlos_correlation_m=12,
+)
+TR36873_UMA = replace(TR38901_UMA, path_loss=Tr36873Uma(), has_tall_ue_los=True)
+TR36873_UMI = replace(
+    TR38901_UMI,
+    path_loss=Tr38901(
+        nlos_slope=36.7, nlos_offset_db=22.7, nlos_carrier_slope=26, ue_height_slope=0.3
     ),
-}
-"""The environments by name.
-
-Sources: WINNER+ D5.3; TR 38.901, tables 7.4.1-1, 7.4.2-1 and 7.5-6; TR 36.873, tables 7.2-1 and
+    los_sigmas_db=(3, 3),
+    nlos_sigma_db=4,
+)
+"""Sources: WINNER+ D5.3; TR 38.901, tables 7.4.1-1, 7.4.2-1 and 7.5-6; TR 36.873, tables 7.2-1 and
 7.3-6.
 """

@@ -13,7 +13,8 @@ from slicing_rllib.radio.settings import SETTINGS, Count, Positive, require_dist
 from slicing_rllib.radio.sites import Area, HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
 from slicing_rllib.radio.sparse_map import select_neighbours
 from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec
-from slicing_rllib.radio.traffic import Mask, SyntheticMask, TraceMask
+from slicing_rllib.radio.traffic import Mask, OwnMask, SyntheticMask, TraceMask
+from slicing_rllib.registry import PartOf
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -54,7 +55,7 @@ class Scenario:
     """Indoor UEs."""
     mobility: MobilitySpec = MobilitySpec()
     """Movement and handover of UEs."""
-    mask: SyntheticMask | TraceMask = SyntheticMask()
+    mask: SyntheticMask | TraceMask | OwnMask = SyntheticMask()
     """Share of UEs that are active, over time."""
     step_s: Positive = 1.0
     """Length of a slicing interval."""
@@ -62,7 +63,7 @@ class Scenario:
     """The neighbours of a cell: its N most strongly coupled cells, all other cells, or none."""
     delay_cap_ms: Positive = 100.0
     """Highest delay that KPIs report."""
-    queue: Literal["processor_sharing", "fifo"] = "processor_sharing"
+    queue: Annotated[str, PartOf("queue")] = "processor_sharing"
     """Queueing law of a slice. Oracles and base policies assume `processor_sharing`; `fifo` shows
     what happens when that model of the network is wrong."""
 

@@ -24,9 +24,10 @@ from slicing_rllib.radio.gain_map import (
     Tile,
     sector_snr_db,
 )
-from slicing_rllib.radio.propagation import ENVIRONMENTS
+from slicing_rllib.radio.propagation import Environment
 from slicing_rllib.radio.sites import Area, MastSpec, SiteSpec
 from slicing_rllib.radio.specs import RadioSpec
+from slicing_rllib.registry import get_part
 
 SITES_CONSIDERED = 32
 """Number of nearest sites whose cells are candidates; more if many cells are kept."""
@@ -153,7 +154,7 @@ def select_neighbours(
     the path loss weighted by the probability of line of sight and without shadowing, so that
     neighbours do not depend on the seed.
     """
-    environment = ENVIRONMENTS[radio.environment]
+    environment: Environment = get_part("propagation", radio.environment)
 
     def compute_mean_loss_db(_: Sites, links: LinkGeometry, tile: Tile) -> PerPosition:
         probability, model = environment.los_probability(links.horizontal_m), environment.path_loss

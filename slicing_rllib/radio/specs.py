@@ -2,11 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from slicing_rllib.radio.antenna import ColumnAntenna, SectorAntenna
-from slicing_rllib.radio.propagation import ENVIRONMENTS
 from slicing_rllib.radio.settings import (
     SETTINGS,
     Attenuation,
@@ -16,6 +15,7 @@ from slicing_rllib.radio.settings import (
     Share,
     require_order,
 )
+from slicing_rllib.registry import PartOf
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -91,18 +91,6 @@ class IndoorSpec:
         require_order("indoor", self, "min_floors", "max_floors")
 
 
-def require_environment(name: str) -> str:
-    """The name itself. Raises: ValueError for a name that is not in `ENVIRONMENTS`."""
-    if name not in ENVIRONMENTS:
-        raise ValueError(f"must be one of {', '.join(ENVIRONMENTS)}, got {name!r}")
-    return name
-
-
-EnvironmentName = Annotated[
-    str, AfterValidator(require_environment), Field(json_schema_extra={"enum": [*ENVIRONMENTS]})
-]
-
-
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class RadioSpec:
     """Carrier, propagation and receiver, the same for all cells."""
@@ -115,8 +103,8 @@ class RadioSpec:
     """Bandwidth of one PRB."""
     noise_figure_db: Annotated[float, Field(ge=-100, le=100)] = 9.0
     """Noise figure of a UE's receiver."""
-    environment: EnvironmentName = "winner_c2"
-    """Path loss, line of sight and shadowing: a name in `ENVIRONMENTS`."""
+    environment: Annotated[str, PartOf("propagation")] = "winner_c2"
+    """Path loss, line of sight and shadowing."""
     site_correlation: Share = 0.5
     """Correlation of the shadowing of two sites at one position."""
     antenna: SectorAntenna | ColumnAntenna = SectorAntenna()
@@ -134,7 +122,7 @@ class RadioSpec:
     """
     link: Literal["shannon", "cqi"] = "shannon"
     """Link abstraction: the truncated Shannon curve or the CQI table."""
-    placement: Literal["contiguous", "random"] = "contiguous"
+    placement: Annotated[str, PartOf("placement")] = "contiguous"
     """Which PRBs slices occupy: contiguous ranges in slice order, or random PRBs."""
     idle_load: Share = 0.05
     """Load at which a cell without traffic interferes (reference signals)."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from slicing_rllib.inputs.traces import Trace, TracedNetwork, Unit
 from slicing_rllib.radio.settings import SETTINGS, Positive, Share, require_order
 from slicing_rllib.random_streams import Stream, make_generator
+from slicing_rllib.registry import PartOf, get_part
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -208,7 +209,34 @@ class PlayedTrace:
         return self.trace.find_hour(float(step * self.rows_per_step))
 
 
-Mask = BoundSyntheticMask | PlayedTrace
+@runtime_checkable
+class Mask(Protocol):
+    """The share of each slice's UEs that is active, over time, in one network."""
+
+    def at_step(self, step: int) -> PerSlice:
+        """Share of UEs that are active in a step, in [0, 1]."""
+        ...
+
+    def hour_at_step(self, step: int) -> int | None:
+        """Local hour of the day, 0 to 23; None without a clock."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class OwnMask:
+    """A mask of the user's own."""
+
+    kind: Annotated[str, PartOf("mask")]
+    """`MODULE:NAME` of a class or function f(network, seed, **settings) that makes the mask."""
+    settings: Mapping[str, Any] = Field(default_factory=dict[str, Any])
+    """Further arguments."""
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def bind(self, network: TracedNetwork, seed: int) -> Mask:
+        """The mask of that network."""
+        return get_part("mask", self.kind)(network, seed, **self.settings)
 
 
 @lru_cache(maxsize=4)

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int32
 
 from slicing_rllib.radio.gain_map import build_gain_map
-from slicing_rllib.radio.interference import PLACEMENTS, SPARSE_PLACEMENTS, Placement
+from slicing_rllib.radio.interference import Placement, PrbPlacement
 from slicing_rllib.radio.scenario import Scenario
 from slicing_rllib.radio.sparse_map import SparseMap, build_sparse_map, remove_silent_cells
 from slicing_rllib.random_streams import Stream, derive_ue_keys, draw_uniforms
+from slicing_rllib.registry import get_part
 
 PerUe = Int[np.ndarray, " ue"]
 Indices = Int[np.ndarray, " selected"]
@@ -107,7 +108,8 @@ class DenseReception(Reception):
 
     def make_placement(self) -> Placement:
         radio = self._scenario.radio
-        return PLACEMENTS[radio.placement](self._on, self._scenario.n_slices, radio.idle_load)
+        chosen: PrbPlacement = get_part("placement", radio.placement)
+        return chosen.dense(self._on, self._scenario.n_slices, radio.idle_load)
 
 
 class SparseReception(Reception):
@@ -162,9 +164,8 @@ class SparseReception(Reception):
 
     def make_placement(self) -> Placement:
         radio, n_slices = self._scenario.radio, self._scenario.n_slices
-        return SPARSE_PLACEMENTS[radio.placement](
-            self._on, n_slices, radio.idle_load, self._map.pairs
-        )
+        chosen: PrbPlacement = get_part("placement", radio.placement)
+        return chosen.sparse(self._on, n_slices, radio.idle_load, self._map.pairs)
 
 
 Vectors = Float[np.ndarray, "2 ue"]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from slicing_rllib.radio import SyntheticMask, TraceMask
+from slicing_rllib.radio import OwnMask, SyntheticMask, TraceMask
 from slicing_rllib.random_streams import Stream, derive_run_seed
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
@@ -157,7 +157,7 @@ def make_transfer_config(
 
 
 def make_trace_mask(
-    file: Path, mask: SyntheticMask | TraceMask, settings: Sequence[str]
+    file: Path, mask: SyntheticMask | TraceMask | OwnMask, settings: Sequence[str]
 ) -> TraceMask:
     """The mask that plays a file.
 
@@ -176,7 +176,7 @@ def make_trace_mask(
 
 
 def make_mask_settings(
-    file: Path, mask: SyntheticMask | TraceMask, folder: Path | None = None
+    file: Path, mask: SyntheticMask | TraceMask | OwnMask, folder: Path | None = None
 ) -> dict[str, Any]:
     """`scenario.mask` for a traffic file, or for a YAML file with such settings.
 

@@ -7,7 +7,7 @@ import pytest
 
 from slicing_rllib.radio import ColumnAntenna, IndoorSpec, Simulator, make_scenario
 from slicing_rllib.radio.drop import draw_static_drop, tall_ue_los_excess
-from slicing_rllib.radio.propagation import ENVIRONMENTS
+from slicing_rllib.registry import get_part
 
 UMA = make_scenario("tr36873_uma")
 
@@ -45,7 +45,7 @@ def test_ues_on_upper_floors_have_a_higher_coupling_gain():
 
 def test_a_tall_ue_has_line_of_sight_more_often():
     """h = 23 m at 150 m: C = 1^1.5 x 1.25e-6 x 22500 / e = 0.01035."""
-    environment = ENVIRONMENTS["tr36873_uma"]
+    environment = get_part("propagation", "tr36873_uma")
     outdoor_m, height_m = np.array([150.0, 150.0, 10.0]), np.array([23.0, 10.5, 22.5])
     excess = tall_ue_los_excess(environment, outdoor_m, height_m)
     assert excess == pytest.approx([0.0103466, 0.0, 0.0], abs=1e-6)

@@ -12,8 +12,9 @@ from slicing_rllib.radio.gain_map import (
     Shadowing,
     build_gain_map,
 )
-from slicing_rllib.radio.propagation import ENVIRONMENTS, noise_power_dbm
+from slicing_rllib.radio.propagation import noise_power_dbm
 from slicing_rllib.radio.sites import Area
+from slicing_rllib.registry import get_part
 
 RADIO = RadioSpec()
 
@@ -61,7 +62,7 @@ def nlos_shadowing_db(paper, seed: int, site: int) -> np.ndarray:
     links = LinkGeometry.from_offsets(paper.sites[site].mast, offsets_m, RADIO)
     shadowing = Shadowing(paper.area, shape, RADIO, seed)
     loss_db = shadowing.loss_db(site, links)
-    path_db = ENVIRONMENTS["winner_c2"].path_loss.nlos_db(links.path)
+    path_db = get_part("propagation", "winner_c2").path_loss.nlos_db(links.path)
     return np.where(shadowing.draw_line_of_sight(site, links), np.nan, loss_db - path_db)
 
 

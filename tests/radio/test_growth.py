@@ -17,8 +17,9 @@ from slicing_rllib.radio import (
     make_hexagonal_scenario,
 )
 from slicing_rllib.radio.gain_map import build_gain_map
-from slicing_rllib.radio.interference import PLACEMENTS, SPARSE_PLACEMENTS, ActiveUes
+from slicing_rllib.radio.interference import ActiveUes
 from slicing_rllib.radio.sparse_map import CellPairs, find_strongest_cells
+from slicing_rllib.registry import get_part, list_names
 
 COARSE = RadioSpec(map_resolution_m=50.0)
 
@@ -35,7 +36,7 @@ def equal_kpis(some, others) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
 
 
-@pytest.mark.parametrize("placement", sorted(PLACEMENTS))
+@pytest.mark.parametrize("placement", list_names("placement"))
 def test_sparse_and_dense_interference_agree(placement):
     """Every UE receives every cell here, so both placements must give the same interference."""
     rng = np.random.default_rng(3)
@@ -55,8 +56,10 @@ def test_sparse_and_dense_interference_agree(placement):
     share[1] = (0.0, 0.5, 0.0, 0.5)
     on = np.arange(n_cells) != 3
     pairs = CellPairs(serving[differs], other[differs])
-    compute_dense = PLACEMENTS[placement](on, n_slices, 0.05).interference(dense, share)
-    sparse_placement = SPARSE_PLACEMENTS[placement](on, n_slices, 0.05, pairs)
+    compute_dense = (
+        get_part("placement", placement).dense(on, n_slices, 0.05).interference(dense, share)
+    )
+    sparse_placement = get_part("placement", placement).sparse(on, n_slices, 0.05, pairs)
     compute_sparse = sparse_placement.interference(sparse, share)
     for utilisation in (np.zeros_like(share), rng.random(share.shape)):
         expected = compute_dense(utilisation)
@@ -65,7 +68,7 @@ def test_sparse_and_dense_interference_agree(placement):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 20])
-@pytest.mark.parametrize("placement", sorted(PLACEMENTS))
+@pytest.mark.parametrize("placement", list_names("placement"))
 def test_a_restored_large_network_continues_bit_for_bit(paper, steps, placement):
     scenario = grid(paper, 4, 5, replace(COARSE, placement=placement))
     simulator = Simulator(scenario, 1, map_seed=0)

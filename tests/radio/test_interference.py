@@ -11,7 +11,6 @@ from scipy.optimize import bisect
 from slicing_rllib.radio import RadioSpec, Scenario, Simulator, SyntheticMask, make_scenario
 from slicing_rllib.radio import interference as interference_module
 from slicing_rllib.radio.interference import (
-    PLACEMENTS,
     ActiveUes,
     ContiguousPlacement,
     RandomPlacement,
@@ -19,6 +18,7 @@ from slicing_rllib.radio.interference import (
     solve_load_fixed_point,
 )
 from slicing_rllib.radio.link import LINKS
+from slicing_rllib.registry import get_part, list_names
 
 BANDWIDTH_HZ = 18e6
 LINK = LINKS["shannon"]
@@ -37,7 +37,7 @@ def network(seed: int, n_cells: int, n_slices: int, n_ues: int) -> tuple[ActiveU
 
 def solve(received, share, placement, start, rate_mbps=0.5, tolerance=1e-12, idle_load=0.05):
     on = np.ones(len(share), bool)
-    interference = PLACEMENTS[placement](on, share.shape[1], idle_load)
+    interference = get_part("placement", placement).dense(on, share.shape[1], idle_load)
     return solve_load_fixed_point(
         received,
         interference.interference(received, share),
@@ -105,7 +105,7 @@ def test_the_fixed_point_of_two_symmetric_cells_agrees_with_bisection():
         return rho - 8e6 / BANDWIDTH_HZ / LINK.continuous_efficiency(sinr)[0]
 
     expected = bisect(excess, 0.05, 1.0, xtol=1e-12)
-    for placement in PLACEMENTS:
+    for placement in list_names("placement"):
         found = solve(make_two_cells(), np.ones((2, 1)), placement, 0.0, rate_mbps=8.0)
         assert found.utilisation == pytest.approx(expected, abs=1e-9)
         assert 0.05 < expected < 1
@@ -116,7 +116,7 @@ def test_the_fixed_point_of_two_symmetric_cells_agrees_with_bisection():
     seed=st.integers(0, 2**31),
     n_cells=st.integers(1, 6),
     n_slices=st.integers(1, 4),
-    placement=st.sampled_from(sorted(PLACEMENTS)),
+    placement=st.sampled_from(list_names("placement")),
     rate_mbps=st.floats(0.01, 3.0),
 )
 def test_iterations_from_idle_and_from_full_enclose_one_fixed_point(
@@ -132,7 +132,7 @@ def test_iterations_from_idle_and_from_full_enclose_one_fixed_point(
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**31), placement=st.sampled_from(sorted(PLACEMENTS)))
+@given(seed=st.integers(0, 2**31), placement=st.sampled_from(list_names("placement")))
 def test_iterates_rise_from_idle_and_fall_from_full(seed, placement):
     received, share = network(seed, 4, 3, n_ues=40)
     for start, direction in ((0.0, 1), (1.0, -1)):
@@ -141,7 +141,7 @@ def test_iterates_rise_from_idle_and_fall_from_full(seed, placement):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), placement=st.sampled_from(sorted(PLACEMENTS)))
+@given(seed=st.integers(0, 2**31), placement=st.sampled_from(list_names("placement")))
 def test_a_start_at_the_fixed_point_stops_after_one_iteration(seed, placement):
     received, share = network(seed, 4, 3, n_ues=40)
     solution = solve(received, share, placement, 0.0).utilisation
@@ -149,7 +149,9 @@ def test_a_start_at_the_fixed_point_stops_after_one_iteration(seed, placement):
     assert np.array_equal(solution, again.utilisation)
     continued = solve_load_fixed_point(
         received,
-        PLACEMENTS[placement](np.ones(4, bool), 3, 0.05).interference(received, share),
+        get_part("placement", placement)
+        .dense(np.ones(4, bool), 3, 0.05)
+        .interference(received, share),
         share,
         np.full(3, 0.5),
         LINK,
@@ -162,7 +164,7 @@ def test_a_start_at_the_fixed_point_stops_after_one_iteration(seed, placement):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), placement=st.sampled_from(sorted(PLACEMENTS)))
+@given(seed=st.integers(0, 2**31), placement=st.sampled_from(list_names("placement")))
 def test_relabelling_cells_permutes_the_solution(seed, placement):
     received, share = network(seed, 5, 2, n_ues=40)
     order = np.random.default_rng(seed).permutation(5)
@@ -180,7 +182,7 @@ def test_relabelling_cells_permutes_the_solution(seed, placement):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), placement=st.sampled_from(sorted(PLACEMENTS)))
+@given(seed=st.integers(0, 2**31), placement=st.sampled_from(list_names("placement")))
 def test_more_traffic_never_lowers_a_load(seed, placement):
     received, share = network(seed, 4, 3, n_ues=40)
     loads = [
@@ -191,7 +193,7 @@ def test_more_traffic_never_lowers_a_load(seed, placement):
 
 RADIOS = st.fixed_dictionaries(
     {
-        "placement": st.sampled_from(sorted(PLACEMENTS)),
+        "placement": st.sampled_from(list_names("placement")),
         "link": st.sampled_from(sorted(LINKS)),
         "idle_load": st.floats(0.0, 0.3),
         "cells_kept": st.sampled_from((6, 16)),

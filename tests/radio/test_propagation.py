@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from slicing_rllib.radio.propagation import ENVIRONMENTS, RadioPath, noise_power_dbm
+from slicing_rllib.radio.propagation import RadioPath, noise_power_dbm
+from slicing_rllib.registry import get_part, list_names
 
 UMA_36873, UMA_38901, UMI_36873, UMI_38901, WINNER_B1, WINNER_C2 = (
-    ENVIRONMENTS[name].path_loss
+    get_part("propagation", name).path_loss
     for name in (
         "tr36873_uma", "tr38901_uma", "tr36873_umi", "tr38901_umi", "winner_b1", "winner_c2"
     )
@@ -41,7 +42,7 @@ def test_breakpoint_distances_of_c2_and_b1():
 
 
 def test_line_of_sight_is_certain_up_to_18_m_and_less_likely_beyond():
-    los_probability = ENVIRONMENTS["winner_c2"].los_probability
+    los_probability = get_part("propagation", "winner_c2").los_probability
     assert los_probability(np.array([0.0, 10.0, 18.0])) == pytest.approx([1, 1, 1])
     assert np.all(np.diff(los_probability(np.linspace(18, 2000, 100))) < 0)
 
@@ -94,8 +95,8 @@ def test_uma_36873_without_line_of_sight_at_one_kilometre():
     assert loss_db == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", list_names("propagation"))
 def test_line_of_sight_becomes_less_likely_with_distance(name):
-    probability = ENVIRONMENTS[name].los_probability(np.linspace(20, 2000, 50))
+    probability = get_part("propagation", name).los_probability(np.linspace(20, 2000, 50))
     assert (np.diff(probability) < 0).all()
-    assert ENVIRONMENTS[name].los_probability(np.array([15.0])) == pytest.approx([1.0])
+    assert get_part("propagation", name).los_probability(np.array([15.0])) == pytest.approx([1.0])

@@ -21,8 +21,8 @@ from slicing_rllib.radio import (
 from slicing_rllib.radio.gain_map import LinkGeometry, build_gain_map
 from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import CQI_TABLE, LINKS
-from slicing_rllib.radio.propagation import ENVIRONMENTS
 from slicing_rllib.radio.sparse_map import find_strongest_cells
+from slicing_rllib.registry import get_part
 
 ALL_ACTIVE = SyntheticMask(low=1.0, high=1.0)
 NO_MOVEMENT = MobilitySpec(min_speed_kmh=0.0, max_speed_kmh=0.0)
@@ -120,7 +120,7 @@ def test_path_loss_below_the_minimum_distance_is_that_at_it():
         LinkGeometry.from_offsets(MastSpec(), np.array([[x, 0.0]]), RadioSpec())
         for x in (0.0, 1.0, 35.0)
     ]
-    model = ENVIRONMENTS["winner_c2"].path_loss
+    model = get_part("propagation", "winner_c2").path_loss
     losses_db = [model.los_db(link.path)[0] for link in links]
     assert losses_db[0] == losses_db[1] == losses_db[2]
 

@@ -115,7 +115,7 @@ def test_the_area_of_sites_by_coordinates_is_a_rectangle_with_a_margin(paper):
             r"packet_kbit\n.*finite",
         ),
         (lambda paper: MobilitySpec(min_speed_kmh=5, max_speed_kmh=3), "min_speed_kmh <= max"),
-        (lambda paper: RadioSpec(environment="mars"), "must be one of winner_c2, .*'mars'"),
+        (lambda paper: RadioSpec(environment="mars"), "expected one of winner_c2, .*'mars'"),
         (lambda paper: RadioSpec(idle_load=1.5), r"idle_load\n.*less than or equal to 1 "),
         (lambda paper: RadioSpec(n_prbs=0), r"n_prbs\n.*greater than or equal to 1 "),
         (lambda paper: HexagonalGrid(rows=0, sla_groups=("A",)), r"rows\n.*equal to 1 "),
