@@ -93,7 +93,7 @@ def run(
                 for seed in range(seeds)
             ]
             by_policy[name].append(np.mean(found, axis=0))
-        on_message(f"map {env.map_seed}: evaluated")
+        on_message(f"map {env.simulator.map_seed}: evaluated")
     yield from make_rows({name: np.array(values) for name, values in by_policy.items()})
 
 

@@ -32,7 +32,7 @@ from slicing_rllib.learning.stacked_td3 import (
     smoothing_noise,
     td_target,
 )
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.radio import Scenario, make_scenario
 
 BATCH_SIZE = 32

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from typer import Argument, Option
 
-from slicing_rllib.learning.events import EventKind
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.storage import make_printable
 from slicing_rllib.storage.errors import RunError

@@ -3,7 +3,11 @@
 `SlicingEnv` implements PettingZoo's `ParallelEnv` and the batched interface `BatchedEnv`.
 """
 
+import gymnasium
+
+from slicing_rllib.env.actions import ACTIONS
 from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
+from slicing_rllib.env.deployment import Deployment
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.protocols import (
     BatchedEnv,
@@ -26,9 +30,10 @@ from slicing_rllib.env.rewards import (
     satisfaction,
     slice_reward,
 )
-from slicing_rllib.env.slicing_env import Deployment, SlicingEnv
+from slicing_rllib.env.slicing_env import SlicingEnv
 
 __all__ = [
+    "ACTIONS",
     "ActorForm",
     "ActorKind",
     "BasePolicy",
@@ -56,3 +61,8 @@ __all__ = [
     "satisfaction",
     "slice_reward",
 ]
+
+for _id, _class in (("slicing/cell-v0", "CellEnv"), ("slicing/central-v0", "CentralEnv")):
+    gymnasium.register(  # pyright: ignore[reportUnknownMemberType]
+        _id, entry_point=f"slicing_rllib.policies.gymnasium_envs:{_class}"
+    )

@@ -77,14 +77,17 @@ class BatchedEnv(Protocol):
 
 @runtime_checkable
 class RestorableEnv(Protocol):
-    """An environment whose state can be saved, so that a resumed run continues it."""
+    """An environment whose state can be saved, so that a resumed run continues it.
 
-    def state(self) -> dict[str, Any]:
+    PettingZoo's `state` is another one.
+    """
+
+    def checkpoint_state(self) -> dict[str, Any]:
         """The state that a bit-identical continuation needs: arrays, numbers and strings."""
         ...
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from the result of `state`."""
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from the result of `checkpoint_state`."""
         ...
 
 

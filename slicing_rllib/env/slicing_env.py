@@ -5,87 +5,23 @@ made from them.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
-from pydantic.dataclasses import dataclass
 
+from slicing_rllib.env.actions import make_action, require_known_cell, stack_actions
 from slicing_rllib.env.base_policies import Smoothing
+from slicing_rllib.env.deployment import Deployment
 from slicing_rllib.env.measurement import MEMORY, Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import CellObserver
 from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction
-from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis
-from slicing_rllib.radio.settings import SETTINGS, Steps
-from slicing_rllib.registry import get_part
-
-
-@dataclass(frozen=True, kw_only=True, config=SETTINGS)
-class Deployment:
-    """A cell that joins a running network: off, then under the default action, then controlled.
-
-    Steps are network steps since the last reset with a seed.
-    """
-
-    cell: str
-    """Name of the cell."""
-    off_until: Steps
-    """First step at which the cell is on the air, under the default action."""
-    default_action_until: Steps
-    """First step at which the cell's own policy decides."""
-
-    def __post_init__(self) -> None:
-        """Raises: ValueError if the cell's policy decides before the cell is on the air."""
-        if self.off_until > self.default_action_until:
-            raise ValueError(
-                f"deployment of {self.cell}: expected off_until <= default_action_until, "
-                f"got {self.off_until} and {self.default_action_until}"
-            )
-
-    def phase_at(self, step: int) -> Phase:
-        """Phase of the cell in a network step."""
-        if step < self.off_until:
-            return Phase.OFF
-        return Phase.DEFAULT if step < self.default_action_until else Phase.CONTROLLED
-
-
-def require_known_cell(cell: str, cells: Sequence[str], where: str) -> None:
-    """Raises ValueError unless `cell` is in `cells`; `where` starts the message."""
-    if cell not in cells:
-        raise ValueError(f"{where}: expected one of {cells[0]} to {cells[-1]}, got {cell!r}")
-
-
-def stack_actions(
-    actions: Mapping[str, np.ndarray],
-    cells: Sequence[str],
-    required: Bool[np.ndarray, " cell"],
-    action_size: int,
-) -> Float32[np.ndarray, "cell action"]:
-    """Actions as one row per cell; ones for cells without an action.
-
-    Raises: ValueError for an unknown cell, an action of the wrong length, or a cell that is
-    `required` to have an action and has none.
-    """
-    for cell in actions:
-        require_known_cell(cell, cells, "action")
-    stacked = np.ones((len(cells), action_size), np.float32)
-    for row, (cell, is_required) in enumerate(zip(cells, required, strict=True)):
-        if cell in actions:
-            action = np.asarray(actions[cell], np.float32)
-            if action.shape != (action_size,):
-                raise ValueError(
-                    f"action of {cell}: expected {action_size} weights, got shape {action.shape}"
-                )
-            stacked[row] = action
-        elif is_required:
-            raise ValueError(f"action of {cell}: missing")
-    return stacked
-
+from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis, read_scenario
+from slicing_rllib.registry import OwnParts, get_part
 
 COLOURS = np.array([[0.45, 0.10, 0.25], [0.90, 0.55, 0.25], [0.98, 0.93, 0.65], [0.10, 0.55, 0.55]])
 """Dark red, orange, pale yellow and teal: distinct under colour blindness and in greyscale."""
@@ -119,18 +55,20 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     """Each cell divides its carrier among its slices and is rewarded for its worst-served slice.
 
     One step is one slicing interval. An action is one weight per slice, scaled to a sum of 1 (the
-    paper, eq. (1)). The reward is that of eq. (2). An observation is [throughput, load, users,
-    message], as `layout` describes.
+    paper, eq. (1)); zeros alone mean equal shares. The reward is that of eq. (2). An observation is
+    [throughput, load, users, message], as `layout` describes.
 
-    An episode is truncated after `episode_steps`. A reset with a seed starts a new network; a reset
-    without one starts a new episode and continues the network's state. A cell that goes off is
-    truncated. A cell that comes up joins `agents` after its first step. Until its `Deployment` says
-    that its policy decides, its steps use the default action (equal shares).
+    An episode is truncated after `episode_steps`. A reset with a seed starts a new network, on a
+    map of that seed unless `map_seed` names one; a reset without a seed starts a new episode and
+    continues the network's state. A cell that goes off is truncated. A cell that comes up joins
+    `agents` after its first step. Until its `Deployment` says that its policy decides, its steps
+    use the default action (equal shares).
 
     `step` and `reset` use PettingZoo's dicts, `step_batched` and `reset_batched` use arrays.
 
     Args:
-        scenario: the network.
+        scenario: the network: a `Scenario`, a built-in name, or a mapping as in YAML.
+        action: what agents send in `step`, one of `ACTIONS`.
         message: what cells learn about the load of other cells, a `message` of the registry.
         observation: what else a cell observes, an `observation` of the registry.
         base_policy: whose split observations end with, one of `BASE_POLICIES`.
@@ -138,12 +76,12 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         reward: what a step earns, a `reward` of the registry.
         measurement_error: errors of what cells measure; None for exact measurements.
         episode_steps: length of an episode, at least 1.
-        map_seed: seed of shadowing and line of sight.
+        map_seed: seed of shadowing and line of sight; None for that of the last reset with a seed.
         default_seed: seed of a first reset without a seed; None draws one from system entropy.
         deployments: cells that come up while the network runs.
         render_mode: "rgb_array" to make `render` return pictures, or None.
 
-    Raises: ValueError for an unknown message or cell, or fewer than 1 episode steps.
+    Raises: ValueError for an unknown action, message or cell, or fewer than 1 episode steps.
     """
 
     # PettingZoo declares this as an instance variable, so it cannot be a ClassVar.
@@ -155,8 +93,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Any,
         *,
+        action: str = "weights",
         message: str = "mean_load",
         observation: str = "paper",
         base_policy: str = "persistence",
@@ -164,29 +103,30 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         reward: str = "paper",
         measurement_error: MeasurementError | None = None,
         episode_steps: int = 500,
-        map_seed: int = 0,
+        map_seed: int | None = None,
         default_seed: int | None = None,
         deployments: Sequence[Deployment] = (),
         render_mode: str | None = None,
     ) -> None:
         if episode_steps < 1:
             raise ValueError(f"episode_steps: expected at least 1, got {episode_steps}")
+        scenario = read_scenario(scenario)
         for deployment in deployments:
             require_known_cell(deployment.cell, scenario.cells, "deployments")
-        self.scenario = scenario
+        self.scenario: Scenario = scenario
         self.cells = scenario.cells
-        self.simulator = Simulator(scenario, _choose_seed(default_seed), map_seed=map_seed)
+        self._simulator: Simulator | None = None
         self._default_seed = default_seed
         self._episode_steps = episode_steps
         self.deployments = tuple(deployments)
         self.message = message
         self.map_seed = map_seed
         self.observation = observation
-        heard = get_part("message", message)(scenario)
-        self._observer = CellObserver(observation, scenario, heard, base_policy, smoothing)
-        self._measurement = Measurement(scenario, measurement_error)
+        self._base_policy, self._smoothing = base_policy, smoothing
         self.reward = reward
-        self._reward = get_part("reward", reward)
+        self._find_parts()
+        self.action_kind = make_action(action, scenario.n_slices)
+        self._measurement = Measurement(scenario, measurement_error)
         # Nothing is known about what an own reward would have been for another split.
         self.counterfactual = SplitReward() if reward == "paper" else None
         self.measures_slices = observation == "response" and reward == "paper"
@@ -206,8 +146,37 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self._row = {cell: row for row, cell in enumerate(self.cells)}
         self.possible_agents = list(self.cells)
         self.agents: list[str] = []
-        self.observation_space = cache(self._make_observation_space)
-        self.action_space = cache(self._make_action_space)
+        self._spaces: dict[str, dict[str, spaces.Space[Any]]] = {"observation": {}, "action": {}}
+        low, high = self._bound_observations()
+        n_cells = len(self.cells)
+        self.state_space = spaces.Box(np.tile(low, n_cells), np.tile(high, n_cells))
+
+    def _find_parts(self) -> None:
+        heard = get_part("message", self.message)(self.scenario)
+        self._observer = CellObserver(
+            self.observation, self.scenario, heard, self._base_policy, self._smoothing
+        )
+        self._reward = get_part("reward", self.reward)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without functions, which pickle may refuse: copies find them by name again."""
+        kept = vars(self).items()
+        state = {name: value for name, value in kept if name not in ("_observer", "_reward")}
+        return state | {"_own_parts": OwnParts()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._find_parts()
+
+    @property
+    def simulator(self) -> Simulator:
+        """The network itself; before the first reset, that of the default seed."""
+        if self._simulator is None:
+            self._simulator = self._build_simulator(_choose_seed(self._default_seed))
+        return self._simulator
+
+    def _build_simulator(self, seed: int) -> Simulator:
+        return Simulator(self.scenario, seed, map_seed=self.map_seed)
 
     @property
     def kpis(self) -> StepKpis:
@@ -242,7 +211,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def step_batched(self, action: Float32[np.ndarray, "cell action"]) -> BatchedStep:
         """One slicing interval. Rows of cells that are not controlled are ignored.
 
-        Raises: ValueError with the cell whose weights are not finite, negative or all zero.
+        Raises: ValueError with the cell whose weights are not finite or negative.
         """
         _ = self.kpis  # Raises RuntimeError before the first reset.
         self._step_simulator(self._apply_default_action(action), self.network_step + 1)
@@ -269,10 +238,24 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         require_known_cell(cell, self.cells, "set_phase")
         self.simulator.set_phase(cell, phase)
 
-    # PettingZoo's optional state() is one array for centralised critics; this one is a checkpoint.
-    def state(self) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """The space of a cell's observations."""
+        make = lambda: spaces.Box(*self._bound_observations())  # noqa: E731
+        return self._keep_space("observation", agent, make)
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """The space of a cell's actions in `step`."""
+        return self._keep_space("action", agent, self.action_kind.make_space)
+
+    def state(self) -> Float32[np.ndarray, " observations"]:
+        """The observations of all cells in a row, for centralised critics; zeros for cells off."""
+        _ = self.kpis  # Raises RuntimeError before the first reset.
+        return self._observer(self._measured, self._live).ravel()
+
+    def checkpoint_state(self) -> dict[str, Any]:
         """The state that a bit-identical continuation needs."""
         return {
+            "map_seed": self.simulator.map_seed,
             "simulator": self.simulator.state(),
             "network_step": self.network_step,
             "episode_step": self._episode_step,
@@ -281,9 +264,11 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             "agents": list(self.agents),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from the result of `state`, bit for bit."""
-        self.simulator.restore(state["simulator"])
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from the result of `checkpoint_state`, bit for bit."""
+        if self._simulator is None or self._simulator.map_seed != state["map_seed"]:
+            self._simulator = Simulator(self.scenario, 0, map_seed=int(state["map_seed"]))
+        self._simulator.restore(state["simulator"])
         self.network_step = int(state["network_step"])
         self._episode_step = int(state["episode_step"])
         self._reports.clear()
@@ -300,10 +285,10 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         """First observations and infos of a new episode, by cell; `options` has no effect."""
         batched = self.reset_batched(seed)
         self.agents = self._select_names(batched.live)
-        return self._split_by_cell(batched.obs, self.agents), self._make_infos(self.agents)
+        return self._split_by_cell(batched.obs, self.agents), self.make_infos(self.agents)
 
     def step(
-        self, actions: Mapping[str, np.ndarray]
+        self, actions: Mapping[str, Any]
     ) -> tuple[
         dict[str, np.ndarray],
         dict[str, float],
@@ -319,7 +304,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         if not self.agents:
             return {}, {}, {}, {}, {}
         is_agent = np.isin(self.cells, self.agents)
-        stacked = stack_actions(actions, self.cells, self.controlled & is_agent, self.action_size)
+        stacked = stack_actions(
+            actions, self.cells, self.controlled & is_agent, self.action_kind, self.action_size
+        )
         batched = self.step_batched(stacked)
         names = self._select_names(batched.live)
         truncated = self._split_by_cell(batched.truncated.tolist(), names)
@@ -329,7 +316,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             self._split_by_cell(batched.reward.tolist(), names),
             dict.fromkeys(names, False),
             truncated,
-            self._make_infos(names),
+            self.make_infos(names),
         )
 
     def render(self) -> np.ndarray | None:
@@ -342,7 +329,12 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def _start_network(self, seed: int | None) -> None:
         """Starts a new network and runs one step with equal shares, which gives observations."""
-        self.simulator.reset(_choose_seed(seed))
+        seed = _choose_seed(seed)
+        known = None if self._simulator is None else self._simulator.map_seed
+        if known == (seed if self.map_seed is None else self.map_seed):
+            self.simulator.reset(seed)
+        else:
+            self._simulator = self._build_simulator(seed)
         self.network_step = 0
         self._reports.clear()
         self._measured.clear()
@@ -371,8 +363,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def _apply_default_action(
         self, action: Float32[np.ndarray, "cell action"]
     ) -> Float[np.ndarray, "cell slice"]:
-        """Replaces the actions of cells that are not controlled by equal weights."""
-        return np.where(self.controlled[:, None], action, np.float32(1.0))
+        """Equal weights for cells that are not controlled, and in place of zeros alone."""
+        is_own = self.controlled & action.any(axis=1)
+        return np.where(is_own[:, None], action, np.float32(1.0))
 
     def _compute_reward(
         self, kpis: StepKpis, live: Bool[np.ndarray, " cell"]
@@ -407,16 +400,30 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def _split_by_cell(self, rows: Any, names: Sequence[str]) -> dict[str, Any]:
         return {cell: rows[self._row[cell]] for cell in names}
 
-    def _make_infos(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def make_infos(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """All KPIs of a cell's last step, per slice, and its satisfaction."""
-        per_cell = self.kpis._asdict() | {"satisfaction": self._compute_satisfaction()}
+        kpis = {
+            name: np.require(rows, requirements="W") for name, rows in self.kpis._asdict().items()
+        }
+        per_cell = kpis | {"satisfaction": self._compute_satisfaction()}
         return {
             cell: {name: rows[self._row[cell]] for name, rows in per_cell.items()} for cell in names
         }
 
-    def _make_observation_space(self, agent: str) -> spaces.Box:
+    def _keep_space(
+        self, kind: str, agent: str, make: Callable[[], spaces.Space[Any]]
+    ) -> spaces.Space[Any]:
+        """The same object at each call, as PettingZoo demands."""
+        require_known_cell(agent, self.cells, f"{kind}_space")
+        kept = self._spaces[kind]
+        if agent not in kept:
+            kept[agent] = make()
+        return kept[agent]
+
+    def _bound_observations(
+        self,
+    ) -> tuple[Float32[np.ndarray, " obs"], Float32[np.ndarray, " obs"]]:
         """The range of each value; logarithms of shares and SINR are unbounded."""
-        require_known_cell(agent, self.cells, "observation_space")
         high = np.full(self.obs_size, np.inf, np.float32)
         low, columns = -high, self.layout
         if self.observation in ("paper", "widened"):
@@ -425,11 +432,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             # All UEs of the network may attach to one cell.
             high[columns["users"]] = len(self.cells)
             high[columns["load"]] = high[columns["message"]] = self.action_size
-        return spaces.Box(low, high)
-
-    def _make_action_space(self, agent: str) -> spaces.Box:
-        require_known_cell(agent, self.cells, "action_space")
-        return spaces.Box(0.0, 1.0, (self.action_size,), np.float32)
+        return low, high
 
 
 def _choose_seed(seed: int | None) -> int:

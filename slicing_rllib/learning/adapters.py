@@ -16,9 +16,15 @@ from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv, Petting
 from ray.rllib.utils.error import EnvError
 from ray.rllib.utils.spaces.simplex import Simplex
 
-from slicing_rllib.env import BatchedEnv, BatchedStep, CounterfactualReward, RestorableEnv
+from slicing_rllib.env import (
+    BatchedEnv,
+    BatchedStep,
+    CounterfactualReward,
+    RestorableEnv,
+    SlicingEnv,
+)
 from slicing_rllib.learning.rl_module import AgentSpaces, SpaceError, natural_key
-from slicing_rllib.learning.td3_settings import SquashSetting
+from slicing_rllib.policies.td3_settings import SquashSetting
 
 SINGLE_AGENT = "default_agent"
 """RLlib's name of the only agent."""
@@ -68,11 +74,11 @@ class AdaptedEnv:
         self.infos: Mapping[Any, Any] = {}
         """What the environment said beside the last step, by its own name of each agent."""
 
-    def state(self) -> dict[str, Any]:
-        return {"env": self.unwrapped.state()}
+    def checkpoint_state(self) -> dict[str, Any]:
+        return {"env": self.unwrapped.checkpoint_state()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.unwrapped.restore(state["env"])
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        self.unwrapped.restore_state(state["env"])
 
 
 class BatchedGymnasium(AdaptedEnv):
@@ -97,7 +103,7 @@ class BatchedGymnasium(AdaptedEnv):
     ) -> BatchedStep:
         self.infos = {SINGLE_AGENT: info}
         flags = np.array([[bool(terminated)], [bool(truncated)], [True]])
-        rewards = np.array([float(reward)], np.float32)
+        rewards = np.array([_read_reward(SINGLE_AGENT, reward)], np.float32)
         return _make_step(self._agent.flatten_obs(obs)[None], action, rewards, *flags)
 
 
@@ -137,17 +143,18 @@ class BatchedParallel(AdaptedEnv):
         obs, reward, terminated, truncated, self.infos = self.unwrapped.step(chosen)
         return self._make_batched(obs, reward, terminated, truncated, action)
 
-    def state(self) -> dict[str, Any]:
-        return super().state() | {"acting": self._acting, "last_obs": self._last_obs}
+    def checkpoint_state(self) -> dict[str, Any]:
+        own = {"acting": self._acting, "last_obs": self._last_obs}
+        return super().checkpoint_state() | own
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        super().restore(state)
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        super().restore_state(state)
         self._acting, self._last_obs = state["acting"], state["last_obs"]
 
     def _make_batched(
         self,
         obs: Mapping[Any, Any],
-        reward: Mapping[Any, float],
+        reward: Mapping[Any, Any],
         terminated: Mapping[Any, bool],
         truncated: Mapping[Any, bool],
         action: np.ndarray,
@@ -155,8 +162,13 @@ class BatchedParallel(AdaptedEnv):
         agents = list(self.ids.values())
         # Some environments of PettingZoo send observations of agents that are gone.
         listed = obs if self._is_rllib else set(self.unwrapped.agents)
+        if unknown := [agent for agent in obs if agent in listed and str(agent) not in self.cells]:
+            raise SpaceError(
+                f"agent {unknown[0]}: expected all agents in possible_agents, got "
+                f"{', '.join(self.cells)}"
+            )
         live = self._acting | np.array([agent in obs and agent in listed for agent in agents])
-        ended = live & _read_flags(terminated, agents)
+        ended, cut = live & _read_flags(terminated, agents), _read_flags(truncated, agents)
         stacked = np.zeros_like(self._last_obs)
         for row in np.flatnonzero(live).tolist():
             if agents[row] in obs:
@@ -164,16 +176,26 @@ class BatchedParallel(AdaptedEnv):
             elif ended[row]:
                 # Nothing is bootstrapped from it: the last one stands in.
                 stacked[row] = self._last_obs[row]
+            elif cut[row] or not (self._is_rllib or agents[row] in listed):
+                # It has left, and nothing can be bootstrapped: its last step is no experience.
+                live[row] = False
             else:
                 raise SpaceError(
                     f"agent {self.cells[row]}: no observation after a step in which it acted and "
-                    "did not terminate; expected agents that all act in every step"
+                    "did not end; expected agents that all act in every step"
                 )
-        rewards = np.array([float(reward.get(agent, 0.0)) for agent in agents], np.float32)
-        cut = live & _read_flags(truncated, agents)
-        step = _make_step(stacked, action, rewards, ended, cut, live)
+        rewards = np.array(
+            [_read_reward(agent, reward.get(agent, 0.0)) for agent in agents], np.float32
+        )
+        step = _make_step(stacked, action, rewards, ended, live & cut, live)
         self._last_obs, self._acting = stacked, step.controlled
         return step
+
+
+def _read_reward(agent: Any, reward: Any) -> float:
+    if np.size(reward) != 1:
+        raise SpaceError(f"reward of agent {agent}: expected a number, got {reward!r}")
+    return float(np.reshape(reward, ()))
 
 
 def _read_flags(flags: Mapping[Any, bool], agents: Sequence[Any]) -> np.ndarray:
@@ -217,17 +239,14 @@ def unwrap(env: BatchedEnv) -> Any:
 
 
 def offers_state(env: BatchedEnv) -> bool:
-    """Whether checkpoints can hold the environment's state: `state` with its `restore`.
-
-    PettingZoo's `state` is another one.
-    """
-    own = unwrap(env)
-    return isinstance(own, RestorableEnv) and callable(own.state)
+    """Whether checkpoints can hold the environment's state."""
+    return isinstance(unwrap(env), RestorableEnv)
 
 
 def create_env(config: Any, worker_index: int, vector_index: int) -> tuple[BatchedEnv, EnvContext]:
     """An environment of `config.env`, and the context that it was made with.
 
+    A network whose map no setting names has that of the config's seed, in all env runners.
     Raises: ValueError that says what is wrong with the environment's name, class or spaces.
     """
     context = EnvContext(
@@ -238,14 +257,20 @@ def create_env(config: Any, worker_index: int, vector_index: int) -> tuple[Batch
     )
     env: Any = config.env
     if isinstance(env, type) and not issubclass(env, gymnasium.Env):
-        return make_batched(_construct(env, context), config.squash), context
+        return _keep_map(make_batched(_construct(env, context), config.squash), config), context
     # RLlib's rules for everything else, which it keeps in a private function.
     _, creator = Algorithm._get_env_id_and_creator(env, config)
     try:
         created = creator(context)
     except EnvError as error:
         raise ValueError(f"environment {env!r}: not found; {EXPECTED}") from error
-    return make_batched(created, config.squash), context
+    return _keep_map(make_batched(created, config.squash), config), context
+
+
+def _keep_map(env: BatchedEnv, config: Any) -> BatchedEnv:
+    if isinstance(env, SlicingEnv) and env.map_seed is None:
+        env.map_seed = config.seed or 0
+    return env
 
 
 def make_batched(env: Any, squash: SquashSetting = "auto") -> BatchedEnv:

@@ -304,11 +304,21 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         is_sampling = self.worker_index > 0 or not self.config.num_env_runners
         if self.config.in_evaluation or not is_sampling:
             return {}
-        return {"networks": [sampled.state() for sampled in self.sampled]}
+        networks = [sampled.state() for sampled in self.sampled]
+        return {"networks": networks, "agents": list(self.env.cells)}
 
     def set_state(self, state: Any) -> None:
-        """Put weights, environments, or both back."""
+        """Put weights, environments, or both back.
+
+        Raises: ValueError for a state of an environment with other agents.
+        """
         state = ray.get(state) if isinstance(state, ray.ObjectRef) else state
+        own, given = list(self.env.cells), state.get("agents")
+        if given is not None and given != own:
+            raise ValueError(
+                f"checkpoint: expected the agents of the environment, {', '.join(own)}, got "
+                f"{', '.join(given)}; environment(...) has another env or env_config"
+            )
         if "rl_module" in state:
             weights = state["rl_module"]
             # For several runners RLlib puts the weights into the object store once.

@@ -24,7 +24,7 @@ from slicing_rllib.learning.response_critic import make_stacked
 from slicing_rllib.learning.rl_module import BankedMultiRLModule
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, Losses, StackedTD3
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 
 DISPATCH_BYTES = 32 * 2**20
 """Size of the collected batches at which they are sent to the learners."""

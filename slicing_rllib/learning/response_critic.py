@@ -34,7 +34,7 @@ from slicing_rllib.learning.stacked_networks import (
     squash_logits,
 )
 from slicing_rllib.learning.stacked_td3 import StackedTD3, TD3Block
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 
 LEAST_SLOPE = 0.05
 """Of the level over the logarithm of the share: more of the carrier never serves a slice worse."""

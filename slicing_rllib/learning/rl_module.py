@@ -1,7 +1,7 @@
 """One RLModule per cell, the MultiRLModule that keeps their parameters in banks, their spaces."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from slicing_rllib.learning.stacked_networks import (
     compute_logits,
     decide,
 )
-from slicing_rllib.learning.td3_settings import SquashSetting
+from slicing_rllib.policies.td3_settings import SquashSetting
 
 NETWORKS = tuple(itertools.chain(*KINDS.values()))
 
@@ -71,6 +71,27 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
                         f"{tuple(weights.shape)}"
                     )
                 parameter.data = torch.from_numpy(np.array(weights))
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Raises: ValueError with the setting in which the state's networks differ from these."""
+        try:
+            super().set_state(state)
+        except RuntimeError as error:
+            raise ValueError(self._explain_shapes(state) or str(error)) from error
+
+    def _explain_shapes(self, state: Mapping[str, Any]) -> str:
+        for name, own in self.named_parameters():
+            here, there = tuple(own.shape), tuple(np.shape(state.get(name, own)))
+            if here != there:
+                is_input = name.endswith(".0.weight") and here[1:] != there[1:]
+                network = "actor" if "actor" in name else "critic"
+                what = (
+                    "observations or actions of the environment"
+                    if is_input
+                    else f"{network}_hiddens"
+                )
+                return f"checkpoint: {name} has shape {there}, expected {here}; other {what}"
+        return ""
 
     def get_non_inference_attributes(self) -> list[str]:
         deciding = list_networks(self._sizes, is_deciding=True)

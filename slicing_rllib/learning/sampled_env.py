@@ -234,7 +234,7 @@ class SampledEnv:
             "steps": self.steps,
             "episodes": self.episodes,
             "over": self.over,
-            "env": env.state() if is_kept else None,
+            "env": env.checkpoint_state() if is_kept else None,
             "batched": self.batched._asdict() if is_kept else None,
             "returns": self.returns._asdict() if is_kept else None,
         }
@@ -245,7 +245,7 @@ class SampledEnv:
             self._batched, self.over = None, False
             return
         env: Any = self.env
-        env.restore(state["env"])
+        env.restore_state(state["env"])
         self._batched, self.over = BatchedStep(**state["batched"]), bool(state["over"])
         self.returns = EpisodeReturns(**state["returns"] | {"started": time.perf_counter()})
 

@@ -21,7 +21,7 @@ from slicing_rllib.learning.stacked_networks import (
     forward,
     squash_logits,
 )
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 
 CELLS_PER_BLOCK = 48
 """Cells whose networks, moments and activations fit together into the caches of a core."""

@@ -29,7 +29,6 @@ from ray.rllib.utils.metrics import (
 
 from slicing_rllib.learning.adapters import AdaptedEnv, offers_state
 from slicing_rllib.learning.env_runner import EnvironmentFailed, Sampled, count_failures
-from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.learner import LearnerShards, TD3Learner, count_update_flops
 from slicing_rllib.learning.policy_map import PolicyMap
 from slicing_rllib.learning.policy_operations import PolicyOperations
@@ -40,6 +39,7 @@ from slicing_rllib.learning.stacked_td3 import Batch, Losses
 from slicing_rllib.learning.td3_config import TD3Config
 from slicing_rllib.learning.training_metrics import IterationStats, NonFiniteUpdate, complete_result
 from slicing_rllib.learning.workers import WorkerHealth, WorkerSampling
+from slicing_rllib.policies.events import Event, EventKind
 from slicing_rllib.random_streams import CellStreams, Stream, draw_normal, draw_uniform
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from slicing_rllib.learning.env_runner import BatchedEnvRunner
 from slicing_rllib.learning.learner import TD3Learner
 from slicing_rllib.learning.policy_map import PolicyMap, map_policies
 from slicing_rllib.learning.rl_module import BankedMultiRLModule, TD3Module, choose_squash
-from slicing_rllib.learning.td3_settings import (
+from slicing_rllib.policies.td3_settings import (
     PER_SLICE_DEFAULTS,
     Count,
     CountOrZero,

@@ -8,8 +8,8 @@ from typing import Any
 import ray
 
 from slicing_rllib.learning.env_runner import Sampled
-from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.sampled_env import SamplingSettings, Step
+from slicing_rllib.policies.events import Event, EventKind
 
 TAG = "sample"
 POLL_S = 0.5

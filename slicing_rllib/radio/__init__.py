@@ -9,6 +9,8 @@ from slicing_rllib.radio.builtin import (
     draw_scenario,
     make_hexagonal_scenario,
     make_scenario,
+    read_scenario,
+    resolve_scenario,
 )
 from slicing_rllib.radio.kpis import SATURATION, Phase, StepKpis
 from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla
@@ -53,4 +55,6 @@ __all__ = [
     "draw_scenario",
     "make_hexagonal_scenario",
     "make_scenario",
+    "read_scenario",
+    "resolve_scenario",
 ]

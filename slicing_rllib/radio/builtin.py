@@ -1,9 +1,11 @@
 """The built-in scenarios by name, and random ones."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from slicing_rllib.radio.antenna import ColumnAntenna
 from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla
@@ -136,6 +138,51 @@ def make_scenario(name: str) -> Scenario:
     if name not in BUILT_IN:
         raise ValueError(f"scenario: expected one of {', '.join(BUILT_IN)}, got {name!r}")
     return BUILT_IN[name]()
+
+
+def resolve_scenario(value: Any) -> Any:
+    """A built-in scenario for its name; for a mapping with `like`, that scenario with changes.
+
+    Anything else is returned as it is: a whole description, which pydantic checks.
+    Raises: ValueError for an unknown name.
+    """
+    if isinstance(value, str):
+        return make_scenario(value)
+    if isinstance(value, Mapping) and "like" in value:
+        changes = {**cast("Mapping[str, Any]", value)}
+        like = make_scenario(str(changes.pop("like")))
+        return _merge(TypeAdapter(Scenario).dump_python(like, mode="json"), changes)
+    return cast("Any", value)
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, mappings merged key by key and anything else replaced.
+
+    A mapping whose `kind` differs is replaced as well: its other keys have other meanings.
+    """
+    merged: dict[str, Any] = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = value
+        if isinstance(below, dict) and isinstance(value, Mapping):
+            old, new = cast("dict[str, Any]", below), cast("Mapping[str, Any]", value)
+            kind = old.get("kind")
+            if new.get("kind", kind) == kind:
+                merged[key] = _merge(old, new)
+    return merged
+
+
+def read_scenario(value: Any) -> Scenario:
+    """A scenario of all that `resolve_scenario` takes, and one that is a `Scenario` already.
+
+    Raises: ValueError with one line about the first thing that is wrong.
+    """
+    try:
+        return TypeAdapter(Scenario).validate_python(resolve_scenario(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+    path = ".".join(map(str, ("scenario", *first["loc"])))
+    raise ValueError(f"{path}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def _make_slice(name: str, *, rate_kbps: float, packet_kbit: float) -> SliceSpec:

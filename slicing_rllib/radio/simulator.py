@@ -36,7 +36,8 @@ class Simulator:
 
     def __init__(self, scenario: Scenario, seed: int, *, map_seed: int | None = None) -> None:
         self.scenario = scenario
-        self.reception: Reception = make_reception(scenario, seed if map_seed is None else map_seed)
+        self.map_seed = seed if map_seed is None else map_seed
+        self.reception: Reception = make_reception(scenario, self.map_seed)
         """The map of link gains, and which cells are on the air."""
         self._link = LINKS[scenario.radio.link]
         self._rate_mbps = np.array([s.traffic.rate_kbps for s in scenario.slices]) / 1e3

@@ -80,7 +80,7 @@ def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy
     if name == "base_policy":
         return BasePolicySplit(len(config.scenario.slices))
     rng = make_generator(config.seed, Stream.BASELINE_FITTING)
-    map_seed, smoothing = config.env.map_seed, config.env.smoothing
+    map_seed, smoothing = config.map_seed, config.env.smoothing
     return make_policy(name, config.scenario, rng, map_seed=map_seed, smoothing=smoothing)
 
 
@@ -201,7 +201,7 @@ def make_cell_policies(
         "config_sha256": hashlib.sha256(dump_resolved_yaml(config).encode()).hexdigest(),
         "slicing_rllib": version("slicing-rllib"),
     }
-    network = (config.scenario.name, config.env.map_seed)
+    network = (config.scenario.name, config.map_seed)
     return {
         cell: CellPolicy(
             encoder=encoders[cell],

@@ -22,9 +22,9 @@ from slicing_rllib.evaluation.statistics import METRICS, seed_metrics
 from slicing_rllib.learning.replay import Replay, make_transitions
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import compute_logits, softmax_gradient
-from slicing_rllib.learning.td3_settings import Count
 from slicing_rllib.policies import PretrainedActor, PretrainedPolicy
 from slicing_rllib.policies.baselines import Baseline
+from slicing_rllib.policies.td3_settings import Count
 from slicing_rllib.radio import draw_scenario, make_scenario
 from slicing_rllib.runs.progress import OnMessage
 

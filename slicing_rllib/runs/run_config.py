@@ -6,7 +6,7 @@ or to a `--set` argument.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -15,16 +15,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
     model_validator,
 )
 
 from slicing_rllib.env import ActorForm, Deployment, MeasurementError
 from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.observation import CellObserver, no_message
-from slicing_rllib.learning.td3_settings import Count, CountOrZero, TD3Settings
 from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED
-from slicing_rllib.radio import Scenario, make_scenario
+from slicing_rllib.policies.td3_settings import Count, CountOrZero, TD3Settings
+from slicing_rllib.radio import Scenario, make_scenario, resolve_scenario
 from slicing_rllib.registry import PartOf, get_part, list_names
 from slicing_rllib.storage.foreign_files import GIB, format_size
 from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
@@ -60,9 +59,9 @@ class EnvSection(Section):
     """What `smoothed_persistence` does, as a baseline and as a base policy."""
     episode_steps: Count = 500
     """Environment steps of an episode. Episodes end by truncation; the network itself goes on."""
-    map_seed: Seed = 0
-    """Seed of the radio map. It is apart from `seed`, so that seeds differ in traffic, movement and
-    weights but share one map."""
+    map_seed: Seed | None = None
+    """Seed of the radio map, on which the run learns and is evaluated. Default: the run's `seed`,
+    so that runs with other seeds have other maps. A number keeps one map over all seeds."""
     deployments: tuple[Deployment, ...] = ()
     """Cells that join the network while the other cells learn."""
     default_action_steps: CountOrZero = 200
@@ -138,43 +137,13 @@ MAX_BYTES = 256 * GIB
 question."""
 
 
-def resolve_scenario(value: Any) -> Any:
-    """A built-in scenario for its name; for a mapping with `like`, that scenario with changes.
-
-    Anything else is returned as it is: a whole description, which pydantic checks.
-    Raises: ValueError for an unknown name.
-    """
-    if isinstance(value, str):
-        return make_scenario(value)
-    if isinstance(value, Mapping) and "like" in value:
-        base = TypeAdapter(Scenario).dump_python(make_scenario(str(value["like"])), mode="json")
-        value = _merge(base, {key: part for key, part in value.items() if key != "like"})
-    return value
-
-
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`, mappings merged key by key and anything else replaced.
-
-    A mapping whose `kind` differs is replaced as well: its other keys have other meanings.
-    """
-    merged: dict[str, Any] = dict(base)
-    for key, value in changes.items():
-        below = merged.get(key)
-        merged[key] = value
-        if isinstance(below, dict) and isinstance(value, Mapping):
-            kind = below.get("kind")
-            if value.get("kind", kind) == kind:
-                merged[key] = _merge(below, value)
-    return merged
-
-
 class RunConfig(Section):
     """One training run: enough to repeat it."""
 
     name: Name = "run"
     """Name of the run in reports, metrics and the default run directory."""
     seed: Seed = 0
-    """Seed of weights, exploration, traffic and movement."""
+    """Seed of radio map, weights, exploration, traffic and movement."""
     scenario: Annotated[Scenario, BeforeValidator(resolve_scenario)] = Field(
         default_factory=lambda: make_scenario("paper"), validate_default=False
     )
@@ -202,6 +171,11 @@ class RunConfig(Section):
     """Checkpoints of the training."""
     tracking: tuple[Tracker, ...] = ()
     """Services that get the numbers of `metrics.jsonl` as well."""
+
+    @property
+    def map_seed(self) -> int:
+        """Seed of the radio map."""
+        return self.seed if self.env.map_seed is None else self.env.map_seed
 
     @property
     def cpus(self) -> int:
@@ -302,6 +276,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
+        # Named once and for all, so that config.yaml keeps the map whatever is made of it.
+        vars(self)["env"] = self.env.model_copy(update={"map_seed": self.map_seed})
         # Text such as "nan" has become a number by now.
         finders = (
             _find_huge_parts,

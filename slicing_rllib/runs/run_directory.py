@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from slicing_rllib.learning.events import EventKind
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.registry import foreign_names
 from slicing_rllib.runs.checkpoints import find_newest_valid
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config

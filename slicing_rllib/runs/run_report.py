@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
 from slicing_rllib.evaluation.tables import format_mean, format_table, make_hour_rows
-from slicing_rllib.learning.events import EventKind
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.policy_evaluation import load_rollouts
 from slicing_rllib.runs.run_config import PolicyName, RunConfig
@@ -224,7 +224,12 @@ def write_report(runs: Sequence[RunDirectory], out: Path | None) -> tuple[Polici
         [name, *(format_mean(row[c], row["ci95"].get(c)) for c in COLUMNS), str(row["seeds"])]
         for name, row in policies.items()
     ]
-    lines = [*format_table(["policy", *COLUMNS, "seeds"], rows), *hours, ""]
+    lines = [
+        *format_table(["policy", *COLUMNS, "seeds"], rows),
+        *hours,
+        *describe_fixed_maps([run.config() for run in runs]),
+        "",
+    ]
     write_durably(folder / "report.md", "\n".join(lines).encode())
     numbers = [
         (name, column, row[column], *(row["ci95"].get(column) or ("", "")), row["seeds"])
@@ -235,6 +240,16 @@ def write_report(runs: Sequence[RunDirectory], out: Path | None) -> tuple[Polici
     text = pd.DataFrame(numbers, columns=columns).to_csv(index=False, lineterminator="\n")
     write_durably(folder / "report.csv", text.encode())
     return policies, [folder / "report.md", folder / "report.csv", *drawn]
+
+
+def describe_fixed_maps(configs: Sequence[RunConfig]) -> list[str]:
+    """A sentence where `env.map_seed` keeps one radio map over seeds, which narrows intervals."""
+    fixed = sorted({own.map_seed for own in configs if own.map_seed != own.seed})
+    if not fixed:
+        return []
+    maps = ", ".join(map(str, fixed))
+    what = f"env.map_seed fixes the radio map ({maps})"
+    return ["", f"{what}: seeds differ in traffic, movement and weights only."]
 
 
 def summarise_runs(summaries: Sequence[Mapping[str, Any]]) -> Policies:

@@ -22,7 +22,7 @@ from ray.tune.utils import flatten_dict
 from ray.util import metrics
 
 from slicing_rllib.evaluation.statistics import SATISFIED
-from slicing_rllib.learning.events import EventKind
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.radio import Phase
 from slicing_rllib.runs.run_config import Tracker
 from slicing_rllib.storage.errors import RunError

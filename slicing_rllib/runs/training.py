@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from slicing_rllib.learning import TD3, EnvironmentFailed, NonFiniteUpdate
-from slicing_rllib.learning.events import EventKind
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs import policy_evaluation as evaluation
 from slicing_rllib.runs.algorithm import (
     build,

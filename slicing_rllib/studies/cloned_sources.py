@@ -29,7 +29,7 @@ def add_clones(library: PolicyLibrary, config: RunConfig, baseline: str) -> None
     seed = derive_seed(config.seed, Stream.CLONING)
     scenario, env = config.scenario, make_network(config)
     rng = make_generator(seed, Stream.CLONED_BASELINE)
-    policy = make_policy(baseline, scenario, rng, map_seed=config.env.map_seed)
+    policy = make_policy(baseline, scenario, rng, map_seed=config.map_seed)
 
     def act(before: BatchedStep) -> np.ndarray:
         view = DecisionView(before.obs, env.kpis, env.simulator, env.reports)

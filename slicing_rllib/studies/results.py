@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from slicing_rllib.evaluation.statistics import METRICS
-from slicing_rllib.learning.events import EventKind
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.registry import list_names
 from slicing_rllib.runs.metrics_row import SPANS
 from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from slicing_rllib.learning.events import EventKind
 from slicing_rllib.learning.td3 import TD3, Event
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.random_streams import Stream, make_generator
 from slicing_rllib.transfer.distances import permutation_p_value, standardise
 from slicing_rllib.transfer.transfer_settings import DriftSettings, GuardSettings

@@ -17,7 +17,7 @@ from slicing_rllib.learning.response_critic import make_stacked, select_learned
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch
 from slicing_rllib.learning.td3 import TD3
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.transfer.transfer_settings import TransferSettings
 
 OFFLINE_BATCH = 32

@@ -144,7 +144,9 @@ def _make_builtin(algorithm: TD3, target: str) -> Candidate | str:
 def _judge_bundle(algorithm: TD3, target: str, bundle: Bundle, count: int) -> Candidate | str:
     """The bundle with its `count` newest samples; or why the target cannot use it."""
     env, own = algorithm.env, algorithm.policy_weights(target)
-    if bundle.provenance.get("network") == identify_cell(env.scenario.name, env.map_seed, target):
+    if bundle.provenance.get("network") == identify_cell(
+        env.scenario.name, env.simulator.map_seed, target
+    ):
         return "comes from the target itself in an earlier run"
     refusal = explain_refusal(bundle, like=own, slices=env.action_size, message=env.message)
     if refusal:

@@ -22,8 +22,8 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 
 from slicing_rllib.env import Deployment
-from slicing_rllib.learning.events import EventKind
 from slicing_rllib.learning.td3 import TD3, Event
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.radio import Phase
 from slicing_rllib.random_streams import Stream, cell_key, derive_seed
 from slicing_rllib.registry import get_part

@@ -9,8 +9,8 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from slicing_rllib.learning.events import EventKind
 from slicing_rllib.learning.td3 import TD3, Event
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.radio import Phase
 from slicing_rllib.transfer.guard import detect_drift, guard_settled_cells
 from slicing_rllib.transfer.stages import (

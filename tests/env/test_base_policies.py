@@ -82,7 +82,7 @@ def test_a_restored_environment_remembers_the_same_reports(base_policy):
     env.reset_batched(1)
     for own in action[:4]:
         env.step_batched(own)
-    restored.restore(env.state())
+    restored.restore_state(env.checkpoint_state())
 
     for own in action[4:]:
         assert np.array_equal(env.step_batched(own).obs, restored.step_batched(own).obs)

@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_finite_differences(offered, needed, action):
 @pytest.fixture(scope="module")
 def steps(unchecked):
     """KPIs of 60 steps of the paper's network under random splits, many of them overloaded."""
-    env = SlicingEnv(make_scenario("paper"))
+    env = SlicingEnv(make_scenario("paper"), map_seed=0)
     env.reset_batched(5)
     rng = np.random.default_rng(0)
     taken = []
@@ -136,7 +136,7 @@ def test_the_applied_split_gets_the_reward_that_it_got(steps):
 def test_other_splits_get_the_simulators_answer_while_interference_is_held():
     """A cell that is alone in the network has no interference that could change."""
     paper = make_scenario("paper")
-    env = SlicingEnv(paper)
+    env = SlicingEnv(paper, map_seed=0)
     env.reset_batched(3)
     for cell in env.cells[1:]:
         env.set_phase(cell, 0)

@@ -120,10 +120,10 @@ def test_a_cell_that_goes_off_is_truncated_and_no_longer_an_agent(scenario):
 def test_a_restored_environment_continues_bit_for_bit(env, scenario):
     for _ in range(3):
         env.step_batched(equal_split(env))
-    state = env.state()
+    state = env.checkpoint_state()
     first = [env.step_batched(equal_split(env)) for _ in range(5)]
     other = SlicingEnv(scenario, episode_steps=20)
-    other.restore(state)
+    other.restore_state(state)
     second = [other.step_batched(equal_split(env)) for _ in range(5)]
 
     for one, two in zip(first, second, strict=True):
@@ -233,3 +233,31 @@ def test_the_phase_at_a_step(step, phase):
 def test_phases_out_of_order_raise_an_error():
     with pytest.raises(ValueError, match="deployment of cell_1: expected off_until <= "):
         Deployment(cell="cell_1", off_until=5, default_action_until=4)
+
+
+def test_another_seed_draws_another_map_unless_one_is_named(scenario):
+    """A reset without a seed keeps the map, and so does one with the same seed."""
+    free, fixed = SlicingEnv(scenario), SlicingEnv(scenario, map_seed=3)
+    drawn = []
+    for seed in (1, 2, None, 2):
+        for env in (free, fixed):
+            env.reset(seed=seed)
+        drawn.append((free.simulator.map_seed, fixed.simulator.map_seed))
+
+    assert drawn == [(1, 3), (2, 3), (2, 3), (2, 3)]
+    named = SlicingEnv(scenario, map_seed=2)
+    named.reset(seed=2)
+    assert np.array_equal(free.simulator.serving_map(), named.simulator.serving_map())
+    assert not np.array_equal(free.simulator.serving_map(), fixed.simulator.serving_map())
+
+
+def test_a_restored_environment_has_the_map_of_its_state(scenario):
+    one, other = (SlicingEnv(scenario) for _ in range(2))
+    one.reset(seed=4)
+    other.reset(seed=9)
+    other.restore_state(one.checkpoint_state())
+
+    assert other.simulator.map_seed == 4
+    assert np.array_equal(
+        one.step_batched(equal_split(one)).obs, other.step_batched(equal_split(one)).obs
+    )

@@ -50,10 +50,10 @@ class KnownOptimum:
             reward_inputs=np.empty((3, 0), np.float32),
         )
 
-    def state(self):
+    def checkpoint_state(self):
         return {"step": self._step, "rng": self._rng.bit_generator.state}
 
-    def restore(self, state):
+    def restore_state(self, state):
         self._step = state["step"]
         self._rng = np.random.default_rng()
         self._rng.bit_generator.state = state["rng"]

@@ -15,7 +15,7 @@ from slicing_rllib.learning.stacked_td3 import (
     blend_gradients,
     counterfactual_gradient,
 )
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.radio import make_scenario
 
 REWARD = SplitReward()

@@ -214,16 +214,70 @@ def test_the_last_reward_counts_without_a_last_observation():
     assert not last.controlled.any()
 
 
-def test_a_truncated_agent_needs_a_last_observation():
-    """Its value is bootstrapped from it."""
+def test_the_last_step_of_a_truncated_agent_without_a_last_observation_is_no_experience():
+    """Its value would be bootstrapped from that observation."""
     env = make_batched(Ends())
     env.unwrapped.ends = "truncated"
     env.reset_batched(0)
+    last = env.step_batched(np.full((3, 2), 0.5, np.float32))
 
-    with pytest.raises(
-        SpaceError, match="agent b_9: no observation after a step in which it acted"
-    ):
-        env.step_batched(np.full((3, 2), 0.5, np.float32))
+    assert last.live.tolist() == [True, False, False]
+    assert last.truncated.tolist() == [True, False, False]
+    assert last.obs[:, 0].tolist() == [5, 0, 0]
+
+
+class Leaves(Late):
+    """Agent b_9 is gone after the first step, without a word."""
+
+    def step(self, actions):
+        self.agents = ["a_1"]
+        return self._obs(), dict.fromkeys(actions, np.ones(1)), {}, {}, {}
+
+
+def test_an_agent_that_leaves_without_a_word_no_longer_acts():
+    env = make_batched(Leaves())
+    env.reset_batched(0)
+    steps = [env.step_batched(np.full((3, 2), 0.5, np.float32)) for _ in range(2)]
+
+    assert [step.live.tolist() for step in steps] == [[True, False, False]] * 2
+    assert steps[1].reward[0] == 1
+
+
+class Silent(Leaves):
+    """Agent b_9 stays, but is not asked in every step."""
+
+    def step(self, actions):
+        obs, *rest = super().step(actions)
+        self.agents = ["a_1", "b_9"]
+        return obs, *rest
+
+
+class Crowded(Late):
+    possible_agents = ["b_9", "a_1"]  # noqa: RUF012
+
+    def _obs(self):
+        return {cell: np.array([int(cell[2:])], np.float32) for cell in self.agents}
+
+
+class Vague(Leaves):
+    def step(self, actions):
+        obs, _, *rest = super().step(actions)
+        return obs, {"a_1": np.ones(2)}, *rest
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (Silent, "agent b_9: no observation after a step in which it acted and did not end"),
+        (Crowded, "agent b_10: expected all agents in possible_agents, got a_1, b_9"),
+        (Vague, r"reward of agent a_1: expected a number, got array\(\[1., 1.\]\)"),
+    ],
+)
+def test_what_is_wrong_with_an_agent_is_said(env, message):
+    batched = make_batched(env())
+    batched.reset_batched(0)
+    with pytest.raises(SpaceError, match=message):
+        batched.step_batched(np.full((len(batched.cells), 2), 0.5, np.float32))
 
 
 class EndsTogether(MultiAgentEnv):

@@ -7,7 +7,7 @@ import torch
 from slicing_rllib.env import ActorForm
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, StackedTD3
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 
 CELLS = ("cell_1", "cell_2", "cell_3")
 SIZES = NetworkSizes((5, 8, 2), (7, 8, 1), ActorForm(2))

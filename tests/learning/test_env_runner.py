@@ -189,12 +189,12 @@ def test_a_worker_without_state_can_be_checkpointed_too(fragile, tmp_path):
 
 
 class Remembers(Fragile):
-    """With our `state` and `restore` beside Gymnasium's methods, it is continued."""
+    """With our methods for checkpoints beside Gymnasium's methods, it is continued."""
 
-    def state(self):
+    def checkpoint_state(self):
         return {"steps": self.steps, "rng": self.np_random.bit_generator.state}
 
-    def restore(self, state):
+    def restore_state(self, state):
         self.steps = state["steps"]
         self.np_random.bit_generator.state = state["rng"]
 

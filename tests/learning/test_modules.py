@@ -161,3 +161,25 @@ def test_a_hundred_comings_and_goings_leave_nothing_behind(config):
 
     assert algorithm.env_steps == (CYCLES + 1) * STEPS_PER_CYCLE
     assert memory().rss - before < MOST_GROWTH_BYTES
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"actor_hiddens": (8, 8)}, "actor.0.weight has shape .*; other actor_hiddens"),
+        ({"critic_hiddens": (8,)}, "critic_1.0.weight has shape .*; other critic_hiddens"),
+    ],
+)
+def test_a_checkpoint_of_other_networks_names_the_setting(config, tmp_path, settings, message):
+    config.build_algo().save_to_path(tmp_path)
+    other = config.copy(copy_frozen=False).training(**settings).build_algo()
+    with pytest.raises(ValueError, match=message):
+        other.restore_from_path(tmp_path)
+
+
+def test_a_checkpoint_of_other_agents_names_the_setting(config, tmp_path):
+    config.build_algo().save_to_path(tmp_path)
+    other = config.copy(copy_frozen=False).environment("Pendulum-v1", env_config={}).build_algo()
+    message = r"the environment, default_agent, got cell_1, cell_2, cell_10; environment\(\.\.\.\)"
+    with pytest.raises(ValueError, match=message):
+        other.restore_from_path(tmp_path)

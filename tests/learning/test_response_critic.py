@@ -20,7 +20,7 @@ from slicing_rllib.learning.response_critic import (
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank, forward
 from slicing_rllib.learning.stacked_td3 import Batch
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.radio import make_scenario
 
 CELLS, ROWS, SLICES, N_FEATURES = 3, 6, 2, len(FEATURES)

@@ -17,7 +17,7 @@ from slicing_rllib.learning.stacked_td3 import (
     smoothing_noise,
     td_target,
 )
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 
 SIZES = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3))
 BOUNDED = NetworkSizes((5, 8, 6, 3), (8, 7, 6, 1), ActorForm(3, squash="tanh"))

@@ -13,7 +13,7 @@ from ray.rllib.policy.policy import PolicySpec
 
 from slicing_rllib.learning import TD3Config
 from slicing_rllib.learning.td3_config import ACCEPTED, OUR_NAMES, RLLIB_NAMES
-from slicing_rllib.learning.td3_settings import TD3Arguments
+from slicing_rllib.policies.td3_settings import TD3Arguments
 
 
 def make_config():

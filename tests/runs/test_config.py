@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.runs.config_loading import BUILT_IN, dump_resolved_yaml, load_config
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
@@ -319,3 +319,13 @@ def test_a_config_is_read_without_torch_and_ray():
     )
 
     assert done.stdout == "[]\n"
+
+
+def test_the_seed_of_a_run_draws_its_map_once_and_for_all(tmp_path: Path):
+    """The resolved config keeps it, also under another seed; a number keeps one map over seeds."""
+    drawn, named = load_config("quick", ["seed=7"]), load_config("quick", ["env.map_seed=3"])
+    resolved = tmp_path / "config.yaml"
+    resolved.write_text(dump_resolved_yaml(drawn))
+
+    assert (drawn.env.map_seed, named.env.map_seed) == (7, 3)
+    assert load_config(str(resolved), ["seed=8"]).map_seed == 7

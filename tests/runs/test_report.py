@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from slicing_rllib.runs.config_loading import load_config
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.runs.run_report import summarise_runs, write_report
+from slicing_rllib.runs.run_report import describe_fixed_maps, summarise_runs, write_report
 from slicing_rllib.storage.errors import RunError
 
 
@@ -44,3 +45,11 @@ def test_a_report_has_the_numbers_of_the_summary(finished: RunDirectory, tmp_pat
 def test_a_report_of_several_runs_needs_a_folder(finished: RunDirectory):
     with pytest.raises(RunError, match="--out"):
         write_report([finished, finished], None)
+
+
+def test_a_report_names_a_fixed_map():
+    drawn, fixed = ([f"seed={seed}", *more] for seed, more in ((1, []), (2, ["env.map_seed=0"])))
+    configs = [load_config("quick", settings) for settings in (drawn, fixed)]
+
+    assert describe_fixed_maps(configs[:1]) == []
+    assert "env.map_seed fixes the radio map (0)" in describe_fixed_maps(configs)[1]

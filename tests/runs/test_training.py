@@ -14,8 +14,8 @@ import pytest
 
 from slicing_rllib.evaluation.statistics import METRICS
 from slicing_rllib.learning import TD3, EnvironmentFailed
-from slicing_rllib.learning.events import Event, EventKind
 from slicing_rllib.learning.workers import WorkerHealth
+from slicing_rllib.policies.events import Event, EventKind
 from slicing_rllib.radio import Simulator, StepKpis
 from slicing_rllib.runs import training
 from slicing_rllib.runs.progress import ProgressListener

@@ -15,8 +15,8 @@ from slicing_rllib.benchmarks.rows import Row, make_row
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.learning import TD3, TD3Config
-from slicing_rllib.learning.events import EventKind
 from slicing_rllib.policies.baselines import make_policy
+from slicing_rllib.policies.events import EventKind
 from slicing_rllib.policies.trained_policy import TrainedPolicy
 from slicing_rllib.radio import Phase, make_scenario
 from slicing_rllib.transfer import TransferSettings, WarmStartCallback

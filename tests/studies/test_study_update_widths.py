@@ -17,7 +17,7 @@ from slicing_rllib.env import ActorForm, SlicingEnv
 from slicing_rllib.learning.learner import count_update_flops
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, StackedTD3
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.radio import make_scenario
 
 WIDTHS = (

@@ -6,7 +6,7 @@ import pytest
 from slicing_rllib.env import ActorForm, slice_reward
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.stacked_networks import NetworkSizes
-from slicing_rllib.learning.td3_settings import TD3Settings
+from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.registry import get_part, list_names
 from slicing_rllib.transfer.methods import (
     Sla,

@@ -123,9 +123,10 @@ class TD3Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("critic") == "per_slice":
-            return {**PER_SLICE_DEFAULTS, **given}
-        return given
+        settings: Any = given
+        if isinstance(given, Mapping) and settings.get("critic") == "per_slice":
+            return {**PER_SLICE_DEFAULTS, **settings}  # pyright: ignore[reportUnknownVariableType]
+        return settings
 
     @field_validator("critic")
     @classmethod

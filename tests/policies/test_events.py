@@ -5,7 +5,7 @@ import inspect
 from pathlib import Path
 
 import slicing_rllib.runs
-from slicing_rllib.learning import events
+from slicing_rllib.policies import events
 
 README = Path(slicing_rllib.runs.__file__).with_name("README.md")
 
