@@ -281,16 +281,26 @@ def show(config: Config = "quick", settings: Settings = None, json: Json = False
 
 @config_app.command()
 def check(config: Config, settings: Settings = None, json: Json = False) -> None:
-    """Checks a config and prints its number of cells and steps.
+    """Checks the config of a run, an experiment or a sweep, and prints how large it is.
 
-    Steps its network twice to see that it can be simulated. If the config is not valid, prints one
-    line that says where and why; the exit code is then 2.
+    Steps a run's network twice to see that it can be simulated. If the config is not valid, prints
+    one line that says where and why; the exit code is then 2.
 
-    Example: slicing-rllib config check mine.yaml
+    Examples:
+
+      slicing-rllib config check mine.yaml
+
+      slicing-rllib config check ablation-transfer
     """
     from slicing_rllib.runs.algorithm import check_memory, check_network
-    from slicing_rllib.runs.config_loading import load_config
+    from slicing_rllib.runs.config_loading import BUILT_IN, load_config
+    from slicing_rllib.studies.study_configs import load_study
 
+    study = None if config in BUILT_IN or settings else load_study(config)
+    if study is not None:
+        found = {"config": config, "valid": True, study.KIND: study.name}
+        print_result(found, json, f"{config}: valid {study.KIND}")
+        return
     loaded = load_config(config, settings or [])
     check_memory(loaded, config)
     check_network(loaded, config)
@@ -307,7 +317,10 @@ def schema(json: Json = False) -> None:
     """
     from slicing_rllib.runs.run_config import RunConfig
 
-    print_json(RunConfig.model_json_schema())
+    described = RunConfig.model_json_schema()
+    base = "Config that this one starts from: a built-in name, or a file beside this one."
+    described["properties"]["base"] = {"type": "string", "description": base}
+    print_json(described)
 
 
 def export_kpis(

@@ -151,11 +151,11 @@ def resolve_scenario(value: Any) -> Any:
     if isinstance(value, Mapping) and "like" in value:
         changes = {**cast("Mapping[str, Any]", value)}
         like = make_scenario(str(changes.pop("like")))
-        return _merge(TypeAdapter(Scenario).dump_python(like, mode="json"), changes)
+        return merge(TypeAdapter(Scenario).dump_python(like, mode="json"), changes)
     return cast("Any", value)
 
 
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `changes`, mappings merged key by key and anything else replaced.
 
     A mapping whose `kind` differs is replaced as well: its other keys have other meanings.
@@ -168,7 +168,7 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
             old, new = cast("dict[str, Any]", below), cast("Mapping[str, Any]", value)
             kind = old.get("kind")
             if new.get("kind", kind) == kind:
-                merged[key] = _merge(old, new)
+                merged[key] = merge(old, new)
     return merged
 
 

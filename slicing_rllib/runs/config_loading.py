@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from slicing_rllib.radio import OwnMask, SyntheticMask, TraceMask
+from slicing_rllib.radio.builtin import merge
 from slicing_rllib.random_streams import Stream, derive_run_seed
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
@@ -55,24 +56,46 @@ BUILT_IN: dict[str, dict[str, Any]] = {
 """Configs by name: the paper's, and one that shows everything in about a minute."""
 
 
+MAX_BASES = 10
+"""Files that stand on one another."""
+
+
 def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     """The config of that built-in name or YAML file, with `key.path=value` settings on top.
 
+    A file with `base: NAME` or `base: FILE` states what differs from that config.
     Raises: ConfigError for a file, key or value that cannot be used.
     """
+    document = _read_with_bases(source, ())
+    for setting in settings:
+        _apply_setting(document.content, setting)
+    return validate_document(RunConfig, document, settings)
+
+
+def _read_with_bases(source: str, files: tuple[str, ...]) -> Document:
+    """The document on top of its base, if it names one; `files` are those that led here."""
     if source in BUILT_IN:
-        document = parse_document(yaml.safe_dump(BUILT_IN[source]), source)
-    else:
-        expected = f"config {source!r}: expected a YAML file or one of {', '.join(BUILT_IN)}"
-        document = read_document(Path(source), expected)
+        return parse_document(yaml.safe_dump(BUILT_IN[source]), source)
+    expected = f"config {source!r}: expected a YAML file or one of {', '.join(BUILT_IN)}"
+    document = read_document(Path(source), expected)
+    folder = Path(document.where).parent
     scenario = document.content.get("scenario")
     mask = scenario.get("mask") if isinstance(scenario, dict) else None
     if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
         # The path of a traffic file is relative to the file that names it.
-        mask["path"] = str((Path(document.where).parent / mask["path"]).resolve())
-    for setting in settings:
-        _apply_setting(document.content, setting)
-    return validate_document(RunConfig, document, settings)
+        mask["path"] = str((folder / mask["path"]).resolve())
+    base = document.content.pop("base", None)
+    if base is None:
+        return document
+    if not isinstance(base, str) or not base or "\0" in base:
+        raise ConfigError(f"{source}: base: expected a config's name or file, got {base!r}")
+    below = base if base in BUILT_IN else str((folder / base).resolve())
+    if below in files or len(files) == MAX_BASES:
+        raise ConfigError(f"{source}: base: expected no circle and at most {MAX_BASES} files")
+    content = _read_with_bases(below, (*files, below)).content
+    if isinstance(content.get("scenario"), str):
+        content["scenario"] = {"like": content["scenario"]}
+    return document._replace(content=merge(content, document.content))
 
 
 def dump_resolved_yaml(config: RunConfig) -> str:

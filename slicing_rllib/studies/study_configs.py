@@ -358,3 +358,16 @@ def find_targets(config: RunConfig) -> list[str]:
     """Cells that are brought up by transfer: those that join the network, and transfer targets."""
     joining = [deployment.cell for deployment in config.env.deployments if deployment.off_until]
     return sorted({*joining, *config.transfer.targets})
+
+
+def load_study(source: str) -> ExperimentConfig | SweepConfig | None:
+    """The experiment or sweep of a name or YAML file; None where that is neither.
+
+    Raises: ConfigError for a study that cannot be used.
+    """
+    for study, key in ((ExperimentConfig, "arms"), (SweepConfig, "search_space")):
+        if (study.FOLDER / f"{source}.yaml").is_file():
+            return study.load(source)
+        if Path(source).is_file() and key in read_document(Path(source), source).content:
+            return study.load(source)
+    return None

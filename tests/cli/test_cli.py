@@ -144,3 +144,9 @@ def test_the_command_line_starts_without_torch_and_ray():
     )
 
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("paper-quick", "experiment"), ("messages", "sweep")])
+def test_config_check_takes_experiments_and_sweeps(capsys, name: str, kind: str):
+    assert run(["config", "check", name]) == 0
+    assert capsys.readouterr().out == f"{name}: valid {kind}\n"

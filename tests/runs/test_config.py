@@ -329,3 +329,33 @@ def test_the_seed_of_a_run_draws_its_map_once_and_for_all(tmp_path: Path):
 
     assert (drawn.env.map_seed, named.env.map_seed) == (7, 3)
     assert load_config(str(resolved), ["seed=8"]).map_seed == 7
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_a_config_starts_from_another(tmp_path: Path):
+    """A file states what differs; so may the file that it starts from, and a built-in scenario."""
+    write(tmp_path, "city.yaml", "base: quick\nscenario: {step_s: 2.0}\nlearning: {gamma: 0.3}\n")
+    config = load_config(write(tmp_path, "mine.yaml", "base: city.yaml\nlearning: {tau: 0.5}\n"))
+
+    quick = load_config("quick")
+    assert (config.learning.gamma, config.learning.tau, config.scenario.step_s) == (0.3, 0.5, 2.0)
+    assert config.learning.actor == quick.learning.actor == "equivariant"
+    assert config.scenario.layout == quick.scenario.layout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: absent.yaml", "absent.yaml': expected a YAML file or one of paper, quick"),
+        ("base: 3", "base: expected a config's name or file, got 3"),
+        ("base: mine.yaml", "base: expected no circle"),
+        ("base: quick\nlearning: {gama: 1}", "mine.yaml:2: unknown key learning.gama"),
+    ],
+)
+def test_a_base_that_cannot_be_used_is_named(text: str, message: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, "mine.yaml", text))
