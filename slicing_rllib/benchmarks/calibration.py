@@ -6,6 +6,7 @@ TR 36.873's phase-1 calibration; geometry on the small torus of `paper` against 
 the same sites; and the paper's results of its traffic-aware baseline.
 """
 
+import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -36,6 +37,8 @@ from slicing_rllib.radio.link import LINKS
 from slicing_rllib.radio.propagation import RadioPath
 from slicing_rllib.radio.sites import hexagonal_cluster_m
 from slicing_rllib.registry import get_part
+from slicing_rllib.storage import read_text
+from slicing_rllib.storage.errors import ConfigError
 
 Reference = dict[str, Float[np.ndarray, " percentile"]]
 """Columns of a reference file by name: `percentile`, and `QUANTITY_db_LABEL` for each array."""
@@ -283,21 +286,23 @@ def make_drop(scenario: Scenario, elements: int) -> Drop:
 def read_reference(path: Path) -> Reference:
     """Returns the columns of a reference file, which has one row per percentile 0, 5 ... 100.
 
-    Raises: ValueError, one line with the file and the column, for a file that cannot be used.
+    Raises: ConfigError, one line with the file and the column, for a file that cannot be used.
     """
     try:
-        table = np.genfromtxt(path, delimiter=",", names=True, encoding="utf-8")
+        table = np.genfromtxt(
+            io.StringIO(read_text(path)), delimiter=",", names=True, encoding="utf-8"
+        )
     except (OSError, ValueError) as error:
         first_line = str(error).splitlines()[0]
-        raise ValueError(
+        raise ConfigError(
             f"reference {path}: expected a readable CSV file ({first_line})"
         ) from error
     columns = table.dtype.names or ()
     for name in ("percentile", *(f"{q}_db_{a}" for q in QUANTITIES for a in ARRAYS.values())):
         if name not in columns:
-            raise ValueError(f"reference {path}: expected a column {name!r}")
+            raise ConfigError(f"reference {path}: expected a column {name!r}")
     if table["percentile"].tolist() != list(REFERENCE_PERCENTILES):
-        raise ValueError(f"reference {path}, column percentile: expected 0, 5 ... 100")
+        raise ConfigError(f"reference {path}, column percentile: expected 0, 5 ... 100")
     return {name: np.asarray(table[name], np.float64) for name in columns}
 
 
@@ -341,7 +346,7 @@ def compare_torus_geometry(scenario: Scenario) -> Iterator[Row]:
     """
     layout = scenario.layout
     if not isinstance(layout, HexagonalGrid):
-        raise ValueError(f"scenario {scenario.name!r}: expected a hexagonal grid")
+        raise ConfigError(f"scenario {scenario.name!r}: expected a hexagonal grid")
     cluster = HexagonalCluster(
         rings=2,
         site_distance_m=layout.site_distance_m,

@@ -1,7 +1,6 @@
 """Commands on clusters: `submit`, `cluster check|release`; and the page of runs, `monitor`."""
 
 import socket
-from json import loads
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from slicing_rllib.cli.console import (
     print_url,
     show,
 )
+from slicing_rllib.storage import read_json
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 Address = Annotated[
@@ -181,7 +181,7 @@ def submit(
     if job_spec.command == "train":
         print_summary(open_run(folder).summary(), json, where)
     else:
-        result = loads((folder / "results.json").read_text(encoding="utf-8"))
+        result = read_json(folder / "results.json")
         print_result(result, json, make_sweep_table(result), where)
 
 

@@ -19,11 +19,13 @@ from typer import Argument, Option
 
 from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs.progress import ProgressListener
-from slicing_rllib.storage import make_printable
+from slicing_rllib.storage import make_printable, require_writable
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.storage.foreign_files import format_size
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from slicing_rllib.runs.run_directory import RunDirectory
 
 stdout = Console(width=None if sys.stdout.isatty() else 120)
@@ -84,6 +86,13 @@ def explain_unwritable(path: Path, what: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise RunError(f"{path}: cannot write {what} ({why})") from error
+
+
+def save_picture(figure: "Figure", path: Path) -> None:
+    """Writes a figure in the format that the name ends with. Raises: RunError."""
+    with explain_unwritable(path, "the picture"):
+        require_writable(path)
+        figure.savefig(path, dpi=150)
 
 
 def print_result(result: Any, as_json: bool, *shown: Table | str) -> None:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from slicing_rllib.cli.console import Json, explain_unwritable, make_table, print_result, show
-from slicing_rllib.storage import make_printable
+from slicing_rllib.cli.console import (
+    Json,
+    explain_unwritable,
+    make_table,
+    print_result,
+    save_picture,
+    show,
+)
+from slicing_rllib.storage import make_printable, write_durably
 from slicing_rllib.storage.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -99,12 +106,11 @@ def check(
     if trace.start_s is not None and trace.row_s:
         at, label = at * trace.row_s / 86_400, f"days after {trace.describe_time(0)}"
     figure = draw_traffic(target.slices, trace.shares, at, label, profile)
-    with explain_unwritable(Path(found["picture"]), "the picture"):
-        figure.savefig(found["picture"], dpi=150)
+    save_picture(figure, Path(found["picture"]))
     if out is not None:
-        heading = f"# Made by `slicing-rllib traffic check` from {file.name}."
+        heading = make_printable(f"# Made by `slicing-rllib traffic check` from {file.name}.")
         with explain_unwritable(out, "the settings"):
-            out.write_text(f"{heading}\n{format_mask_yaml(mask, out.parent)}\n", encoding="utf-8")
+            write_durably(out, f"{heading}\n{format_mask_yaml(mask, out.parent)}\n".encode())
     print_result(
         found,
         json,
@@ -358,10 +364,10 @@ def from_sites(
         config, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
     )
     with explain_unwritable(path, "the config"):
-        path.write_text(lines + text, encoding="utf-8")
+        write_durably(path, (lines + text).encode())
     scenario = load_config(str(path)).scenario
     picture = path.with_suffix(".png")
-    draw_sites(scenario.sites, scenario.area).savefig(picture, dpi=150)
+    save_picture(draw_sites(scenario.sites, scenario.area), picture)
     found = {
         "file": str(file),
         "config": str(path),

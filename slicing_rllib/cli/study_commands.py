@@ -17,6 +17,7 @@ from slicing_rllib.cli.console import (
     print_message,
     print_result,
     print_summary,
+    save_picture,
 )
 from slicing_rllib.storage.errors import ConfigError, RunError
 
@@ -167,7 +168,7 @@ def calibration(
         rows = benchmark.compare_drop_cdfs(scenario, cdfs)
     found = print_rows(rows, json)
     if figure is not None and cdfs is not None:
-        benchmark.draw_cdfs(scenario, cdfs).savefig(figure)
+        save_picture(benchmark.draw_cdfs(scenario, cdfs), figure)
     if not all(is_within_tolerance(row) for row in found if "expected" in row):
         raise typer.Exit(1)
 

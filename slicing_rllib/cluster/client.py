@@ -31,6 +31,7 @@ from slicing_rllib.cluster.job_entrypoint import (
 from slicing_rllib.cluster.jobs import TRACE_FILE, JobLog, JobSpec, compute_exit_code
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.safe_yaml import read_document
 
 ENTRYPOINT = "python -m slicing_rllib.cluster.job_entrypoint"
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
@@ -318,7 +319,7 @@ def fetch_results(cluster: Cluster, job_spec: JobSpec, folder: Path) -> Path:
     # The fetched config names the traffic trace that was fetched with it.
     config = folder / "config.yaml"
     if (folder / FILES_FOLDER / TRACE_FILE).is_file() and config.is_file():
-        plain = yaml.safe_load(config.read_text(encoding="utf-8"))
+        plain = read_document(config, str(config)).content
         plain["scenario"]["mask"]["path"] = f"{FILES_FOLDER}/{TRACE_FILE}"
         write_durably(config, yaml.safe_dump(plain, sort_keys=False).encode())
     return folder

@@ -18,8 +18,9 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 import slicing_rllib
-from slicing_rllib.storage import write_durably
+from slicing_rllib.storage import read_bounded, write_durably
 from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.foreign_files import GIB, MIB
 
 ANSWER_MARK = "slicing-rllib answers: "
 """Begins the line of a task's log that is its answer."""
@@ -81,7 +82,7 @@ def run_command(command: str, folder: Path) -> NoReturn:
     else:
         files.mkdir(parents=True, exist_ok=True)
         for path in Path.cwd().iterdir():
-            write_durably(files / path.name, path.read_bytes())
+            write_durably(files / path.name, read_bounded(path, GIB))
     arguments = [command, str(files / f"{command}.yaml"), "--out", str(folder), "--resume"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "slicing_rllib", *arguments])
@@ -123,7 +124,7 @@ def compute_code_digest(root: Path | None = None) -> str:
     root = root or Path(slicing_rllib.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + read_bounded(path, MIB))
     return digest.hexdigest()[:16]
 
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import yaml
 from ray.job_submission import JobDetails, JobStatus
 
+from slicing_rllib.inputs.text_tables import MAX_BYTES
 from slicing_rllib.radio import TraceMask
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
 from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.storage import read_bounded
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.studies.study_configs import SweepConfig
 
@@ -102,13 +104,13 @@ def _collect_run_files(config: RunConfig) -> dict[str, bytes]:
                 f"submit: {key}: a job cannot read this machine's folders, expected an absolute "
                 f"path in the cluster's storage, got {path!r}"
             )
-    text, mask = dump_resolved_yaml(config), config.scenario.mask
+    mask = config.scenario.mask
     if not isinstance(mask, TraceMask):
-        return {"train.yaml": text.encode()}
-    plain = yaml.safe_load(text)
+        return {"train.yaml": dump_resolved_yaml(config).encode()}
+    plain = config.model_dump(mode="json")
     plain["scenario"]["mask"]["path"] = TRACE_FILE
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    return {"train.yaml": text.encode(), TRACE_FILE: Path(mask.path).read_bytes()}
+    return {"train.yaml": text.encode(), TRACE_FILE: read_bounded(Path(mask.path), MAX_BYTES)}
 
 
 def _collect_sweep_files(sweep: SweepConfig) -> dict[str, bytes]:

@@ -20,7 +20,10 @@ from urllib.request import Request, urlopen
 
 import yaml
 
+from slicing_rllib.storage import read_text
 from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.foreign_files import MAX_JSON_BYTES
+from slicing_rllib.storage.safe_yaml import parse_yaml
 from slicing_rllib.transfer import PolicyLibrary
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -113,7 +116,7 @@ class KubernetesApi:
         context = self._tls if self._address.startswith("https") else None
         try:
             with urlopen(request, timeout=TIMEOUT_S, context=context) as answer:
-                return json.load(answer)
+                return json.loads(answer.read(MAX_JSON_BYTES))
         except HTTPError as error:
             with error:
                 if error.code == 404:
@@ -138,8 +141,8 @@ def find_kubernetes_api(service_account: Path = SERVICE_ACCOUNT) -> KubernetesAp
     """
     host, port = os.environ.get(HOST_VARIABLE), os.environ.get(PORT_VARIABLE, "443")
     try:
-        token = (service_account / "token").read_text().strip()
-        namespace = (service_account / "namespace").read_text().strip()
+        token = read_text(service_account / "token").strip()
+        namespace = read_text(service_account / "namespace").strip()
     except OSError:
         return None
     if not host:
@@ -300,7 +303,7 @@ def release_version(
     Raises: RunError if there is no such service or version, or if the version does not run.
     """
     ray_service = api.read_object(RAY_GROUP, PLURAL, service)
-    config = yaml.safe_load(ray_service["spec"].get("serveConfigV2", "")) or {}
+    config = parse_yaml(ray_service["spec"].get("serveConfigV2", "")) or {}
     arguments = _find_arguments(service, config)
     previous: int | None = arguments["version"]
     version = version or _find_newest_version(str(arguments["run"]))
@@ -365,6 +368,6 @@ def _read_served_version(url: str) -> int | None:
     """The version in the answer of one replica; None if the service does not answer."""
     try:
         with urlopen(f"{url}/v1/health", timeout=POLL_S) as answer:
-            return json.load(answer).get("version")
+            return json.loads(answer.read(MAX_JSON_BYTES)).get("version")
     except (URLError, OSError, ValueError):
         return None

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from slicing_rllib.evaluation.statistics import SATISFIED, rank_correlation, summarise_values
+from slicing_rllib.storage import require_writable
 
 # pandas' own annotations are wider than what it returns, matplotlib's narrower than what it takes,
 # and matplotlib's leave out types.
@@ -107,6 +108,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     with mpl.rc_context(STYLE):
+        for path in paths:
+            require_writable(path)
         figure.savefig(paths[0], dpi=160)
         figure.savefig(paths[1], metadata={"Date": None})
     return paths

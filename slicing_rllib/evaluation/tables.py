@@ -3,12 +3,18 @@
 A mark is a pair of comments, `<!-- begin NAME -->` and `<!-- end NAME -->`, each in its own line.
 """
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slicing_rllib.storage import write_durably
+import pandas as pd
+
+from slicing_rllib.storage import read_text, write_durably
 from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.foreign_files import MIB
+
+MAX_TABLE_BYTES = 64 * MIB
 
 
 def format_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -45,10 +51,15 @@ def make_hour_rows(hours: Mapping[str, Any], names: Sequence[str]) -> list[list[
     ]
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of a report, from its CSV file. Raises: OSError or ValueError."""
+    return pd.read_csv(io.StringIO(read_text(path, MAX_TABLE_BYTES)))
+
+
 def split_at_marks(page: Path, name: str) -> tuple[str, str]:
     """A page up to its first mark and from its second one. Raises: RunError without them."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    before, mark, rest = read_text(page).partition(begin)
     _, closing, after = rest.partition(end)
     if not mark or not closing:
         raise RunError(f"{page}: expected the marks {begin} and {end}")

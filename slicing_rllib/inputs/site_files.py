@@ -4,7 +4,6 @@ What was dropped, assumed or averaged on the way is told in notices.
 """
 
 import difflib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,9 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from pyproj import Transformer
 
-from slicing_rllib.inputs.text_tables import MAX_BYTES, TextTable, read_text_table
-from slicing_rllib.storage import read_bounded
-from slicing_rllib.storage.errors import ConfigError
+from slicing_rllib.inputs.text_tables import TextTable, check_size, read_text_table
+from slicing_rllib.storage import read_json
+from slicing_rllib.storage.errors import CONTROL, ConfigError
 
 SPELLINGS: dict[str, dict[str, float]] = {
     "site": {"site siteid sitename enodeb enodebid gnb gnodeb name": 1.0},
@@ -55,6 +54,8 @@ LIMITS_DEG = {"lat": 90.0, "lon": 180.0}
 """Largest absolute values."""
 RANGES = {"height_m": (0.1, 1000.0), "tilt_deg": (-10.0, 20.0), "power_dbm": (0.0, 60.0)}
 """Values that antennas and masts have; those outside are in another unit."""
+MAX_SECTORS = 20_000
+"""Cells of the largest network that a config may have."""
 GEOJSON_SUFFIXES = (".geojson", ".json")
 LEAST_DISTANCE_M = 20_000.0
 """A site nearer to the middle of the network than this is never an outlier."""
@@ -96,6 +97,10 @@ def read_sites(
     """
     is_geojson = path.suffix.lower() in GEOJSON_SUFFIXES
     table = _read_geojson(path) if is_geojson else read_text_table(path, "site table")
+    if len(table.frame) > MAX_SECTORS:
+        raise ConfigError(
+            f"{table.where}: expected at most {MAX_SECTORS:,} sectors, got {len(table.frame):,}"
+        )
     found, left_out = _match_columns(table)
     notices: list[str] = []
     sectors = _drop_duplicates(table, _read_sectors(table, found), notices)
@@ -121,8 +126,8 @@ def _read_geojson(path: Path) -> TextTable:
     """Properties of the points of a FeatureCollection, with `lon` and `lat` beside them."""
     where = f"site table {path}"
     try:
-        content: Any = json.loads(read_bounded(path, MAX_BYTES).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content: Any = read_json(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{where}: expected a readable GeoJSON file ({error})") from error
     features = _get(content, "features")
     if not isinstance(features, list):
@@ -132,7 +137,12 @@ def _read_geojson(path: Path) -> TextTable:
     numbered = enumerate(cast("list[Any]", features), start=1)
     rows = [_read_point(f"{where}, feature {i}", feature) for i, feature in numbered]
     header = list(dict.fromkeys(name for row in rows for name in row))
+    check_size(where, len(rows), len(header))
     texts = [["" if row.get(n) is None else str(row[n]).strip() for n in header] for row in rows]
+    for number, row in enumerate([header, *texts]):
+        if CONTROL.search("\t".join(row)):
+            place = f"{where}, feature {number}" if number else where
+            raise ConfigError(f"{place}: expected text without control characters")
     return TextTable(
         where=where,
         frame=pd.DataFrame(texts, columns=pd.Index(header), dtype=str),

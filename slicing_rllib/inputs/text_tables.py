@@ -5,8 +5,10 @@ Values stay text until their column has a meaning, so that messages can quote th
 
 import csv
 import io
+import os
 import re
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Never
 
@@ -15,13 +17,19 @@ import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from slicing_rllib.storage import read_bounded, require_regular
-from slicing_rllib.storage.errors import ConfigError
-from slicing_rllib.storage.foreign_files import GIB, MIB
+from slicing_rllib.storage import open_regular, read_bounded
+from slicing_rllib.storage.errors import CONTROL, FORM_ERRORS, ConfigError
+from slicing_rllib.storage.foreign_files import MIB, format_size
 
-MAX_BYTES = 256 * MIB
-"""Of a CSV file, and of the text of a Parquet file."""
-MAX_PARQUET_BYTES = GIB
+MAX_BYTES = 64 * MIB
+"""Of a CSV file; of a Parquet file as it is and as text."""
+MAX_COLUMNS = 5_000
+MAX_VALUES = 5_000_000
+"""Rows times columns; this many take seconds and 1 GiB to read."""
+PLAIN_TYPES = (
+    "integer", "floating", "decimal", "boolean", "string", "large_string", "temporal", "null",
+)  # fmt: skip
+"""Arrow's types of columns that are read."""
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 """The separators that are recognised, and what messages call them."""
@@ -99,7 +107,13 @@ def read_text_table(
     where = f"{kind} {path}"
     is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
     text = _read_parquet(path, where) if is_parquet else _read_text(path, where)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if match := CONTROL.search(text):
+        line = text.count("\n", 0, match.start()) + 1
+        raise ConfigError(
+            f"{where}, line {line}: expected text without control characters, got {match.group()!r}"
+        )
+    lines = text.split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -113,6 +127,7 @@ def read_text_table(
     # The separator that occurs most often in the header outside quotation marks.
     separator = separator or max(SEPARATORS, key=re.sub(r'"[^"]*"', "", lines[first]).count)
     header = _read_header(f"{where}, line {first + 1}", lines[first], separator)
+    check_size(where, len(lines) - first - 1, len(header))
     rows, row_numbers = _read_rows(where, lines, first + 1, len(header), separator)
     frame = pd.DataFrame(rows, columns=pd.Index(header), dtype=str)
     if decimal is None and separator != ",":
@@ -126,6 +141,16 @@ def read_text_table(
         decimal=decimal or ".",
         header_line=first + 1,
     )
+
+
+def check_size(where: str, n_rows: int, n_columns: int) -> None:
+    """Raises: ConfigError for a table of too many columns or values."""
+    if n_columns > MAX_COLUMNS:
+        raise ConfigError(f"{where}: expected at most {MAX_COLUMNS:,} columns, got {n_columns:,}")
+    if n_rows * n_columns > MAX_VALUES:
+        raise ConfigError(
+            f"{where}: expected at most {MAX_VALUES:,} values, got {n_rows:,} rows of {n_columns:,}"
+        )
 
 
 def _read_text(path: Path, where: str) -> str:
@@ -142,27 +167,59 @@ def _read_text(path: Path, where: str) -> str:
             f"{where}, line {line}: expected a readable CSV file in UTF-8, "
             f"got the byte {data[error.start]:#04x}"
         ) from error
-    if "\0" in text:
-        raise ConfigError(f"{where}: expected a readable CSV file, got binary data")
     return text
 
 
 def _read_parquet(path: Path, where: str) -> str:
     """The content as comma-separated text, with a named index as its first column."""
+    # Imported here because most tables are CSV; Arrow has no types.
+    parquet, types = (import_module(f"pyarrow.{name}") for name in ("parquet", "types"))
     try:
-        require_regular(path, MAX_PARQUET_BYTES)
-        frame: Any = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        with open_regular(path) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            described: Any = parquet.ParquetFile(file)
+            groups = range(described.metadata.num_row_groups)
+            sizes = [described.metadata.row_group(i).total_byte_size for i in groups]
+            _check_bytes(where, max(n_bytes, sum(sizes)))
+            schema: Any = described.schema_arrow
+            check_size(where, described.metadata.num_rows, len(schema))
+            for column in schema:
+                kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+                if not any(getattr(types, f"is_{name}")(kind) for name in PLAIN_TYPES):
+                    raise ConfigError(f"{where}, column {column.name}: expected plain values")
+            # A long text that is stored once can stand in every row.
+            texts = [column.name for column in schema if types.is_string(column.type)]
+            table: Any = parquet.ParquetFile(file, read_dictionary=texts).read()
+        _check_bytes(where, sum(map(_measure_texts, table.columns)))
+        frame: Any = table.to_pandas()
+        if not isinstance(frame.index, pd.RangeIndex):
+            frame = frame.reset_index(names=frame.index.name or "time")
+        text = frame.to_csv(index=False)
+    except ConfigError:
+        raise
+    except (OSError, NotImplementedError, MemoryError, *FORM_ERRORS) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{where}: expected a readable Parquet file ({reason})") from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index(names=frame.index.name or "time")
-    text = frame.to_csv(index=False)
-    if len(text) > MAX_BYTES:
-        raise ConfigError(
-            f"{where}: expected at most {MAX_BYTES} characters of text, got {len(text)}"
-        )
+    _check_bytes(where, len(text))
     return text
+
+
+def _measure_texts(column: Any) -> int:
+    """Bytes of the texts of an Arrow column, each counted as often as it stands in a row."""
+    total = 0
+    for chunk in column.chunks:
+        if hasattr(chunk, "dictionary") and str(chunk.dictionary.type).endswith("string"):
+            lengths = np.array([len(text or "") for text in chunk.dictionary.to_pylist()], int)
+            counts = np.bincount(chunk.indices.drop_null().to_numpy(), minlength=len(lengths))
+            total += int(lengths @ counts)
+    return total
+
+
+def _check_bytes(where: str, n_bytes: int) -> None:
+    if n_bytes > MAX_BYTES:
+        raise ConfigError(
+            f"{where}: expected at most {format_size(MAX_BYTES)}, got {format_size(n_bytes)}"
+        )
 
 
 def _read_header(place: str, text: str, separator: str) -> list[str]:
@@ -173,11 +230,13 @@ def _read_header(place: str, text: str, separator: str) -> list[str]:
             f"{name_separator(separator)}; expected columns separated by one of "
             f"{', '.join(SEPARATORS.values())}"
         )
+    seen = set[str]()
     for index, name in enumerate(names):
         if not name:
             raise ConfigError(f"{place}: column {index + 1} has no name")
-        if name in names[:index]:
+        if name in seen:
             raise ConfigError(f"{place}: the column {name!r} stands twice")
+        seen.add(name)
     return names
 
 

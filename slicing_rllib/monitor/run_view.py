@@ -1,6 +1,5 @@
 """A run as the page shows it: found in a folder, read as snapshots and changes while it grows."""
 
-import json
 import os
 import threading
 import time
@@ -18,7 +17,7 @@ from slicing_rllib.monitor.history import (
 )
 from slicing_rllib.monitor.network import read_network
 from slicing_rllib.monitor.untrusted_values import to_mapping, to_number, to_plain, to_text
-from slicing_rllib.storage import read_bounded
+from slicing_rllib.storage import read_json
 from slicing_rllib.storage.foreign_files import JsonLinesTail
 
 WITHOUT_RUNS = ("checkpoints", "figures")
@@ -230,7 +229,7 @@ def _read_event(row: dict[str, Any]) -> dict[str, Any]:
 
 def _read_summary(path: Path) -> dict[str, Any] | None:
     try:
-        content = read_bounded(path, MAX_SUMMARY_BYTES, follow_links=False)
-        return to_plain(to_mapping(json.loads(content)))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path, MAX_SUMMARY_BYTES, follow_links=False)
+        return to_plain(to_mapping(content))
+    except (OSError, ValueError):
         return None

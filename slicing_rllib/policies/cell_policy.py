@@ -34,13 +34,14 @@ from slicing_rllib.policies.trained_policy import (
     list_deciding_networks,
     stack_layers,
 )
-from slicing_rllib.storage import read_bounded
-from slicing_rllib.storage.foreign_files import GIB
+from slicing_rllib.storage import read_bounded, read_json
+from slicing_rllib.storage.errors import FORM_ERRORS
+from slicing_rllib.storage.foreign_files import MIB
 
 WEIGHTS_FILE, GRAPH_FILE, MANIFEST_FILE = "policy.safetensors", "policy.onnx", "manifest.json"
 FORMAT = 1
 """Version of the manifest's layout."""
-MAX_FILE_BYTES = GIB
+MAX_FILE_BYTES, MAX_MANIFEST_BYTES = 256 * MIB, 4 * MIB
 
 
 class PolicyError(ValueError):
@@ -100,7 +101,7 @@ class CellPolicy:
         ones = dict.fromkeys(self.encoder.required_kpis, np.ones((1, n_slices)))
         try:
             shares = self.decide(ones, np.zeros((1, n_neighbours, n_slices)))
-        except (ValueError, KeyError, IndexError) as error:
+        except FORM_ERRORS as error:
             raise PolicyError(f"{where}: its actor does not fit its encoder ({error})") from error
         if shares.shape != (1, n_slices):
             raise PolicyError(f"{where}: expected {n_slices} shares, got {shares.shape[1]}")
@@ -193,7 +194,7 @@ def select_actor(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     form = ActorForm(1, "mlp" if has_actor else "max_min")
     try:
         list_deciding_layers(form, weights)
-    except (ValueError, KeyError) as error:
+    except FORM_ERRORS as error:
         raise PolicyError(f"expected the weights of an actor ({error})") from error
     networks = list_deciding_networks(form)
     return {name: array for name, array in weights.items() if name.split(".")[0] in networks}
@@ -264,14 +265,16 @@ def load_policy(folder: Path) -> CellPolicy:
     """
     path = folder / MANIFEST_FILE
     try:
-        manifest: dict[str, Any] = dict(json.loads(read_bounded(path, MAX_FILE_BYTES)))
+        manifest: dict[str, Any] = dict(read_json(path, MAX_MANIFEST_BYTES))
         if manifest.get("format") != FORMAT:
             raise PolicyError(f"{path}: expected a manifest of format {FORMAT}")
-        for name, digest in manifest["sha256"].items():
-            data = read_bounded(folder / Path(name).name, MAX_FILE_BYTES)
-            if hashlib.sha256(data).hexdigest() != digest:
-                raise PolicyError(f"{folder / name}: has changed since it was written")
-        weights = load_tensors(read_bounded(folder / WEIGHTS_FILE, MAX_FILE_BYTES))
+        files: dict[str, bytes] = {}
+        for name in (WEIGHTS_FILE, GRAPH_FILE):
+            if name == WEIGHTS_FILE or name in manifest["sha256"]:
+                files[name] = read_bounded(folder / name, MAX_FILE_BYTES)
+                if hashlib.sha256(files[name]).hexdigest() != manifest["sha256"][name]:
+                    raise PolicyError(f"{folder / name}: has changed since it was written")
+        weights = load_tensors(files[WEIGHTS_FILE])
         policy = parse_policy(
             manifest,
             weights,
@@ -281,8 +284,8 @@ def load_policy(folder: Path) -> CellPolicy:
         )
     except PolicyError:
         raise
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+    except (OSError, SafetensorError, *FORM_ERRORS) as error:
         raise PolicyError(f"{folder}: expected an exported policy ({error})") from error
-    if policy.digest != manifest["policy_sha256"]:
+    if policy.digest != manifest.get("policy_sha256"):
         raise PolicyError(f"{path}: has changed since it was written")
     return policy

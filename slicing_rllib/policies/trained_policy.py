@@ -23,7 +23,7 @@ from slicing_rllib.env import ActorForm, DecisionView, Measurement
 from slicing_rllib.env.observation import CellObserver, no_message
 from slicing_rllib.env.response_curves import split_by_curves
 from slicing_rllib.radio import Scenario
-from slicing_rllib.storage import read_bounded
+from slicing_rllib.storage import read_bounded, read_json
 from slicing_rllib.storage.foreign_files import GIB, MIB
 
 
@@ -229,11 +229,11 @@ def load_pretrained(folder: Path = BUILTIN) -> PretrainedActor:
     Raises: PretrainedError for a folder without an actor, or with files that have changed.
     """
     try:
-        manifest = json.loads(read_bounded(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES))
+        manifest = read_json(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES)
         data = read_bounded(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
         expected, provenance = str(manifest["sha256"]), dict(manifest["provenance"])
         weights = load_tensors(data)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise PretrainedError(f"{folder}: expected a pretrained actor ({error})") from error
     if manifest.get("format") != FORMAT or hashlib.sha256(data).hexdigest() != expected:
         raise PretrainedError(f"{folder}: expected the weights that its manifest describes")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from slicing_rllib.storage import read_bounded, remove_tree, sync, sync_tree, write_durably
+from slicing_rllib.storage import read_json, remove_tree, sync, sync_tree, write_durably
 from slicing_rllib.storage.errors import CheckpointError, CheckpointFormatError
 from slicing_rllib.storage.foreign_files import MIB, open_regular
 
@@ -103,7 +103,7 @@ def verify_checkpoint(checkpoint: Path) -> int:
 def read_manifest(checkpoint: Path) -> Manifest:
     """What a checkpoint says of itself. Raises: CheckpointError."""
     try:
-        return Manifest.model_validate_json(read_bounded(checkpoint / MANIFEST, MAX_MANIFEST_BYTES))
+        return Manifest.model_validate(read_json(checkpoint / MANIFEST, MAX_MANIFEST_BYTES))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{checkpoint}: expected a readable {MANIFEST}") from error
 

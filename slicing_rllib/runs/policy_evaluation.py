@@ -31,7 +31,7 @@ from slicing_rllib.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, make_mask_settings
 from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
-from slicing_rllib.storage import replace_durably, require_regular
+from slicing_rllib.storage import open_regular, replace_durably, require_regular
 from slicing_rllib.storage.foreign_files import GIB
 from slicing_rllib.transfer.policy_library import identify_cell
 
@@ -170,7 +170,7 @@ def load_rollouts(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """
     table: dict[str, dict[str, np.ndarray]] = {}
     require_regular(path, MAX_ROLLOUTS_BYTES)
-    with np.load(path, allow_pickle=False) as columns:
+    with open_regular(path) as file, np.load(file, allow_pickle=False) as columns:
         for key in columns.files:
             name, _, kept = key.rpartition(".")
             table.setdefault(name, {})[kept] = columns[key]

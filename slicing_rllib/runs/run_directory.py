@@ -25,18 +25,15 @@ from slicing_rllib.storage import (
     FolderLocked,
     append_line,
     lock_folder,
-    read_bounded,
+    read_json,
     replace_durably,
     require_regular,
     sync,
     write_durably,
 )
-from slicing_rllib.storage.errors import CheckpointError, ConfigError, RunError
-from slicing_rllib.storage.foreign_files import GIB, MIB, read_json_lines
+from slicing_rllib.storage.errors import FORM_ERRORS, CheckpointError, ConfigError, RunError
+from slicing_rllib.storage.foreign_files import GIB, read_json_lines
 from slicing_rllib.transfer import LibraryError
-
-FORM_ERRORS = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
-"""What code that trusts its inputs raises where they have another form."""
 
 
 @contextmanager
@@ -108,7 +105,6 @@ def lock_for_writing(folder: Path, purpose: str, timeout_s: float = 0.0) -> Iter
 
 
 MAX_WEIGHTS_BYTES = 4 * GIB
-MAX_SUMMARY_BYTES = 64 * MIB
 
 
 class RunDirectory:
@@ -243,8 +239,8 @@ class RunDirectory:
         """Content of `summary.json`. Raises: RunError where the run has not finished yet."""
         path = self.path / "summary.json"
         try:
-            summary = json.loads(read_bounded(path, MAX_SUMMARY_BYTES))
-        except (OSError, ValueError, RecursionError) as error:
+            summary = read_json(path)
+        except (OSError, ValueError) as error:
             raise RunError(f"{path}: expected the summary of a finished run ({error})") from error
         if not isinstance(summary, dict):
             raise RunError(f"{path}: expected a mapping, got {type(summary).__name__}")

@@ -45,6 +45,7 @@ from slicing_rllib.serving.requests import (
     read_token,
 )
 from slicing_rllib.serving.served_release import PolicyHolder, ServedPolicies
+from slicing_rllib.storage import append_line
 from slicing_rllib.storage.errors import RunError
 
 log = logging.getLogger(__name__)
@@ -317,10 +318,9 @@ class ShadowComparison:
                 for version, made in (("live", ours), ("candidate", theirs)):
                     line[f"{version}_shares"] = made.shares
                     line[f"{version}_fallback"] = made.fallback and made.fallback.reason
-                lines.append(json.dumps(line) + "\n")
+                lines.append(json.dumps(line))
         if self._log_file is not None and lines:
-            with self._log_file.open("a", encoding="utf-8") as file:
-                file.write("".join(lines))
+            append_line(self._log_file, "\n".join(lines))
 
     def summarise(self) -> dict[str, dict[str, Any]]:
         """By cell: both versions, the number of decisions, mean and largest difference."""

@@ -36,11 +36,11 @@ from starlette.responses import Response
 
 from slicing_rllib.policies import KPI_SPECS
 from slicing_rllib.serving.release import ServiceArguments
-from slicing_rllib.storage import make_printable
+from slicing_rllib.storage import make_printable, read_text
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
-LEAST_TOKEN_CHARACTERS = 16
+LEAST_TOKEN_CHARACTERS, MAX_TOKEN_BYTES = 16, 4096
 MAX_DETAIL = 500
 KPI_NAMES = tuple(KPI_SPECS)
 MAX_CELLS, MAX_SLICES = 20_000, 64
@@ -87,8 +87,8 @@ def read_token(token_file: str | None) -> str | None:
         token = os.environ.get(TOKEN_VARIABLE)
     else:
         try:
-            token = Path(token_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            token = read_text(Path(token_file), MAX_TOKEN_BYTES).strip()
+        except (OSError, ValueError) as error:
             raise RunError(f"{token_file}: expected a file with a token") from error
     if token is not None and not (len(token) >= LEAST_TOKEN_CHARACTERS and token.isascii()):
         raise RunError(f"token: expected at least {LEAST_TOKEN_CHARACTERS} ASCII characters")

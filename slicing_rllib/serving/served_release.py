@@ -25,6 +25,7 @@ from slicing_rllib.serving.policy_source import (
 )
 from slicing_rllib.serving.release import Release, ReleaseHistory, ServiceArguments
 from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.foreign_files import MAX_JSON_BYTES
 from slicing_rllib.transfer import LibraryError
 
 log = logging.getLogger(__name__)
@@ -234,4 +235,4 @@ def wait_for_revision(
 
 def _read_health(url: str) -> dict[str, Any]:
     with urlopen(f"{url.rstrip('/').removesuffix('/v1')}/v1/health", timeout=5.0) as answer:
-        return json.load(answer)
+        return json.loads(answer.read(MAX_JSON_BYTES))

@@ -7,13 +7,20 @@ from slicing_rllib.storage.durable import (
     append_line,
     remove_tree,
     replace_durably,
+    require_writable,
     sync,
     sync_tree,
     write_durably,
 )
 from slicing_rllib.storage.errors import make_printable
 from slicing_rllib.storage.folder_lock import FolderLocked, lock_folder
-from slicing_rllib.storage.foreign_files import open_regular, read_bounded, require_regular
+from slicing_rllib.storage.foreign_files import (
+    open_regular,
+    read_bounded,
+    read_json,
+    read_text,
+    require_regular,
+)
 
 __all__ = [
     "FolderLocked",
@@ -22,9 +29,12 @@ __all__ = [
     "make_printable",
     "open_regular",
     "read_bounded",
+    "read_json",
+    "read_text",
     "remove_tree",
     "replace_durably",
     "require_regular",
+    "require_writable",
     "sync",
     "sync_tree",
     "write_durably",

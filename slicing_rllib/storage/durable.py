@@ -4,6 +4,7 @@ A file's data is on disk only after fsync of the file, and its name only after f
 that holds the name.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Generator
@@ -28,7 +29,9 @@ def replace_durably(path: Path) -> Generator[Path]:
     """Yields the path of a partial file, which replaces `path` once the block has written it.
 
     Where the block fails, the partial file is deleted: on a full disk its room is needed.
+    Raises: OSError for a path that is something else than a file: a device is never replaced.
     """
+    require_writable(path)
     partial = path.with_name(path.name + PARTIAL)
     try:
         yield partial
@@ -41,11 +44,18 @@ def replace_durably(path: Path) -> Generator[Path]:
     sync(path.parent)
 
 
+def require_writable(path: Path) -> None:
+    """Raises: OSError for a path at which there is something else than a regular file."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "expected a regular file or none", str(path))
+
+
 def append_line(path: Path, line: str) -> None:
     """Adds a line to a log in one write, on a line of its own even after a line that was cut short.
 
     The line is on disk only after `sync`. Raises: OSError.
     """
+    require_writable(path)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         size = os.fstat(descriptor).st_size

@@ -31,8 +31,14 @@ class LibraryError(ValueError):
     """A policy library or a bundle cannot be used (exit code 1). The message is one line."""
 
 
+FORM_ERRORS = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
+"""What code that trusts its inputs raises where they have another form."""
 LINE_BREAK = re.compile(r"\s*[^\S ]\s*")
 """White space that is more than spaces."""
+CONTROL = re.compile(
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+"""Control characters but tab and line breaks, other line breaks, and those that reorder text."""
 MAX_MESSAGE_CHARACTERS = 600
 INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories of characters that move the cursor, reorder text or show nothing."""

@@ -20,7 +20,11 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-MAX_LINE_BYTES = 64 * MIB
+MAX_TEXT_BYTES = 8 * MIB
+"""Of a text that is read as a whole, unless a reader says otherwise."""
+MAX_JSON_BYTES = 32 * MIB
+"""Of JSON, whose values may take thirty times as much memory as their text."""
+MAX_LINE_BYTES = 32 * MIB
 MAX_TAIL_LINE_BYTES = 16 * MIB
 MAX_TAIL_READ_BYTES = 64 * MIB
 """Limit of one call of `JsonLinesTail.read`; the next call continues from there."""
@@ -55,9 +59,25 @@ def read_bounded(path: Path, max_bytes: int, *, follow_links: bool = True) -> by
     Raises: OSError as `open_regular`, and for a file of more than `max_bytes`.
     """
     with open_regular(path, follow_links=follow_links) as file:
+        # A sparse file of many gigabytes would be read up to the limit first.
+        _check_size(path, os.fstat(file.fileno()).st_size, max_bytes)
         data = file.read(max_bytes + 1)
     _check_size(path, len(data), max_bytes)
     return data
+
+
+def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The UTF-8 text of a regular file. Raises: OSError as `read_bounded`, ValueError."""
+    return read_bounded(path, max_bytes).decode("utf-8-sig")
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, *, follow_links: bool = True) -> Any:
+    """The JSON value in a regular file. Raises: OSError as `read_bounded`, ValueError."""
+    data = read_bounded(path, max_bytes, follow_links=follow_links)
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("expected JSON of fewer levels") from error
 
 
 def require_regular(path: Path, max_bytes: int, *, follow_links: bool = True) -> None:

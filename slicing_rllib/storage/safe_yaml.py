@@ -15,7 +15,7 @@ import yaml
 from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.resolver import Resolver
 
-from slicing_rllib.storage.errors import ConfigError
+from slicing_rllib.storage.errors import CONTROL, ConfigError
 from slicing_rllib.storage.foreign_files import MIB, read_bounded
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def find_line(text: str, path: Sequence[str]) -> int | None:
 
 
 def _check_events(text: str) -> None:
-    """Raises: ConstructorError for an anchor or alias, too deep a nesting or too many values."""
+    """Raises: ConstructorError for an anchor or alias, a control character, too deep a nesting or
+    too many values."""
     depth = n_values = 0
     for event in _yaml.parse(text, StrictLoader):
         if isinstance(event, yaml.NodeEvent):
@@ -130,6 +131,9 @@ def _check_events(text: str) -> None:
             if event.anchor:
                 problem = f"expected no anchors and aliases (&{event.anchor}, *{event.anchor})"
                 raise ConstructorError(None, None, problem, event.start_mark)
+        if isinstance(event, yaml.ScalarEvent) and (match := CONTROL.search(event.value)):
+            problem = f"expected text without control characters, got {match.group()!r}"
+            raise ConstructorError(None, None, problem, event.start_mark)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

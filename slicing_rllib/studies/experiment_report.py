@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 
 from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation.tables import read_table
 from slicing_rllib.runs.policy_evaluation import load_rollouts
 from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import compare_cells, draw_comparison
-from slicing_rllib.storage import write_durably
+from slicing_rllib.storage import read_json, read_text, write_durably
 from slicing_rllib.studies.experiment import get_arm_folder
 from slicing_rllib.studies.results import (
     Results,
@@ -73,7 +74,7 @@ def write_experiment_report(
     write_durably(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     write_durably(out / "report.md", page.encode())
     if out != folder:
-        write_durably(out / "experiment.yaml", (folder / "experiment.yaml").read_bytes())
+        write_durably(out / "experiment.yaml", read_text(folder / "experiment.yaml").encode())
     return summary, [
         out / "report.md",
         out / "summary.json",
@@ -99,8 +100,8 @@ def format_headline(report: Path) -> str:
     cells, else what its `shows` says. Final evaluations are summarised anew from `results.csv`.
     """
     experiment = ExperimentConfig.load(report / "experiment.yaml")
-    summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
-    summary["policies"] = summarise_policies(experiment, pd.read_csv(report / "results.csv"))
+    summary = read_json(report / "summary.json")
+    summary["policies"] = summarise_policies(experiment, read_table(report / "results.csv"))
     sections = make_sections(summary, experiment) | {"origin": [_describe_origin(summary)]}
     shown = list(HEADLINES["measures" if "measures" in summary else experiment.shows])
     if experiment.compares_measures and experiment.shows == "ends":

@@ -14,7 +14,6 @@ report NAME: its `text.md`, if there is one, and its headline tables. Between th
   refuse to be filled in where the interval says otherwise.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from typing import Any
 import pandas as pd
 
 from slicing_rllib.evaluation.statistics import paired_difference
-from slicing_rllib.evaluation.tables import format_mean, write_between_marks
+from slicing_rllib.evaluation.tables import format_mean, read_table, write_between_marks
+from slicing_rllib.storage import read_json, read_text
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.studies.experiment_report import format_headline
 
@@ -94,9 +94,9 @@ def _make_differences(by_seed: pd.DataFrame) -> _Lookup:
 
 def read_numbers(report: Path) -> dict[str, Any]:
     """What the fields of a template may name, from the files of a report."""
-    summary = _quantify(json.loads((report / "summary.json").read_text(encoding="utf-8")))
-    final = pd.read_csv(report / "results.csv")
-    curves = pd.read_csv(report / "curves.csv")
+    summary = _quantify(read_json(report / "summary.json"))
+    final = read_table(report / "results.csv")
+    curves = read_table(report / "curves.csv")
     curves["name"] = curves["arm"] + "@" + curves["step"].astype(str)
     curves["gain"] = curves["evaluated"] - curves["baseline"]
     return {
@@ -118,7 +118,7 @@ def format_marked_text(report: Path, part: str = "") -> str:
     text = ""
     if part or template.is_file():
         try:
-            text = template.read_text(encoding="utf-8").format_map(read_numbers(report)).strip()
+            text = read_text(template).format_map(read_numbers(report)).strip()
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise RunError(f"{template}: {error}") from error
     tables = "" if part else format_headline(report)
@@ -130,8 +130,8 @@ def write_marked_texts(page: Path, report: Path, name: str) -> None:
 
     Raises: RunError for a page without the marks of the report.
     """
-    parts = re.findall(rf"<!-- begin {re.escape(name)}/(\S+) -->", page.read_text(encoding="utf-8"))
+    parts = re.findall(rf"<!-- begin {re.escape(name)}/(\S+) -->", read_text(page))
     for part in parts:
         write_between_marks(page, f"{name}/{part}", format_marked_text(report, part))
-    if not parts or f"<!-- begin {name} -->" in page.read_text(encoding="utf-8"):
+    if not parts or f"<!-- begin {name} -->" in read_text(page):
         write_between_marks(page, name, format_marked_text(report))

@@ -4,7 +4,6 @@ A step is an own step: one under a cell's own policy. Own steps follow `default_
 the default action.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +21,7 @@ from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import compare_cells, read_cell_samples
 from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.foreign_files import read_json_lines
 from slicing_rllib.studies.experiment import get_arm_folder, is_done
 from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
 from slicing_rllib.transfer.decision import CellSamples, compute_distances_by_measure
@@ -280,8 +280,7 @@ def read_ceiling_gain(path: Path = CEILING_FILE) -> float | None:
     if not path.is_file():
         return None
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        row = next(row for row in rows if row["name"] == "ceiling.reward")
+        row = next(row for row in read_json_lines(path) if row["name"] == "ceiling.reward")
         return float(row["value"]) - float(row["reference_value"])
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise RunError(f"{path}: expected the rows of bench ceiling --json") from error
