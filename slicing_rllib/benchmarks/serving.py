@@ -35,7 +35,7 @@ from slicing_rllib.benchmarks.rows import (
     run_interleaved,
 )
 from slicing_rllib.policies import CellPolicy
-from slicing_rllib.policies.encoder import stack_kpis
+from slicing_rllib.policies.encoder import recall_intervals, stack_kpis
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.runs.config_loading import load_config
 from slicing_rllib.runs.policy_evaluation import (
@@ -315,7 +315,8 @@ def decide_in_numpy(
     encoder = policy.encoder
     columns = stack_kpis(recorded, cells.index(encoder.cell), encoder.required_kpis)
     rows = [cells.index(name) for name in encoder.neighbours]
-    return policy.decide(columns, np.stack([step.load[rows] for step in recorded]))
+    load = np.stack([step.load[rows] for step in recorded])
+    return policy.decide(columns, load, recall_intervals(columns) if encoder.remembers else ())
 
 
 TIMEOUT_S = 30.0

@@ -308,8 +308,12 @@ def make_checkpoints_table(reports: Sequence[Any]) -> Table:
 
 
 def make_pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per unseen network: rewards, and the share of (cell, step) below 0.95."""
-    names = ("traffic_aware", "persistence", "pretrained")
+    """A row per unseen network: rewards, and the share of (cell, step) below 0.95.
+
+    The gain and the arrow are from `smoothed_persistence`, which learns nothing.
+    """
+    simple = "smoothed_persistence"
+    names = ("traffic_aware", simple, "pretrained")
     return make_table(
         f"networks that no training has seen, {rows[0]['seeds']} seeds each",
         ("network", *names, "gain", "below 0.95"),
@@ -317,9 +321,8 @@ def make_pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             (
                 row["network"],
                 *(f"{row[name]['reward_mean']:.3f}" for name in names),
-                f"{row['pretrained']['reward_mean'] - row['traffic_aware']['reward_mean']:+.3f}",
-                f"{row['traffic_aware']['fail_rate_95']:.1%} → "
-                f"{row['pretrained']['fail_rate_95']:.1%}",
+                f"{row['pretrained']['reward_mean'] - row[simple]['reward_mean']:+.3f}",
+                f"{row[simple]['fail_rate_95']:.1%} → {row['pretrained']['fail_rate_95']:.1%}",
             )
             for row in rows
         ),

@@ -259,6 +259,9 @@ def pretrain(
     rounds: Annotated[
         int, Option(min=1, help="Rounds of 25 steps in every network and 100 updates.")
     ] = 60,
+    critic: Annotated[
+        str, Option(help="joint: an actor by the closed form. per_slice: critics per slice.")
+    ] = "joint",
     seed: Annotated[int, Option(min=0, help="Seed of networks, weights and batches.")] = 0,
     steps: Annotated[int, Option(min=1, help="Steps per seed of the evaluation.")] = 250,
     seeds: Annotated[int, Option(min=1, help="Seeds of the evaluation per network.")] = 4,
@@ -266,17 +269,28 @@ def pretrain(
 ) -> None:
     """Trains one policy for cells of networks that it has never seen, and evaluates it on such.
 
-    It takes a few minutes. The policy that comes with the package was made so.
-    `--set learning.initial_actor=FOLDER` starts the cells of a run from it.
+    It takes a few minutes. The policies that come with the package were made so.
+    `--set learning.initial_actor=FOLDER` starts the cells of a run from an actor,
+    `--set learning.critic=per_slice --set learning.initial_critic=FOLDER` from critics per slice.
+    These learn from random networks of all kinds and from no map of `paper`; a round is 100 updates
+    then, and every network is stepped 150 times.
 
     Example: slicing-rllib pretrain --out my_actor --random 12 --rounds 40
     """
     from slicing_rllib.policies import PretrainedActor, save_pretrained
+    from slicing_rllib.runs.curve_pretraining import CurveSettings, train_curves
     from slicing_rllib.runs.pretraining import PretrainingSettings, evaluate_actor, train_actor
 
     if random + paper < 1:
         raise ConfigError("pretrain: expected at least one network, got --random 0 --paper 0")
-    actor = train_actor(random, paper, PretrainingSettings(rounds=rounds, seed=seed), print_message)
+    if critic == "per_slice":
+        settings = CurveSettings(networks=random, updates=100 * rounds, seed=seed)
+        actor = train_curves(settings, print_message)
+    elif critic == "joint":
+        chosen = PretrainingSettings(rounds=rounds, seed=seed)
+        actor = train_actor(random, paper, chosen, print_message)
+    else:
+        raise ConfigError(f"pretrain: --critic: expected joint or per_slice, got {critic!r}")
     rows = evaluate_actor(actor, steps, seeds, print_message)
     actor = PretrainedActor(actor.weights, {**actor.provenance, "unseen_networks": rows})
     with explain_unwritable(out, "the actor"):

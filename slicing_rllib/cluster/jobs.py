@@ -97,6 +97,7 @@ def _collect_run_files(config: RunConfig) -> dict[str, bytes]:
         "pretrained_run": config.pretrained_run,
         "transfer.library": config.transfer.library,
         "learning.initial_actor": config.learning.initial_actor,
+        "learning.initial_critic": config.learning.initial_critic,
     }
     for key, path in paths.items():
         if path not in NAMED and not Path(str(path)).is_absolute():

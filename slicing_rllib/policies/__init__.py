@@ -18,6 +18,7 @@ from slicing_rllib.policies.encoder import KPI_SPECS, REQUIRED_KPIS, make_encode
 from slicing_rllib.policies.trained_policy import (
     BasePolicySplit,
     PretrainedActor,
+    PretrainedCurves,
     PretrainedPolicy,
     TrainedPolicy,
     list_layers,
@@ -33,6 +34,7 @@ __all__ = [
     "KpiRange",
     "PolicyError",
     "PretrainedActor",
+    "PretrainedCurves",
     "PretrainedPolicy",
     "TrainedPolicy",
     "describe_policy",

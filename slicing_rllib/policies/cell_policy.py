@@ -123,10 +123,14 @@ class CellPolicy:
         return save_tensors({n: np.ascontiguousarray(w) for n, w in sorted(self.weights.items())})
 
     def decide(
-        self, columns: Mapping[str, PerSlice], neighbour_load: NeighbourLoad
+        self,
+        columns: Mapping[str, PerSlice],
+        neighbour_load: NeighbourLoad,
+        earlier: Sequence[Mapping[str, PerSlice]] = (),
     ) -> Float32[np.ndarray, "row slice"]:
-        """Shares of the carrier, one row per interval."""
-        obs = encode_rows([self.encoder] * len(neighbour_load), columns, neighbour_load)
+        """Shares of the carrier, one row per interval; `earlier` as in `encode_rows`."""
+        encoders = [self.encoder] * len(neighbour_load)
+        obs = encode_rows(encoders, columns, neighbour_load, earlier)
         return compute_actions(self.form, self._layers, obs)
 
     @cached_property
@@ -153,6 +157,7 @@ class PolicyGroup:
         encoders: Sequence[CellEncoder],
         columns: Mapping[str, PerSlice],
         neighbour_load: NeighbourLoad,
+        earlier: Sequence[Mapping[str, PerSlice]] = (),
     ) -> Float32[np.ndarray, "row slice"]:
         """Shares of some of the group's cells; NaN where an observation is not finite.
 
@@ -160,12 +165,13 @@ class PolicyGroup:
             encoders: those of the cells, perhaps with another SLA than their policies carry.
             columns: KPIs by name, one row per cell.
             neighbour_load: load of the cells' neighbours.
+            earlier: KPIs of earlier reports, as in `encode_rows`.
         """
         rows = [self.rows[encoder.cell] for encoder in encoders]
         is_whole = rows == list(range(len(self.policies)))
         layers = self._layers if is_whole else [(w[rows], b[rows]) for w, b in self._layers]
         with np.errstate(all="ignore"):
-            obs = encode_rows(encoders, columns, neighbour_load)
+            obs = encode_rows(encoders, columns, neighbour_load, earlier)
             shares = compute_actions(self._form, layers, obs)
         shares[~np.isfinite(obs).all(axis=1)] = np.nan
         return shares

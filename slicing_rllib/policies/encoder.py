@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32
 
 from slicing_rllib.env import Measurement, ObservedNetwork, ObservedSlice
 from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
+from slicing_rllib.env.measurement import MEMORY
 from slicing_rllib.env.observation import KPIS, CellObserver
 from slicing_rllib.radio import Phase, Scenario, StepKpis
 from slicing_rllib.registry import foreign_names, get_part
@@ -69,6 +70,7 @@ REQUIRED_KPIS: Mapping[str, tuple[str, ...]] = {
         "sinr_db_p50",
         "sinr_db_p90",
     ),
+    "response": (*BASE_POLICY_KPIS, "utilisation", "users", "load"),
 }
 """KPIs that each kind of observation is computed from."""
 
@@ -125,6 +127,11 @@ class CellEncoder:
             raise ValueError(f"{self.cell}: expected at most {self.message_slots} neighbours")
 
     @property
+    def remembers(self) -> bool:
+        """Whether the observation depends on earlier reports too."""
+        return self.observation == "response" or self.base_policy == "smoothed_persistence"
+
+    @property
     def required_kpis(self) -> tuple[str, ...]:
         """KPIs that the observation is computed from."""
         return REQUIRED_KPIS.get(self.observation, tuple(KPI_SPECS))
@@ -134,6 +141,7 @@ def encode_rows(
     encoders: Sequence[CellEncoder],
     columns: Mapping[str, PerSlice],
     neighbour_load: NeighbourLoad,
+    earlier: Sequence[Mapping[str, PerSlice]] = (),
 ) -> Float32[np.ndarray, "row obs"]:
     """Observations of cells whose encoders differ in name, SLA and neighbours only.
 
@@ -141,11 +149,15 @@ def encode_rows(
         encoders: the encoder of each row.
         columns: KPIs by name.
         neighbour_load: load of the neighbours; slots after a cell's last neighbour may be left out.
+        earlier: KPIs of the reports before, the oldest first; without them cells start from
+            their last report.
     """
     first, n_rows = encoders[0], len(encoders)
-    absent = np.zeros((n_rows, len(first.slices)))
-    values = {name: columns.get(name, absent) for name in KPIS}
-    kpis = StepKpis(**values, phase=np.full(n_rows, int(Phase.CONTROLLED)))
+    absent, phase = np.zeros((n_rows, len(first.slices))), np.full(n_rows, int(Phase.CONTROLLED))
+    kpis = [
+        StepKpis(**{name: report.get(name, absent) for name in KPIS}, phase=phase)
+        for report in (*earlier, columns)
+    ]
     network = ObservedNetwork(
         cells=tuple(encoder.cell for encoder in encoders),
         slices=tuple(
@@ -160,7 +172,8 @@ def encode_rows(
     observer = CellObserver(
         first.observation, network, lambda load: received, first.base_policy, first.smoothing
     )
-    return observer([Measurement(network)(kpis, 0)], np.ones(n_rows, bool))
+    measure = Measurement(network)
+    return observer([measure(report, 0) for report in kpis], np.ones(n_rows, bool))
 
 
 def _form_message(
@@ -238,3 +251,12 @@ def make_encoders(
 def stack_kpis(kpis: Sequence[StepKpis], row: int, names: Sequence[str]) -> dict[str, PerSlice]:
     """KPIs of one cell over several steps, by name."""
     return {name: np.stack([getattr(step, name)[row] for step in kpis]) for name in names}
+
+
+def recall_intervals(columns: Mapping[str, PerSlice]) -> list[dict[str, PerSlice]]:
+    """The `earlier` reports of rows that are consecutive intervals of one cell."""
+    rows = np.arange(len(next(iter(columns.values()))))
+    return [
+        {name: values[np.maximum(rows - back, 0)] for name, values in columns.items()}
+        for back in range(MEMORY - 1, 0, -1)
+    ]

@@ -20,7 +20,7 @@ from safetensors.numpy import save as save_tensors
 from scipy.special import softmax
 
 from slicing_rllib.env import ActorForm, DecisionView, Measurement
-from slicing_rllib.env.observation import CellObserver, no_message
+from slicing_rllib.env.observation import CellObserver, mean_load, no_message
 from slicing_rllib.env.response_curves import split_by_curves
 from slicing_rllib.radio import Scenario
 from slicing_rllib.storage import read_bounded, read_json
@@ -116,6 +116,12 @@ class TrainedPolicy:
         order = np.argsort(np.concatenate([rows for rows, _ in self._groups]))
         return np.concatenate(actions)[order]
 
+    def compute_shared_actions(
+        self, obs: Float32[np.ndarray, "row obs"]
+    ) -> Float32[np.ndarray, "row action"]:
+        """As `compute_actions`, for any number of rows, all by the first cell's weights."""
+        return compute_actions(self._form, self._groups[0][1], obs)
+
 
 class BasePolicySplit:
     """The split that a run's actors correct: what a cell does before it has learned anything.
@@ -178,6 +184,8 @@ def compute_actions(
 
 BUILTIN = Path(__file__).parent / "builtin"
 """The actor that comes with the package; `slicing-rllib pretrain` makes it again."""
+BUILTIN_CURVES = BUILTIN / "curves"
+"""Critics per slice that come with the package; `pretrain --critic per_slice` makes them again."""
 WEIGHTS_FILE, MANIFEST_FILE = "actor.safetensors", "manifest.json"
 FORMAT = 1
 MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES = 4 * MIB, GIB
@@ -189,17 +197,19 @@ class PretrainedError(ValueError):
 
 @dataclass(frozen=True)
 class PretrainedActor:
-    """Weights of an equivariant actor over a persistence base policy, and where they come from."""
+    """Weights of an equivariant actor over a persistence base policy, or of twin critics per slice,
+    and where they come from."""
 
     weights: Mapping[str, np.ndarray]
-    """By parameter name, `actor.0.weight` and so on."""
+    """By parameter name, `actor.0.weight` or `critic_1.0.weight` and so on."""
     provenance: Mapping[str, Any]
     """Plain values: command, settings, training networks, results."""
 
     @property
     def hiddens(self) -> tuple[int, ...]:
-        """Widths of the hidden layers."""
-        return tuple(len(layer.bias) for layer in list_layers(self.weights)[:-1])
+        """Widths of the hidden layers of each network."""
+        network = next(iter(self.weights)).split(".")[0]
+        return tuple(len(layer.bias) for layer in list_layers(self.weights, network)[:-1])
 
 
 class PretrainedPolicy:
@@ -221,6 +231,24 @@ class PretrainedPolicy:
         """Shares of each cell's carrier."""
         measured = self._measurement(view.kpis, 0)
         return self._policy.compute_actions(self._observer([measured], measured.live))
+
+
+class PretrainedCurves:
+    """The max-min split by pretrained critics per slice, in every cell of a network."""
+
+    def __init__(self, scenario: Scenario, critics: PretrainedActor | None = None) -> None:
+        """`critics` None: those that come with the package."""
+        weights = (critics or load_pretrained(BUILTIN_CURVES)).weights
+        form = ActorForm(scenario.n_slices, "max_min")
+        self._policy = TrainedPolicy(scenario.cells[:1], {scenario.cells[0]: weights}, form)
+        self._measurement = Measurement(scenario)
+        self._observer = CellObserver("response", scenario, mean_load(scenario))
+
+    def prb_ratio(self, view: DecisionView) -> Float[np.ndarray, "cell slice"]:
+        """Shares of each cell's carrier."""
+        reports = [self._measurement(kpis, 0) for kpis in view.reports or (view.kpis,)]
+        obs = self._observer(reports, reports[-1].live)
+        return self._policy.compute_shared_actions(obs)
 
 
 def load_pretrained(folder: Path = BUILTIN) -> PretrainedActor:

@@ -15,10 +15,16 @@ import torch
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3, TD3Config
-from slicing_rllib.policies.trained_policy import PretrainedError, load_pretrained
+from slicing_rllib.policies.trained_policy import (
+    BUILTIN,
+    BUILTIN_CURVES,
+    PretrainedError,
+    load_pretrained,
+)
 from slicing_rllib.runs.experience import read_experience
-from slicing_rllib.runs.run_config import RunConfig, describe_excess, estimate_bytes
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.runs.run_size import describe_excess, estimate_bytes
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.foreign_files import MIB
 from slicing_rllib.transfer import WarmStartCallback
@@ -38,15 +44,16 @@ def build(config: RunConfig) -> TD3:
     if config.num_gpus_per_learner and not torch.cuda.is_available():
         raise ConfigError("num_gpus_per_learner=1: expected a GPU with CUDA, this machine has none")
     arguments = config.learning.model_dump(
-        exclude={"training_steps", "initial_actor"}, exclude_none=True
+        exclude={"training_steps", "initial_actor", "initial_critic"}, exclude_none=True
     )
-    source = config.learning.initial_actor
-    if source != "random":
-        try:
-            actor = load_pretrained(*(() if source == "builtin" else (Path(source),)))
-        except PretrainedError as error:
-            raise ConfigError(f"learning.initial_actor: {error}") from error
-        arguments |= {"initial_weights": actor.weights, "actor_hiddens": actor.hiddens}
+    for network, builtin in {"actor": BUILTIN, "critic": BUILTIN_CURVES}.items():
+        source = getattr(config.learning, f"initial_{network}")
+        if source != "random":
+            try:
+                found = load_pretrained(builtin if source == "builtin" else Path(source))
+            except PretrainedError as error:
+                raise ConfigError(f"learning.initial_{network}: {error}") from error
+            arguments |= {"initial_weights": found.weights, f"{network}_hiddens": found.hiddens}
     algorithm = (
         TD3Config()
         .environment(

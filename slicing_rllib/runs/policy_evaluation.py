@@ -20,6 +20,7 @@ from slicing_rllib.policies import (
     BasePolicySplit,
     CellPolicy,
     KpiRange,
+    PretrainedCurves,
     PretrainedPolicy,
     TrainedPolicy,
     make_encoders,
@@ -77,6 +78,8 @@ def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy
         return make_trained_policy(config, run.from_scratch.policies())
     if name == "pretrained":
         return PretrainedPolicy(config.scenario)
+    if name == "pretrained_curves":
+        return PretrainedCurves(config.scenario)
     if name == "base_policy":
         return BasePolicySplit(len(config.scenario.slices))
     rng = make_generator(config.seed, Stream.BASELINE_FITTING)

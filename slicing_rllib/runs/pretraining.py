@@ -22,7 +22,7 @@ from slicing_rllib.evaluation.statistics import METRICS, seed_metrics
 from slicing_rllib.learning.replay import Replay, make_transitions
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import compute_logits, softmax_gradient
-from slicing_rllib.policies import PretrainedActor, PretrainedPolicy
+from slicing_rllib.policies import PretrainedActor, PretrainedCurves, PretrainedPolicy
 from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.policies.td3_settings import Count
 from slicing_rllib.radio import draw_scenario, make_scenario
@@ -152,6 +152,7 @@ EVALUATION_MAPS = {"paper": (0, 1, 2, 3, 9), "mixed": (0, 1, 2)}
 """Radio maps of the built-in scenarios for the evaluation; the actor trains on none of them."""
 FIRST_TRAINING_MAP = 1000
 EVALUATION_SEED = 90_000
+COMPARED = ("traffic_aware", "persistence", "smoothed_persistence")
 
 
 def train_actor(
@@ -181,7 +182,12 @@ def train_actor(
 def evaluate_actor(
     actor: PretrainedActor, steps: int, seeds: int, on_message: OnMessage
 ) -> list[dict[str, Any]]:
-    """Per unseen network, the metrics of the actor and of baselines on the same traffic."""
+    """Per unseen network, the metrics of the actor and of baselines on the same traffic.
+
+    `actor` are the weights of an actor, or those of critics per slice.
+    """
+    has_actor = any(name.startswith("actor.") for name in actor.weights)
+    make_policy = PretrainedPolicy if has_actor else PretrainedCurves
     networks = [
         (f"{name}, map {map_seed}", make_scenario(name), map_seed)
         for name, map_seeds in EVALUATION_MAPS.items()
@@ -197,8 +203,8 @@ def evaluate_actor(
     rows: list[dict[str, Any]] = []
     for name, scenario, map_seed in networks:
         policies: dict[str, Policy] = {
-            **{name: Baseline(name, scenario) for name in ("traffic_aware", "persistence")},
-            "pretrained": PretrainedPolicy(scenario, actor),
+            **{name: Baseline(name, scenario) for name in COMPARED},
+            "pretrained": make_policy(scenario, actor),
         }
         env = SlicingEnv(scenario, map_seed=map_seed)
         row: dict[str, Any] = {"network": name, "seeds": seeds, "steps": steps}
@@ -210,6 +216,6 @@ def evaluate_actor(
             means = np.mean(found, axis=0).tolist()
             row[policy_name] = dict(zip(METRICS, means, strict=True))
         rows.append(row)
-        gain = row["pretrained"]["reward_mean"] - row["traffic_aware"]["reward_mean"]
-        on_message(f"{name}: reward {gain:+.4f} over traffic_aware")
+        gain = row["pretrained"]["reward_mean"] - row["smoothed_persistence"]["reward_mean"]
+        on_message(f"{name}: reward {gain:+.4f} over smoothed_persistence")
     return rows

@@ -25,7 +25,8 @@ from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED
 from slicing_rllib.policies.td3_settings import Count, CountOrZero, TD3Settings
 from slicing_rllib.radio import Scenario, make_scenario, resolve_scenario
 from slicing_rllib.registry import PartOf, get_part, list_names
-from slicing_rllib.storage.foreign_files import GIB, format_size
+from slicing_rllib.runs.run_size import describe_excess, estimate_bytes
+from slicing_rllib.storage.foreign_files import GIB
 from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
 from slicing_rllib.transfer import TransferSettings
 
@@ -69,6 +70,10 @@ class EnvSection(Section):
     run with deployments or transfer targets. Cells are compared by what they experience then."""
 
 
+ADAPTED_DEFAULTS = {"critic_lr": 3e-4, "exploration_noise": 0.0, "updates_per_step": 1}
+"""With an `initial_critic`, the defaults that differ from those of critics that start at random."""
+
+
 class LearningSection(TD3Settings):
     """TD3, what its actors start from, and how long it learns."""
 
@@ -77,8 +82,20 @@ class LearningSection(TD3Settings):
     pretrained actor of the package (`builtin`), or the folder of one that `pretrain` has written.
     A pretrained actor needs `actor` equivariant and `base_policy` persistence, and brings the
     widths of its hidden layers."""
+    initial_critic: str = "random"
+    """What the critics of every cell start from, with `critic` per_slice: random weights, those of
+    the package (`builtin`), or the folder of some that `pretrain --critic per_slice` has written.
+    Pretrained critics adapt slowly and without noise unless it is set otherwise: `critic_lr` is
+    then 0.0003, `exploration_noise` 0 and `updates_per_step` 1."""
     training_steps: CountOrZero = 5500
     """Environment steps after exploration. The paper evaluates for 250 more, see `evaluation`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_initial_critic(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("initial_critic", "random") != "random":
+            return {**ADAPTED_DEFAULTS, **given}
+        return given
 
 
 class EvaluationSection(Section):
@@ -123,8 +140,9 @@ class PolicyName(StrEnum):
 
 
 TRAINED_POLICIES = tuple(PolicyName)
-PACKAGE_POLICIES = ("base_policy", "pretrained")
-"""Policies that need no training: the base policy of the run's actors, and the pretrained actor."""
+PACKAGE_POLICIES = ("base_policy", "pretrained", "pretrained_curves")
+"""Policies that need no training: the base policy of the run's actors, the pretrained actor, and
+the max-min split by pretrained critics per slice."""
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -241,7 +259,8 @@ class RunConfig(Section):
         """Policies that the final evaluation compares."""
         if self.evaluation.policies is not None:
             return self.evaluation.policies
-        pretrained = ("pretrained",) if self.learning.actor == "equivariant" else ()
+        kinds = {"equivariant": ("pretrained",), "max_min": ("pretrained", "pretrained_curves")}
+        pretrained = kinds.get(self.learning.actor, ())
         others = (*pretrained, *(name for name in BASELINES if name not in ONLY_WHERE_NAMED))
         if not self.has_transfer:
             return (PolicyName.DRL, *others)
@@ -367,6 +386,9 @@ def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
     except Exception as error:  # Of an own observation: anything may happen.
         yield ("env", "observation"), f"{observation} cannot observe the network: {error}"
         return
+    if learning.critic == "joint" and learning.initial_critic != "random":
+        expected = f"{learning.initial_critic} expects learning.critic per_slice, got joint"
+        yield ("learning", "initial_critic"), expected
     if learning.critic == "per_slice":
         for name, given, expected in (
             ("observation", observation, "response"), ("reward", config.env.reward, "paper")
@@ -414,46 +436,3 @@ def _find_huge_parts(config: RunConfig) -> Iterator[Problem]:
     for path, size in estimate_bytes(config).items():
         if size > MAX_BYTES:
             yield tuple(path.split(".")), describe_excess(MAX_BYTES, size)
-
-
-def describe_excess(limit: float, needed: float) -> str:
-    """The message for a setting that takes more bytes of memory than there may be."""
-    return f"expected at most {format_size(limit)} of memory, got {format_size(needed)}"
-
-
-def estimate_bytes(config: RunConfig) -> dict[str, float]:
-    """Bytes of the large parts of a run, by the setting that determines most of them."""
-    learning, scenario, transfer = config.learning, config.scenario, config.transfer
-    n_slices, n_cells = scenario.n_slices, len(scenario.cells)
-    # An observation has at most 8 values per slice of the cell itself, and a message.
-    kept = scenario.neighbours_kept
-    neighbours = {"all": n_cells, "none": 0}.get(kept, 0) if isinstance(kept, str) else kept
-    heard = {"none": 0, "mean_load": 1, "per_neighbour": min(neighbours, n_cells)}
-    obs = n_slices * (8 + heard.get(config.env.message, n_cells))
-    transition_bytes = 4.0 * n_cells * (2 * obs + 6 * n_slices + 2)
-    actor = _count_parameters(obs, learning.actor_hiddens, n_slices)
-    critic = _count_parameters(obs + n_slices, learning.critic_hiddens, 1)
-    encoder = _count_parameters(obs, transfer.vae.hiddens, transfer.vae.latent)
-    # The square of a tiny resolution would be 0.
-    resolution_m = scenario.radio.map_resolution_m
-    map_points = scenario.area.size_m2 / resolution_m / resolution_m
-    transferred = transfer.samples + transfer.transferred_transitions
-    evaluated = config.evaluation.seeds * config.evaluation.steps * len(config.evaluated_policies)
-    return {
-        # 32 bytes per position and cell, with what the computation of the map takes.
-        "scenario.radio.map_resolution_m": 32.0
-        * map_points * min(scenario.radio.cells_kept, n_cells),
-        "learning.replay_capacity": 2 * learning.replay_capacity * transition_bytes,
-        "learning.batch_size": learning.batch_size * transition_bytes,
-        # Weights, target networks and Adam's two moments.
-        "learning.critic_hiddens": 4.0 * n_cells * 4 * (actor + 2 * critic),
-        "transfer.samples": transferred * transition_bytes,
-        "transfer.vae": 4.0 * transfer.vae.members * 3 * 2 * encoder,
-        # 8 values of 8 bytes per seed, step and cell are kept of each policy.
-        "evaluation.steps": 64.0 * n_cells * evaluated,
-    }  # fmt: skip
-
-
-def _count_parameters(inputs: int, hiddens: tuple[int, ...], outputs: int) -> int:
-    widths = (inputs, *hiddens, outputs)
-    return sum((before + 1) * after for before, after in itertools.pairwise(widths))

@@ -7,13 +7,14 @@ reason; the policies of all others are computed at once, by `PolicyGroup.decide`
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from starlette.exceptions import HTTPException
 
 from slicing_rllib.env import max_min_split
+from slicing_rllib.env.measurement import MEMORY
 from slicing_rllib.env.rewards import needed_share, offered_share
 from slicing_rllib.policies import CellPolicy
 from slicing_rllib.policies.baselines import divide_in_proportion
@@ -38,6 +39,19 @@ class LoadReport(NamedTuple):
     """End of the interval, as a POSIX time."""
     load: Mapping[str, float] | None
     """By slice; None for a cell that is off the air."""
+    table: tuple[tuple[float | None, ...], ...] | None = None
+    """The cell's KPIs, for a policy that remembers them."""
+    earlier: tuple[tuple[float, tuple[tuple[float | None, ...], ...]], ...] = ()
+    """Ends and KPIs of the intervals before, the newest first, at most `MEMORY` - 1."""
+
+    def follow(self, kept: "LoadReport | None") -> "LoadReport":
+        """This report with what it remembers of the one that was kept before it."""
+        if kept is None or kept.table is None or self.table is None:
+            return self
+        if kept.measured_at == self.measured_at:  # The same interval, reported again.
+            return self._replace(earlier=kept.earlier)
+        earlier = ((kept.measured_at, kept.table), *kept.earlier)
+        return self._replace(earlier=earlier[: MEMORY - 1])
 
 
 Reports = Mapping[str, LoadReport]
@@ -52,7 +66,11 @@ class PolicySet:
         self.groups = group_policies(list(policies.values()))
         self.group_of = {cell: group for group in self.groups for cell in group.rows}
         self.limits = {group: _find_limits(group.policies) for group in self.groups}
-        self.reads_messages = any(p.encoder.neighbours for p in policies.values())
+        self.remembering = {name for name, p in policies.items() if p.encoder.remembers}
+        """Cells whose policies read earlier reports, too."""
+        self.reads_reports = bool(self.remembering) or any(
+            policy.encoder.neighbours for policy in policies.values()
+        )
 
 
 def _find_limits(
@@ -83,6 +101,8 @@ class _Case(NamedTuple):
     """Of the neighbours, zeros where a report is missing."""
     objection: tuple[Reason, str] | None
     """Why the policy must not answer."""
+    earlier: Sequence[Any]
+    """Tables of the reports before, the oldest first, where the policy remembers."""
 
 
 def list_new_reports(request: DecisionRequest, policies: PolicySet, now: datetime) -> Reports:
@@ -94,17 +114,31 @@ def list_new_reports(request: DecisionRequest, policies: PolicySet, now: datetim
         loads = {name: vars(kpis)["load"] for name, kpis in report.slices.items()}
         if None not in loads.values():
             measured_at = (report.measured_at or now).timestamp()
-            found[cell] = LoadReport(measured_at, None if report.off else loads)
+            table, encoder = None, policies.policies[cell].encoder
+            is_remembered = cell in policies.remembering and not report.off
+            if is_remembered and report.slices.keys() >= set(encoder.slices):
+                table = tuple(map(tuple, report.table(encoder.slices)))
+            found[cell] = LoadReport(measured_at, None if report.off else loads, table)
     return found
 
 
-def list_missing_neighbours(request: DecisionRequest, policies: PolicySet) -> set[str]:
-    """Neighbours whose reports the policies need and the request does not contain."""
+def list_wanted_reports(request: DecisionRequest, policies: PolicySet) -> set[str]:
+    """Cells of which more reports are needed than the request contains: neighbours, and cells whose
+    policies remember."""
     needed: set[str] = set()
     for cell in request.cells:
         if policy := policies.policies.get(cell):
             needed.update(policy.encoder.neighbours)
-    return needed - request.cells.keys()
+    return (needed - request.cells.keys()) | (policies.remembering & request.cells.keys())
+
+
+def join_reports(new: Reports, kept: Reports) -> Reports:
+    """Those of a request, with what is remembered of the same interval; and those of others."""
+    joined = {**kept, **new}
+    for cell in new.keys() & kept.keys():
+        if kept[cell].measured_at == new[cell].measured_at:
+            joined[cell] = kept[cell]
+    return joined
 
 
 def decide(
@@ -193,7 +227,25 @@ def _make_case(
         table=np.array(report.table(encoder.slices), float),
         fallback=None,
     )
-    return _Case(decision, encoder, load, objection)
+    earlier = (
+        _recall(decision.table, reports.get(encoder.cell), now, max_age_s)
+        if encoder.remembers
+        else ()
+    )
+    return _Case(decision, encoder, load, objection, earlier)
+
+
+def _recall(
+    table: Table, report: LoadReport | None, now: datetime, max_age_s: float
+) -> Sequence[Any]:
+    """The tables before, the oldest first; where they are missing or stale, the next newer one."""
+    oldest, recalled = now.timestamp() - MEMORY * max_age_s, list[Any]()
+    for measured_at, earlier in () if report is None else report.earlier:
+        if measured_at < oldest:
+            break
+        recalled.append(earlier)
+    recalled += [recalled[-1] if recalled else table] * (MEMORY - 1 - len(recalled))
+    return recalled[::-1]
 
 
 def _apply_a1_policies(encoder: CellEncoder, request: DecisionRequest) -> CellEncoder:
@@ -245,7 +297,15 @@ def _decide_group(
     columns = {name: tables[:, :, KPI_NAMES.index(name)] for name in encoder.required_kpis}
     load = np.array([case.load for case in cases], float)
     load = load.reshape(len(cases), encoder.message_slots, len(encoder.slices))
-    answers = group.decide([case.encoder for case in cases], columns, load)
+    earlier = (
+        [
+            {name: report[:, :, KPI_NAMES.index(name)] for name in encoder.required_kpis}
+            for report in np.array([case.earlier for case in cases], float).swapaxes(0, 1)
+        ]
+        if encoder.remembers
+        else []
+    )
+    answers = group.decide([case.encoder for case in cases], columns, load, earlier)
     is_finite = np.ravel(np.isfinite(answers).all(axis=1))
     values, (low, high) = np.stack([*columns.values()], axis=2), policies.limits[group]
     far = (values < low[rows]) | (values > high[rows])

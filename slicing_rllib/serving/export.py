@@ -249,7 +249,7 @@ def make_inputs(policy: CellPolicy, samples: Samples) -> dict[str, np.ndarray]:
 
 def has_graph(policy: CellPolicy) -> bool:
     """Whether a policy can be a graph: its observation follows from the last report alone."""
-    return policy.encoder.base_policy == "persistence"
+    return not policy.encoder.remembers and policy.encoder.base_policy == "persistence"
 
 
 def make_graph(policy: CellPolicy) -> bytes:

@@ -33,8 +33,9 @@ from slicing_rllib.serving.decisions import (
     LoadReport,
     Reports,
     decide,
-    list_missing_neighbours,
+    join_reports,
     list_new_reports,
+    list_wanted_reports,
 )
 from slicing_rllib.serving.release import ServiceArguments
 from slicing_rllib.serving.requests import (
@@ -143,10 +144,10 @@ class PolicyService:
         asked = parse_request(await self._admission.read_body(request))
         served, now = self.require_served(), datetime.now(UTC)
         reports: Reports = {}
-        if served.live.reads_messages:
+        if served.live.reads_reports:
             new = list_new_reports(asked, served.live, now)
-            missing = list_missing_neighbours(asked, served.live)
-            reports = {**await self._exchange(new, missing), **new}
+            wanted = list_wanted_reports(asked, served.live)
+            reports = join_reports(new, await self._exchange(new, wanted))
         made = decide(asked, served.live, reports, now, self._arguments.max_age_s)
         answer = make_answer(made, asked.a1_policies if form == "o1" else None)
         seconds = time.perf_counter() - started
@@ -190,7 +191,7 @@ class PolicyService:
 
 
 class LocalReports:
-    """The newest report of each cell, in this process."""
+    """The newest report of each cell and what it remembers, in this process."""
 
     def __init__(self) -> None:
         self._reports: dict[str, LoadReport] = {}
@@ -201,7 +202,7 @@ class LocalReports:
             kept = self._reports.get(cell)
             is_newer = kept is None or report.measured_at >= kept.measured_at
             if is_newer and (kept is not None or len(self._reports) < MAX_REPORTED_CELLS):
-                self._reports[cell] = report
+                self._reports[cell] = report.follow(kept)
         return {cell: self._reports[cell] for cell in wanted if cell in self._reports}
 
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 
 from slicing_rllib.env import CounterfactualReward, needed_share, slice_reward
+from slicing_rllib.env.response_curves import replace_sla
 from slicing_rllib.learning.replay import Replay, Transitions
 from slicing_rllib.learning.response_critic import make_stacked, select_learned
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
@@ -93,9 +94,14 @@ class Transfer(NamedTuple):
             source.experience, self.settings.transferred_transitions if count is None else count
         )
         has_reward_inputs = taken.reward_inputs.shape[-1] > 0
-        if self.settings.relabel and has_reward_inputs and self.target.sla is not None:
-            return relabel_rewards(taken, self.target.sla)
-        return taken
+        if not (self.settings.relabel and has_reward_inputs and self.target.sla is not None):
+            return taken
+        relabelled = relabel_rewards(taken, self.target.sla)
+        if self.target.hyper.critic == "joint":
+            return relabelled
+        # Critics per slice read levels from observations, which contain the SLA.
+        obs, next_obs = (replace_sla(own, *self.target.sla) for own in (taken.obs, taken.next_obs))
+        return relabelled._replace(obs=obs, next_obs=next_obs)
 
 
 Method = Callable[[Transfer], WarmStart]

@@ -9,7 +9,7 @@ import numpy as np
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning.replay import Transitions
 from slicing_rllib.learning.td3 import TD3
-from slicing_rllib.policies.trained_policy import load_pretrained
+from slicing_rllib.policies.trained_policy import BUILTIN_CURVES, load_pretrained
 from slicing_rllib.transfer.decision import CellSamples
 from slicing_rllib.transfer.methods import PolicyWeights, Sla, take_newest
 from slicing_rllib.transfer.policy_library import Bundle, PolicyLibrary, identify_cell
@@ -125,14 +125,17 @@ def _explain_unusable(algorithm: TD3, cell: str, target: str, unsettled: Collect
 
 
 def _make_builtin(algorithm: TD3, target: str) -> Candidate | str:
-    """The pretrained actor of the package, with the target's critics and no experience; or why the
-    target cannot use it."""
+    """The pretrained actor of the package, with the target's critics and no experience, or its
+    pretrained critics per slice; or why the target cannot use them."""
     own = algorithm.policy_weights(target)
-    actors = {
-        f"{prefix}{name}": weights
-        for name, weights in load_pretrained().weights.items()
-        for prefix in ("", "target_")
-    }
+    if algorithm.settings.actor == "max_min":
+        actors = dict(load_pretrained(BUILTIN_CURVES).weights)
+    else:
+        actors = {
+            f"{prefix}{name}": weights
+            for name, weights in load_pretrained().weights.items()
+            for prefix in ("", "target_")
+        }
     if not set(actors) <= set(own):
         return "needs an equivariant actor"
     samples = CellSamples(np.zeros((0, 1)), np.ones(1))

@@ -36,6 +36,8 @@ FORMS = [
     ("paper", "none", "mlp", "none"),
     ("widened", "per_neighbour", "mlp", "persistence"),
     ("per_slice", "mean_load", "equivariant", "persistence"),
+    ("response", "mean_load", "max_min", "none"),
+    ("response", "none", "max_min", "none"),
 ]
 
 
@@ -45,9 +47,12 @@ def scenario() -> Scenario:
 
 
 def make_weights(form: ActorForm, obs_size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    widths = form.compute_widths(obs_size, (8,))
+    widths, networks = form.compute_widths(obs_size, (8,)), ("actor",)
+    if form.kind == "max_min":
+        widths, networks = (obs_size // form.n_actions + 1, 8, 1), ("critic_1", "critic_2")
     shapes = {
-        f"actor.{2 * n}.{part}": (b, a) if part == "weight" else (b,)
+        f"{network}.{2 * n}.{part}": (b, a) if part == "weight" else (b,)
+        for network in networks
         for n, (a, b) in enumerate(itertools.pairwise(widths))
         for part in ("weight", "bias")
     }
@@ -83,8 +88,10 @@ def test_kpis_lead_to_the_observations_and_shares_of_the_environment(
         names = policy.encoder.required_kpis
         kpis = {name: getattr(env.kpis, name)[row : row + 1] for name in names}
         load = env.kpis.load[[env.cells.index(c) for c in policy.encoder.neighbours]][None]
-        assert (encode_rows([policy.encoder], kpis, load)[0] == batched.obs[row]).all()
-        assert policy.decide(kpis, load)[0] == pytest.approx(expected[row], abs=1e-7)
+        before = {name: getattr(env.reports[0], name)[row : row + 1] for name in names}
+        obs = encode_rows([policy.encoder], kpis, load, [before])[0]
+        assert (obs == batched.obs[row]).all()
+        assert policy.decide(kpis, load, [before])[0] == pytest.approx(expected[row], abs=1e-7)
 
 
 @pytest.mark.parametrize(("observation", "message", "kind", "base_policy"), FORMS)

@@ -5,7 +5,7 @@ import pytest
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.runs import algorithm
 from slicing_rllib.runs.config_loading import load_config
-from slicing_rllib.runs.run_config import estimate_bytes
+from slicing_rllib.runs.run_size import estimate_bytes
 
 
 @pytest.mark.parametrize("resolution_m", [10.0, 1.0, 0.5])

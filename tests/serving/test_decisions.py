@@ -19,8 +19,8 @@ from slicing_rllib.serving.decisions import (
     PolicySet,
     choose_fallback,
     decide,
-    list_missing_neighbours,
     list_new_reports,
+    list_wanted_reports,
 )
 from slicing_rllib.serving.requests import KPI_NAMES, DecisionRequest, parse_request
 
@@ -94,7 +94,7 @@ def test_a_whole_network_gets_the_shares_of_its_policies(network, ask):
 def test_one_cell_gets_the_same_shares_from_earlier_reports_of_its_neighbours(network, ask, body):
     one = {"cells": {"cell_5": body["cells"]["cell_5"]}}
     assert split(ask(one, earlier=body)["cell_5"]) == pytest.approx(network[2][4], abs=1e-7)
-    needed = list_missing_neighbours(parse(one), PolicySet(network[0]))
+    needed = list_wanted_reports(parse(one), PolicySet(network[0]))
     assert needed == set(network[0]["cell_5"].encoder.neighbours)
 
 
