@@ -31,6 +31,7 @@ from slicing_rllib.env.rewards import (
     slice_reward,
 )
 from slicing_rllib.env.slicing_env import SlicingEnv
+from slicing_rllib.env.timed_events import TimedEvent
 
 __all__ = [
     "ACTIONS",
@@ -55,6 +56,7 @@ __all__ = [
     "SlicingEnv",
     "SplitReward",
     "Squash",
+    "TimedEvent",
     "max_min_split",
     "needed_share",
     "offered_share",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32
 from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 
 from slicing_rllib.env.actions import make_action, require_known_cell, stack_actions
@@ -20,35 +20,10 @@ from slicing_rllib.env.measurement import MEMORY, Measured, Measurement, Measure
 from slicing_rllib.env.observation import CellObserver
 from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction
+from slicing_rllib.env.satisfaction_map import satisfaction_map
+from slicing_rllib.env.timed_events import find_conditions, list_switches, read_events
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis, read_scenario
 from slicing_rllib.registry import OwnParts, get_part
-
-COLOURS = np.array([[0.45, 0.10, 0.25], [0.90, 0.55, 0.25], [0.98, 0.93, 0.65], [0.10, 0.55, 0.55]])
-"""Dark red, orange, pale yellow and teal: distinct under colour blindness and in greyscale."""
-LEVELS = np.array([0.0, 0.6, 0.95, 1.0])
-"""Satisfaction at which each colour applies; colours between are interpolated."""
-OFF = np.array([0.8, 0.8, 0.8])
-"""Colour of cells that are off."""
-BORDER = 0.75
-"""Brightness factor of map positions at the border of a cell."""
-
-
-def satisfaction_map(
-    serving_cell: Int[np.ndarray, "y x"],
-    satisfaction: Float[np.ndarray, " cell"],
-    live: Bool[np.ndarray, " cell"],
-) -> UInt8[np.ndarray, "y x 3"]:
-    """An RGB picture, north at the top: positions in the colour of their cell's satisfaction."""
-    channels: list[Float[np.ndarray, " cell"]] = [
-        np.interp(satisfaction, LEVELS, channel) for channel in COLOURS.T
-    ]
-    colour = np.stack(channels, axis=1)
-    colour[~live] = OFF
-    picture = colour[serving_cell]
-    right = serving_cell != np.roll(serving_cell, -1, axis=1)
-    above = serving_cell != np.roll(serving_cell, -1, axis=0)
-    picture[right | above] *= BORDER
-    return (255.0 * picture[::-1]).astype(np.uint8)
 
 
 class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
@@ -79,6 +54,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         map_seed: seed of shadowing and line of sight; None for that of the last reset with a seed.
         default_seed: seed of a first reset without a seed; None draws one from system entropy.
         deployments: cells that come up while the network runs.
+        events: changes of the running network, as `TimedEvent`s or mappings as in YAML.
         render_mode: "rgb_array" to make `render` return pictures, or None.
 
     Raises: ValueError for an unknown action, message or cell, or fewer than 1 episode steps.
@@ -106,6 +82,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         map_seed: int | None = None,
         default_seed: int | None = None,
         deployments: Sequence[Deployment] = (),
+        events: Sequence[Any] = (),
         render_mode: str | None = None,
     ) -> None:
         if episode_steps < 1:
@@ -113,12 +90,15 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         scenario = read_scenario(scenario)
         for deployment in deployments:
             require_known_cell(deployment.cell, scenario.cells, "deployments")
+        self._first_scenario = scenario
         self.scenario: Scenario = scenario
+        """The network with the SLAs of the coming step."""
         self.cells = scenario.cells
         self._simulator: Simulator | None = None
         self._default_seed = default_seed
         self._episode_steps = episode_steps
         self.deployments = tuple(deployments)
+        self.events = read_events(events, scenario)
         self.message = message
         self.map_seed = map_seed
         self.observation = observation
@@ -126,6 +106,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.reward = reward
         self._find_parts()
         self.action_kind = make_action(action, scenario.n_slices)
+        self._measurement_error = measurement_error
         self._measurement = Measurement(scenario, measurement_error)
         # Nothing is known about what an own reward would have been for another split.
         self.counterfactual = SplitReward() if reward == "paper" else None
@@ -215,10 +196,11 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         """
         _ = self.kpis  # Raises RuntimeError before the first reset.
         self._step_simulator(self._apply_default_action(action), self.network_step + 1)
+        reward = self._compute_reward(self.kpis, self._live).astype(np.float32)
         self.network_step += 1
         self._apply_deployments()
+        self._apply_events()
         self._episode_step += 1
-        reward = self._compute_reward(self.kpis, self._live).astype(np.float32)
         is_over = self._episode_step >= self._episode_steps
         goes_off = self._live & ~self.simulator.on
         return self._make_batched(reward, self._live if is_over else goes_off)
@@ -270,6 +252,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             self._simulator = Simulator(self.scenario, 0, map_seed=int(state["map_seed"]))
         self._simulator.restore(state["simulator"])
         self.network_step = int(state["network_step"])
+        if self.events:
+            self._set_conditions()
         self._episode_step = int(state["episode_step"])
         self._reports.clear()
         self._measured.clear()
@@ -341,6 +325,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         for cell in self.cells:
             self.simulator.set_phase(cell, Phase.CONTROLLED)
         self._apply_deployments()
+        self._apply_events()
         equal = np.full((len(self.cells), self.action_size), 1.0 / self.action_size)
         self._step_simulator(equal, 0)
 
@@ -359,6 +344,28 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
             phase = deployment.phase_at(step)
             if step == 0 or phase != deployment.phase_at(step - 1):
                 self.simulator.set_phase(deployment.cell, phase)
+
+    def _apply_events(self) -> None:
+        if any(event.step == self.network_step for event in self.events) or (
+            self.events and self.network_step == 0
+        ):
+            for cell, phase in list_switches(self.events, self.network_step).items():
+                self.simulator.set_phase(cell, phase)
+            self._set_conditions()
+
+    def _set_conditions(self) -> None:
+        """SLAs and traffic of the coming step; the last reports are measured by the new SLAs."""
+        self.scenario, factor = find_conditions(
+            self.events, self.network_step, self._first_scenario
+        )
+        self.simulator.change_traffic(factor)
+        self._find_parts()
+        self._measurement = Measurement(self.scenario, self._measurement_error)
+        reports = list(self._reports)
+        self._reports.clear()
+        self._measured.clear()
+        for step, report in enumerate(reports, self.network_step + 1 - len(reports)):
+            self._remember(report, step)
 
     def _apply_default_action(
         self, action: Float32[np.ndarray, "cell action"]

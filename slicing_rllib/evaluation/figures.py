@@ -194,12 +194,14 @@ def draw_training(
     *,
     smoothing_steps: int,
     exploration_steps: int,
+    changes: Sequence[int] = (),
 ) -> Figure:
     """A run's mean reward over network steps: evaluated without noise, and while learning.
 
     The arm `drl` is the run. `levels` are the rewards of known policies on the traffic of the
     evaluation. What the run got while learning is on other traffic, so it has a panel of its own,
-    beside other splits in the same steps. `exploration_steps` are shaded.
+    beside other splits in the same steps. `exploration_steps` are shaded,
+    and lines mark the steps of `changes` of the network.
     """
     figure, panels = make_panels(2, (RUN_SIZE_IN[0], 5.4), vertical=True)
     upper, lower = panels
@@ -216,6 +218,9 @@ def draw_training(
     for axes in panels:
         axes.set_ylabel("mean reward of eq. (2)")
         _shade(axes, 0, exploration_steps, "exploration")
+        for number, step in enumerate(changes):
+            label = "_" if number else "the network changes"
+            axes.axvline(step, color=OTHER_COLOUR, lw=0.8, ls=":", label=label)
         _cut_below_curves(axes)
         if axes.lines:
             axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -41,22 +41,24 @@ def rollout(env: SlicingEnv, policy: Policy, steps: int, seed: int) -> Rollout:
     batched = env.reset_batched(seed)
     rows: list[tuple[Any, ...]] = []
     for _ in range(steps):
-        hour = env.simulator.hour
+        hour, scenario = env.simulator.hour, env.scenario
         view = DecisionView(batched.obs, env.kpis, env.simulator, env.reports)
         batched = env.step_batched(policy.prb_ratio(view).astype(np.float32))
         kpis = (env.kpis.throughput_mbps, env.kpis.delay_ms, env.kpis.prb_ratio)
         n_active = float(env.kpis.users.sum())
-        rows.append((batched.reward, batched.live, *kpis, n_active, -1 if hour is None else hour))
+        met = satisfaction(kpis[0], scenario.sla_throughput_mbps), kpis[1] / scenario.sla_delay_ms
+        hour = -1 if hour is None else hour
+        rows.append((batched.reward, batched.live, *kpis, *met, n_active, hour))
         if batched.truncated.all():
             batched = env.reset_batched()
     columns = (np.stack(column) for column in zip(*rows, strict=True))
-    reward, live, throughput_mbps, delay_ms, prb_ratio, active_ues, hours = columns
-    satisfied = satisfaction(throughput_mbps, env.scenario.sla_throughput_mbps)
+    reward, live, throughput_mbps, delay_ms, prb_ratio, satisfied, delay_to_sla, *others = columns
+    active_ues, hours = others
     return Rollout(
         reward=reward.astype(np.float64),
         satisfaction=np.where(live, satisfied, 0.0),
         delay_max_ms=np.where(live, delay_ms.max(axis=2), 0.0),
-        delay_to_sla_max=np.where(live, (delay_ms / env.scenario.sla_delay_ms).max(axis=2), 0.0),
+        delay_to_sla_max=np.where(live, delay_to_sla.max(axis=2), 0.0),
         live=live,
         throughput_mbps=throughput_mbps,
         delay_ms=delay_ms,

@@ -39,6 +39,8 @@ class EventKind(StrEnum):
     """An environment raised an error in an env runner, which continues with a new one."""
     CELL_JOINED = "cell_joined"
     """A deployment has put the cell on the air; samples are being collected."""
+    NETWORK_CHANGED = "network_changed"
+    """One of `env.events` has changed SLAs, traffic or the cells on the air."""
     CELL_CHANGED = "cell_changed"
     """Drift was detected or a new warm start was requested; samples are collected anew."""
     SOURCE_CHOSEN = "source_chosen"

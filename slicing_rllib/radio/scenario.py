@@ -1,5 +1,6 @@
 """A scenario: the network, its slices and their SLAs, as frozen dataclasses."""
 
+from copy import copy
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -156,6 +157,18 @@ class Scenario:
                 return np.array([[i for i in range(n) if i != k] for k in range(n)])
             case kept:
                 return select_neighbours(self.sites, self.area, self.radio, kept)
+
+    def replace_slas(
+        self,
+        throughput_mbps: Float[np.ndarray, "cell slice"],
+        delay_ms: Float[np.ndarray, "cell slice"],
+    ) -> "Scenario":
+        """The same network with other SLA tables, while it runs: YAML does not hold them."""
+        changed = copy(self)
+        for name, table in (("throughput_mbps", throughput_mbps), ("delay_ms", delay_ms)):
+            table.setflags(write=False)
+            vars(changed)[f"sla_{name}"] = table
+        return changed
 
     def _make_sla_table(self, field_name: str) -> Float[np.ndarray, "cell slice"]:
         rows = {

@@ -39,6 +39,8 @@ class Simulator:
         self.map_seed = seed if map_seed is None else map_seed
         self.reception: Reception = make_reception(scenario, self.map_seed)
         """The map of link gains, and which cells are on the air."""
+        self.traffic_factor: PerSlice | None = None
+        """Of the mask, up to all UEs; slices without traffic get no PRBs. None: 1 everywhere."""
         self._link = LINKS[scenario.radio.link]
         self._rate_mbps = np.array([s.traffic.rate_kbps for s in scenario.slices]) / 1e3
         self._packet_kbit = np.array([s.traffic.packet_kbit for s in scenario.slices])
@@ -78,6 +80,10 @@ class Simulator:
         if self.phase[index] != phase:
             self.phase[index] = phase
             self._apply_phases()
+
+    def change_traffic(self, factor: PerSlice) -> None:
+        """Sets `traffic_factor` from the coming step on."""
+        self.traffic_factor, self._active_ues = factor, None
 
     def step(self, prb_ratio: PerSlice) -> StepKpis:
         """KPIs of the coming step under a split of each carrier; then continues with the next step.
@@ -166,6 +172,12 @@ class Simulator:
             raise ValueError(f"prb_ratio: expected shape {shape}, got {share.shape}")
         if not self._all_controlled:
             share[~self.controlled] = 1.0
+        if self.traffic_factor is not None:
+            is_served = self.traffic_factor > 0
+            is_served |= ~is_served.any(axis=1, keepdims=True)
+            share[~is_served] = 0.0
+            is_empty = ~share.any(axis=1)
+            share[is_empty] = is_served[is_empty]
         total = share.sum(axis=1, keepdims=True)
         # A NaN makes all of these comparisons false.
         if not (share.min() >= 0 and total.min() > 0 and total.max() < np.inf):
@@ -187,6 +199,8 @@ class Simulator:
         users.serving, rank = self.reception.attach(position, users.serving)
         key = users.serving * self.scenario.n_slices + users.slice_index
         mask = self._mask.at_step(self.step_index)
+        if self.traffic_factor is not None:
+            mask = mask * self.traffic_factor
         if not self._all_controlled:
             mask = np.where(self.on[:, None], mask, MASK_OF_OFF_CELL)
         active = np.flatnonzero(users.quantile <= mask.ravel().take(key))

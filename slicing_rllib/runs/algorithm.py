@@ -57,7 +57,9 @@ def build(config: RunConfig) -> TD3:
     algorithm = (
         TD3Config()
         .environment(
-            SlicingEnv, env_config=config.env_arguments | {"deployments": config.deployments}
+            SlicingEnv,
+            env_config=config.env_arguments
+            | {"deployments": config.deployments, "events": config.env.events},
         )
         .training(**arguments)
         .env_runners(num_env_runners=config.num_env_runners, sample_timeout_s=SAMPLE_TIMEOUT_S)

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from slicing_rllib.env import BatchedStep, DecisionView, Policy, SlicingEnv
+from slicing_rllib.env import BatchedStep, DecisionView, Policy, SlicingEnv, TimedEvent
+from slicing_rllib.env.timed_events import find_conditions
 from slicing_rllib.evaluation import Rollout, rollout, summarise
 from slicing_rllib.evaluation.statistics import SATISFIED, summarise_hours
 from slicing_rllib.policies import (
@@ -27,7 +29,7 @@ from slicing_rllib.policies import (
     select_actor,
 )
 from slicing_rllib.policies.baselines import make_policy
-from slicing_rllib.radio import StepKpis
+from slicing_rllib.radio import Scenario, StepKpis
 from slicing_rllib.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, make_mask_settings
 from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
@@ -54,9 +56,25 @@ def derive_evaluation_seeds(config: RunConfig) -> list[int]:
     return [derive_seed(seed, Stream.EVALUATION_TRAFFIC, i) for i in range(config.evaluation.seeds)]
 
 
-def make_network(config: RunConfig) -> SlicingEnv:
-    """The run's network, with all cells live from the start."""
-    return SlicingEnv(**config.env_arguments)
+def list_past_events(config: RunConfig, env_steps: int | None = None) -> tuple[TimedEvent, ...]:
+    """Events up to an environment step, or of the whole run, as if all were at the start."""
+    last = (config.total_steps if env_steps is None else env_steps) / max(config.num_env_runners, 1)
+    ordered = sorted(config.env.events, key=lambda event: event.step)
+    return tuple(replace(event, step=0) for event in ordered if event.step <= last)
+
+
+def scenario_at(config: RunConfig, env_steps: int | None = None) -> Scenario:
+    """The scenario with the SLAs of an environment step, None for those of the end."""
+    past = list_past_events(config, env_steps)
+    return find_conditions(past, 0, config.scenario)[0] if past else config.scenario
+
+
+def make_network(config: RunConfig, env_steps: int | None = None) -> SlicingEnv:
+    """The run's network, with all cells live from the start, but those that an event switched off.
+
+    Its events are those up to an environment step of the training, None for all, from the start.
+    """
+    return SlicingEnv(**config.env_arguments, events=list_past_events(config, env_steps))
 
 
 def make_trained_policy(config: RunConfig, weights: Weights) -> TrainedPolicy:
@@ -77,14 +95,14 @@ def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy
             raise ValueError(f"policy {name}: expected a run that has it")
         return make_trained_policy(config, run.from_scratch.policies())
     if name == "pretrained":
-        return PretrainedPolicy(config.scenario)
+        return PretrainedPolicy(scenario_at(config))
     if name == "pretrained_curves":
-        return PretrainedCurves(config.scenario)
+        return PretrainedCurves(scenario_at(config))
     if name == "base_policy":
         return BasePolicySplit(len(config.scenario.slices))
     rng = make_generator(config.seed, Stream.BASELINE_FITTING)
     map_seed, smoothing = config.map_seed, config.env.smoothing
-    return make_policy(name, config.scenario, rng, map_seed=map_seed, smoothing=smoothing)
+    return make_policy(name, scenario_at(config), rng, map_seed=map_seed, smoothing=smoothing)
 
 
 class CurvePoint(NamedTuple):
@@ -96,9 +114,11 @@ class CurvePoint(NamedTuple):
     """Share of (cell, step) with a satisfaction below 0.95."""
 
 
-def evaluate_curve_point(config: RunConfig, policy: Policy, seeds: int | None = None) -> CurvePoint:
-    """Evaluates on the first `seeds` evaluation seeds, or on all of them."""
-    env = make_network(config)
+def evaluate_curve_point(
+    config: RunConfig, policy: Policy, seeds: int | None = None, env_steps: int | None = None
+) -> CurvePoint:
+    """Evaluates on the first `seeds` evaluation seeds, or on all of them, as at `env_steps`."""
+    env = make_network(config, env_steps)
     runs = [
         rollout(env, policy, config.evaluation.steps, seed)
         for seed in derive_evaluation_seeds(config)[:seeds]

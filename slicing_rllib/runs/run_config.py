@@ -21,6 +21,7 @@ from pydantic import (
 from slicing_rllib.env import ActorForm, Deployment, MeasurementError
 from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.observation import CellObserver, no_message
+from slicing_rllib.env.timed_events import TimedEvents, find_unknown
 from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED
 from slicing_rllib.policies.td3_settings import Count, CountOrZero, TD3Settings
 from slicing_rllib.radio import Scenario, make_scenario, resolve_scenario
@@ -65,6 +66,9 @@ class EnvSection(Section):
     so that runs with other seeds have other maps. A number keeps one map over all seeds."""
     deployments: tuple[Deployment, ...] = ()
     """Cells that join the network while the other cells learn."""
+    events: TimedEvents = ()
+    """Changes of the running network at network steps: SLAs, traffic, cells that go off and on
+    again, slices that begin and end. An evaluation sees what holds at its time, from its start."""
     default_action_steps: CountOrZero = 200
     """Environment steps under the default action (equal shares) with which every cell begins in a
     run with deployments or transfer targets. Cells are compared by what they experience then."""
@@ -344,6 +348,8 @@ def _find_wrong_names(config: RunConfig) -> Iterator[Problem]:
         for name in names:
             if name not in cells:
                 yield path, f"expected one of {cells[0]} to {cells[-1]}, got {name!r}"
+    for problem in find_unknown(config.env.events, config.scenario):
+        yield ("env", "events"), problem
     own = tuple(PolicyName) if config.has_transfer else (PolicyName.DRL,)
     known = {*own, *PACKAGE_POLICIES, *BASELINES, *list_names("baseline")}
     for policy in config.evaluated_policies:

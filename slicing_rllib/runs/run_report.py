@@ -162,7 +162,7 @@ def _draw_training(run: RunDirectory) -> Figure:
     Beside the latter are those of other splits in the same steps. A mean is over the last
     SMOOTHING_STEPS steps, weighted by the steps of an iteration.
     """
-    rows = run.metrics()
+    rows, config = run.metrics(), run.config()
     if not rows:
         raise RunError(f"{run.path}: expected metrics.jsonl with at least one row")
     evaluated = [
@@ -188,7 +188,8 @@ def _draw_training(run: RunDirectory) -> Figure:
         rows[-1]["references"],
         pd.DataFrame(points, columns=CURVE_COLUMNS),
         smoothing_steps=SMOOTHING_STEPS,
-        exploration_steps=run.config().learning.exploration_steps,
+        exploration_steps=config.learning.exploration_steps,
+        changes=[event.step * max(config.num_env_runners, 1) for event in config.env.events],
     )
 
 

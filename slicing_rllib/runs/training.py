@@ -276,6 +276,7 @@ class TrainingLoop:
             raise RunError(f"{self.run.path}: {error}") from error
         self._check_progress(before)
         self._write_reported_events()
+        self._write_timed_events(before)
         self._record_iteration(before)
         if _crosses_multiple(before, self.algorithm.env_steps, config.checkpoint.every_steps):
             self.write_checkpoint()
@@ -324,11 +325,11 @@ class TrainingLoop:
             policy = evaluation.make_trained_policy(self.config, self.collect_weights())
             with self._measure_time("curve"):
                 evaluated = evaluation.evaluate_curve_point(
-                    self.config, policy, settings.curve_seeds
+                    self.config, policy, settings.curve_seeds, steps
                 )
         row = make_metrics_row(
             self.algorithm,
-            self.config.scenario,
+            evaluation.scenario_at(self.config, before),
             read_network_state(self.algorithm),
             time_s=self.seconds,
             evaluated=evaluated,
@@ -354,6 +355,13 @@ class TrainingLoop:
         """Writes what the algorithm and its callbacks have reported since the last call."""
         for event in self.algorithm.take_events():
             self.write_event(*event)
+
+    def _write_timed_events(self, before: int) -> None:
+        runners = max(self.config.num_env_runners, 1)
+        for event in self.config.env.events:
+            if before <= event.step * runners < self.algorithm.env_steps:
+                message = f"step {event.step}: {event.describe()}"
+                self.write_event(EventKind.NETWORK_CHANGED, message, event.cell)
 
     def write_event(
         self,

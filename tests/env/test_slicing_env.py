@@ -5,7 +5,7 @@ import pytest
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from slicing_rllib.env import Deployment, SlicingEnv, slice_reward
-from slicing_rllib.env.slicing_env import satisfaction_map
+from slicing_rllib.env.satisfaction_map import satisfaction_map
 from slicing_rllib.radio import Phase, make_scenario
 
 

@@ -45,7 +45,10 @@ def train_in_rllib(config):
     [
         PPOConfig().training(train_batch_size_per_learner=300, minibatch_size=300, num_epochs=1),
         SACConfig().training(
-            train_batch_size_per_learner=32, num_steps_sampled_before_learning_starts=250
+            train_batch_size_per_learner=32,
+            num_steps_sampled_before_learning_starts=290,
+            # RLlib's default buffer is for one agent.
+            replay_buffer_config={"type": "MultiAgentEpisodeReplayBuffer", "capacity": 10_000},
         ).env_runners(rollout_fragment_length=300).reporting(min_sample_timesteps_per_iteration=300),
     ],
     ids=["PPO", "SAC"],

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from slicing_rllib.policies.td3_settings import TD3Settings
 from slicing_rllib.runs.config_loading import BUILT_IN, dump_resolved_yaml, load_config
+from slicing_rllib.runs.policy_evaluation import list_past_events, scenario_at
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage.errors import ConfigError
 
@@ -359,3 +360,23 @@ def test_a_config_starts_from_another(tmp_path: Path):
 def test_a_base_that_cannot_be_used_is_named(text: str, message: str, tmp_path: Path):
     with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, "mine.yaml", text))
+
+
+def test_an_evaluation_sees_the_events_that_hold_at_its_time(tmp_path: Path):
+    """With two env runners an event at network step 500 comes at environment step 1000."""
+    path = tmp_path / "events.yaml"
+    path.write_text(
+        "num_env_runners: 2\n"
+        "env:\n"
+        "  events:\n"
+        "    - {step: 900, cell: cell_3, off: true}\n"
+        "    - {step: 500, cell: cell_2, sla: {throughput_mbps: 9, delay_ms: 2}}\n"
+    )
+    config = load_config(str(path))
+    before, after = scenario_at(config, 999), scenario_at(config, 1000)
+
+    assert before is config.scenario
+    assert after.sla_throughput_mbps[1].tolist() == [9] * 4
+    assert [event.step for event in list_past_events(config)] == [0, 0]
+    with pytest.raises(ConfigError, match=r"env\.events: event at step 900: cell: expected cell_1"):
+        load_config(str(path), ["env.events=[{step: 900, cell: x, load: 2}]"])
