@@ -25,6 +25,7 @@ from slicing_rllib.storage.foreign_files import format_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
     from slicing_rllib.runs.run_directory import RunDirectory
 
@@ -245,6 +246,26 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     caption += [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
     table.caption, table.caption_justify = "\n".join(caption) or None, "left"
     return table
+
+
+def make_groups_table(groups: "DataFrame") -> Table:
+    """The table of a sweep's settings, over seeds."""
+    settings = [str(name) for name in groups if name not in ("seeds", "mean", "low", "high")]
+    rows = (
+        (
+            *(str(row[name]) for name in settings),
+            str(row["seeds"]),
+            format_number(row["mean"]),
+            f"[{format_number(row['low'])}, {format_number(row['high'])}]",
+        )
+        for row in groups.to_dict("records")
+    )
+    headings = [name.rpartition(".")[2] for name in settings]
+    few = int(groups["seeds"].min()) < 4
+    spread = "least and greatest" if few else "95 % interval"
+    return make_table(
+        "settings over seeds", (*headings, "seeds", "mean", spread), rows, numbers=True
+    )
 
 
 def make_distances_table(result: Mapping[str, Any]) -> Table:

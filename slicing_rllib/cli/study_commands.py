@@ -11,6 +11,7 @@ from typer import Argument, Option
 from slicing_rllib.cli.console import (
     Json,
     explain_missing_packages,
+    make_groups_table,
     make_sweep_table,
     name_folder,
     print_json,
@@ -101,12 +102,16 @@ def sweep(
         raise ConfigError("sweep: expected a YAML file or the name of a sweep")
     with ray_session(2):
         if resume and out is not None and (source is None or (out / "sweep.yaml").exists()):
-            rows, files = resume_sweep(out, print_message)
+            found = resume_sweep(out, print_message)
         else:
             loaded = SweepConfig.load(source or "")
             folder = out or name_folder("sweeps", loaded.name)
-            rows, files = run_sweep(loaded, folder, print_message)
-    print_result(rows, json, make_sweep_table(rows), *map(str, files))
+            found = run_sweep(loaded, folder, print_message)
+    rows, groups, files = found
+    tables = [make_sweep_table(rows)]
+    if groups is not None:
+        tables.append(make_groups_table(groups))
+    print_result(rows, json, *tables, *map(str, files))
     failed = [row["error"] for row in rows if row["error"]]
     if failed:
         raise RunError(

@@ -291,6 +291,17 @@ class Failure(Section):
     """How often a trial is restarted from its last checkpoint."""
 
 
+WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "critic": ("critic_delay", "blend_critic_weight"),
+    "counterfactual": (
+        *("critic_lr", "critic_hiddens", "critic_delay", "policy_delay", "blend_critic_weight"),
+        *("gamma", "tau", "target_noise", "target_noise_clip"),
+    ),
+    "blend": ("critic_delay", "policy_delay"),
+}
+"""Settings of `learning` that an actor does not depend on, by its objective."""
+
+
 class SweepConfig(Study):
     """Runs that differ in a few settings, and how they are chosen and compared."""
 
@@ -347,6 +358,15 @@ class SweepConfig(Study):
     def make_trial_config(self, chosen: Mapping[str, Any]) -> RunConfig:
         """The run config of a trial. Raises: ConfigError naming the setting that cannot be used."""
         return self.make_run_config([f"{key}={json.dumps(value)}" for key, value in chosen.items()])
+
+    def list_without_effect(self) -> list[tuple[str, str]]:
+        """Settings that are searched although no actor depends on them, each with the reason."""
+        objective = self.make_trial_config({}).learning.actor_objective
+        if "learning.actor_objective" in self.search_space:
+            return []
+        why = f"learning.actor_objective is {objective}"
+        ignored = WITHOUT_EFFECT[objective]
+        return [(key, why) for key in self.search_space if key.removeprefix("learning.") in ignored]
 
     @property
     def trial_cpus(self) -> list[int]:

@@ -5,8 +5,9 @@ import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import yaml
 from ray import tune
@@ -16,6 +17,7 @@ from ray.tune.search import BasicVariantGenerator, Searcher
 
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.other_figures import draw_parallel_coordinates
+from slicing_rllib.evaluation.statistics import mean_interval
 from slicing_rllib.runs.algorithm import build, load_pretrained_policies
 from slicing_rllib.runs.policy_evaluation import evaluate_curve_point, make_trained_policy
 from slicing_rllib.runs.progress import OnMessage
@@ -30,6 +32,8 @@ PURPOSE = "slicing-rllib sweep"
 KEPT_CHECKPOINTS = 2
 """Newest checkpoints that each trial keeps. A population keeps all until it ends: a trial that
 copies another may start long after the other has written its next ones."""
+FEWEST_FOR_INTERVAL = 4
+"""Seeds below which an interval says less than the values themselves."""
 STEP_KEY = "env_steps"
 """The number in a trial's reports that schedulers take for time."""
 
@@ -94,8 +98,15 @@ class _TrialMessages(MessageCallback):
         self.on_message(f"trial {trial.trial_id} failed")
 
 
-SweepResult = tuple[list[dict[str, Any]], list[Path]]
-"""A row per trial, the best first and failed ones last; and the files that were written."""
+class SweepResult(NamedTuple):
+    """What a sweep has found."""
+
+    rows: list[dict[str, Any]]
+    """A row per trial, the best first and failed ones last."""
+    groups: pd.DataFrame | None
+    """The same over seeds, by `group_by_settings`; None where no two trials share settings."""
+    files: list[Path]
+    """What was written."""
 
 
 def run_sweep(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> SweepResult:
@@ -106,6 +117,8 @@ def run_sweep(sweep: SweepConfig, folder: Path, on_message: OnMessage) -> SweepR
             raise RunError(f"{folder}: there already is a sweep; --resume goes on with it")
         text = yaml.safe_dump(sweep.model_dump(mode="json"), sort_keys=False)
         write_durably(folder / "sweep.yaml", text.encode())
+        for key, why in sweep.list_without_effect():
+            on_message(f"{key} has no effect on what actors learn: {why}")
         return _write_results(sweep, folder, fit_quietly(_make_tuner(sweep, folder, on_message)))
 
 
@@ -178,6 +191,7 @@ def _make_scheduler(sweep: SweepConfig) -> TrialScheduler | None:
                 time_attr=STEP_KEY,
                 max_t=sweep.stop.env_steps or sweep.make_trial_config({}).total_steps,
                 grace_period=sweep.report_every_steps,
+                reduction_factor=3,
             )
         case "pbt":
             return PopulationBasedTraining(
@@ -212,11 +226,12 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
     if sweep.scheduler == "pbt":
         _remove_older_checkpoints(folder / "trials")
     rows: list[dict[str, Any]] = []
-    for result in grid:
+    for number in range(len(grid)):
+        result = grid[number]
         metrics: Mapping[str, Any] = result.metrics or {}
         rows.append(
             {
-                "trial": Path(result.path).name.split("_")[-1] if result.path else "",
+                "trial": number + 1,
                 "trial_id": metrics.get("trial_id", ""),
                 "settings": dict(result.config or {}),
                 "value": metrics.get(sweep.metric),
@@ -228,12 +243,41 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
     rows.sort(key=lambda row: math.inf if row["value"] is None else sign * row["value"])
     files = [folder / "results.json"]
     write_durably(files[0], (json.dumps(rows, indent=2, default=str) + "\n").encode())
-    known = [row for row in rows if row["value"] is not None]
+    known, groups = [row for row in rows if row["value"] is not None], None
     if known:
         table = pd.DataFrame([row["settings"] | {sweep.metric: row["value"]} for row in known])
         figure = draw_parallel_coordinates(table, [f"trial {row['trial']}" for row in known])
         files += figures.save(figure, folder / "figures", "parallel_coordinates")
-    return rows, files
+        grouped = group_by_settings(rows, sweep.mode)
+        if len(grouped) < len(known):
+            groups = grouped
+            files.append(folder / "groups.csv")
+            write_durably(files[-1], grouped.to_csv(index=False).encode())
+    return SweepResult(rows, groups, files)
+
+
+def group_by_settings(rows: list[dict[str, Any]], mode: str) -> pd.DataFrame:
+    """A row per choice of settings, the seed left out, in the order of the best mean.
+
+    Columns: the settings, `seeds`, `mean`, `low` and `high`: the 95 % interval of the mean from
+    FEWEST_FOR_INTERVAL seeds on, else the least and the greatest value.
+    """
+    by_settings: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["value"] is not None:
+            settings = {key: value for key, value in row["settings"].items() if key != "seed"}
+            by_settings.setdefault(json.dumps(settings, sort_keys=True, default=str), []).append(
+                row | {"settings": settings}
+            )
+    groups = []
+    for same in by_settings.values():
+        values = np.array([row["value"] for row in same], float)
+        low, high = float(values.min()), float(values.max())
+        if len(values) >= FEWEST_FOR_INTERVAL:
+            low, high = mean_interval(values) or (low, high)
+        found = {"seeds": len(values), "mean": float(values.mean()), "low": low, "high": high}
+        groups.append(same[0]["settings"] | found)
+    return pd.DataFrame(groups).sort_values("mean", ascending=mode == "min", kind="stable")
 
 
 def _remove_older_checkpoints(trials: Path) -> None:

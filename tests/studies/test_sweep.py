@@ -175,3 +175,32 @@ def test_the_newest_checkpoints_of_a_population_are_left(tmp_path: Path):
 
     left = sorted(path.name for path in (tmp_path / "trial").iterdir())
     assert left == ["checkpoint_000002", "checkpoint_000003"]
+
+
+def make_rows(**values: float) -> list[dict]:
+    return [
+        {"settings": {"learning.tau": float(tau[1:]) / 10, "seed": seed}, "value": value + seed}
+        for tau, value in values.items()
+        for seed in (1, 2)
+    ]
+
+
+def test_trials_that_differ_in_their_seed_are_one_row_with_their_range():
+    """Seeds 1 and 2 give 1.5 and 2.5: mean 2, and no interval of two values."""
+    groups = sweeps.group_by_settings(make_rows(t1=0.5, t2=3.0), "max")
+
+    assert list(groups.columns) == ["learning.tau", "seeds", "mean", "low", "high"]
+    assert groups.to_numpy().tolist() == [[0.2, 2, 4.5, 4.0, 5.0], [0.1, 2, 2.0, 1.5, 2.5]]
+
+
+def test_settings_without_effect_are_named(tmp_path: Path):
+    """The actor of `quick` climbs the counterfactual reward and never reads its critics."""
+    space = {"learning.critic_lr": {"dist": "grid", "values": [0.001, 0.01]}}
+    sweep = SweepConfig.load(str(write_sweep(tmp_path, search_space=space)))
+
+    assert [key for key, _ in sweep.list_without_effect()] == ["learning.critic_lr"]
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_sweeps_of_the_checkout_search_what_has_an_effect(path: Path):
+    assert SweepConfig.load(path.stem).list_without_effect() == []
