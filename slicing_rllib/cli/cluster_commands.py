@@ -13,10 +13,10 @@ from slicing_rllib.cli.console import (
     make_sweep_table,
     make_table,
     open_run,
-    print_json,
     print_message,
     print_result,
     print_summary,
+    print_text,
     print_url,
     show,
 )
@@ -94,8 +94,7 @@ def release(
         raise RunError("cluster release: expected to run in a pod with a service account")
     url = url or f"http://{service}-serve-svc:8000"
     result = release_version(api, service, version, url, on_message=print_message)
-    if json:
-        print_json(result._asdict())
+    print_result(result._asdict(), json, f"{service}: {result}")
 
 
 def submit(
@@ -160,11 +159,11 @@ def submit(
             raise ConfigError(f"submit {arguments[0]}: expected one ID")
         question, asked = arguments
         if question == "logs":
-            typer.echo(cluster.read_log(asked), nl=False)
+            print_text(cluster.read_log(asked))
             return
         if question == "stop":
             cluster.stop(asked)
-        typer.echo(format_details(cluster.read_details(asked)))
+        print_text(format_details(cluster.read_details(asked)) + "\n")
         return
     job_spec = make_job_spec(arguments, submission_id)
     if not cluster.submit(job_spec, storage, on_message=print_message):

@@ -113,6 +113,17 @@ def print_summary(summary: Mapping[str, Any], as_json: bool, *more: str) -> None
     print_result(summary, as_json, *tables, *more)
 
 
+def print_line(result: Any) -> None:
+    """Prints JSON in one line, for readers of JSON lines."""
+    print_json(result, indent=None)
+
+
+def print_text(text: str) -> None:
+    """Prints text that is the result itself, such as a log or a schema."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def print_json(result: Any, indent: int | None = 2) -> None:
     """Prints JSON on stdout at once; without indent in one line, for readers of JSON lines."""
     sys.stdout.write(json.dumps(result, indent=indent) + "\n")

@@ -15,7 +15,6 @@ from slicing_rllib.cli.console import (
     make_checkpoints_table,
     name_folder,
     open_run,
-    print_json,
     print_result,
     print_summary,
 )
@@ -130,8 +129,9 @@ def evaluate(
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
     from slicing_rllib.runs.policy_evaluation import evaluate_run
+    from slicing_rllib.runs.run_directory import explain_foreign_run
 
-    with ProgressBar() as bar:
+    with ProgressBar() as bar, explain_foreign_run(str(run)):
         result = evaluate_run(
             open_run(run),
             policies=_split(policies),
@@ -320,7 +320,7 @@ def schema(json: Json = False) -> None:
     described = RunConfig.model_json_schema()
     base = "Config that this one starts from: a built-in name, or a file beside this one."
     described["properties"]["base"] = {"type": "string", "description": base}
-    print_json(described)
+    print_result(described, True)
 
 
 def export_kpis(

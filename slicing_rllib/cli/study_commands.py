@@ -14,7 +14,7 @@ from slicing_rllib.cli.console import (
     make_groups_table,
     make_sweep_table,
     name_folder,
-    print_json,
+    print_line,
     print_message,
     print_result,
     print_summary,
@@ -129,7 +129,7 @@ def print_rows(rows: "Iterable[Row]", json: bool) -> "list[Row]":
         found.append(row)
         if json:
             # JSON has no NaN.
-            print_json({k: None if v != v else v for k, v in row.items()}, indent=None)
+            print_line({k: None if v != v else v for k, v in row.items()})
     if not json:
         print_result(found, json, make_benchmark_table(found))
     return found

@@ -18,7 +18,6 @@ from slicing_rllib.cli.console import (
     make_pretraining_table,
     name_folder,
     open_run,
-    print_json,
     print_message,
     print_result,
     print_summary,
@@ -194,7 +193,7 @@ def show(library: Library, name: Bundle, version: Version = None, json: Json = F
     """
     from slicing_rllib.transfer import PolicyLibrary
 
-    print_json(PolicyLibrary(library).read_manifest(name, version).model_dump(mode="json"))
+    print_result(PolicyLibrary(library).read_manifest(name, version).model_dump(mode="json"), True)
 
 
 @library_app.command()

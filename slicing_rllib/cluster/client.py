@@ -28,9 +28,9 @@ from slicing_rllib.cluster.job_entrypoint import (
     pack_folder,
     unpack,
 )
-from slicing_rllib.cluster.jobs import TRACE_FILE, JobLog, JobSpec, compute_exit_code
+from slicing_rllib.cluster.jobs import STORAGE, TRACE_FILE, JobLog, JobSpec, compute_exit_code
 from slicing_rllib.storage import write_durably
-from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.errors import ConfigError, RunError
 from slicing_rllib.storage.safe_yaml import read_document
 
 ENTRYPOINT = "python -m slicing_rllib.cluster.job_entrypoint"
@@ -90,6 +90,8 @@ class Cluster:
 
         Raises: RunError if another job has this name, or if the cluster has too few CPUs.
         """
+        if storage and not STORAGE.fullmatch(storage):
+            raise ConfigError(f"--storage: expected a path without special signs, got {storage!r}")
         job_id = job_spec.submission_id
         existing = self._find_details(job_id)
         if existing is not None and (existing.metadata or {}).get("digest") != job_spec.digest:

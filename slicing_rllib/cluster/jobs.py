@@ -52,6 +52,9 @@ def make_job_spec(arguments: Sequence[str], submission_id: str | None) -> JobSpe
     Raises: ConfigError for a command or a config that cannot run as a job.
     """
     command, *rest = arguments or ("",)
+    # It becomes part of a shell command and of a path.
+    if submission_id is not None and not ID.fullmatch(submission_id):
+        raise ConfigError(f"--id: expected letters, digits and . _ -, got {submission_id!r}")
     if command not in COMMANDS:
         raise ConfigError(
             "submit: expected -- train [CONFIG] [--set KEY=VALUE ...] or -- sweep YAML"
@@ -122,6 +125,9 @@ def _collect_sweep_files(sweep: SweepConfig) -> dict[str, bytes]:
     return {"sweep.yaml": yaml.safe_dump(plain, sort_keys=False).encode(), **files}
 
 
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+STORAGE = re.compile(r"[A-Za-z0-9/._:@=+~-]+")
+"""What a shell takes as it is."""
 NOISE = re.compile(
     r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\s+(DEBUG|INFO|WARNING)\b"  # Python logging of Ray
     r"|^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z] "  # logging of Ray's C++ core

@@ -14,6 +14,7 @@ from slicing_rllib.storage import read_text, write_durably
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.storage.foreign_files import MIB
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 MAX_TABLE_BYTES = 64 * MIB
 
 
@@ -49,6 +50,21 @@ def make_hour_rows(hours: Mapping[str, Any], names: Sequence[str]) -> list[list[
         ]
         for hour, row in hours["by_hour"].items()
     ]
+
+
+def format_csv(table: pd.DataFrame, **settings: Any) -> str:
+    """The table as CSV; texts that a spreadsheet would run as a formula get a quote in front.
+
+    `settings` are those of `DataFrame.to_csv`.
+    """
+    texts = table.select_dtypes(exclude="number").columns
+
+    def quote(value: Any) -> Any:
+        is_formula = isinstance(value, str) and value.startswith(FORMULA_SIGNS)
+        return f"'{value}" if is_formula else value
+
+    quoted: Any = table.assign(**{str(name): table[name].map(quote) for name in texts})
+    return quoted.to_csv(index=False, **settings)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The KPIs of a run as one tidy table, in a Parquet or CSV file."""
 
+import gzip
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 
 from slicing_rllib.env import satisfaction as compute_satisfaction
 from slicing_rllib.env import slice_reward
+from slicing_rllib.evaluation.tables import format_csv
 from slicing_rllib.radio import Scenario
 from slicing_rllib.runs.policy_evaluation import (
     derive_evaluation_seeds,
@@ -161,7 +163,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             if suffix == ".parquet":
                 table.to_parquet(partial, index=False)
             else:
-                compression = "gzip" if suffix == ".gz" else None
-                table.to_csv(partial, index=False, compression=compression)
+                data = format_csv(table).encode()
+                partial.write_bytes(gzip.compress(data) if suffix == ".gz" else data)
     except OSError as error:
         raise RunError(f"{path}: cannot write the table ({error.strerror})") from error

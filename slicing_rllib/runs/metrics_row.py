@@ -28,7 +28,7 @@ def summarise_learning_service(rows: Sequence[Mapping[str, Any]]) -> dict[str, d
     A span counts the iterations that end within it; one that no iteration reaches is left out.
     """
     # An iteration without a step, during an outage, has no reward.
-    rows = [row for row in rows if row["reward_mean"] is not None]
+    rows = [row for row in rows if row.get("reward_mean") is not None]
     summary: dict[str, dict[str, Any]] = {}
     for span in (*SPANS, None):
         inside = [row for row in rows if span is None or row["env_steps"] <= span]

@@ -197,12 +197,14 @@ class RunDirectory:
                 sync(self.path / name)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Rows of `metrics.jsonl` so far. A row that a crash cut short is left out."""
-        return _read_lines(self.path / "metrics.jsonl")
+        """Rows of `metrics.jsonl` so far. One that is cut short or has no step is left out."""
+        rows = _read_lines(self.path / "metrics.jsonl")
+        return [row for row in rows if type(row.get("env_steps")) is int]
 
     def events(self) -> list[dict[str, Any]]:
         """Events so far, as `metrics` reads rows."""
-        return _read_lines(self.path / "events.jsonl")
+        rows = _read_lines(self.path / "events.jsonl")
+        return [row for row in rows if isinstance(row.get("kind"), str) and "env_step" in row]
 
     def drop_metrics_after(self, env_steps: int) -> None:
         """Removes the rows of later steps, which a resumed run makes again."""
@@ -229,6 +231,11 @@ class RunDirectory:
                 raise RunError(f"{path}: {name} has values that are not finite")
             cell, _, parameter = name.partition("/")
             weights.setdefault(cell, {})[parameter] = array
+        for cell, own in weights.items():
+            for parameter in own:
+                layer, _, kind = parameter.rpartition(".")
+                if kind == "weight" and f"{layer}.bias" not in own:
+                    raise RunError(f"{path}: {cell}/{layer} has weights and no bias")
         return weights
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import figures
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
-from slicing_rllib.evaluation.tables import format_mean, format_table, make_hour_rows
+from slicing_rllib.evaluation.tables import format_csv, format_mean, format_table, make_hour_rows
 from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.policy_evaluation import load_rollouts
@@ -170,7 +170,7 @@ def _draw_training(run: RunDirectory) -> Figure:
         for row in rows
         if "evaluation_reward_mean" in row
     ]
-    learned = [row for row in rows if row["reward_mean"] is not None]
+    learned = [row for row in rows if row.get("reward_mean") is not None]
     known = [row.get("same_steps") or {} for row in learned]
     ends = np.array([row["env_steps"] for row in learned])
     steps = np.diff(ends, prepend=0)
@@ -238,7 +238,7 @@ def write_report(runs: Sequence[RunDirectory], out: Path | None) -> tuple[Polici
         for column in COLUMNS
     ]
     columns = ["policy", "metric", "mean", "ci95_low", "ci95_high", "seeds"]
-    text = pd.DataFrame(numbers, columns=columns).to_csv(index=False, lineterminator="\n")
+    text = format_csv(pd.DataFrame(numbers, columns=columns), lineterminator="\n")
     write_durably(folder / "report.csv", text.encode())
     return policies, [folder / "report.md", folder / "report.csv", *drawn]
 

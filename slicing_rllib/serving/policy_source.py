@@ -8,7 +8,7 @@ from slicing_rllib.policies import CellPolicy, PolicyError, load_policy, parse_p
 from slicing_rllib.policies.cell_policy import MANIFEST_FILE
 from slicing_rllib.radio import StepKpis
 from slicing_rllib.runs.policy_evaluation import make_cell_policies, record_kpis
-from slicing_rllib.runs.run_directory import RunDirectory
+from slicing_rllib.runs.run_directory import RunDirectory, explain_foreign_run
 from slicing_rllib.serving.release import RELEASE_FILE, ReleaseHistory, parse_history
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.transfer import PolicyLibrary
@@ -63,7 +63,8 @@ class RunSource(PolicySource):
         return {f"{self._config.name}-{cell}": [0] for cell in self._config.scenario.cells}
 
     def load(self, chosen: Mapping[str, int]) -> list[CellPolicy]:
-        policies = make_cell_policies(self._config, self._run.policies(), self.record_kpis())
+        with explain_foreign_run(str(self._run.path)):
+            policies = make_cell_policies(self._config, self._run.policies(), self.record_kpis())
         return [policy for policy in policies.values() if policy.name in chosen]
 
     def record_kpis(self) -> Sequence[StepKpis]:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from slicing_rllib.evaluation import figures
-from slicing_rllib.evaluation.tables import read_table
+from slicing_rllib.evaluation.tables import format_csv, read_table
 from slicing_rllib.runs.policy_evaluation import load_rollouts
 from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
@@ -68,7 +68,7 @@ def write_experiment_report(
     if len(results.experiment.rotations) > 1:
         tables["pairs.csv"] = compute_pair_gains(results)
     for name, table in tables.items():
-        write_durably(out / name, table.to_csv(index=False, float_format="%.5f").encode())
+        write_durably(out / name, format_csv(table, float_format="%.5f").encode())
     images = [path.relative_to(out) for path in drawn if path.suffix == ".png"]
     page = format_page(summary, results.experiment, images)
     write_durably(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())

@@ -183,6 +183,15 @@ class PolicyLibrary:
             **{field: getattr(bundle, field) for field in SHARED},
         )
         folder = self._describe(name, manifest.version)
+        # What cannot be read back is not published.
+        _parse_tensors(folder, files[WEIGHTS])
+        experience = _parse_tensors(folder, files[EXPERIENCE])
+        try:
+            Manifest.model_validate_json(manifest.dump())
+            for prefix in (OWN, DEFAULT_ACTION):
+                unpack_transitions(experience, prefix)
+        except ValueError as error:
+            raise LibraryError(f"{folder}: cannot be read back ({error})") from error
         with _convert_errors(folder, "cannot write a bundle here"):
             if self._is_local:
                 return self._add_local(files, manifest)
@@ -297,14 +306,7 @@ class PolicyLibrary:
         data = self._read(path, MAX_TENSORS_BYTES)
         if hashlib.sha256(data).hexdigest() != digest:
             raise LibraryError(f"{path}: has changed since it was written")
-        try:
-            tensors = load_tensors(data)
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise LibraryError(f"{path}: expected safetensors") from error
-        for name, tensor in tensors.items():
-            if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
-                raise LibraryError(f"{path}: {name!r}: expected finite numbers")
-        return tensors
+        return _parse_tensors(path, data)
 
     def _read(self, path: str, limit: int) -> bytes:
         """The content of a regular file inside the library, of at most `limit` bytes."""
@@ -360,6 +362,18 @@ class PolicyLibrary:
         depth = self._root.count("/") + 3
         paths = [info.path for info in infos if info.path.endswith(f"/{MANIFEST}")]
         return sorted(path for path in paths if path.count("/") == depth)
+
+
+def _parse_tensors(path: str, data: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a file of tensors. Raises: LibraryError."""
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise LibraryError(f"{path}: expected safetensors") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind not in "fiu" or not np.isfinite(tensor).all():
+            raise LibraryError(f"{path}: {name!r}: expected finite numbers")
+    return tensors
 
 
 @contextmanager

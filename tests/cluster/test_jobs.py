@@ -106,3 +106,9 @@ def test_a_job_ended_by_a_signal_has_the_exit_code_of_a_shell():
     )
 
     assert compute_exit_code(details) == 128 + 9
+
+
+@pytest.mark.parametrize("name", ["a;touch X", "$(x)", "../a", "", "-a"])
+def test_an_id_that_a_shell_would_run_is_refused(name: str):
+    with pytest.raises(ConfigError, match="--id: expected letters, digits"):
+        make_job_spec(["train", "quick"], name)

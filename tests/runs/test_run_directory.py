@@ -39,11 +39,12 @@ def test_rows_of_later_steps_are_dropped_on_resume(small: RunConfig, tmp_path: P
 def test_policies_are_read_as_they_were_written(small: RunConfig, tmp_path: Path):
     run = RunDirectory.create(tmp_path / "run", small)
     weights = {"cell_1": {"actor.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}}
+    weights["cell_1"]["actor.0.bias"] = np.ones(2, np.float32)
     run.write_policies(weights)
 
-    ((name, array),) = run.policies()["cell_1"].items()
-    assert name == "actor.0.weight"
-    assert np.array_equal(array, weights["cell_1"][name])
+    read = run.policies()["cell_1"]
+    assert read.keys() == weights["cell_1"].keys()
+    assert all(np.array_equal(read[name], array) for name, array in weights["cell_1"].items())
 
 
 def test_resuming_with_another_config_is_refused(small: RunConfig, tmp_path: Path):
@@ -60,3 +61,21 @@ def test_a_missing_file_is_reported_as_a_run_error(small: RunConfig, tmp_path: P
 
     with pytest.raises(RunError, match="expected"):
         getattr(run, ask)()
+
+
+def test_rows_of_logs_without_what_all_rows_have_are_left_out(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_text('{}\n{"env_steps": 1, "reward_mean": 0.5}\n')
+    (tmp_path / "events.jsonl").write_text('{}\n{"env_step": 1, "kind": "started"}\n')
+    run = RunDirectory(tmp_path)
+
+    run.drop_metrics_after(5)
+    assert run.metrics() == [{"env_steps": 1, "reward_mean": 0.5}]
+    assert run.events() == [{"env_step": 1, "kind": "started"}]
+
+
+def test_a_layer_without_its_bias_is_refused(tmp_path: Path):
+    run = RunDirectory(tmp_path)
+    run.write_policies({"cell_1": {"actor.0.weight": np.ones((2, 2), np.float32)}})
+
+    with pytest.raises(RunError, match=r"cell_1/actor\.0 has weights and no bias"):
+        run.policies()

@@ -36,6 +36,7 @@ REASONED = {
     ("policies/trained_policy.py", "write_text"): "into a folder that it has just made",
     ("transfer/policy_library.py", "write_bytes"): "into a folder that it has just made",
     ("runs/run_directory.py", "load_file"): "safetensors, after `require_regular`",
+    ("runs/kpi_export.py", "write_bytes"): "the partial file of `replace_durably`",
     ("runs/policy_evaluation.py", "open"): "the partial file of `replace_durably`",
     ("evaluation/figures.py", "savefig"): "a picture, after `require_writable`",
     ("cli/console.py", "savefig"): "a picture, after `require_writable`",
