@@ -1,5 +1,7 @@
 """Policies of runs, libraries and exports: what cannot be served is refused."""
 
+import hashlib
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.release import ServiceArguments
@@ -20,9 +23,13 @@ def test_weights_that_are_not_finite_are_never_served(library: Path, tmp_path: P
     bundle = PolicyLibrary(str(library)).load("quick-cell_1", 1)
     broken = {name: array.copy() for name, array in bundle.weights.items()}
     broken["actor.0.bias"][0] = np.inf
-    PolicyLibrary(str(library)).add(
-        "quick-cell_1", type(bundle)(**vars(bundle) | {"weights": broken})
-    )
+    version = PolicyLibrary(str(library)).add("quick-cell_1", bundle)
+    folder = library / "quick-cell_1" / f"{version:04d}"
+    # The library refuses to write it, so a stranger did.
+    (folder / "weights.safetensors").write_bytes(data := save(broken))
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["sha256"]["weights.safetensors"] = hashlib.sha256(data).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(LibraryError, match=r"actor.0.bias.: expected finite numbers"):
         load_first(ServiceArguments(run=str(library)))
     assert load_first(ServiceArguments(run=str(library), version=1)).chosen["quick-cell_1"] == 1
