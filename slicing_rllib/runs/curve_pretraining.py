@@ -141,7 +141,7 @@ def _fit(
 def draw_any_scenario(rng: np.random.Generator, name: str) -> Scenario:
     """A network of which everything is drawn.
 
-    Drawn are: 1 to 19 sites 200-1,700 m apart, 5-100 MHz at 0.7-3.5 GHz, placement of PRBs, link
+    Drawn are: 1 to 7 sites 200-1,700 m apart, 5-100 MHz at 0.7-3.5 GHz, placement of PRBs, link
     and queue, steps of 0.1-2 s, UEs of 1-120 km/h, 2-8 slices of 2-300 UEs each, packets of
     0.2-10 kbit, and slow or jumping traffic whose busy hours take 0.3-1.2 of the carrier. SLAs need
     0.1-0.5 of a carrier beyond its load, so that some are loose and some out of reach.
