@@ -121,6 +121,8 @@ def _train_to_end(loop: "TrainingLoop", interruption: Interruption) -> dict[str,
         loop.run_until_done(interruption)
         loop.run.write_policies(loop.collect_weights())
         write_experience(loop.run, loop.config, algorithm)
+        # Alerts about training that stands still end here, while the evaluation goes on.
+        loop.telemetry.count_event(EventKind.FINISHED)
         return {
             "env_steps": algorithm.env_steps,
             "updates": algorithm.updates,
