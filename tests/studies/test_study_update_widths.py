@@ -93,7 +93,7 @@ def _make_update(
         reward=draw(),
         next_obs=draw(obs),
         terminated=torch.zeros(n_cells, batch_size),
-        counterfactual_inputs=draw(0),
+        measured=draw(0),
         noise=draw(action),
     )
     flops = n_cells * count_update_flops(sizes, batch_size)

@@ -120,7 +120,10 @@ def test_bundles_of_a_library_are_candidates_except_those_of_the_target_itself(
     library = PolicyLibrary(str(tmp_path))
     library.add("good", bundle)
     library.add("narrow", narrow)
-    library.add("self", replace(bundle, provenance={"network": f"{scenario.name}/0/{TARGET}"}))
+    library.add(
+        "self",
+        replace(bundle, provenance={"network": f"{scenario.name}/{earlier.env.map_seed}/{TARGET}"}),
+    )
     algorithm = build(library=str(tmp_path), source="library:good")
     events = train_until(algorithm, TOOK_OVER)
     distances = events.find("source_chosen").evidence["distances"]
