@@ -10,6 +10,8 @@ import slicing_rllib.cli
 from slicing_rllib.cli import main as cli
 from slicing_rllib.runs.run_directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [
     "config show quick", "config check quick", "config schema",
     "evaluate {run} --steps 3 --seeds 1",

@@ -13,6 +13,8 @@ import typer
 from slicing_rllib.cli import main as cli
 from slicing_rllib.runs.run_directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("pipe", "device", "socket", "folder", "sparse")
 NEVER_READ = {"RUN", "RUNS", "LIBRARY", "DIRECTORY", "SOURCE", "--run"}
 """Folders: a special file in their place is not opened, whatever it is."""

@@ -17,6 +17,8 @@ from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3Config, make_env
 from slicing_rllib.radio import make_scenario
 
+pytestmark = pytest.mark.slow
+
 EPISODE = {"scenario": "paper", "episode_steps": 50}
 
 
