@@ -10,6 +10,7 @@ must be registered, in use already, or in a module that `--allow-parts` names.
 """
 
 import inspect
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -92,6 +93,16 @@ KINDS: Mapping[str, Kind] = {
             response="observe_response_curves",
         ),
     ),
+    "base_policy": Kind(
+        meaning="a function f(reports, smoothing) -> (cell, slice) shares, from what was measured",
+        arguments=2,
+        built_in=_in(
+            "env.base_policies",
+            persistence="split_by_last",
+            smoothed_persistence="split_smoothed",
+            load_proportional="split_by_load",
+        ),
+    ),
     "baseline": Kind(
         meaning="a class or function f(scenario) -> policy with prb_ratio(view) -> (cell, slice); "
         "`policies.baselines` has the built-in ones",
@@ -137,8 +148,9 @@ _parts: dict[tuple[str, str], Any] = {}
 """By kind and name, the parts that were registered or used in this process."""
 _registered: dict[tuple[str, str], Any] = {}
 """Those that `register` has entered."""
-_allowed: set[str] = set()
-"""Modules that files of others may import."""
+ALLOWED = "SLICING_RLLIB_ALLOWED_PARTS"
+"""Environment variable with the modules that files of others may import. Ray's workers and other
+processes inherit it from the one that started them."""
 _is_foreign: ContextVar[bool] = ContextVar("is_foreign", default=False)
 """Whether names come from a file that may be a stranger's."""
 
@@ -166,7 +178,8 @@ def get_part(kind: str, name: str) -> Any:
     is not of that kind.
     """
     if (kind, name) not in _parts:
-        require_known(kind, name)
+        if problem := _find_unknown(kind, name):
+            raise ValueError(f"{kind}: {problem}")
         target = KINDS[kind].built_in.get(name, name)
         if target == name:
             _require_importable(kind, name)
@@ -179,11 +192,12 @@ def get_part(kind: str, name: str) -> Any:
     return _parts[kind, name]
 
 
-def require_known(kind: str, name: str) -> None:
-    """Raises ValueError for a name that is neither built in, registered, nor `module:name`."""
-    if name not in list_names(kind) and not MODULE_NAME.fullmatch(name):
-        expected = f"one of {', '.join(list_names(kind))} or MODULE:NAME"
-        raise ValueError(f"{kind}: expected {expected}, got {name!r}")
+def _find_unknown(kind: str, name: str, also: tuple[str, ...] = ()) -> str:
+    """What is wrong with a name that is neither known nor `module:name`; empty for others."""
+    known = (*list_names(kind), *also)
+    if name in known or MODULE_NAME.fullmatch(name):
+        return ""
+    return f"expected one of {', '.join((*known, 'MODULE:NAME'))}, got {name!r}"
 
 
 def list_names(kind: str) -> tuple[str, ...]:
@@ -193,8 +207,12 @@ def list_names(kind: str) -> tuple[str, ...]:
 
 
 def allow_parts(modules: Iterable[str]) -> None:
-    """Let names in files of others import these modules, in this process."""
-    _allowed.update(modules)
+    """Let names in files of others import these modules, here and in processes started later."""
+    os.environ[ALLOWED] = ",".join(sorted({*_list_allowed(), *modules}))
+
+
+def _list_allowed() -> list[str]:
+    return [module for module in os.environ.get(ALLOWED, "").split(",") if module]
 
 
 @contextmanager
@@ -212,7 +230,7 @@ def foreign_names() -> Iterator[None]:
 
 def _require_importable(kind: str, name: str) -> None:
     module = name.partition(":")[0]
-    if _is_foreign.get() and module not in _allowed:
+    if _is_foreign.get() and module not in _list_allowed():
         raise ValueError(
             f"{kind} {name!r}: expected a part that is registered: files of others import nothing; "
             f"--allow-parts {module} permits it"
@@ -271,11 +289,8 @@ class PartOf:
         return {"anyOf": [{"enum": names}, {"type": "string", "pattern": MODULE_NAME.pattern}]}
 
     def _check(self, name: str) -> str:
-        if name in self.also:
-            return name
-        if name not in list_names(self.kind) and not MODULE_NAME.fullmatch(name):
-            expected = ", ".join((*list_names(self.kind), *self.also))
-            raise ValueError(f"expected one of {expected} or MODULE:NAME, got {name!r}")
+        if problem := _find_unknown(self.kind, name, self.also):
+            raise ValueError(problem)
         if ":" in name:
             get_part(self.kind, name)
         return name

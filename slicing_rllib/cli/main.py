@@ -88,7 +88,8 @@ def _root(
     """The options of all commands."""
     from slicing_rllib.registry import allow_parts
 
-    allow_parts(allowed or ())
+    if allowed:
+        allow_parts(allowed)
     # Own parts mostly lie beside the config, in the working directory.
     if (folder := os.getcwd()) not in sys.path:
         sys.path.append(folder)

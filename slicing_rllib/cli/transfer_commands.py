@@ -268,7 +268,7 @@ def pretrain(
 ) -> None:
     """Trains one policy for cells of networks that it has never seen, and evaluates it on such.
 
-    It takes a few minutes. The policies that come with the package were made so.
+    It takes minutes, with many networks an hour. The manifest of a policy says how it was made.
     `--set learning.initial_actor=FOLDER` starts the cells of a run from an actor,
     `--set learning.critic=per_slice --set learning.initial_critic=FOLDER` from critics per slice.
     These learn from random networks of all kinds and from no map of `paper`; a round is 100 updates

@@ -6,8 +6,7 @@
 import gymnasium
 
 from slicing_rllib.env.actions import ACTIONS
-from slicing_rllib.env.actor_form import ActorForm, ActorKind, BasePolicy, Squash
-from slicing_rllib.env.deployment import Deployment
+from slicing_rllib.env.actor_form import ActorForm, ActorKind, Squash
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.protocols import (
     BatchedEnv,
@@ -31,13 +30,12 @@ from slicing_rllib.env.rewards import (
     slice_reward,
 )
 from slicing_rllib.env.slicing_env import SlicingEnv
-from slicing_rllib.env.timed_events import TimedEvent
+from slicing_rllib.env.timed_events import Deployment, TimedEvent
 
 __all__ = [
     "ACTIONS",
     "ActorForm",
     "ActorKind",
-    "BasePolicy",
     "BatchedEnv",
     "BatchedStep",
     "CounterfactualReward",

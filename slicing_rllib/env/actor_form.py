@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 ActorKind = Literal["mlp", "equivariant", "max_min"]
-BasePolicy = Literal["none", "persistence", "smoothed_persistence", "load_proportional"]
-"""`none`, or one of `BASE_POLICIES`."""
 Squash = Literal["softmax", "tanh"]
 """How logits become an action: shares with a sum of 1, or numbers from -1 to 1."""
 
@@ -31,7 +29,7 @@ class ActorForm:
     kind: ActorKind = "mlp"
     """`equivariant` needs observations that are blocks of `n_actions` per-slice features. `max_min`
     has no network: the split follows from critics per slice."""
-    base_policy: BasePolicy = "none"
+    base_policy: str = "none"
     """Unless it is `none`, the observation's last `n_actions` columns are added to the logits."""
     squash: Squash = "softmax"
     """`tanh` is for bounded actions; whoever applies them scales -1 to 1 to the action's bounds."""

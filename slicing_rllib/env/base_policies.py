@@ -2,10 +2,10 @@
 
 None of them learns, and each reads only what an operator's counters give. A rule that smooths reads
 the cell's last `MEMORY` reports; a cell that has just come up has its first report in place of the
-older ones.
+older ones. A rule reads reports from the oldest to the newest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -57,13 +57,11 @@ def split_smoothed(reports: Sequence[Measured], smoothing: Smoothing) -> PerSlic
     return (1.0 - smoothing.hedge) * max_min_split(offered, needed) + smoothing.hedge * equal
 
 
-Rule = Callable[[Sequence[Measured], Smoothing], PerSlice]
+def split_by_last(reports: Sequence[Measured], _: Smoothing) -> PerSlice:
+    """`persistence`: the split that was best in the last step."""
+    return max_min_split(reports[-1].offered, reports[-1].needed)
 
-BASE_POLICIES: dict[str, Rule] = {
-    # The split that was best in the last step.
-    "persistence": lambda reports, _: max_min_split(reports[-1].offered, reports[-1].needed),
-    "smoothed_persistence": split_smoothed,
-    # In proportion to the share of the carrier that the last step's offered traffic takes.
-    "load_proportional": lambda reports, _: divide_in_proportion(reports[-1].offered),
-}
-"""The rules by name; they read reports from the oldest to the newest."""
+
+def split_by_load(reports: Sequence[Measured], _: Smoothing) -> PerSlice:
+    """`load_proportional`: in proportion to the carrier that the last offered traffic takes."""
+    return divide_in_proportion(reports[-1].offered)

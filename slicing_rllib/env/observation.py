@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
+from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.measurement import Measured
 from slicing_rllib.env.protocols import Network
 from slicing_rllib.env.response_curves import observe_response
@@ -72,13 +72,13 @@ class Reports(NamedTuple):
     measured: Sequence[Measured]
     """The last reports, the newest one last."""
     base_policy: str
-    """One of `BASE_POLICIES`."""
+    """Its name."""
     smoothing: Smoothing
 
     @property
     def base_split(self) -> Float[np.ndarray, "cell slice"]:
         """The base policy's answer to the reports."""
-        return BASE_POLICIES[self.base_policy](self.measured, self.smoothing)
+        return get_part("base_policy", self.base_policy)(self.measured, self.smoothing)
 
 
 Observe = Callable[[Reports, Network, Message], Columns]
@@ -152,10 +152,8 @@ class CellObserver:
         base_policy: str = "persistence",
         smoothing: Smoothing | None = None,
     ) -> None:
-        """`base_policy` is one of `BASE_POLICIES`: the split that observations end with."""
-        if base_policy not in BASE_POLICIES:
-            expected = ", ".join(BASE_POLICIES)
-            raise ValueError(f"base_policy: expected one of {expected}, got {base_policy!r}")
+        """`base_policy` is the name of the rule whose split observations end with."""
+        get_part("base_policy", base_policy)
         self._network, self._message = network, message
         self._base_policy, self._smoothing = base_policy, smoothing or Smoothing()
         self._observe: Observe = get_part("observation", name)

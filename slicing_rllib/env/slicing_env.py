@@ -15,13 +15,12 @@ from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 
 from slicing_rllib.env.actions import make_action, require_known_cell, stack_actions
 from slicing_rllib.env.base_policies import Smoothing
-from slicing_rllib.env.deployment import Deployment
 from slicing_rllib.env.measurement import MEMORY, Measured, Measurement, MeasurementError
 from slicing_rllib.env.observation import CellObserver
 from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction
 from slicing_rllib.env.satisfaction_map import satisfaction_map
-from slicing_rllib.env.timed_events import find_conditions, list_switches, read_events
+from slicing_rllib.env.timed_events import Deployment, find_conditions, list_switches, read_events
 from slicing_rllib.radio import Phase, Scenario, Simulator, StepKpis, read_scenario
 from slicing_rllib.registry import OwnParts, get_part
 
@@ -46,7 +45,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         action: what agents send in `step`, one of `ACTIONS`.
         message: what cells learn about the load of other cells, a `message` of the registry.
         observation: what else a cell observes, an `observation` of the registry.
-        base_policy: whose split observations end with, one of `BASE_POLICIES`.
+        base_policy: the rule whose split observations end with.
         smoothing: what `smoothed_persistence` does; None for its defaults.
         reward: what a step earns, a `reward` of the registry.
         measurement_error: errors of what cells measure; None for exact measurements.
@@ -222,8 +221,11 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The space of a cell's observations."""
-        make = lambda: spaces.Box(*self._bound_observations())  # noqa: E731
-        return self._keep_space("observation", agent, make)
+
+        def make_space() -> spaces.Box:
+            return spaces.Box(*self._bound_observations())
+
+        return self._keep_space("observation", agent, make_space)
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
         """The space of a cell's actions in `step`."""

@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
 def make_env(env_config: Mapping[str, Any]) -> Any:
     """The network for an `env_config` of `SlicingEnv`'s arguments; its scenario is `paper`."""
     from slicing_rllib.env import SlicingEnv
-    from slicing_rllib.learning.rllib_env import RLlibSlicingEnv
+    from slicing_rllib.learning.adapters import RLlibSlicingEnv
 
     return RLlibSlicingEnv(SlicingEnv(**{"scenario": "paper", **env_config}))
 

@@ -1,4 +1,4 @@
-"""Other projects' environments as batched ones, with a row per agent; and how they are made."""
+"""Other projects' environments as batched ones, and our network as RLlib takes it."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -322,3 +322,30 @@ def _construct(env_class: type, context: EnvContext) -> Any:
             f"{', '.join(parameters)}, got {', '.join(entries) or 'none'}"
         ) from error
     return env_class(**entries)
+
+
+class RLlibSlicingEnv(ParallelPettingZooEnv):
+    """RLlib's wrapper with cells in order, spaces of cells that are off, and an end of episodes."""
+
+    def __init__(self, env: SlicingEnv) -> None:
+        MultiAgentEnv.__init__(self)
+        self.par_env = env
+        self.possible_agents = list(env.possible_agents)
+        self.agents = list(env.possible_agents)
+        self.observation_space = spaces.Dict(
+            {cell: env.observation_space(cell) for cell in env.cells}
+        )
+        self.action_space = spaces.Dict({cell: env.action_space(cell) for cell in env.cells})
+
+    def step(self, action_dict: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+        obs, rewards, terminated, truncated, infos = self.par_env.step(action_dict)
+        self.agents = list(self.par_env.agents)
+        ends = {"__all__": not self.agents}
+        return obs, rewards, terminated | {"__all__": False}, truncated | ends, infos
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = self.par_env.reset(seed=seed, options=options)
+        self.agents = list(self.par_env.agents)
+        return found

@@ -188,7 +188,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
         if self._bound_groups is not self.module.groups:
             self._bound_groups = self.module.groups
             self._actors = [
-                (*self.policies.locate(group.cells), bank, bank.layers(bank.sizes.deciding))
+                (*self.policies.locate(group.cells), bank, bank.layers(bank.sizes.deciding_kind))
                 for group in self.module.groups
                 for bank in [group.bank]
             ]
@@ -198,7 +198,7 @@ class BatchedEnvRunner(EnvRunner, Checkpointable):
             for agents, rows, bank, layers in self._actors:
                 if rows is not None:
                     # Agents that share a policy: a row for each of them.
-                    kind = bank.sizes.deciding
+                    kind = bank.sizes.deciding_kind
                     layers = bank.layers(kind, bank.flat[kind][rows])
                 own, _ = compute_logits(bank.sizes.form, layers, given[agents].to(bank.device))
                 if isinstance(agents, slice):

@@ -20,7 +20,7 @@ import torch
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
 from slicing_rllib.env import CounterfactualReward
-from slicing_rllib.learning.response_critic import make_stacked
+from slicing_rllib.learning.response_critic import build_stacked
 from slicing_rllib.learning.rl_module import BankedMultiRLModule
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch, Losses, StackedTD3
@@ -127,7 +127,7 @@ class TD3Learner(TorchLearner):
         for cells, bank in self.banked.groups:
             # A full slice needs no copy.
             own = slice(None) if cells == order else np.array([rows[cell] for cell in cells])
-            stacked = make_stacked(bank, config.settings, self.counterfactual)
+            stacked = build_stacked(bank, config.settings, self.counterfactual)
             self.banks.append(LearnedBank(cells, stacked, own))
         self.optimisers = {
             cell: {name: tensor[row] for name, tensor in stacked.optimiser_tensors.items()}
@@ -246,7 +246,7 @@ def update_cells(
     `batches` are the fields of `Batch`, (update, cell, ...) each.
     """
     torch.set_num_threads(1)
-    stacked = make_stacked(ParameterBank(batches[0].shape[1], sizes), settings, counterfactual)
+    stacked = build_stacked(ParameterBank(batches[0].shape[1], sizes), settings, counterfactual)
     stacked.restore(state)
     stacked.freeze(frozen)
     losses = []

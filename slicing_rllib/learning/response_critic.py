@@ -44,7 +44,7 @@ SLOPE_STEP = 0.1
 """Step in the logarithm of the share over which slopes are measured."""
 
 
-def make_stacked(
+def build_stacked(
     bank: ParameterBank, settings: TD3Settings, counterfactual: CounterfactualReward | None = None
 ) -> StackedTD3:
     """The updates of a bank's cells, for the kind of critics that `settings` ask for."""
@@ -52,7 +52,7 @@ def make_stacked(
     return kind(bank, settings, counterfactual)
 
 
-def select_learned(sampled: Transitions, settings: TD3Settings) -> tuple[np.ndarray, ...]:
+def select_batch_fields(sampled: Transitions, settings: TD3Settings) -> tuple[np.ndarray, ...]:
     """The first fields of a `Batch`: those of the transitions that the critics learn from."""
     *common, counterfactual_inputs, reward_inputs = sampled
     if settings.critic == "joint":

@@ -30,7 +30,7 @@ NETWORKS = tuple(itertools.chain(*KINDS.values()))
 
 def list_networks(sizes: NetworkSizes, is_deciding: bool = False) -> tuple[str, ...]:
     """Names of a cell's networks: all of them, or those that actions are computed from."""
-    kinds = (sizes.deciding,) if is_deciding else sizes.kinds
+    kinds = (sizes.deciding_kind,) if is_deciding else sizes.kinds
     return tuple(name for kind in kinds for name in KINDS[kind])
 
 
@@ -140,7 +140,7 @@ class BankedMultiRLModule(MultiRLModule):
         groups: list[CellGroup] = []
         for sizes, cells in by_sizes.items():
             first: Any = self._rl_modules[cells[0]]
-            kinds = (sizes.deciding,) if self.inference_only else sizes.kinds
+            kinds = (sizes.deciding_kind,) if self.inference_only else sizes.kinds
             bank = ParameterBank(len(cells), sizes, kinds, next(first.parameters()).device)
             for row, cell in enumerate(cells):
                 bank.adopt(row, self._rl_modules[cell])

@@ -75,8 +75,8 @@ def softmax_gradient(shares: Tensor, grad: Tensor) -> Tensor:
 def compute_logits(form: ActorForm, layers: Layers, obs: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits (cell, batch, action), and the input of each layer for `backpropagate_logits`.
 
-    `layers` are those of `NetworkSizes.deciding`: of the actors, or of critics per slice, whose
-    max-min split has no gradient.
+    `layers` are those of `NetworkSizes.deciding_kind`: of the actors, or of critics per slice,
+    whose max-min split has no gradient.
     """
     if form.kind == "max_min":
         return _compute_max_min_logits(form.n_actions, layers, obs), []
@@ -169,7 +169,7 @@ class NetworkSizes:
     """Kinds of networks that a cell has."""
 
     @property
-    def deciding(self) -> str:
+    def deciding_kind(self) -> str:
         """The kind of networks that actions are computed from."""
         return "critics" if self.form.kind == "max_min" else "actor"
 

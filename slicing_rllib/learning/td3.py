@@ -33,7 +33,7 @@ from slicing_rllib.learning.learner import LearnerShards, TD3Learner, count_upda
 from slicing_rllib.learning.policy_map import PolicyMap
 from slicing_rllib.learning.policy_operations import PolicyOperations
 from slicing_rllib.learning.replay import Replay, Transitions
-from slicing_rllib.learning.response_critic import select_learned
+from slicing_rllib.learning.response_critic import select_batch_fields
 from slicing_rllib.learning.sampled_env import CellStates, Step
 from slicing_rllib.learning.stacked_td3 import Batch, Losses
 from slicing_rllib.learning.td3_config import TD3Config
@@ -259,12 +259,12 @@ class TD3(PolicyOperations):
         """A batch per cell: its own experience, mixed with that of sources where asked for."""
         states = self.cell_states
         learned = self.replay.sample(self._batch_picks.at(self.updates))
-        sampled = select_learned(learned, self.settings)
+        sampled = select_batch_fields(learned, self.settings)
         share = np.where(self.source_replay.size > 0, states.source_share, 0.0)
         if share.any():
             # A random `share` of each cell's batch is replaced by transitions of its sources.
             mixed, pick = self._mixing.at(self.updates).swapaxes(0, 1)
-            others = select_learned(self.source_replay.sample(pick), self.settings)
+            others = select_batch_fields(self.source_replay.sample(pick), self.settings)
             chosen = mixed < share[:, None]
             sampled = [
                 np.where(chosen if own.ndim == 2 else chosen[..., None], other, own)

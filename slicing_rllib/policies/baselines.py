@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from slicing_rllib.env import DecisionView, Measurement, Policy
-from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing, divide_in_proportion
+from slicing_rllib.env.base_policies import Smoothing, divide_in_proportion
 from slicing_rllib.policies.oracles import (
     best_response,
     best_throughput_response,
@@ -111,7 +111,7 @@ class Baseline:
         """The split of the base policy of this name, from exact KPIs."""
         measure = Measurement(self.scenario)
         reports = [measure(kpis, 0) for kpis in view.reports or (view.kpis,)]
-        return BASE_POLICIES[self.name](reports, self.smoothing)
+        return get_part("base_policy", self.name)(reports, self.smoothing)
 
 
 RULES: Mapping[str, Callable[[DecisionView, Baseline], PerSlice]] = {

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from slicing_rllib.env import Measurement, ObservedNetwork, ObservedSlice
-from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing
+from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.measurement import MEMORY
 from slicing_rllib.env.observation import KPIS, CellObserver
 from slicing_rllib.radio import Phase, Scenario, StepKpis
@@ -101,22 +101,18 @@ class CellEncoder:
     neighbours: tuple[str, ...]
     """Cells whose load the message contains, in its order; empty without a message."""
     base_policy: str = "persistence"
-    """Whose split the observation ends with, one of `BASE_POLICIES`."""
+    """The rule whose split the observation ends with."""
     smoothing: Smoothing = field(default_factory=Smoothing)
     """What `smoothed_persistence` does."""
     message_slots: int
     """Neighbours that the message has room for: the most that a cell of the network has."""
 
     def __post_init__(self) -> None:
-        if self.base_policy not in BASE_POLICIES:
-            raise ValueError(
-                f"{self.cell}: base_policy: expected one of {', '.join(BASE_POLICIES)}, "
-                f"got {self.base_policy!r}"
-            )
         # A bundle may be a stranger's.
         with foreign_names():
             get_part("observation", self.observation)
             get_part("message", self.message)
+            get_part("base_policy", self.base_policy)
         if len(set(self.slices)) != len(self.slices) or not self.slices:
             raise ValueError(f"{self.cell}: expected distinct names of slices")
         for name in ("users", "sla_throughput_mbps", "sla_delay_ms"):
@@ -216,7 +212,7 @@ def make_encoders(
         scenario: the network.
         observation: kind of observation, by its name in the registry.
         message: what neighbours tell, by its name in the registry.
-        base_policy: whose split observations end with, one of `BASE_POLICIES`.
+        base_policy: the rule whose split observations end with.
         smoothing: what `smoothed_persistence` does; None for its defaults.
     """
     message = "none" if observation == "per_slice" else message

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
-from slicing_rllib.env import ActorKind, BasePolicy
+from slicing_rllib.env import ActorKind
+from slicing_rllib.registry import PartOf
 
 Critic = Literal["joint", "per_slice"]
 ActorObjective = Literal["critic", "counterfactual", "blend"]
@@ -60,7 +61,7 @@ class TD3Settings(BaseModel):
     mixture of both (`blend`)."""
     blend_critic_weight: float = Field(default=0.5, ge=0, le=1)
     """Share of the critic's gradient in a blend."""
-    base_policy: BasePolicy = "none"
+    base_policy: Annotated[str, PartOf("base_policy", also=("none",))] = "none"
     """What the actor's output corrects: the split that was best in the last step (`persistence`),
     the best one for smoothed measurements (`smoothed_persistence`), or shares in proportion to the
     last offered traffic (`load_proportional`); each needs `env.observation` widened or per_slice,
@@ -168,6 +169,8 @@ class TD3Arguments(TD3Settings):
 
 def describe_range(setting: Mapping[str, Any]) -> str:
     """What a setting may be, in words; `setting` is its part of a JSON Schema."""
+    if "anyOf" in setting and "enum" in setting["anyOf"][0]:
+        return f"{describe_range(setting['anyOf'][0])} or MODULE:NAME"
     if "enum" in setting:
         return f"one of {', '.join(setting['enum'])}"
     if setting.get("type") == "array":

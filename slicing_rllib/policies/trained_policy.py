@@ -185,7 +185,7 @@ def compute_actions(
 BUILTIN = Path(__file__).parent / "builtin"
 """The actor that comes with the package; `slicing-rllib pretrain` makes it again."""
 BUILTIN_CURVES = BUILTIN / "curves"
-"""Critics per slice that come with the package; `pretrain --critic per_slice` makes them again."""
+"""Critics per slice that come with the package; their manifest says how they were made."""
 WEIGHTS_FILE, MANIFEST_FILE = "actor.safetensors", "manifest.json"
 FORMAT = 1
 MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES = 4 * MIB, GIB

@@ -16,7 +16,7 @@ import torch
 
 from slicing_rllib.env import ActorForm, DecisionView, SlicingEnv
 from slicing_rllib.env.response_curves import FEATURES, service_levels
-from slicing_rllib.learning.response_critic import make_stacked
+from slicing_rllib.learning.response_critic import build_stacked
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch
@@ -122,7 +122,7 @@ def _fit(
     state, losses = None, list[float]()
     for rate, numbers in zip(RATES, np.array_split(np.arange(settings.updates), len(RATES)),
                              strict=True):  # fmt: skip
-        stacked = make_stacked(bank, TD3Settings(critic="per_slice", critic_lr=rate))
+        stacked = build_stacked(bank, TD3Settings(critic="per_slice", critic_lr=rate))
         if state is not None:
             stacked.restore(state)
         for number in numbers.tolist():

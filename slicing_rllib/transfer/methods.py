@@ -14,7 +14,7 @@ from jaxtyping import Float
 from slicing_rllib.env import CounterfactualReward, needed_share, slice_reward
 from slicing_rllib.env.response_curves import replace_sla
 from slicing_rllib.learning.replay import Replay, Transitions
-from slicing_rllib.learning.response_critic import make_stacked, select_learned
+from slicing_rllib.learning.response_critic import build_stacked, select_batch_fields
 from slicing_rllib.learning.stacked_networks import NetworkSizes, ParameterBank
 from slicing_rllib.learning.stacked_td3 import Batch
 from slicing_rllib.learning.td3 import TD3
@@ -218,10 +218,10 @@ def train_offline(
         counterfactual_inputs_size=experience.counterfactual_inputs.shape[1],
     )
     replay.seed(target.name, experience)
-    learner = make_stacked(bank, target.hyper, target.counterfactual)
+    learner = build_stacked(bank, target.hyper, target.counterfactual)
     shape = (1, OFFLINE_BATCH)
     for number in range(updates):
-        sampled = select_learned(replay.sample(rng.random(shape)), target.hyper)
+        sampled = select_batch_fields(replay.sample(rng.random(shape)), target.hyper)
         noise = rng.standard_normal((*shape, action_size), np.float32)
         batch = Batch(*map(torch.from_numpy, (*sampled, noise)))
         learner.update(batch, number)

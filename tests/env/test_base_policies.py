@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from slicing_rllib.env import Deployment, Measured, SlicingEnv
-from slicing_rllib.env.base_policies import BASE_POLICIES, Smoothing, smooth
+from slicing_rllib.env.base_policies import Smoothing, smooth
 from slicing_rllib.env.measurement import stack_reports
 from slicing_rllib.radio import Phase, make_scenario
+from slicing_rllib.registry import get_part, list_names
 
 
 def make_report(kpis, offered, needed, phase=Phase.CONTROLLED):
@@ -34,7 +35,7 @@ def test_smoothed_persistence_is_the_best_split_for_smoothed_shares_and_hedged(k
     """Offered nothing, needed .2 and .2, then .7 and .1: smoothed .5 and .14, with hedge 25/32."""
     older, newer = (make_report(kpis, [[0.0, 0.0]], [need]) for need in ([0.2, 0.2], [0.7, 0.1]))
 
-    split = BASE_POLICIES["smoothed_persistence"]([older, newer], Smoothing())
+    split = get_part("base_policy", "smoothed_persistence")([older, newer], Smoothing())
 
     assert split == pytest.approx(np.array([[0.9 * 50 / 64 + 0.05, 0.9 * 14 / 64 + 0.05]]))
 
@@ -43,16 +44,16 @@ def test_without_smoothing_and_hedge_it_is_persistence(kpis):
     reports = [make_report(kpis, [[0.3, 0.1]], [[0.2, need]]) for need in (0.9, 0.1)]
     alone = Smoothing(weight=1.0, hedge=0.0)
 
-    split = BASE_POLICIES["smoothed_persistence"](reports, alone)
+    split = get_part("base_policy", "smoothed_persistence")(reports, alone)
 
-    assert split == pytest.approx(BASE_POLICIES["persistence"](reports, alone))
+    assert split == pytest.approx(get_part("base_policy", "persistence")(reports, alone))
 
 
 def test_load_proportional_shares_follow_the_last_offered_share(kpis):
     """Offered .6 and .2: three quarters and one quarter; without traffic equal shares."""
     report = make_report(kpis, [[0.6, 0.2], [0.0, 0.0]], [[0.1, 0.1], [0.1, 0.1]])
 
-    split = BASE_POLICIES["load_proportional"]([report, report], Smoothing())
+    split = get_part("base_policy", "load_proportional")([report, report], Smoothing())
 
     assert split == pytest.approx(np.array([[0.75, 0.25], [0.5, 0.5]]))
 
@@ -66,7 +67,7 @@ def test_a_report_of_a_cell_that_was_off_counts_as_missing(kpis):
     assert stacked[:, 0] == pytest.approx(np.tile([0.3, 0.1], (4, 1)))
 
 
-@pytest.mark.parametrize("base_policy", BASE_POLICIES)
+@pytest.mark.parametrize("base_policy", list_names("base_policy"))
 def test_a_restored_environment_remembers_the_same_reports(base_policy):
     def make():
         joins = (Deployment(cell="cell_2", off_until=2, default_action_until=4),)

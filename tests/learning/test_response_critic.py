@@ -13,8 +13,8 @@ from slicing_rllib.learning.response_critic import (
     LEAST_SLOPE,
     SLOPE_PENALTY,
     SLOPE_STEP,
+    build_stacked,
     join_share,
-    make_stacked,
     predict_worst,
 )
 from slicing_rllib.learning.rl_module import build_mlp
@@ -72,7 +72,7 @@ def compute_loss(bank, batch):
 
 def test_the_written_gradient_is_that_of_autograd():
     bank, batch = make_bank(), make_batch(np.random.default_rng(0))
-    stacked = make_stacked(bank, SETTINGS)
+    stacked = build_stacked(bank, SETTINGS)
     flat = bank.flat["critics"].clone()
     bank.flat["critics"] = flat.requires_grad_()
     expected = compute_loss(bank, batch)
@@ -89,7 +89,7 @@ def test_the_written_gradient_is_that_of_autograd():
 def test_critics_learn_how_levels_depend_on_shares():
     """The second slice needs twice the share of the first, so it gets two thirds."""
     rng, bank = np.random.default_rng(1), make_bank()
-    stacked = make_stacked(bank, SETTINGS)
+    stacked = build_stacked(bank, SETTINGS)
     scale = torch.tensor([0.5, 1.0])
     for number in range(400):
         batch = make_batch(rng, lambda action: (action / scale).log().clamp(-2.0, 0.4))

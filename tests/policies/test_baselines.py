@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slicing_rllib.env import DecisionView, SlicingEnv
-from slicing_rllib.env.base_policies import BASE_POLICIES, divide_in_proportion
+from slicing_rllib.env.base_policies import divide_in_proportion
 from slicing_rllib.policies.baselines import (
     BASELINES,
     Baseline,
@@ -12,6 +12,7 @@ from slicing_rllib.policies.baselines import (
     fit_static,
     make_policy,
 )
+from slicing_rllib.registry import list_names
 
 
 def test_shares_are_in_proportion_to_weights():
@@ -23,7 +24,7 @@ def test_shares_are_in_proportion_to_weights():
 
 def test_the_base_policy_of_an_environment_is_the_baseline_of_the_same_name(scenario):
     """From exact measurements, over several steps in which the splits differ."""
-    for name in BASE_POLICIES:
+    for name in list_names("base_policy"):
         env = SlicingEnv(scenario, observation="per_slice", base_policy=name)
         env.reset_batched(5)
         action = np.random.default_rng(0).dirichlet(8.0 * np.ones(4), (6, 12)).astype(np.float32)
