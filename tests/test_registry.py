@@ -136,7 +136,7 @@ def test_what_cannot_be_a_part_is_refused(own_module, kind, name, thing, problem
     [
         ("absent", "cannot be imported"),
         ("not_a_function", "expected a function"),
-        ("users apart", "or MODULE:NAME"),
+        ("users apart", "MODULE:NAME"),
     ],
 )
 def test_a_module_without_such_a_part_is_refused_in_one_line(own_module, attribute, problem):
