@@ -140,8 +140,8 @@ def serve(
     from slicing_rllib.runs.ray_session import ray_session
 
     with explain_missing_packages("serve"):
+        from slicing_rllib.serving.admission import require_token_beyond_loopback
         from slicing_rllib.serving.release import Canary, ServiceArguments, parse_pins
-        from slicing_rllib.serving.requests import require_token_beyond_loopback
         from slicing_rllib.serving.served_release import load_first
 
     most = max_replicas or replicas
@@ -260,10 +260,10 @@ def closed_loop(
       slicing-rllib closed-loop runs/quick-20260101-120000 --url http://127.0.0.1:8000 --steps 50
     """
     with explain_missing_packages("closed-loop"):
+        from slicing_rllib.serving.admission import read_token
         from slicing_rllib.serving.application import serve_for_command
         from slicing_rllib.serving.closed_loop import run_closed_loop
         from slicing_rllib.serving.release import ServiceArguments
-        from slicing_rllib.serving.requests import read_token
 
     opened = open_run(run)
     arguments = ServiceArguments(

@@ -48,6 +48,12 @@ class Reason(StrEnum):
 
     UNKNOWN_CELL = "unknown_cell"
     """No policy is for this cell."""
+    SLICES_CHANGED = "slices_changed"
+    """The cell's slices are not those of its policy."""
+    INVALID_REPORT = "invalid_report"
+    """A value cannot be read, or values contradict each other."""
+    MISSING_KPIS = "missing_kpis"
+    """A KPI that the policy needs is not there."""
     STALE_KPIS = "stale_kpis"
     """The cell's KPIs are too old, or from the future."""
     MISSING_NEIGHBOURS = "missing_neighbours"
@@ -86,7 +92,8 @@ class Decision(AnswerModel):
     """The shares of one cell."""
 
     shares: dict[str, float]
-    """By slice: share of the carrier's PRBs. Their sum is 1."""
+    """By slice, those of the report and those of the policy: share of the carrier's PRBs. Their sum
+    is 1. Empty if the cell is unknown and none of its slices can be read."""
     policy: str | None
     """name@version of the cell's policy; null for an unknown cell."""
     policy_sha256: str | None
@@ -144,6 +151,8 @@ def make_rrm_policies(
     Members carry the S-NSSAI of the slice's A1-style policy; without one, the list is empty.
     """
     rows: list[RrmPolicy] = []
+    if not shares:
+        return rows
     for name, percent in zip(shares, round_to_percent(list(shares.values())), strict=True):
         members: list[dict[str, Any]] = []
         if policy := a1_policies.get(name):

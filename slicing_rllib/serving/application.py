@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from slicing_rllib.runs.ray_session import ray_session
+from slicing_rllib.serving.admission import require_token_beyond_loopback, respond_with_problem
 from slicing_rllib.serving.answers import (
     DecisionAnswer,
     PolicyDescription,
@@ -32,12 +33,7 @@ from slicing_rllib.serving.answers import (
 )
 from slicing_rllib.serving.policy_service import LocalReports, PolicyService
 from slicing_rllib.serving.release import RELEASE_FIELDS, ServiceArguments
-from slicing_rllib.serving.requests import (
-    EXAMPLE,
-    DecisionRequest,
-    require_token_beyond_loopback,
-    respond_with_problem,
-)
+from slicing_rllib.serving.requests import EXAMPLE, DecisionRequest
 from slicing_rllib.serving.served_release import load_first
 from slicing_rllib.storage.errors import RunError
 
@@ -66,12 +62,12 @@ _PROBLEM = {
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of a resource, by status."""
     meanings = {
-        400: "The body is not JSON.",
+        400: "The body is not JSON, or a key stands twice.",
         401: "The bearer token is missing or wrong.",
-        404: "A cell has no policy.",
+        404: "The request is strict, and a cell has no policy.",
         413: "The body is too large.",
         415: "The content type is not application/json.",
-        422: "The body does not fit the schema, or a KPI that the policy needs is missing.",
+        422: "The body does not fit the schema. In a strict request, also a report with a mistake.",
         429: "Too many requests; Retry-After says when to ask again.",
         503: "No policies are loaded, or all replicas are busy.",
     }

@@ -109,7 +109,7 @@ def list_new_reports(request: DecisionRequest, policies: PolicySet, now: datetim
     """What a request tells about the load of cells that have policies."""
     found: dict[str, LoadReport] = {}
     for cell, report in request.cells.items():
-        if cell not in policies.policies:
+        if cell not in policies.policies or report.mistake:
             continue
         loads = {name: vars(kpis)["load"] for name, kpis in report.slices.items()}
         if None not in loads.values():
@@ -157,37 +157,88 @@ def decide(
         now: the present.
         max_age_s: age above which KPIs and reports are stale.
 
-    Raises: HTTPException for unknown cells, slices and missing KPIs.
+    Raises: HTTPException in a strict request, for the first cell that is unknown, has other slices
+        or lacks KPIs.
     """
-    unknown = [cell for cell in request.cells if cell not in policies.policies]
-    if unknown and request.unknown_cells == "refuse":
-        more = len(unknown) - MAX_NAMES_IN_MESSAGE
-        names = ", ".join(unknown[:MAX_NAMES_IN_MESSAGE]) + (f" and {more} more" * (more > 0))
-        raise HTTPException(404, f"no policy for {names}; GET /v1/policies lists the cells")
     decisions: dict[str, Decision] = {}
     groups: dict[PolicyGroup, list[_Case]] = {}
     for cell, report in request.cells.items():
         if report.off:
             continue
-        if policy := policies.policies.get(cell):
+        policy = policies.policies.get(cell)
+        if objection := _find_objection(policy, report):
+            if request.strict:
+                status = 404 if policy is None else 422
+                raise HTTPException(status, f"cells.{cell}: {objection[1]}")
+            decisions[cell] = _fall_back(policy, report, request, now, *objection)
+        elif policy is not None:
             case = _make_case(policy, report, request, reports, now, max_age_s)
             groups.setdefault(policies.group_of[cell], []).append(case)
-        else:
-            table = np.array(report.table(tuple(report.slices)), float)
-            shares, method = choose_fallback(table)
-            decisions[cell] = Decision(
-                shares=dict(zip(report.slices, shares.tolist(), strict=True)),
-                policy=None,
-                policy_sha256=None,
-                served_policy=None,
-                age_s=report.age_s(now),
-                neighbours_age_s=None,
-                table=table,
-                fallback=Fallback(Reason.UNKNOWN_CELL, method, "no policy for this cell"),
-            )
     for group, cases in groups.items():
         decisions |= _decide_group(group, cases, policies)
     return {cell: decisions[cell] for cell in request.cells if cell in decisions}
+
+
+def require_known_slices(request: DecisionRequest, policies: PolicySet) -> None:
+    """Raises: HTTPException for an A1-style policy of a slice that no cell of the request has."""
+    unknown = set(request.a1_policies)
+    for cell, report in request.cells.items():
+        policy = policies.policies.get(cell)
+        unknown.difference_update(report.slices, policy.encoder.slices if policy else ())
+    if unknown:
+        raise HTTPException(422, f"a1_policies.{min(unknown)}: no cell has this slice")
+
+
+def _find_objection(policy: CellPolicy | None, report: CellReport) -> tuple[Reason, str] | None:
+    """Why a policy cannot answer a report at all; None if it can."""
+    mistake = f"; {report.mistake}" if report.mistake else ""
+    if policy is None:
+        return Reason.UNKNOWN_CELL, f"no policy for this cell{mistake}"
+    encoder = policy.encoder
+    # Slices that cannot be read are empty.
+    if report.slices and report.slices.keys() != set(encoder.slices):
+        expected = ", ".join(encoder.slices)
+        return Reason.SLICES_CHANGED, f"slices: expected exactly {expected}{mistake}"
+    if report.mistake:
+        return Reason.INVALID_REPORT, report.mistake
+    for name in encoder.slices:
+        kpis = vars(report.slices[name])
+        for kpi in encoder.required_kpis:
+            if kpis[kpi] is None:
+                return Reason.MISSING_KPIS, f"slices.{name}.{kpi}: the policy needs this KPI"
+    return None
+
+
+def _fall_back(
+    policy: CellPolicy | None,
+    report: CellReport,
+    request: DecisionRequest,
+    now: datetime,
+    reason: Reason,
+    detail: str,
+) -> Decision:
+    """The decision without a policy, for all slices of the report and of the policy.
+
+    KPIs whose report is wrong may be in another unit: the base policy needs them, traffic does not.
+    """
+    encoder = policy and _apply_a1_policies(policy.encoder, request)
+    slices = tuple(dict.fromkeys((*(encoder.slices if encoder else ()), *report.slices)))
+    table = np.array(report.table(slices), float).reshape(len(slices), len(KPI_NAMES))
+    if encoder is not None and reason is Reason.MISSING_KPIS:
+        sla = encoder.sla_throughput_mbps, encoder.sla_delay_ms
+        shares, method = choose_fallback(table, *map(np.array, sla))
+    else:
+        shares, method = choose_fallback(table)
+    return Decision(
+        shares=dict(zip(slices, shares.tolist(), strict=True)),
+        policy=policy and policy.label,
+        policy_sha256=policy and policy.digest,
+        served_policy=policy,
+        age_s=report.age_s(now),
+        neighbours_age_s=None,
+        table=table,
+        fallback=Fallback(reason, method, detail),
+    )
 
 
 def _make_case(
@@ -198,19 +249,7 @@ def _make_case(
     now: datetime,
     max_age_s: float,
 ) -> _Case:
-    """Raises: HTTPException for KPIs or slices that are missing."""
-    encoder = policy.encoder
-    if report.slices.keys() != set(encoder.slices):
-        expected = ", ".join(encoder.slices)
-        raise HTTPException(422, f"cells.{encoder.cell}.slices: expected exactly {expected}")
-    for name in encoder.slices:
-        kpis = vars(report.slices[name])
-        for kpi in encoder.required_kpis:
-            if kpis[kpi] is None:
-                where = f"cells.{encoder.cell}.slices.{name}.{kpi}"
-                raise HTTPException(422, f"{where}: the policy needs this KPI")
-    if request.a1_policies:
-        encoder = _apply_a1_policies(encoder, request)
+    encoder = _apply_a1_policies(policy.encoder, request)
     age_s = report.age_s(now)
     load, neighbours_age_s, objection = _form_message(encoder, reports, now, max_age_s)
     if encoder.observation == "paper" and encoder != policy.encoder:
@@ -250,6 +289,8 @@ def _recall(
 
 def _apply_a1_policies(encoder: CellEncoder, request: DecisionRequest) -> CellEncoder:
     """The encoder with the SLA of the request's A1-style policies."""
+    if not request.a1_policies:
+        return encoder
     own = zip(encoder.slices, encoder.sla_throughput_mbps, encoder.sla_delay_ms, strict=True)
     throughput_mbps, delay_ms = zip(
         *(
@@ -354,4 +395,4 @@ def choose_fallback(
     for name in ("demand_mbps", "load"):
         if np.isfinite(kpis[name]).all() and kpis[name].sum() > 0.0:
             return divide_in_proportion(kpis[name][None])[0], Method.TRAFFIC_PROPORTIONAL
-    return np.full(len(table), 1.0 / len(table)), Method.EQUAL
+    return np.full(len(table), 1.0 / max(1, len(table))), Method.EQUAL

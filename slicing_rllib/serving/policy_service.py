@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from slicing_rllib.policies import CellPolicy
+from slicing_rllib.serving.admission import Admission, read_token
 from slicing_rllib.serving.answers import Decision, make_answer
 from slicing_rllib.serving.decisions import (
     LoadReport,
@@ -36,15 +37,10 @@ from slicing_rllib.serving.decisions import (
     join_reports,
     list_new_reports,
     list_wanted_reports,
+    require_known_slices,
 )
 from slicing_rllib.serving.release import ServiceArguments
-from slicing_rllib.serving.requests import (
-    KPI_NAMES,
-    Admission,
-    DecisionRequest,
-    parse_request,
-    read_token,
-)
+from slicing_rllib.serving.requests import KPI_NAMES, DecisionRequest, parse_request
 from slicing_rllib.serving.served_release import PolicyHolder, ServedPolicies
 from slicing_rllib.storage import append_line
 from slicing_rllib.storage.errors import RunError
@@ -143,6 +139,7 @@ class PolicyService:
             raise HTTPException(422, f"format: expected one of {', '.join(FORMATS)}")
         asked = parse_request(await self._admission.read_body(request))
         served, now = self.require_served(), datetime.now(UTC)
+        require_known_slices(asked, served.live)
         reports: Reports = {}
         if served.live.reads_reports:
             new = list_new_reports(asked, served.live, now)
@@ -181,12 +178,9 @@ class PolicyService:
         """Metrics and comparison, once the caller has the answer."""
         self._metrics.count(made, 1e3 * seconds)
         if served.shadow is not None:
-            known = {cell: r for cell, r in asked.cells.items() if cell in served.shadow.policies}
-            request = asked.model_copy(update={"cells": known})
-            try:
-                candidate = decide(request, served.shadow, reports, now, self._arguments.max_age_s)
-            except HTTPException:
-                return  # The candidate needs KPIs that the live version does not.
+            # The objectives have been checked; the candidate's slices may be others.
+            request = asked.model_copy(update={"strict": False})
+            candidate = decide(request, served.shadow, reports, now, self._arguments.max_age_s)
             self.comparison.add(made, candidate)
 
 
@@ -264,7 +258,7 @@ class DriftMonitor:
     def update(self, policy: CellPolicy, table: Float[np.ndarray, "slice kpi"]) -> float | None:
         """Largest distance of a running mean from training, in standard deviations.
 
-        None for a policy without recorded KPIs.
+        None for a policy without recorded KPIs, and where KPIs or slices are missing.
         """
         names = [name for name in policy.encoder.required_kpis if name in policy.recorded]
         if not names:
@@ -280,6 +274,8 @@ class DriftMonitor:
             self._trainings[digest] = mean, scale
         mean, scale = self._trainings[digest]
         values = table[:, [KPI_NAMES.index(name) for name in names]]
+        if values.shape != mean.shape or not np.isfinite(values).all():
+            return None
         before = self._means.get(digest, values)
         now = self._means[digest] = before + MEMORY * (values - before)
         return float((np.abs(now - mean) / scale).max())
@@ -306,13 +302,18 @@ class ShadowComparison:
                 if ours.policy is None or theirs is None or theirs.policy is None:
                     continue
                 labels = {"live": ours.policy, "candidate": theirs.policy}
-                before, after = (np.array([*made.shares.values()]) for made in (ours, theirs))
-                difference = float(np.abs(after - before).max())
                 row = self._rows.get(cell, {})
                 if not labels.items() <= row.items():
+                    counts = {"decisions": 0, "candidate_fallbacks": 0}
                     means = {"mean_difference": 0.0, "largest_difference": 0.0}
-                    row = self._rows[cell] = {**labels, "decisions": 0, **means}
+                    row = self._rows[cell] = {**labels, **counts, **means}
                 row["decisions"] += 1
+                row["candidate_fallbacks"] += theirs.fallback is not None
+                # Of the slices of either: their policies may be for others.
+                difference = max(
+                    abs(theirs.shares.get(name, 0.0) - ours.shares.get(name, 0.0))
+                    for name in {**ours.shares, **theirs.shares}
+                )
                 row["mean_difference"] += (difference - row["mean_difference"]) / row["decisions"]
                 row["largest_difference"] = max(row["largest_difference"], difference)
                 line = {"time": time.time(), "cell": cell, **labels}
@@ -324,6 +325,7 @@ class ShadowComparison:
             append_line(self._log_file, "\n".join(lines))
 
     def summarise(self) -> dict[str, dict[str, Any]]:
-        """By cell: both versions, the number of decisions, mean and largest difference."""
+        """By cell: both versions, decisions, those that the candidate's policy could not make, and
+        mean and largest difference."""
         with self._lock:
             return {cell: dict(row) for cell, row in self._rows.items()}

@@ -1,46 +1,37 @@
-"""From an HTTP request to the KPIs of cells, or to a refusal in one line.
+"""From the body of a request to the KPIs of cells, or to a refusal in one line.
 
-`Admission` asks for the token and limits how much is sent; `parse_request` reads the body: KPIs of
-the last slicing interval, by cell, slice and name; and SLAs in the style of an A1 policy of the
-O-RAN Alliance. Refusals are HTTPExceptions, answered as problem+json (RFC 9457).
+`parse_request` reads KPIs of the last slicing interval, by cell, slice and name; and SLAs in the
+style of an A1 policy of the O-RAN Alliance. A mistake in one cell's report is noted in that report,
+unless the request is strict.
 
 Names and units of SLAs follow the slice SLA target of O-RAN's A1 type definitions: throughput in
 kbit/s, delay in ms. We read `guaDlThptPerSlice` as the throughput that the slice must deliver while
 it has data, which is what policies are trained for. No conformance is claimed.
 """
 
-import hmac
-import ipaddress
 import json
-import math
-import os
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from http import HTTPStatus
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    WrapValidator,
     create_model,
     model_validator,
 )
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
 from slicing_rllib.policies import KPI_SPECS
-from slicing_rllib.serving.release import ServiceArguments
-from slicing_rllib.storage import make_printable, read_text
-from slicing_rllib.storage.errors import ConfigError, RunError
+from slicing_rllib.storage import make_printable
 
-TOKEN_VARIABLE = "SLICING_RLLIB_SERVE_TOKEN"
-LEAST_TOKEN_CHARACTERS, MAX_TOKEN_BYTES = 16, 4096
 MAX_DETAIL = 500
 KPI_NAMES = tuple(KPI_SPECS)
 MAX_CELLS, MAX_SLICES = 20_000, 64
@@ -59,133 +50,25 @@ MEASUREMENT_NAMES = {
     for name in (kpi, kpi.removesuffix("_mbps").removesuffix("_ms"), kpi.replace("_db", ""))
 }
 """KPI by each name that a measurement may have."""
-CellName = Annotated[
-    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-]
+LARGEST_SUM_ERROR = 0.02
+"""Of shares that are reported in whole percent, for 64 slices at most."""
+LEAST_PACKET_KBIT = 0.16
+"""20 bytes, an IPv4 header: throughput times delay is about the size of a packet."""
+MAX_FIELDS = 32
+"""Names in an object of the schema: the largest has half as many."""
+CellName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 SliceName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-def respond_with_problem(request: Request, error: HTTPException) -> Response:
-    """The answer to a refused request: problem+json with one line of `detail`."""
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status_code).phrase,
-        "status": error.status_code,
-        "detail": make_printable(str(error.detail), MAX_DETAIL),
-    }
-    # Only ASCII, also for callers whose terminal knows no more.
-    content = json.dumps(body).encode("ascii")
-    return Response(content, error.status_code, error.headers, "application/problem+json")
+def _check_names(most: int, value: Any) -> Any:
+    """Refuses a larger object before its values are read: pydantic's own limit comes after."""
+    if isinstance(value, Mapping) and len(value) > most:
+        raise ValueError(f"expected at most {most} names, got {len(value)}")
+    return value
 
 
-def read_token(token_file: str | None) -> str | None:
-    """The token that callers must present, from a file or from `TOKEN_VARIABLE`; None without.
-
-    Raises: RunError for a file that cannot be read, or a token that is too short.
-    """
-    if token_file is None:
-        token = os.environ.get(TOKEN_VARIABLE)
-    else:
-        try:
-            token = read_text(Path(token_file), MAX_TOKEN_BYTES).strip()
-        except (OSError, ValueError) as error:
-            raise RunError(f"{token_file}: expected a file with a token") from error
-    if token is not None and not (len(token) >= LEAST_TOKEN_CHARACTERS and token.isascii()):
-        raise RunError(f"token: expected at least {LEAST_TOKEN_CHARACTERS} ASCII characters")
-    return token
-
-
-def require_token_beyond_loopback(arguments: ServiceArguments, host: str) -> ServiceArguments:
-    """The arguments, with leave to run without a token where only this machine can ask.
-
-    Raises: ConfigError for an address beyond loopback without a token.
-    """
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if read_token(arguments.token_file) is None and not is_loopback:
-        raise ConfigError(
-            f"serve: {host} can be reached from other machines; expected --token-file or "
-            "the environment variable SLICING_RLLIB_SERVE_TOKEN"
-        )
-    return arguments.model_copy(update={"without_token": is_loopback})
-
-
-class RateLimit:
-    """A token bucket: `rate_per_s` requests per second, with bursts of as many.
-
-    Args:
-        rate_per_s: requests per second.
-        clock: seconds that never run backwards.
-    """
-
-    def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._clock = rate_per_s, clock
-        self._size = max(rate_per_s, 1.0)
-        self._tokens, self._time = self._size, clock()
-
-    def take(self) -> float:
-        """0 if the request may go on; else the seconds after which the next one may."""
-        now = self._clock()
-        self._tokens = min(self._size, self._tokens + (now - self._time) * self._rate)
-        self._time = now
-        if self._tokens >= 1.0:
-            self._tokens -= 1.0
-            return 0.0
-        return (1.0 - self._tokens) / self._rate
-
-
-class Admission:
-    """Lets requests in.
-
-    Args:
-        token: token that callers must present; None lets everybody in.
-        rate_per_s: accepted requests per second.
-        max_body_bytes: largest body.
-    """
-
-    def __init__(self, token: str | None, rate_per_s: float, max_body_bytes: int) -> None:
-        self._token = None if token is None else token.encode()
-        self._limit = RateLimit(rate_per_s)
-        self._max_body_bytes = max_body_bytes
-
-    def require_token(self, request: Request) -> None:
-        """Raises: HTTPException 401 without the right token."""
-        if self._token is None:
-            return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Compares in constant time, so that the time of the answer says nothing about the token.
-        is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
-        if scheme.lower() != "bearer" or not is_right:
-            raise HTTPException(
-                401, "expected a valid bearer token", {"WWW-Authenticate": "Bearer"}
-            )
-
-    def require_rate(self) -> None:
-        """Raises: HTTPException 429 above the rate limit."""
-        if wait_s := self._limit.take():
-            headers = {"Retry-After": str(math.ceil(wait_s))}
-            raise HTTPException(429, "too many requests", headers)
-
-    async def read_body(self, request: Request) -> bytes:
-        """The body of a JSON request. Raises: HTTPException 413 or 415."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise HTTPException(415, "expected the content type application/json")
-        declared = request.headers.get("content-length", "0")
-        if declared.isascii() and declared.isdigit() and len(declared) < 20:
-            self._require_size(int(declared))
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            self._require_size(size)
-            parts.append(part)
-        return b"".join(parts)
-
-    def _require_size(self, size: int) -> None:
-        if size > self._max_body_bytes:
-            raise HTTPException(413, f"expected a body of at most {self._max_body_bytes} bytes")
+def limit_names(most: int) -> BeforeValidator:
+    return BeforeValidator(partial(_check_names, most))
 
 
 class Model(BaseModel):
@@ -196,7 +79,16 @@ class Model(BaseModel):
     )
 
 
-class PlmnId(Model):
+class LimitedModel(Model):
+    """Without the limit, a million unknown names would become a million errors."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def check_size(cls, value: Any) -> Any:
+        return _check_names(MAX_FIELDS, value)
+
+
+class PlmnId(LimitedModel):
     """A mobile network."""
 
     mcc: Annotated[str, Field(pattern=r"^[0-9]{3}$")]
@@ -205,7 +97,7 @@ class PlmnId(Model):
     """Mobile network code."""
 
 
-class SliceId(Model):
+class SliceId(LimitedModel):
     """The S-NSSAI of a slice in a network."""
 
     sst: int = Field(ge=0, le=255)
@@ -215,13 +107,13 @@ class SliceId(Model):
     plmnId: PlmnId
 
 
-class Scope(Model):
+class Scope(LimitedModel):
     """What the policy is about."""
 
     sliceId: SliceId
 
 
-class SliceSlaObjectives(Model):
+class SliceSlaObjectives(LimitedModel):
     """What the slice is promised."""
 
     guaDlThptPerSlice: float | None = Field(default=None, gt=0, le=MAX_KBPS)
@@ -230,7 +122,7 @@ class SliceSlaObjectives(Model):
     """Largest downlink packet delay, ms."""
 
 
-class A1Policy(Model):
+class A1Policy(LimitedModel):
     """A slice's SLA."""
 
     scope: Scope
@@ -243,7 +135,7 @@ class A1Policy(Model):
         return throughput_mbps, self.sliceSlaObjectives.maxDlPacketDelayPerUe or delay_ms
 
 
-class Measurement(Model):
+class Measurement(LimitedModel):
     """A value with its unit."""
 
     value: float
@@ -270,7 +162,7 @@ _KpiFields = create_model(
 class SliceKpis(_KpiFields):
     """KPIs of one slice in one interval, by a name that ends with the unit if there is one."""
 
-    measurements: dict[str, Measurement] | None = Field(
+    measurements: Annotated[dict[str, Measurement] | None, limit_names(len(KPI_NAMES))] = Field(
         default=None,
         max_length=len(KPI_NAMES),
         json_schema_extra={"propertyNames": {"enum": list(MEASUREMENT_NAMES)}},
@@ -296,7 +188,22 @@ class SliceKpis(_KpiFields):
         return self
 
 
-class CellReport(Model):
+def _limit_slices(value: Any) -> Any:
+    """As `LimitedModel`, for all slices in one call: a request may have a million of them."""
+    _check_names(MAX_SLICES, value)
+    if isinstance(value, Mapping):
+        for kpis in value.values():
+            _check_names(MAX_FIELDS, kpis)
+    return value
+
+
+def _require_text(value: Any) -> Any:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("expected a time in the form of RFC 3339")
+    return value
+
+
+class CellReport(LimitedModel):
     """What one cell measured in the last interval."""
 
     model_config = ConfigDict(
@@ -314,12 +221,17 @@ class CellReport(Model):
         }
     )
 
-    slices: dict[SliceName, SliceKpis] = Field(default={}, max_length=MAX_SLICES)
+    slices: Annotated[dict[SliceName, SliceKpis], BeforeValidator(_limit_slices)] = Field(
+        default={}, max_length=MAX_SLICES
+    )
     """By name of the slice; every slice of the cell."""
-    measured_at: AwareDatetime | None = None
+    measured_at: Annotated[AwareDatetime | None, BeforeValidator(_require_text)] = Field(
+        default=None, strict=False
+    )
     """End of the interval; default: when the request arrives."""
     off: bool = False
     """The cell is off the air: its neighbours learn that it has no load, and it gets no shares."""
+    _mistake: str | None = None
 
     @model_validator(mode="after")
     def check_slices(self) -> "CellReport":
@@ -327,29 +239,86 @@ class CellReport(Model):
             raise ValueError("expected slices, or off: true and no slices")
         return self
 
+    @property
+    def mistake(self) -> str | None:
+        """What is wrong with the report; KPIs that cannot be read are missing in it."""
+        return self._mistake
+
     def age_s(self, now: datetime) -> float:
         """Time since the interval ended; negative if the caller's clock is ahead."""
         return 0.0 if self.measured_at is None else (now - self.measured_at).total_seconds()
 
-    def table(self, slices: tuple[str, ...]) -> list[list[float | None]]:
-        """A row per slice, in this order, and a column per KPI; None for KPIs that are not there.
+    def table(self, slices: Iterable[str]) -> list[list[float | None]]:
+        """A row per slice, in this order, and a column per KPI; None for what is not there."""
+        nothing: list[float | None] = [None] * len(KPI_NAMES)
+        return [
+            [vars(self.slices[name])[kpi] for kpi in KPI_NAMES] if name in self.slices else nothing
+            for name in slices
+        ]
 
-        Raises: KeyError for a slice that is not there.
-        """
-        return [[vars(self.slices[name])[kpi] for kpi in KPI_NAMES] for name in slices]
+
+def _read_report(value: Any, read: Callable[[Any], CellReport], info: Any) -> CellReport:
+    """A cell's report. Unless the request is strict, a mistake is noted and the rest is kept."""
+    try:
+        report = read(value)
+    except ValidationError as error:
+        if info.context:
+            raise
+        mistakes = error.errors(include_url=False, include_input=False)
+        report = CellReport.model_construct(slices=_keep_readable(value, mistakes))
+        report._mistake = _locate(mistakes[0], "report")
+        return report
+    report._mistake = _find_contradiction(report)
+    if report.mistake is not None and info.context:
+        raise ValueError(report.mistake)
+    return report
 
 
-class DecisionRequest(Model):
+def _keep_readable(value: Any, mistakes: Sequence[Any]) -> dict[str, SliceKpis]:
+    """The slices of a report without the KPIs that cannot be read; nothing if that is not all."""
+    for mistake in mistakes:
+        match mistake["loc"]:
+            case ("measured_at" | "off", *_):
+                pass
+            case ("slices", name, kpi, *_) if kpi != "[key]":
+                value["slices"][name].pop(kpi, None)
+            case _:
+                return {}
+    try:
+        return CellReport(slices=value.get("slices", {})).slices
+    except ValidationError:  # No slices, or values that are wrong only together.
+        return {}
+
+
+def _find_contradiction(report: CellReport) -> str | None:
+    """What KPIs cannot be together, because one is in another unit; None if they can."""
+    by_slice = {name: vars(kpis) for name, kpis in report.slices.items()}
+    ratios = [kpis["prb_ratio"] for kpis in by_slice.values()]
+    if ratios and None not in ratios and abs(sum(ratios) - 1.0) > LARGEST_SUM_ERROR:
+        return f"the prb_ratio of all slices has a sum of {sum(ratios):.3g}, expected 1"
+    for name, kpis in by_slice.items():
+        throughput_mbps, delay_ms = kpis["throughput_mbps"] or 0.0, kpis["delay_ms"] or 0.0
+        if throughput_mbps > 0.0 < delay_ms < LEAST_PACKET_KBIT / throughput_mbps:
+            return (
+                f"slices.{name}: a delay of {delay_ms:.3g} ms at {throughput_mbps:.3g} Mbit/s is "
+                "that of no packet; one of them is in another unit"
+            )
+    return None
+
+
+class DecisionRequest(LimitedModel):
     """KPIs of a whole network, or of one cell."""
 
-    cells: dict[CellName, CellReport] = Field(
-        min_length=1, max_length=MAX_CELLS, json_schema_extra={"additionalProperties": False}
-    )
+    cells: Annotated[
+        dict[CellName, Annotated[CellReport, WrapValidator(_read_report)]], limit_names(MAX_CELLS)
+    ] = Field(min_length=1, max_length=MAX_CELLS, json_schema_extra={"additionalProperties": False})
     """By name of the cell."""
-    unknown_cells: Literal["refuse", "fallback"] = "refuse"
-    """What a cell without a policy gets: the whole request is refused, or shares in proportion to
-    the cell's traffic."""
-    a1_policies: dict[SliceName, A1Policy] = Field(default={}, max_length=MAX_SLICES)
+    strict: bool = False
+    """Whether a cell that is unknown, has other slices, lacks KPIs or has a wrong report refuses
+    the whole request, instead of getting a fallback."""
+    a1_policies: Annotated[dict[SliceName, A1Policy], limit_names(MAX_SLICES)] = Field(
+        default={}, max_length=MAX_SLICES
+    )
     """A1-style policies by slice, whose objectives replace the SLA that the policy carries."""
 
 
@@ -363,7 +332,6 @@ EXAMPLE = {
             }
         }
     },
-    "unknown_cells": "fallback",
 }
 """Runs as it is, whatever the cells are; GET /v1/example has one for the served cells."""
 
@@ -371,9 +339,37 @@ EXAMPLE = {
 def parse_request(body: bytes) -> DecisionRequest:
     """The content of a body. Raises: HTTPException with one line about the first mistake."""
     try:
-        return DecisionRequest.model_validate_json(body)
+        content = json.loads(
+            body.decode(), object_pairs_hook=_refuse_repetition, parse_constant=_refuse_constant
+        )
+    except HTTPException:
+        raise
+    except RecursionError as error:
+        raise HTTPException(400, "body: Invalid JSON: it is nested too deeply") from error
+    except ValueError as error:
+        raise HTTPException(400, f"body: Invalid JSON: {error}") from error
+    is_strict = isinstance(content, dict) and content.get("strict") is True
+    try:
+        return DecisionRequest.model_validate(content, context=is_strict)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        status = 400 if first["type"] == "json_invalid" else 422
-        raise HTTPException(status, f"{where}: {first['msg']}") from error
+        raise HTTPException(422, _locate(first, "body")) from error
+
+
+def _locate(mistake: Any, whole: str) -> str:
+    where = ".".join(str(part) for part in mistake["loc"]) or whole
+    return make_printable(f"{where}: {mistake['msg']}", MAX_DETAIL)
+
+
+def _refuse_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises: HTTPException for a key that stands twice: readers disagree which one counts."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = max(counts, key=counts.__getitem__)
+        raise HTTPException(400, f"body: {twice[:64]!r} stands twice in one object")
+    return content
+
+
+def _refuse_constant(text: str) -> Any:
+    raise HTTPException(400, f"body: Invalid JSON: {text} is no number")

@@ -10,8 +10,8 @@ from manifests import (
     load_serve_config,
 )
 
+from slicing_rllib.serving.admission import TOKEN_VARIABLE
 from slicing_rllib.serving.release import ServiceArguments
-from slicing_rllib.serving.requests import TOKEN_VARIABLE
 
 APPLICATION = (ROOT / "slicing_rllib/serving/application.py").read_text()
 

@@ -16,6 +16,7 @@ POLICY = {
 def test_thirds_by_hand():
     """33.3 each: the first slice gets the missing percent."""
     assert round_to_percent([1 / 3, 1 / 3, 1 / 3]) == [34, 33, 33]
+    assert make_rrm_policies("an unknown cell without slices", {}, {}) == []
     assert round_to_percent([0.295, 0.296, 0.409]) == [29, 30, 41]
 
 

@@ -130,9 +130,13 @@ def test_without_the_token_only_health_readiness_and_description_answer(send_req
     [
         ("{", 400, "body: Invalid JSON"),
         ('{"cells": {}}', 422, "cells: Dictionary should have at least 1 item"),
-        ('{"cells": {"cell_99": {"slices": {"a": {}}}}}', 404, "no policy for cell_99; GET"),
         (
-            '{"cells": {"cell_1": {"slices": {"slice_1": {"load": 1e39}}}}}',
+            '{"cells": {"cell_99": {"slices": {"a": {}}}}, "strict": true}',
+            404,
+            "cells.cell_99: no policy for this cell",
+        ),
+        (
+            '{"cells": {"cell_1": {"slices": {"slice_1": {"load": 1e39}}}}, "strict": true}',
             422,
             "cells.cell_1.slices.slice_1.load: Input should be less than or equal to 1",
         ),

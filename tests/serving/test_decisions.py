@@ -21,6 +21,7 @@ from slicing_rllib.serving.decisions import (
     decide,
     list_new_reports,
     list_wanted_reports,
+    require_known_slices,
 )
 from slicing_rllib.serving.requests import KPI_NAMES, DecisionRequest, parse_request
 
@@ -28,6 +29,10 @@ NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 MAX_AGE_S = 10.0
 SLICES = [f"slice_{n}" for n in range(1, 5)]
 CELLS = [f"cell_{n}" for n in range(1, 13)]
+A1 = {
+    "scope": {"sliceId": {"sst": 1, "plmnId": {"mcc": "001", "mnc": "01"}}},
+    "sliceSlaObjectives": {"guaDlThptPerSlice": 9000},
+}
 
 
 @pytest.fixture(scope="module")
@@ -154,38 +159,98 @@ def test_an_answer_that_is_not_finite_leads_to_shares_by_traffic(served_run, ask
     assert split(made) == [0.25] * 4
 
 
-def test_an_unknown_cell_is_refused_or_gets_shares_by_its_traffic(ask, body):
+def test_an_unknown_cell_gets_shares_by_its_traffic_and_others_their_policies(ask, body, network):
     """Demands of 1 and 3 Mbit/s: a quarter and three quarters."""
-    stranger = {"slices": {"a": {"demand_mbps": 1.0}, "b": {"demand_mbps": 3.0}}}
-    body["cells"]["tower"] = stranger
-    with pytest.raises(HTTPException, match="no policy for tower") as failure:
-        ask(body)
-    assert failure.value.status_code == 404
-
-    made = ask({"cells": {"tower": stranger}, "unknown_cells": "fallback"})["tower"]
-    assert split(made) == [0.25, 0.75]
-    assert why(made) == (Reason.UNKNOWN_CELL, Method.TRAFFIC_PROPORTIONAL)
+    body["cells"]["tower"] = {"slices": {"a": {"demand_mbps": 1.0}, "b": {"demand_mbps": 3.0}}}
+    decisions = ask(body)
+    assert split(decisions["tower"]) == [0.25, 0.75]
+    assert why(decisions.pop("tower")) == (Reason.UNKNOWN_CELL, Method.TRAFFIC_PROPORTIONAL)
+    assert [split(made) for made in decisions.values()] == network[2].tolist()
 
 
 def test_without_any_traffic_shares_are_equal(ask):
     nothing = {"slices": {"a": {"demand_mbps": 0.0}, "b": {"demand_mbps": 0.0}}}
-    made = ask({"cells": {"tower": nothing}, "unknown_cells": "fallback"})["tower"]
+    made = ask({"cells": {"tower": nothing}})["tower"]
     assert (split(made), made.fallback.method) == ([0.5, 0.5], Method.EQUAL)
 
 
-def test_a_missing_kpi_or_slice_is_refused_with_its_place(ask, body):
-    del body["cells"]["cell_1"]["slices"]["slice_2"]["users"]
-    with pytest.raises(HTTPException, match=r"cells\.cell_1\.slices\.slice_2\.users: the policy"):
-        ask(body)
-    del body["cells"]["cell_1"]["slices"]["slice_2"]
-    with pytest.raises(HTTPException, match=r"cells\.cell_1\.slices: expected exactly slice_1"):
-        ask(body)
+def drop(slices: dict, name: str) -> None:
+    del slices["slice_2"][name]
+
+
+def change(slices: dict, **values: object) -> None:
+    slices["slice_2"] |= values
+
+
+def make_delays_smaller(slices: dict) -> None:
+    for kpis in slices.values():
+        kpis["delay_ms"] /= 1000
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "detail"),
+    [
+        (lambda s: drop(s, "users"), Reason.MISSING_KPIS, "slices.slice_2.users: the policy needs"),
+        (lambda s: s.pop("slice_2"), Reason.SLICES_CHANGED, "slices: expected exactly slice_1, "),
+        (
+            lambda s: s.update(new=s["slice_1"] | {"prb_ratio": 0}),
+            Reason.SLICES_CHANGED,
+            "slices: ",
+        ),
+        (lambda s: change(s, load=7), Reason.INVALID_REPORT, "slices.slice_2.load: Input should"),
+        (lambda s: change(s, load="7"), Reason.INVALID_REPORT, "slices.slice_2.load: Input should"),
+        (lambda s: change(s, users=None), Reason.MISSING_KPIS, "slices.slice_2.users: "),
+        (lambda s: change(s, lod=1), Reason.INVALID_REPORT, "slices.slice_2.lod: Extra inputs"),
+        (lambda s: s.update(slice_2=5), Reason.INVALID_REPORT, "slices.slice_2: Input should"),
+        (lambda s: change(s, prb_ratio=0.9), Reason.INVALID_REPORT, "the prb_ratio of all slices"),
+        (make_delays_smaller, Reason.INVALID_REPORT, "slices.slice_1: a delay of "),
+    ],
+)
+def test_a_mistake_in_one_cell_is_that_cells_fallback(ask, body, network, spoil, reason, detail):
+    """The others get the shares of their policies; a strict request is refused as a whole."""
+    spoil(body["cells"]["cell_1"]["slices"])
+    neighbours = {"cells": {"cell_1": json.loads(json.dumps(network[1]["cells"]["cell_1"]))}}
+    decisions = ask(body, earlier=neighbours)
+    made = decisions["cell_1"]
+
+    assert made.fallback.reason is reason
+    assert made.fallback.detail.startswith(detail)
+    assert made.shares.keys() == {*SLICES, *body["cells"]["cell_1"]["slices"]}
+    assert sum(split(made)) == pytest.approx(1.0)
+    assert not reasons(decisions).keys() - {"cell_1"}
+    if "load" not in detail:
+        others = [split(made) for cell, made in decisions.items() if cell != "cell_1"]
+        assert np.array(others) == pytest.approx(network[2][1:], abs=1e-6)
+    with pytest.raises(HTTPException, match=r"cells\.cell_1") as refusal:
+        ask(body | {"strict": True})
+    assert refusal.value.status_code == 422
+
+
+def test_a_report_that_cannot_be_read_at_all_is_that_cells_fallback(ask, body):
+    body["cells"]["cell_1"] = 5
+    body["cells"]["tower"] = []
+    decisions = ask(body)
+    assert why(decisions["cell_1"]) == (Reason.INVALID_REPORT, Method.EQUAL)
+    assert split(decisions["cell_1"]) == [0.25] * 4
+    assert decisions["tower"].shares == {}
+    assert decisions["tower"].fallback.detail.startswith("no policy for this cell; report: ")
+
+
+def test_a_strict_request_with_an_unknown_cell_is_not_found(ask, body):
+    body["cells"]["tower"] = {"slices": {"a": {}}}
+    with pytest.raises(HTTPException, match="tower: no policy for this cell") as refusal:
+        ask(body | {"strict": True})
+    assert refusal.value.status_code == 404
+
+
+def test_an_objective_for_a_slice_that_no_cell_has_is_refused(network, body):
+    body["a1_policies"] = {"slice_9": A1}
+    with pytest.raises(HTTPException, match=r"a1_policies\.slice_9: no cell has this slice"):
+        require_known_slices(parse(body), PolicySet(network[0]))
 
 
 def test_another_sla_is_said_where_the_policy_cannot_see_it(ask, body):
-    slice_id = {"sst": 1, "plmnId": {"mcc": "001", "mnc": "01"}}
-    a1 = {"scope": {"sliceId": slice_id}, "sliceSlaObjectives": {"guaDlThptPerSlice": 9000}}
-    body["a1_policies"] = {"slice_1": a1}
+    body["a1_policies"] = {"slice_1": A1}
     made = ask(body)
     assert set(reasons(made).values()) == {Reason.SLA_NOT_OBSERVED}
     assert made["cell_1"].fallback.method is Method.BASE_POLICY

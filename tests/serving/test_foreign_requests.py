@@ -101,6 +101,8 @@ def test_a_body(app: Callable, served_run: RunDirectory, body: bytes, form: str)
     answer = ask(app, f"/v1/decisions{form}", served_run, method="POST", headers=HEADERS, body=body)
     if answer.status == 200:
         for decision in json.loads(answer.body)["decisions"].values():
+            if decision["policy"] is None and not decision["shares"]:
+                continue  # None of the slices of an unknown cell can be read.
             assert sum(decision["shares"].values()) == pytest.approx(1.0, abs=1e-6)
 
 

@@ -1,23 +1,24 @@
 """Who may ask, how often, and for what."""
 
 import asyncio
+import time
+from contextlib import suppress
 
 import jsonschema
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from slicing_rllib.serving.release import ServiceArguments
-from slicing_rllib.serving.requests import (
+from slicing_rllib.serving.admission import (
     TOKEN_VARIABLE,
-    A1Policy,
     Admission,
     RateLimit,
-    parse_request,
     read_token,
     require_token_beyond_loopback,
     respond_with_problem,
 )
+from slicing_rllib.serving.release import ServiceArguments
+from slicing_rllib.serving.requests import A1Policy, parse_request
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 TOKEN = "a token of 24 characters"
@@ -97,15 +98,14 @@ KPI = "cells.cell_1.slices.slice_1"
         ('{"cells"', 400, "body: Invalid JSON"),
         ("[]", 422, "body: "),
         ('{"cells": {}}', 422, "cells: Dictionary should have at least 1 item"),
-        ('{"cells": {"cell_1": {}}}', 422, "cells.cell_1: "),
-        ('{"cells": {"a b": {"off": true}}}', 422, "cells.a b.[key]: String should match"),
-        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": 1e39}}}}}', 422, f"{KPI}.load: "),
-        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": 1e999}}}}}', 422, f"{KPI}.load: "),
-        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": NaN}}}}}', 422, f"{KPI}.load: "),
-        ('{"cells": {"cell_1": {"slices": {"slice_1": {"load": "1"}}}}}', 422, f"{KPI}.load: "),
-        ('{"cells": {"cell_1": {"slices": {"slice_1": {"lod": 1}}}}}', 422, f"{KPI}.lod: Extra"),
-        ('{"cells": {"\\ud800": {"off": true}}}', 400, "body: Invalid JSON"),
-        ("[" * 100_000, 400, "body: Invalid JSON: recursion limit exceeded"),
+        ('{"cells": {"a\\tb": {"off": true}}}', 422, "cells.a b.[key]: String should match"),
+        ('{"cells": {"a": {"off": true}, "a": {"off": true}}}', 400, "body: 'a' stands twice in"),
+        ('{"cells": {"a": {"slices": {}, "slices": {}}}}', 400, "body: 'slices' stands twice"),
+        ('{"cells": {"a": {"off": true}}, "stict": true}', 422, "stict: Extra inputs"),
+        ('{"cells": {"a": {"slices": {"s": {"load": NaN}}}}}', 400, "body: Invalid JSON: NaN is"),
+        ('{"cells": {"\\ud800": {"off": true}}}', 422, "cells."),
+        ("[" * 100_000, 400, "body: Invalid JSON: it is nested too deeply"),
+        ('{"cells": %s}' % ("1" * 5000), 400, "body: Invalid JSON: Exceeds the limit"),
     ],
 )
 def test_a_body_with_a_mistake_gets_one_line(text: str, status: int, line: str):
@@ -113,6 +113,43 @@ def test_a_body_with_a_mistake_gets_one_line(text: str, status: int, line: str):
         parse_request(text.encode())
     assert failure.value.status_code == status
     assert failure.value.detail.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        ("{}", "cells.cell_1: Value error, expected slices"),
+        ('{"slices": {"slice_1": {"load": 1e39}}}', f"{KPI}.load: "),
+        ('{"slices": {"slice_1": {"load": 1e999}}}', f"{KPI}.load: "),
+        ('{"slices": {"slice_1": {"load": "1"}}}', f"{KPI}.load: "),
+        ('{"slices": {"slice_1": {"lod": 1}}}', f"{KPI}.lod: Extra"),
+        ('{"slices": {"slice_1": {}}, "measured_at": "2026-01-01T00:00:00"}', "cells.cell_1.meas"),
+        ('{"slices": {"slice_1": {}}, "measured_at": 5}', "cells.cell_1.measured_at: Value error"),
+        ('{"slices": {"slice_1": {}}, "off": true}', "cells.cell_1: Value error, expected slices"),
+    ],
+)
+def test_a_mistake_of_one_cell_is_noted_or_in_a_strict_request_refused(cell: str, line: str):
+    text = f'{{"cells": {{"cell_1": {cell}, "cell_2": {{"off": true}}}}}}'
+    asked = parse_request(text.encode())
+    within = line.removeprefix("cells.cell_1").lstrip(".:")
+    assert within in asked.cells["cell_1"].mistake
+    assert asked.cells["cell_2"].mistake is None
+    with pytest.raises(HTTPException) as failure:
+        parse_request(text.replace('{"cells"', '{"strict": true, "cells"').encode())
+    assert failure.value.status_code == 422
+    assert failure.value.detail.startswith(line)
+
+
+@pytest.mark.parametrize(
+    "shape", ['{"cells": {"c": {"slices": {"s": {%s}}}}}', '{"cells": {"c": {%s}}}', "{%s}",
+              '{"cells": {"c": {"slices": {%s}}}}', '{"cells": {%s}}']
+)  # fmt: skip
+def test_a_million_unknown_names_are_read_in_seconds(shape: str):
+    names = ",".join(f'"{n:x}":0' for n in range(300_000))
+    started = time.process_time()
+    with suppress(HTTPException):
+        parse_request((shape % names).encode())
+    assert time.process_time() - started < 3.0
 
 
 def test_objectives_replace_the_sla_in_our_units():
