@@ -1,5 +1,6 @@
 """Fixtures: a small run that takes seconds, and the command line in a process of its own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from slicing_rllib.runs.config_loading import load_config
 from slicing_rllib.runs.progress import ProgressListener
@@ -19,7 +21,7 @@ SMALL = {
     "learning": {"exploration_steps": 50, "training_steps": 100, "steps_per_iteration": 25},
     "evaluation": {
         "policies": ["drl", "equal", "oracle"],
-        "steps": 10,
+        "steps": 5,
         "seeds": 2,
         "every_steps": 50,
     },
@@ -43,9 +45,15 @@ def small(small_yaml: Path) -> RunConfig:
 def finished(
     ray_session: None, small: RunConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> RunDirectory:
-    """A finished run that was never interrupted."""
-    run = RunDirectory.create(tmp_path_factory.mktemp("runs") / "finished", small)
-    train(small, run, ProgressListener())
+    """A finished run that was never interrupted: one for all test workers, which only read it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    run = RunDirectory(folder / "finished")
+    with FileLock(folder / "finished.lock"):
+        if not run.path.exists():
+            run = RunDirectory.create(run.path, small)
+            train(small, run, ProgressListener())
     return run
 
 

@@ -111,6 +111,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         for path in paths:
             require_writable(path)
         figure.savefig(paths[0], dpi=160)
+        # The second file keeps the places that were found for the first: they take most of the time.
+        figure.set_layout_engine("none")
         figure.savefig(paths[1], metadata={"Date": None})
     return paths
 

@@ -85,10 +85,12 @@ def test_an_existing_run_is_not_overwritten(finished: RunDirectory, small_yaml, 
 
 
 def test_json_is_the_only_output_on_stdout(command: Command, small_yaml: Path):
-    result = command("train", str(small_yaml), "--out", "run", "--json")
+    few = ["learning.exploration_steps=10", "learning.training_steps=15", "evaluation.steps=2"]
+    settings = [word for setting in few for word in ("--set", setting)]
+    result = command("train", str(small_yaml), *settings, "--out", "run", "--json")
 
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["env_steps"] == 150
+    assert json.loads(result.stdout)["env_steps"] == 25
 
 
 def test_evaluate_reproduces_the_evaluation_of_the_run(finished: RunDirectory, capsys):

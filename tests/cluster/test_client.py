@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from local_cluster import LocalCluster
 
+from slicing_rllib.cli.main import run as run_here
 from slicing_rllib.cluster import client
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import RunError
@@ -112,6 +114,7 @@ def test_a_job_whose_driver_was_killed_resumes_and_its_results_are_fetched(
     assert "resumed at step" in call("submit", "logs", "night").stdout
 
 
+@pytest.mark.slow
 def test_submit_exits_with_the_code_of_the_job(call: Call, tmp_path: Path):
     """The job's run directory holds a run with another config: exit code 2."""
     taken = tmp_path / "storage" / "bad"
@@ -143,6 +146,7 @@ def test_a_stopped_job_writes_an_event(call: Call, cluster: LocalCluster, tmp_pa
     assert "interrupted" in read_event_kinds(RunDirectory.open(tmp_path / "long"))
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_run_gives_one_line(call: Call):
     """A wrong token, too few CPUs, no cluster at the address, an unknown job."""
     huge = make_train_arguments("num_env_runners=40")
@@ -201,22 +205,43 @@ def test_preflight_reports_a_folder_that_nodes_do_not_share(call: Call, cluster:
     assert "is not shared" in row["found"]
 
 
-def test_a_cluster_with_another_version_of_ray_is_refused():
-    class OldDashboard(BaseHTTPRequestHandler):
+@contextmanager
+def answer_as_dashboard(status: int, body: bytes) -> Iterator[str]:
+    """URL of a server that answers every GET in this way."""
+
+    class Dashboard(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(b'{"ray_version": "2.9.0", "version": "4"}')
+            self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None: ...
 
-    with HTTPServer(("127.0.0.1", 0), OldDashboard) as server:
+    with HTTPServer(("127.0.0.1", 0), Dashboard) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            with pytest.raises(RunError, match=r"the cluster runs Ray 2\.9\.0, this machine"):
-                client.Cluster(f"http://127.0.0.1:{server.server_port}")
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
+
+
+def test_a_dashboard_that_refuses_or_does_not_answer_gives_one_line(capsys):
+    arguments = ["--", *make_train_arguments()]
+    with answer_as_dashboard(403, b"") as url:
+        assert run_here(["submit", "--address", url, *arguments]) == 1
+    assert "refuses the token" in capsys.readouterr().err
+    assert run_here(["submit", "--address", "http://127.0.0.1:9", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert "no Ray cluster" in said
+    assert said.count("\n") == 1
+
+
+def test_a_cluster_with_another_version_of_ray_is_refused():
+    with (
+        answer_as_dashboard(200, b'{"ray_version": "2.9.0", "version": "4"}') as url,
+        pytest.raises(RunError, match=r"the cluster runs Ray 2\.9\.0, this machine"),
+    ):
+        client.Cluster(url)
 
 
 def test_files_that_are_too_large_are_not_uploaded(monkeypatch):

@@ -1,4 +1,7 @@
-"""Learners of other projects train on the network of cells for 300 steps."""
+"""Learners of other projects train on the network of cells for 300 steps.
+
+Their libraries are imported by the tests: every test worker imports this file.
+"""
 
 import subprocess
 import sys
@@ -6,12 +9,9 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
-import stable_baselines3
-import supersuit
 from gymnasium.utils.env_checker import check_env
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
-from torchrl.envs import PettingZooWrapper
 
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.learning import TD3Config, make_env
@@ -120,6 +120,9 @@ def test_td3_takes_the_name_too_and_keeps_one_map_in_all_env_runners():
 
 def test_stable_baselines_ppo_through_supersuit():
     """SuperSuit copies the environment with cloudpickle and gives PPO one row per cell."""
+    import stable_baselines3
+    import supersuit
+
     env = supersuit.pettingzoo_env_to_vec_env_v1(SlicingEnv(**EPISODE, default_seed=0))
     env = supersuit.concat_vec_envs_v1(env, 1, num_cpus=0, base_class="stable_baselines3")
     learner = stable_baselines3.PPO("MlpPolicy", env, n_steps=100, batch_size=400, n_epochs=1)
@@ -139,6 +142,8 @@ def test_stable_baselines_ppo_through_supersuit():
 )
 @pytest.mark.filterwarnings("ignore:.*symmetric and normalized:UserWarning")
 def test_stable_baselines_on_gymnasium_s_environments(learner, name, settings):
+    import stable_baselines3
+
     env = gymnasium.make(name, **EPISODE, **settings)
     check_env(env.unwrapped, skip_render_check=True)
     batch = {"n_steps": 100, "batch_size": 50} if learner == "PPO" else {"learning_starts": 290}
@@ -150,6 +155,8 @@ def test_stable_baselines_on_gymnasium_s_environments(learner, name, settings):
 
 @pytest.mark.filterwarnings("ignore:PettingZoo in TorchRL is tested:UserWarning")
 def test_torchrl_with_the_state_for_a_centralised_critic():
+    from torchrl.envs import PettingZooWrapper
+
     env = SlicingEnv("paper", episode_steps=400, default_seed=0)
     rollout = PettingZooWrapper(env, return_state=True, done_on_any=False).rollout(300)
 

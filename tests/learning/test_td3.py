@@ -1,7 +1,5 @@
 """TD3 inside RLlib: it learns, repeats itself, resumes, and keeps cells apart."""
 
-import statistics
-
 import numpy as np
 import pytest
 from ray.rllib.core.rl_module.rl_module import RLModule
@@ -29,20 +27,13 @@ def trained(config, iterations):
 
 
 def test_a_known_optimum_is_learned(config):
-    """The mean reward of policies without noise, median of three seeds: at least .95 of 1."""
-    rewards = []
-    for seed in range(3):
-        config = config.copy(copy_frozen=False).debugging(seed=seed)
-        config.training(exploration_steps=200, replay_capacity=2000, steps_per_iteration=400)
-        algorithm = trained(config, 4)
-        env = algorithm.env
-        batched = env.reset_batched(99)
-        for _ in range(20):
-            batched = env.step_batched(algorithm.compute_actions(batched.obs))
-            rewards.append(float(batched.reward.mean())) if _ == 19 else None
-        algorithm.stop()
+    """The mean reward of policies without noise: at least .95 of 1."""
+    config.training(exploration_steps=200, replay_capacity=2000, steps_per_iteration=400)
+    algorithm = trained(config, 3)
+    obs = algorithm.env.reset_batched(99).obs
+    reward = algorithm.env.step_batched(algorithm.compute_actions(obs)).reward
 
-    assert statistics.median(rewards) >= 0.95
+    assert reward.mean() >= 0.95
 
 
 def test_equal_seeds_give_equal_bits(config):
@@ -134,8 +125,8 @@ def test_a_sleeping_cell_stays_as_it_is(config):
     assert not same({"cell_1": before["cell_1"]}, {"cell_1": after["cell_1"]})
 
 
-def test_two_workers_act_with_the_learners_weights(config):
-    algorithm = trained(config.env_runners(num_env_runners=2), 3)
+def test_a_worker_acts_with_the_learners_weights(config):
+    algorithm = trained(config.env_runners(num_env_runners=1), 2)
     algorithm._push_weights()
     theirs = algorithm.env_runner_group.foreach_env_runner(
         lambda runner: {
@@ -147,9 +138,9 @@ def test_two_workers_act_with_the_learners_weights(config):
     ours = weights_of(algorithm)
     algorithm.stop()
 
-    assert len(theirs) == 2
-    assert all(same(one, ours) for one in theirs)
-    assert algorithm.env_steps == 150
+    assert len(theirs) == 1
+    assert same(theirs[0], ours)
+    assert algorithm.env_steps == 100
     assert algorithm.updates > 0
 
 

@@ -47,7 +47,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_one_line(
     """
     run = RunDirectory.create(tmp_path / "run", small)
     with pytest.raises(RunError) as caught:
-        train(small, run, ActAfter(75, lambda: limit_file_size(100_000)))
+        train(small, run, ActAfter(75, lambda: limit_file_size(100_000)), draw_figures=False)
 
     assert "cannot be written (File too large)" in str(caught.value)
     assert "last good checkpoint is step_000000050" in str(caught.value)
@@ -56,7 +56,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_one_line(
     assert remove_leftovers(run.checkpoints) == []
 
     limit_file_size(resource.RLIM_INFINITY)
-    train(small, run, ProgressListener(), resume=True)
+    train(small, run, ProgressListener(), resume=True, draw_figures=False)
     assert run.summary()["policies"] == finished.summary()["policies"]
 
 
@@ -73,7 +73,7 @@ def test_a_run_whose_files_are_gone_ends_with_one_line(
             (run.path / victim).mkdir()
 
     with pytest.raises(RunError, match="cannot be written") as caught:
-        train(small, run, ActAfter(75, take_away))
+        train(small, run, ActAfter(75, take_away), draw_figures=False)
 
     assert "\n" not in str(caught.value)
     if victim == ".":

@@ -73,26 +73,43 @@ def test_rows_have_every_cell_and_the_references(finished: RunDirectory):
     )
 
 
-@pytest.mark.parametrize(("step", "number"), [(25, signal.SIGINT), (75, signal.SIGTERM)])
+def cut_short(checkpoint: Path) -> None:
+    """Truncates a file of it, as a crash of the host does."""
+    victim = checkpoint / "algorithm_state.pkl"
+    victim.write_bytes(victim.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "passed_over"),
+    [(25, signal.SIGINT, []), (75, signal.SIGTERM, ["checkpoint_passed_over"])],
+)
 def test_a_stopped_and_resumed_run_equals_one_that_was_never_stopped(
-    finished: RunDirectory, small: RunConfig, tmp_path: Path, step: int, number: signal.Signals
+    finished: RunDirectory,
+    small: RunConfig,
+    tmp_path: Path,
+    step: int,
+    number: signal.Signals,
+    passed_over: list[str],
 ):
-    """Bit for bit, during exploration and after it."""
+    """Bit for bit, during exploration and after it; there from the newest valid checkpoint."""
     run = RunDirectory.create(tmp_path / "run", small)
     with pytest.raises(Interrupted):
-        train(small, run, StopAt(step, number))
+        train(small, run, StopAt(step, number), draw_figures=False)
+    if passed_over:
+        cut_short(run.checkpoints / f"step_{step:09d}")
 
-    train(small, run, ProgressListener(), resume=True)
+    train(small, run, ProgressListener(), resume=True, draw_figures=False)
 
     assert read_numbers(run) == read_numbers(finished)
     assert [row["reward_mean"] for row in run.metrics()] == [
         row["reward_mean"] for row in finished.metrics()
     ]
     assert [event["kind"] for event in run.events()] == [
-        "started", "interrupted", "resumed", "finished",
+        "started", "interrupted", *passed_over, "resumed", "finished",
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_from_the_newest_valid_checkpoint(
     finished: RunDirectory, small: RunConfig, small_yaml: Path, tmp_path: Path
 ):
@@ -109,11 +126,10 @@ def test_a_killed_run_continues_from_the_newest_valid_checkpoint(
         time.sleep(0.01)
     process.kill()
     process.wait()
-    victim = newest / "algorithm_state.pkl"
-    victim.write_bytes(victim.read_bytes()[:1000])
+    cut_short(newest)
     run = RunDirectory.open(run_path)
 
-    train(small, run, ProgressListener(), resume=True)
+    train(small, run, ProgressListener(), resume=True, draw_figures=False)
 
     assert read_numbers(run) == read_numbers(finished)
     kinds = [event["kind"] for event in run.events()]
@@ -142,7 +158,7 @@ def test_a_run_waits_until_ray_has_restarted_its_only_env_runner(small: RunConfi
     run = RunDirectory.create(tmp_path / "run", config)
     listener = KillWorkerAt(step=75)
 
-    summary = train(config, run, listener)
+    summary = train(config, run, listener, draw_figures=False)
 
     kinds = [event["kind"] for event in run.events()]
     assert listener.killed == 1
@@ -166,7 +182,7 @@ def test_three_iterations_without_a_step_end_the_run(small: RunConfig, tmp_path:
     monkeypatch.setattr(TD3, "_learn_from", collect_without_counting)
 
     with pytest.raises(RunError, match="without a step"):
-        train(small, run, ProgressListener())
+        train(small, run, ProgressListener(), draw_figures=False)
 
     assert [event["kind"] for event in run.events()].count("stalled") == 3
 
@@ -184,7 +200,7 @@ def test_a_run_ends_when_env_runners_answer_but_make_no_step(
     run = RunDirectory.create(tmp_path / "run", small)
 
     with pytest.raises(RunError, match="6 iterations without a step"):
-        train(small, run, ProgressListener())
+        train(small, run, ProgressListener(), draw_figures=False)
 
 
 def test_kpis_that_are_not_finite_end_a_run_with_an_event(
@@ -204,7 +220,7 @@ def test_kpis_that_are_not_finite_end_a_run_with_an_event(
     run = RunDirectory.create(tmp_path / "run", config)
 
     with pytest.raises(RunError) as raised:
-        train(config, run, ProgressListener())
+        train(config, run, ProgressListener(), draw_figures=False)
 
     last = run.events()[-1]
     assert last["kind"] == "not_finite"
@@ -222,7 +238,7 @@ def test_what_is_reported_before_an_environment_ends_the_run_is_in_its_log(
     run = RunDirectory.create(tmp_path / "run", small)
 
     with pytest.raises(RunError, match="a wire came loose"):
-        train(small, run, ProgressListener())
+        train(small, run, ProgressListener(), draw_figures=False)
 
     assert run.events()[-1]["kind"] == "environment_failed"
 

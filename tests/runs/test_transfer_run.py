@@ -22,18 +22,18 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 SETTINGS = (
     "name=joined",
-    "env.deployments=[{cell: cell_12, off_until: 100, default_action_until: 150}]",
-    "env.default_action_steps=50",
+    "env.deployments=[{cell: cell_12, off_until: 50, default_action_until: 75}]",
+    "env.default_action_steps=25",
     "learning.exploration_steps=25",
-    "learning.training_steps=225",
+    "learning.training_steps=100",
     "learning.steps_per_iteration=25",
-    "evaluation.steps=10",
-    "evaluation.seeds=2",
+    "evaluation.steps=5",
+    "evaluation.seeds=1",
     "evaluation.every_steps=50",
     "evaluation.policies=[drl, tl, equal]",
     "checkpoint.every_steps=50",
-    "transfer.vae={updates: 50, members: 2}",
-    "transfer.transferred_transitions=100",
+    "transfer.vae={updates: 20, members: 2}",
+    "transfer.transferred_transitions=50",
 )
 
 
@@ -68,10 +68,10 @@ def test_the_run_from_scratch_equals_the_run_until_the_decision(
     ours, theirs = joined.metrics(), other.metrics()
     kinds = [event["kind"] for event in other.events()]
 
-    assert find_from_scratch_step(config) == 100
-    assert theirs[0]["env_steps"] == 125
+    assert find_from_scratch_step(config) == 25
+    assert theirs[0]["env_steps"] == 50
     assert "source_chosen" not in kinds
-    first = {row["env_steps"]: row for row in ours}[125]
+    first = {row["env_steps"]: row for row in ours}[50]
     assert theirs[0]["cells"] == first["cells"]
 
 
@@ -93,7 +93,7 @@ def test_a_run_leaves_the_experience_of_every_cell(joined: RunDirectory):
     experience = read_experience(joined)
 
     assert set(experience) == set(joined.config().scenario.cells)
-    assert all(len(cell.learned_from.reward) == 100 for cell in experience.values())
+    assert all(len(cell.learned_from.reward) == 50 for cell in experience.values())
     default = experience["cell_3"].default
     assert np.allclose(default.action, 0.25)
 
@@ -157,7 +157,7 @@ def test_a_target_learns_from_a_named_source(call: Callable, joined: RunDirector
 def test_only_the_target_of_a_transfer_changes_its_policy(joined: RunDirectory, tmp_path: Path):
     config = make_transfer_config(
         joined.config(), joined.path, "cell_5", source=None, method="integrated", measure=None,
-        library=None, steps=50,
+        library=None, steps=25,
     )  # fmt: skip
     other = RunDirectory.create(tmp_path / "t", config)
     train(config, other, ProgressListener(), draw_figures=False)

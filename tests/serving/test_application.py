@@ -1,4 +1,7 @@
-"""The HTTP service, on Ray Serve at a loopback address: one server for all tests of this file."""
+"""The HTTP service at a loopback address: one server for all tests of this file.
+
+It answers directly in its process, and in the slow tests on Ray Serve as well.
+"""
 
 import http.client
 import json
@@ -10,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -36,8 +40,20 @@ in_this_process = pytest.mark.usefixtures("unchecked", "application_module")
 """For `serve --direct`."""
 
 
+@pytest.fixture(
+    scope="module",
+    params=[["--direct"], pytest.param([], marks=pytest.mark.slow)],
+    ids=["direct", "ray_serve"],
+)
+def way(request: pytest.FixtureRequest) -> list[str]:
+    """Option of `serve` that chooses what answers."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def served_library(tmp_path_factory: pytest.TempPathFactory, add_random_version) -> Path:
+def served_library(
+    way: list[str], tmp_path_factory: pytest.TempPathFactory, add_random_version
+) -> Path:
     """Two versions; a file of the release says that version 1 is served."""
     folder = tmp_path_factory.mktemp("served") / "library"
     for seed in (0, 1):
@@ -48,7 +64,7 @@ def served_library(tmp_path_factory: pytest.TempPathFactory, add_random_version)
 
 
 @pytest.fixture(scope="module")
-def url(served_library: Path, ray_folder: str) -> Iterator[str]:
+def url(served_library: Path, way: list[str], ray_folder: str) -> Iterator[str]:
     """URL of `slicing-rllib serve LIBRARY`, which is ended with the signal of Ctrl-C."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -56,7 +72,7 @@ def url(served_library: Path, ray_folder: str) -> Iterator[str]:
     token_file.write_text(TOKEN)
     server = subprocess.Popen(
         [sys.executable, "-m", "slicing_rllib", "serve", str(served_library), "--port", str(port),
-         "--token-file", str(token_file), "--json"],
+         "--token-file", str(token_file), "--json", *way],
         env=os.environ | {"RAY_TMPDIR": ray_folder, "RAY_AUTH_TOKEN": secrets.token_hex(32)},
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
@@ -277,10 +293,10 @@ def test_an_overwritten_file_is_noticed(send_request, served_library: Path):
     """The service goes on with what it has loaded and checked, and says so."""
     path = served_library / "quick-cell_1" / "0001" / "weights.safetensors"
     shutil.copy(path.parents[1] / "0002" / path.name, path)
-    for _ in range(200):
-        health = send_request("/v1/health")[1]
-        if health["changed_files"]:
-            break
+    deadline = time.monotonic() + 60
+    while not (health := send_request("/v1/health")[1])["changed_files"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert (health["status"], health["changed_files"]) == ("degraded", [str(path)])
     assert send_request("/v1/policies")[1]["cell_1"]["policy"] == "quick-cell_1@1"
 

@@ -92,20 +92,21 @@ def test_a_cell_without_a_policy_is_given_one_before_it_takes_over(build, train_
     assert np.array_equal(present.replay.size, added.replay.size)
 
 
-@pytest.mark.parametrize("cut", [TOOK_OVER - 40, TOOK_OVER, TOOK_OVER + 20])
-def test_a_run_resumed_in_any_stage_equals_one_without_interruption(
-    build, train_until, tmp_path, cut
-):
+def test_a_run_resumed_in_any_stage_equals_one_without_interruption(build, train_until, tmp_path):
     """The cuts fall into collecting, the warm start, and the guard's window."""
-    whole, until_cut, resumed = build(), build(), build()
+    cuts = TOOK_OVER - 40, TOOK_OVER, TOOK_OVER + 20
+    whole = build()
+    for cut in cuts:
+        train_until(whole, cut)
+        whole.save_to_path(str(tmp_path / str(cut)))
     train_until(whole, TOOK_OVER + 60)
-    train_until(until_cut, cut)
-    until_cut.save_to_path(str(tmp_path / "checkpoint"))
-    resumed.restore_from_path(str(tmp_path / "checkpoint"))
-    train_until(resumed, TOOK_OVER + 60)
 
-    for cell in whole.cells:
-        assert dump_cell(resumed, cell) == dump_cell(whole, cell)
+    for cut in cuts:
+        resumed = build()
+        resumed.restore_from_path(str(tmp_path / str(cut)))
+        train_until(resumed, TOOK_OVER + 60)
+        for cell in whole.cells:
+            assert dump_cell(resumed, cell) == dump_cell(whole, cell)
 
 
 @pytest.mark.slow
