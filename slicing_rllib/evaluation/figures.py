@@ -111,7 +111,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         for path in paths:
             require_writable(path)
         figure.savefig(paths[0], dpi=160)
-        # The second file keeps the places that were found for the first: they take most of the time.
+        # The second file keeps the places found for the first: finding them takes long.
         figure.set_layout_engine("none")
         figure.savefig(paths[1], metadata={"Date": None})
     return paths
