@@ -137,7 +137,6 @@ def serve(
       slicing-rllib serve policies --host 0.0.0.0 --token-file token --replicas 2
     """
     from slicing_rllib.runs.progress import catch_signals
-    from slicing_rllib.runs.ray_session import ray_session
 
     with explain_missing_packages("serve"):
         from slicing_rllib.serving.admission import require_token_beyond_loopback
@@ -169,12 +168,12 @@ def serve(
         from slicing_rllib.serving.application import serve_directly, serve_policies
 
     with (
-        ray_session(most + 1),
         catch_signals() as interruption,
-        (serve_directly if direct else serve_policies)(arguments, host, port),
+        (serve_directly if direct else serve_policies)(arguments, host, port) as check,
     ):
         print_url(f"http://{host}:{port}/v1/", json)
         while not interruption.is_requested:
+            check()
             time.sleep(0.1)
 
 

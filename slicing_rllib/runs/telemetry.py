@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ class RefreshedGauges:
         while not self._closed.wait(refresh_s):
             with self._lock:
                 for key, value in self._values.items():
-                    self._send(*key, value)
+                    with suppress(RuntimeError, ValueError):  # Else no gauge is sent any more.
+                        self._send(*key, value)
 
     def _send(self, name: str, tags: tuple[tuple[str, str], ...], value: float) -> None:
         self._gauges[name].set(value, {"run": self._run, **dict(tags)})

@@ -6,9 +6,10 @@ or with `serve_directly` in this process, which has the shortest latency.
 
 import asyncio
 import logging
+import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from slicing_rllib.serving.answers import (
     make_description,
     make_example,
 )
+from slicing_rllib.serving.http_connections import GuardedProtocol, guard_proxy
 from slicing_rllib.serving.policy_service import LocalReports, PolicyService
 from slicing_rllib.serving.release import RELEASE_FIELDS, ServiceArguments
 from slicing_rllib.serving.requests import EXAMPLE, DecisionRequest
@@ -40,6 +42,11 @@ from slicing_rllib.storage.errors import RunError
 NAME = "slicing"
 LOOPBACK = "127.0.0.1"
 POLL_S = 0.01
+SHUTDOWN_S = 10
+"""How long open requests may take once the service is to end."""
+REQUEST_TIMEOUT_S = 60.0
+"""How long Ray Serve's proxy waits for a whole request and its answer."""
+PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 REF = "#/components/schemas/{model}"
 
 
@@ -65,11 +72,13 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "The body is not JSON, or a key stands twice.",
         401: "The bearer token is missing or wrong.",
         404: "The request is strict, and a cell has no policy.",
+        408: "The body did not arrive in time.",
         413: "The body is too large.",
         415: "The content type is not application/json.",
+        421: "The host is not one by which a service without a token may be asked.",
         422: "The body does not fit the schema. In a strict request, also a report with a mistake.",
-        429: "Too many requests; Retry-After says when to ask again.",
-        503: "No policies are loaded, or all replicas are busy.",
+        429: "Too many requests, cells or bytes; Retry-After says when to ask again.",
+        503: "No policies are loaded, or too many requests are open.",
     }
     return {status: {"description": meanings[status], **_PROBLEM} for status in statuses}
 
@@ -118,6 +127,8 @@ api = DescribedApi(
     description="Shares of a cell's carrier for its slices, from the KPIs of the last interval.",
     docs_url=None,
     redoc_url=None,
+    # A redirect would lead to an absolute http address, also behind TLS.
+    redirect_slashes=False,
 )
 # Refusals, unknown resources and wrong methods alike.
 api.exception_handler(HTTPException)(respond_with_problem)
@@ -139,15 +150,15 @@ Service = Annotated[PolicyService, Depends(find_service)]
 
 
 @api.get("/v1/health")
-async def health(service: Service) -> dict[str, Any]:
-    """Which release the replica that answers serves, and what is wrong with it."""
-    return service.describe_health()
+async def health(service: Service, request: Request) -> dict[str, Any]:
+    """Which release the replica that answers serves, and with the token what is wrong with it."""
+    return service.describe_health(request)
 
 
 @api.get("/v1/ready", responses=describe_problems(503))
 async def ready(service: Service) -> dict[str, str]:
-    """Whether decisions can be asked for."""
-    service.require_served()
+    """Whether decisions can be asked for, and new releases are followed."""
+    service.require_ready()
     return {"status": "ready"}
 
 
@@ -177,12 +188,18 @@ async def shadow(service: Service, request: Request) -> dict[str, dict[str, Any]
     return service.comparison.summarise()
 
 
+@api.get("/metrics", include_in_schema=False)
+async def metrics(service: Service, request: Request) -> Response:
+    """Metrics of `serve --direct`, for Prometheus."""
+    return service.show_metrics(request)
+
+
 @api.post(
     "/v1/decisions",
     dependencies=with_token,
     openapi_extra=DECISION_BODY,
     response_model=DecisionAnswer,
-    responses=describe_problems(400, 401, 404, 413, 415, 422, 429, 503),
+    responses=describe_problems(400, 401, 404, 408, 413, 415, 421, 422, 429, 503),
 )
 async def decisions(service: Service, request: Request) -> Response:
     """Shares of the carrier for each slice of each cell, from the KPIs of the last interval."""
@@ -193,8 +210,9 @@ async def decisions(service: Service, request: Request) -> Response:
 DEPLOYMENT = serve.deployment(
     name="PolicyService",
     ray_actor_options={"num_cpus": 1},
-    max_ongoing_requests=16,
-    max_queued_requests=256,
+    # Only requests for decisions are limited, by the service: others must always be answered.
+    max_ongoing_requests=1024,
+    max_queued_requests=1024,
 )(serve.ingress(api)(PolicyService))
 
 
@@ -222,24 +240,30 @@ def application(args: ServiceArguments) -> serve.Application:
 
 
 @contextmanager
-def serve_policies(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
-    """Serves policies for the block, on the Ray that this process is connected to.
+def serve_policies(
+    arguments: ServiceArguments, host: str, port: int
+) -> Iterator[Callable[[], None]]:
+    """Serves policies for the block, on Ray.
 
-    Raises: RunError if the port is taken.
+    Raises: RunError if the port is taken, or Ray cannot be started.
     """
     check_port_is_free(host, port)
     # Ray Serve would otherwise log each of its steps to the terminal.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    serve.start(http_options=HTTPOptions(host=host, port=port))
-    try:
-        serve.run(
-            make_application(arguments, shares_reports=arguments.max_replicas > 1),
-            name=NAME,
-            logging_config=LoggingConfig(log_level="WARNING"),
-        )
-        yield
-    finally:
-        serve.shutdown()
+    # Read by the proxy, which a local node starts.
+    os.environ.setdefault(PROXY_CALLBACK, f"{guard_proxy.__module__}:{guard_proxy.__name__}")
+    with ray_session(arguments.max_replicas + 1):
+        options = HTTPOptions(host=host, port=port, request_timeout_s=REQUEST_TIMEOUT_S)
+        serve.start(http_options=options)
+        try:
+            serve.run(
+                make_application(arguments, shares_reports=arguments.max_replicas > 1),
+                name=NAME,
+                logging_config=LoggingConfig(log_level="WARNING"),
+            )
+            yield lambda: None
+        finally:
+            serve.shutdown()
 
 
 @contextmanager
@@ -252,7 +276,7 @@ def serve_for_command(arguments: ServiceArguments) -> Iterator[str]:
     load_first(arguments)
     with socket.create_server((LOOPBACK, 0)) as free:
         port = free.getsockname()[1]
-    with ray_session(2), serve_policies(arguments, LOOPBACK, port):
+    with serve_policies(arguments, LOOPBACK, port):
         yield f"http://{LOOPBACK}:{port}"
 
 
@@ -268,25 +292,42 @@ def check_port_is_free(host: str, port: int) -> None:
 
 
 @contextmanager
-def serve_directly(arguments: ServiceArguments, host: str, port: int) -> Iterator[None]:
-    """Answers requests in a thread of this process for the block: the only replica.
+def serve_directly(
+    arguments: ServiceArguments, host: str, port: int
+) -> Iterator[Callable[[], None]]:
+    """Answers requests in a thread of this process for the block: the only replica. Needs no Ray.
 
+    Yields a function that raises RunError once the thread no longer runs.
     Raises: RunError if the port is taken or the server does not start.
     """
     check_port_is_free(host, port)
     service = PolicyService(arguments.model_dump(mode="json"))
     asyncio.run(service.reconfigure({}))
     api.dependency_overrides[find_service] = lambda: service
-    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "off"}
-    server = uvicorn.Server(uvicorn.Config(api, host=host, port=port, **quiet))
+    config = uvicorn.Config(
+        api,
+        host=host,
+        port=port,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    server = uvicorn.Server(config)
     thread = Thread(target=server.run, name="http", daemon=True)
+
+    def check() -> None:
+        if not thread.is_alive():
+            raise RunError(f"port {port} on {host}: the server has ended")
+
     thread.start()
     try:
         while not server.started:
-            if not thread.is_alive():
-                raise RunError(f"port {port} on {host}: the server did not start")
+            check()
             time.sleep(POLL_S)
-        yield
+        yield check
     finally:
         server.should_exit = True
         thread.join()

@@ -12,22 +12,21 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fastapi import Request
-from jaxtyping import Float
-from ray.exceptions import RayError
+from ray.exceptions import RayError, TaskCancelledError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
-from ray.util import metrics
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from slicing_rllib.policies import CellPolicy
 from slicing_rllib.serving.admission import Admission, read_token
 from slicing_rllib.serving.answers import Decision, make_answer
 from slicing_rllib.serving.decisions import (
@@ -40,7 +39,8 @@ from slicing_rllib.serving.decisions import (
     require_known_slices,
 )
 from slicing_rllib.serving.release import ServiceArguments
-from slicing_rllib.serving.requests import KPI_NAMES, DecisionRequest, parse_request
+from slicing_rllib.serving.request_metrics import PROMETHEUS, RequestMetrics
+from slicing_rllib.serving.requests import DecisionRequest, parse_request
 from slicing_rllib.serving.served_release import PolicyHolder, ServedPolicies
 from slicing_rllib.storage import append_line
 from slicing_rllib.storage.errors import RunError
@@ -48,14 +48,11 @@ from slicing_rllib.storage.errors import RunError
 log = logging.getLogger(__name__)
 
 FORMATS = ("shares", "o1")
+WORKERS = 2
+"""Threads that read requests and decide: a large request leaves one for the others."""
 MAX_REPORTED_CELLS = 100_000
 REPORTS_TIMEOUT_S = 0.5
 """Without it, requests would wait until the deployment of the reports is replaced."""
-LATENCY_BOUNDS_MS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
-MEMORY = 0.05
-"""Weight of the newest interval in the mean that drift is computed from."""
-LEAST_STD = 1e-3
-"""Standard deviations below this share of the mean count as this."""
 
 
 class PolicyService:
@@ -72,9 +69,9 @@ class PolicyService:
         token = read_token(self._arguments.token_file)
         if token is None and not self._arguments.without_token:
             raise RunError("serve: expected a token, or without_token: true")
-        self._admission = Admission(
-            token, self._arguments.max_requests_per_s, self._arguments.max_body_bytes
-        )
+        self._admission = Admission(token, self._arguments)
+        # Not the loop's own threads, so that a queue of large requests delays nothing else.
+        self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="decisions")
         self.holder = PolicyHolder()
         self._reports = LocalReports() if reports is None else reports
         self._metrics = RequestMetrics()
@@ -92,36 +89,56 @@ class PolicyService:
             self.holder.watch(self._arguments.poll_s)
 
     def check_health(self) -> None:
-        """Raises: RuntimeError if the replica cannot answer."""
-        if self.holder.served is None:
-            raise RuntimeError("no policies are loaded")
+        """Called by Ray Serve. Raises: RuntimeError if the replica cannot do its work."""
+        if self.holder.served is None or not self.holder.watch(self._arguments.poll_s):
+            raise RuntimeError("no policies are loaded, or releases are not followed")
 
-    def describe_health(self) -> dict[str, Any]:
-        """Which release this process serves, and what is wrong with it."""
+    def describe_health(self, request: Request) -> dict[str, Any]:
+        """Which release this process serves; for callers with the token, also what is wrong with it
+        and where it lies."""
+        self._admission.require_host(request)
         served, holder = self.holder.served, self.holder
-        is_well = served is not None and not holder.problem and not holder.changed_files
-        return {
+        is_watched = served is not None and holder.watch(self._arguments.poll_s)
+        is_well = is_watched and not holder.problem and not holder.changed_files
+        public = {
             "status": "ok" if is_well else "degraded",
             "replica": self._name,
             "min_replicas": self._arguments.min_replicas,
-            "source": self._arguments.run,
             "version": served and served.release.version,
             "revision": served and served.revision,
+            "failed_revision": holder.failed_revision,
             "cells": len(served.live.policies) if served else 0,
+        }
+        if not self._admission.is_known(request):
+            return public
+        return public | {
+            "source": self._arguments.run,
             "problem": holder.problem,
             "changed_files": holder.changed_files,
         }
 
+    def show_metrics(self, request: Request) -> Response:
+        """Metrics in the format of Prometheus. Raises: HTTPException 404 where Ray exports them."""
+        self.admit(request)
+        if (text := self._metrics.export()) is None:
+            raise HTTPException(404, "metrics are at Ray's metrics port")
+        return Response(text, media_type=PROMETHEUS)
+
     def admit(self, request: Request) -> None:
         """Raises: HTTPException for a request without the token, or for one too many."""
-        self._admission.require_token(request)
-        self._admission.require_rate()
+        self._admission.admit(request)
 
     def require_served(self) -> ServedPolicies:
         """What is served. Raises: HTTPException as long as nothing is."""
         if self.holder.served is None:
             raise HTTPException(503, "no policies are loaded")
         return self.holder.served
+
+    def require_ready(self) -> None:
+        """Raises: HTTPException if nothing is served, or nobody follows releases any more."""
+        self.require_served()
+        if not self.holder.watch(self._arguments.poll_s):
+            raise HTTPException(503, "releases are not followed")
 
     async def answer(self, request: Request) -> Response:
         """Shares for the cells of a request. Raises: HTTPException for one that is refused."""
@@ -137,19 +154,39 @@ class PolicyService:
         form = request.query_params.get("format", FORMATS[0])
         if form not in FORMATS:
             raise HTTPException(422, f"format: expected one of {', '.join(FORMATS)}")
-        asked = parse_request(await self._admission.read_body(request))
+        try:
+            async with self._admission.receive(request) as body:
+                return await self._compute(body, form, started)
+        except (ClientDisconnect, TaskCancelledError) as error:  # Without and with Ray Serve.
+            log.warning("a caller has hung up before the end of its request")
+            raise HTTPException(400, "expected the whole body") from error
+
+    async def _compute(self, body: bytes, form: str, started: float) -> Response:
+        """Reads and decides in other threads: a large request takes seconds."""
+        run = partial(asyncio.get_running_loop().run_in_executor, self._executor)
+        asked = await run(parse_request, body)
+        self._admission.take_cells(len(asked.cells))
         served, now = self.require_served(), datetime.now(UTC)
-        require_known_slices(asked, served.live)
         reports: Reports = {}
         if served.live.reads_reports:
-            new = list_new_reports(asked, served.live, now)
-            wanted = list_wanted_reports(asked, served.live)
+            new, wanted = await run(_list_reports, asked, served, now)
             reports = join_reports(new, await self._exchange(new, wanted))
-        made = decide(asked, served.live, reports, now, self._arguments.max_age_s)
-        answer = make_answer(made, asked.a1_policies if form == "o1" else None)
+        made, answer = await run(self._make_answer, asked, served, reports, now, form)
         seconds = time.perf_counter() - started
         after = BackgroundTask(self._after, asked, served, reports, now, made, seconds)
         return Response(answer, media_type="application/json", background=after)
+
+    def _make_answer(
+        self,
+        asked: DecisionRequest,
+        served: ServedPolicies,
+        reports: Reports,
+        now: datetime,
+        form: str,
+    ) -> tuple[dict[str, Decision], bytes]:
+        require_known_slices(asked, served.live)
+        made = decide(asked, served.live, reports, now, self._arguments.max_age_s)
+        return made, make_answer(made, asked.a1_policies if form == "o1" else None)
 
     async def _exchange(self, new: Reports, wanted: Iterable[str]) -> Reports:
         """Tells new reports, and gets those of the wanted cells that are there.
@@ -184,6 +221,12 @@ class PolicyService:
             self.comparison.add(made, candidate)
 
 
+def _list_reports(
+    asked: DecisionRequest, served: ServedPolicies, now: datetime
+) -> tuple[Reports, set[str]]:
+    return list_new_reports(asked, served.live, now), list_wanted_reports(asked, served.live)
+
+
 class LocalReports:
     """The newest report of each cell and what it remembers, in this process."""
 
@@ -198,87 +241,6 @@ class LocalReports:
             if is_newer and (kept is not None or len(self._reports) < MAX_REPORTED_CELLS):
                 self._reports[cell] = report.follow(kept)
         return {cell: self._reports[cell] for cell in wanted if cell in self._reports}
-
-
-class RequestMetrics:
-    """Counts what the service does. Ray adds the prefix `ray_` to the names."""
-
-    def __init__(self) -> None:
-        self._latency = metrics.Histogram(
-            "slicing_serving_latency_ms",
-            "Time in the replica from the arrival of a request to its answer, in ms.",
-            LATENCY_BOUNDS_MS,
-            ("cell",),
-        )
-        self._fallbacks = metrics.Counter(
-            "slicing_serving_fallbacks",
-            "Decisions that a policy did not make, by reason.",
-            ("cell", "reason"),
-        )
-        self._drift = metrics.Gauge(
-            "slicing_serving_input_drift",
-            "Largest distance of a KPI's running mean from its mean in training, in standard "
-            "deviations of training.",
-            ("cell",),
-        )
-        self._refused = metrics.Counter(
-            "slicing_serving_refused_requests", "Requests with an error, by status.", ("status",)
-        )
-        self._monitor = DriftMonitor()
-
-    def count(self, decisions: Mapping[str, Decision], latency_ms: float) -> None:
-        """Counts the decisions of one request."""
-        for cell, decision in decisions.items():
-            # Names of unknown cells come from callers and must not become labels.
-            policy = decision.served_policy
-            label = "" if policy is None else cell
-            if decision.fallback is not None:
-                reason = str(decision.fallback.reason)
-                self._fallbacks.inc(1.0, {"cell": label, "reason": reason})
-            if policy is None:
-                continue
-            self._latency.observe(latency_ms, {"cell": cell})
-            drift = self._monitor.update(policy, decision.table)
-            if drift is not None:
-                self._drift.set(drift, {"cell": cell})
-
-    def count_refusal(self, status: int) -> None:
-        """Counts a request that got an error."""
-        self._refused.inc(1.0, {"status": str(status)})
-
-
-class DriftMonitor:
-    """How far the running means of KPIs are from their means in training."""
-
-    def __init__(self) -> None:
-        self._trainings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        """By digest: mean of each slice's KPIs, and standard deviation with a lower limit."""
-        self._means: dict[str, np.ndarray] = {}
-
-    def update(self, policy: CellPolicy, table: Float[np.ndarray, "slice kpi"]) -> float | None:
-        """Largest distance of a running mean from training, in standard deviations.
-
-        None for a policy without recorded KPIs, and where KPIs or slices are missing.
-        """
-        names = [name for name in policy.encoder.required_kpis if name in policy.recorded]
-        if not names:
-            return None
-        digest = policy.digest
-        if digest not in self._trainings:
-            ranges = [policy.recorded[name] for name in names]
-            mean, std = (
-                np.array([[getattr(kpi, part) for kpi in kpis] for kpis in ranges]).T
-                for part in ("mean", "std")
-            )
-            scale = np.maximum(std, LEAST_STD * np.maximum(np.abs(mean), 1.0))
-            self._trainings[digest] = mean, scale
-        mean, scale = self._trainings[digest]
-        values = table[:, [KPI_NAMES.index(name) for name in names]]
-        if values.shape != mean.shape or not np.isfinite(values).all():
-            return None
-        before = self._means.get(digest, values)
-        now = self._means[digest] = before + MEMORY * (values - before)
-        return float((np.abs(now - mean) / scale).max())
 
 
 class ShadowComparison:

@@ -134,6 +134,12 @@ class ServiceArguments(ReleaseChoice):
     """Largest body of a request."""
     max_requests_per_s: float = Field(default=1000.0, gt=0)
     """Requests per second that a replica accepts, with bursts of as many."""
+    max_cells_per_s: float = Field(default=200_000.0, gt=0)
+    """Cells per second of all requests."""
+    max_bytes_per_s: float = Field(default=128 * 2**20, gt=0)
+    """Bytes per second of all bodies."""
+    trusted_hosts: tuple[str, ...] = ()
+    """Names besides those of loopback by which a service without a token may be asked."""
     min_replicas: int = Field(default=1, ge=1)
     """Replicas without load."""
     max_replicas: int = Field(default=1, ge=1)

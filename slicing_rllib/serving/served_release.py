@@ -9,12 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from slicing_rllib.policies import PolicyError
+from slicing_rllib.serving.admission import read_token
 from slicing_rllib.serving.decisions import PolicySet
 from slicing_rllib.serving.policy_source import (
     FileState,
@@ -94,9 +94,12 @@ class PolicyHolder:
         self.served: ServedPolicies | None = None
         self.problem: str | None = None
         """Why a newer release is not served; None if the newest one is."""
+        self.failed_revision: int | None = None
+        """Number of the release in the library that could not be loaded."""
         self.changed_files: list[str] = []
         """Files that have been overwritten or removed since they were loaded."""
         self._follows_library = True
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -112,49 +115,65 @@ class PolicyHolder:
             except LOADING_ERRORS as error:
                 if self.served is None:
                     raise
-                self._report(str(error))
+                self._report(str(error), None)
 
-    def watch(self, poll_s: float) -> None:
-        """Looks for new releases and changed files until `stop`, in a thread."""
+    def watch(self, poll_s: float) -> bool:
+        """Whether a thread looks for new releases and changed files, until `stop`.
+
+        Starts it if it does not run, or no longer.
+        """
 
         def repeat() -> None:
             while not self._stopped.wait(poll_s):
                 self.look()
 
-        threading.Thread(target=repeat, name="releases", daemon=True).start()
+        if not self._stopped.is_set() and (self._thread is None or not self._thread.is_alive()):
+            thread = threading.Thread(target=repeat, name="releases", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # No further thread can be had.
+                self._report(f"the thread that follows releases: {error}", None)
+                return False
+            self._thread = thread
+        return not self._stopped.is_set()
 
     def stop(self) -> None:
         """Ends the thread."""
         self._stopped.set()
 
     def look(self) -> None:
-        """One look for a new release and for changed files."""
+        """One look for a new release and for changed files. Whatever fails, it is reported."""
         with self._lock:
             if (served := self.served) is None:
                 return
             # The same source as before: opening a run or an export again would parse its files.
-            source = served.source
+            source, revision = served.source, None
             try:
                 history = source.read_release() if self._follows_library else None
                 if history is not None and history.revision != served.revision:
-                    self._replace(load_release(source, history.release, history.revision))
+                    revision = history.revision
+                    self._replace(load_release(source, history.release, revision))
                     return
                 now = set(source.read_states(served.chosen))
             except LOADING_ERRORS as error:
-                self._report(str(error))
+                self._report(str(error), revision)
+                return
+            except Exception as error:  # Without it, no later release would be followed.
+                self._report(f"{type(error).__name__}: {error}", revision)
                 return
             changed = sorted(path for path, *state in served.states if (path, *state) not in now)
             if changed and changed != self.changed_files:
                 log.warning("served files have changed since loading: %s", ", ".join(changed))
-            self.changed_files, self.problem = changed, None
+            self.changed_files, self.problem, self.failed_revision = changed, None, None
 
     def _replace(self, served: ServedPolicies) -> None:
-        self.served, self.problem, self.changed_files = served, None, []
+        self.served, self.changed_files = served, []
+        self.problem = self.failed_revision = None
 
-    def _report(self, problem: str) -> None:
+    def _report(self, problem: str, revision: int | None) -> None:
         if problem != self.problem:
             log.error("the release before goes on: %s", problem)
-        self.problem = problem
+        self.problem, self.failed_revision = problem, revision
 
 
 def change_release(
@@ -181,31 +200,23 @@ def change_release(
     after = before.change(wanted)
     after = after.model_copy(update={"release": after.release.freeze(versions)})
     loaded = load_release(source, after.release, after.revision)
-    known_problem = None
-    if url is not None:
-        # A service that does not answer yet has reported nothing.
-        with suppress(OSError, ValueError):
-            known_problem = _read_health(url)["problem"]
     source.write_release(after)
     if url is not None:
         try:
-            wait_for_revision(url, after.revision, timeout_s, known_problem)
+            wait_for_revision(url, after.revision, timeout_s)
         except RunError as error:
             source.write_release(after.change(None))
             raise RunError(f"{error}; the release before is back") from error
     return loaded
 
 
-def wait_for_revision(
-    url: str, revision: int, timeout_s: float, known_problem: str | None = None
-) -> None:
+def wait_for_revision(url: str, revision: int, timeout_s: float) -> None:
     """Waits until every replica of a service serves a release.
 
     Args:
         url: address of the service.
         revision: number of the release.
         timeout_s: time that the service may take.
-        known_problem: what replicas report about an earlier release until they look for this one.
 
     Raises: RunError if a replica cannot serve it, or does not within the time.
     """
@@ -218,9 +229,10 @@ def wait_for_revision(
             answers, last = 0, str(error)
             time.sleep(POLL_S)
             continue
-        problem, least = health["problem"], health["min_replicas"]
-        if problem and problem != known_problem:
-            raise RunError(f"{url}: {problem}")
+        least = health["min_replicas"]
+        if health["failed_revision"] == revision:
+            why = health.get("problem", "a replica cannot load it; its log says why")
+            raise RunError(f"{url}: {why}")
         is_served = health["revision"] == revision
         answers = answers + 1 if is_served else 0
         replicas.add(health["replica"])
@@ -228,11 +240,14 @@ def wait_for_revision(
             return
         last = f"{len(replicas)} of {least} replicas have answered"
         if not is_served:
-            last = problem or f"a replica serves revision {health['revision']}"
+            last = f"a replica serves revision {health['revision']}"
             time.sleep(POLL_S)
     raise RunError(f"{url}: expected revision {revision} within {timeout_s:g} s, {last}")
 
 
 def _read_health(url: str) -> dict[str, Any]:
-    with urlopen(f"{url.rstrip('/').removesuffix('/v1')}/v1/health", timeout=5.0) as answer:
+    request = Request(f"{url.rstrip('/').removesuffix('/v1')}/v1/health")
+    if token := read_token(None):  # Only then, health says what is wrong.
+        request.add_header("Authorization", f"Bearer {token}")
+    with urlopen(request, timeout=5.0) as answer:
         return json.loads(answer.read(MAX_JSON_BYTES))

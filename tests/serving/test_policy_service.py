@@ -10,7 +10,8 @@ from slicing_rllib.policies import CellPolicy
 from slicing_rllib.runs.policy_evaluation import make_cell_policies, record_kpis
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.answers import Decision
-from slicing_rllib.serving.policy_service import DriftMonitor, ShadowComparison
+from slicing_rllib.serving.policy_service import ShadowComparison
+from slicing_rllib.serving.request_metrics import DriftMonitor
 from slicing_rllib.serving.requests import KPI_NAMES
 
 
