@@ -31,6 +31,12 @@ class Stream(Enum):
     MASK = "radio", 4
     WALLS = "radio", 5
     """Building losses of UEs."""
+    FADING = "radio", 6
+    """Angles and phases of the paths of each UE's channel, in a network of kind tti."""
+    PACKETS = "radio", 7
+    """Packets of a step there."""
+    BLOCK_ERRORS = "radio", 8
+    """Lost transport blocks and borders of slices of a step there."""
 
     FIXED_ERROR = "measurement", 31
     """Errors of a cell's needed shares, the same in every step."""

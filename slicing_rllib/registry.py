@@ -113,6 +113,13 @@ KINDS: Mapping[str, Kind] = {
         "(cell, slice) and hour_at_step(step)",
         arguments=2,
     ),
+    "network": Kind(
+        meaning="a class or function f(scenario, seed, map_seed=...) -> network like "
+        "`radio.Simulator`",
+        arguments=2,
+        built_in=_in("radio.simulator", system="Simulator")
+        | _in("radio.tti_network", tti="TtiNetwork"),
+    ),
     "propagation": Kind(
         meaning="an object like `radio.propagation.Environment`",
         attributes=("los_probability", "path_loss_db", "shadowing_sigma_db"),

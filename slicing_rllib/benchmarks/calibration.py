@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import bisect
 
 from slicing_rllib.benchmarks.rows import PERIOD_STEPS, Row, compare_with_expected, make_row
+from slicing_rllib.benchmarks.static_drop import Drop, draw_static_drop
 from slicing_rllib.env import SlicingEnv
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.policies.baselines import make_policy
@@ -30,7 +31,6 @@ from slicing_rllib.radio import (
     make_scenario,
 )
 from slicing_rllib.radio.antenna import SectorAntenna
-from slicing_rllib.radio.drop import Drop, draw_static_drop
 from slicing_rllib.radio.interference import ActiveUes, RandomPlacement, solve_load_fixed_point
 from slicing_rllib.radio.kpis import packet_delay_ms, served_share
 from slicing_rllib.radio.link import LINKS

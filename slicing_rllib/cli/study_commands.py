@@ -18,6 +18,7 @@ from slicing_rllib.cli.console import (
     print_message,
     print_result,
     print_summary,
+    print_text,
     save_picture,
 )
 from slicing_rllib.storage.errors import ConfigError, RunError
@@ -319,9 +320,71 @@ def ceiling(
     print_rows(benchmark.run(maps=maps, on_message=print_message), json)
 
 
+def networks(
+    networks: Annotated[
+        str | None,
+        Option(help='Some of the networks: "paper,3 heavy UEs". Default: all.'),
+    ] = None,
+    seeds: Annotated[int, Option(min=1, help="Maps and traffic of each network.")] = 5,
+    steps: Annotated[int, Option(min=1, help="Steps of an evaluation.")] = 200,
+    own_steps: Annotated[
+        str, Option(help="Own steps after which critics per slice are evaluated.")
+    ] = "200,1000",
+    out: Annotated[
+        Path | None,
+        Option(help="Folder of the rows, the report and its figure. Rows in it are not repeated."),
+    ] = None,
+    readme: Annotated[
+        Path | None,
+        Option(help="Page whose text between the marks `networks` becomes the report."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compares simple rules with pretrained and learned curves in very different networks.
+
+    31 networks of the built-in simulator and two that are scheduled in every TTI. Prints a table,
+    whether the goals are met, and how often predicted changes of reward have the right sign; with
+    --json a line per network and seed. It takes hours; with --out, a call continues the last one.
+
+    Example: slicing-rllib bench networks --networks paper,tti --seeds 2 --out networks
+    """
+    from slicing_rllib.benchmarks import networks as benchmark
+    from slicing_rllib.evaluation.figures import save
+    from slicing_rllib.evaluation.tables import write_between_marks
+    from slicing_rllib.runs.ray_session import ray_session
+    from slicing_rllib.storage import write_durably
+
+    try:
+        counts = tuple(int(number) for number in own_steps.split(","))
+        settings = benchmark.NetworksSettings(seeds=seeds, steps=steps, own_steps=counts)
+    except ValueError as error:
+        raise ConfigError(f"bench networks: {error}") from error
+    found: list[benchmark.NetworkRow] = []
+    with ray_session(1):
+        for row in benchmark.run(
+            settings,
+            networks=None if networks is None else [n.strip() for n in networks.split(",")],
+            rows=None if out is None else out / "rows.jsonl",
+            on_message=print_message,
+        ):
+            found.append(row)
+            if json:
+                print_line(row)
+    report = benchmark.format_report(found)
+    if not json:
+        print_text(f"{report}\n")
+    if out is not None:
+        write_durably(out / "report.md", f"{report}\n".encode())
+        save(benchmark.draw(found), out, "networks")
+    if readme is not None:
+        write_between_marks(readme, "networks", report)
+
+
 bench_app = typer.Typer(
     no_args_is_help=True,
     help="Runs a benchmark and prints its results as a table, or with --json as JSON lines.",
 )
-for command in (calibration, simulator, learning, transfer, cluster, serving, ceiling):
+for command in (
+    *(calibration, simulator, learning, transfer, cluster, serving, ceiling, networks),
+):
     bench_app.command()(command)

@@ -108,7 +108,9 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self._measurement_error = measurement_error
         self._measurement = Measurement(scenario, measurement_error)
         # Nothing is known about what an own reward would have been for another split.
-        self.counterfactual = SplitReward() if reward == "paper" else None
+        # Nor for the paper's in a network whose law is not that of the closed form.
+        is_known = reward == "paper" and scenario.has_closed_form
+        self.counterfactual = SplitReward() if is_known else None
         self.measures_slices = observation == "response" and reward == "paper"
         """Whether critics per slice can learn from the observations and reward inputs."""
         self.layout = self._observer.layout
@@ -152,11 +154,12 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def simulator(self) -> Simulator:
         """The network itself; before the first reset, that of the default seed."""
         if self._simulator is None:
-            self._simulator = self._build_simulator(_choose_seed(self._default_seed))
+            self._simulator = self._build_network(_choose_seed(self._default_seed), self.map_seed)
         return self._simulator
 
-    def _build_simulator(self, seed: int) -> Simulator:
-        return Simulator(self.scenario, seed, map_seed=self.map_seed)
+    def _build_network(self, seed: int, map_seed: int | None) -> Simulator:
+        kind = get_part("network", self.scenario.network.kind)
+        return kind(self.scenario, seed, map_seed=map_seed)
 
     @property
     def kpis(self) -> StepKpis:
@@ -251,7 +254,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def restore_state(self, state: Mapping[str, Any]) -> None:
         """Continues from the result of `checkpoint_state`, bit for bit."""
         if self._simulator is None or self._simulator.map_seed != state["map_seed"]:
-            self._simulator = Simulator(self.scenario, 0, map_seed=int(state["map_seed"]))
+            self._simulator = self._build_network(0, int(state["map_seed"]))
         self._simulator.restore(state["simulator"])
         self.network_step = int(state["network_step"])
         if self.events:
@@ -320,7 +323,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         if known == (seed if self.map_seed is None else self.map_seed):
             self.simulator.reset(seed)
         else:
-            self._simulator = self._build_simulator(seed)
+            self._simulator = self._build_network(seed, self.map_seed)
         self.network_step = 0
         self._reports.clear()
         self._measured.clear()

@@ -50,16 +50,24 @@ def fit_static(scenario: Scenario, rng: np.random.Generator, *, map_seed: int) -
 
     `rng` draws the seed of the traffic and the candidates. The interference is that of a network in
     which `best_response` decides. The search draws random splits, keeps the best, and draws again
-    around it.
+    around it. A network without a closed form is recorded under `load_proportional`; the rewards of
+    splits are then what the closed form makes of the measurements.
     """
-    simulator = Simulator(scenario, int(rng.integers(2**31)), map_seed=map_seed)
+    kind = get_part("network", scenario.network.kind)
+    simulator: Simulator = kind(scenario, int(rng.integers(2**31)), map_seed=map_seed)
     n_cells = len(scenario.cells)
     split = np.full((n_cells, scenario.n_slices), 1.0 / scenario.n_slices)
+    measure = Measurement(scenario)
     steps: list[tuple[PerSlice, PerSlice]] = []
-    for _ in range(FIT_STEPS):
-        split = best_response(simulator.evaluate(split), scenario)
-        kpis = simulator.step(split)
-        steps.append((kpis.required_share, needed_service(kpis, scenario)))
+    for step in range(FIT_STEPS):
+        if scenario.has_closed_form:
+            split = best_response(simulator.evaluate(split), scenario)
+            kpis = simulator.step(split)
+            steps.append((kpis.required_share, needed_service(kpis, scenario)))
+        else:
+            measured = measure(simulator.step(split), step)
+            split = divide_in_proportion(measured.offered)
+            steps.append((measured.offered, measured.needed))
     required, needed = map(np.stack, zip(*steps, strict=True))
     return Static(
         np.stack([_search_split(required[:, k], needed[:, k], rng) for k in range(n_cells)])
@@ -146,9 +154,19 @@ RULES: Mapping[str, Callable[[DecisionView, Baseline], PerSlice]] = {
 
 BASELINES = ("equal", "traffic_aware", "sla_weighted", "best_static", *list(RULES)[3:])
 """In the order of reports."""
+ORACLES = ("oracle_o1", "oracle", "oracle_throughput", "oracle_delay")
+"""Baselines that know the queueing law of the built-in simulator, and only of that."""
 ONLY_WHERE_NAMED = ("sla_weighted", "oracle_throughput", "oracle_delay")
 """Baselines that no table has unasked: oracles of a single metric take long, and `sla_weighted` is
 worse than equal shares nearly everywhere."""
+
+
+def find_missing_law(name: str, scenario: Scenario) -> str:
+    """What is wrong with a policy that knows the law of another kind of network; else empty."""
+    if name not in ORACLES or scenario.has_closed_form:
+        return ""
+    kind = scenario.network.kind
+    return f"{name} expects a network of kind system, whose law it knows, got {kind}"
 
 
 def make_policy(
@@ -170,6 +188,8 @@ def make_policy(
     if name not in BASELINES:
         expected = ", ".join((*BASELINES, *list_names("baseline")))
         raise ValueError(f"policy: expected one of {expected} or MODULE:NAME, got {name!r}")
+    if problem := find_missing_law(name, scenario):
+        raise ValueError(problem)
     if name == "best_static":
         return fit_static(scenario, rng, map_seed=map_seed)
     return Baseline(name, scenario, smoothing or Smoothing())

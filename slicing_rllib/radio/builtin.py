@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from slicing_rllib.radio.antenna import ColumnAntenna
 from slicing_rllib.radio.scenario import Scenario, SlaGroup, SliceSla
 from slicing_rllib.radio.sites import HexagonalCluster, HexagonalGrid, MastSpec, SiteList, SiteSpec
-from slicing_rllib.radio.specs import IndoorSpec, RadioSpec, SliceSpec, TrafficSpec
+from slicing_rllib.radio.specs import IndoorSpec, RadioSpec, SliceSpec, TrafficSpec, TtiLevel
 from slicing_rllib.radio.traffic import SyntheticMask
 
 
@@ -112,6 +112,36 @@ def make_tr36873_uma() -> Scenario:
     )
 
 
+def make_tti() -> Scenario:
+    """One three-sector site that is scheduled in every TTI: files, video, interaction and control.
+
+    Steps are short because they are expensive. The delay SLAs are 8 to 40 TTIs of 1 ms.
+    """
+    paper = make_paper()
+    slices = (
+        _make_slice("files", rate_kbps=180, packet_kbit=90),
+        _make_slice("video", rate_kbps=135, packet_kbit=40),
+        _make_slice("interactive", rate_kbps=78, packet_kbit=8),
+        _make_slice("control", rate_kbps=36, packet_kbit=1.5),
+    )
+    return replace(
+        paper,
+        name="tti",
+        layout=HexagonalCluster(rings=0, sla_groups=("A",)),
+        slices=tuple(
+            replace(spec, users=n) for spec, n in zip(slices, (24, 24, 32, 48), strict=True)
+        ),
+        sla_groups=(
+            _make_sla_group("A", throughputs_mbps=(5, 3, 1.2, 0.3), delays_ms=(40, 25, 12, 8)),
+        ),
+        mask=replace(paper.mask, high=0.6, ripple=0.12),
+        step_s=0.2,
+        neighbours_kept="all",
+        delay_cap_ms=1000.0,
+        network=TtiLevel(kind="tti"),
+    )
+
+
 def make_hexagonal_scenario(rows: int, columns: int, *, like: Scenario) -> Scenario:
     """The scenario `like` on a hexagonal grid of `rows` x `columns` sites on a torus.
 
@@ -127,6 +157,7 @@ BUILT_IN: dict[str, Callable[[], Scenario]] = {
     "paper": make_paper,
     "mixed": make_mixed,
     "tr36873_uma": make_tr36873_uma,
+    "tti": make_tti,
 }
 
 

@@ -13,7 +13,15 @@ from slicing_rllib.inputs.traces import TracedNetwork
 from slicing_rllib.radio.settings import SETTINGS, Count, Positive, require_distinct
 from slicing_rllib.radio.sites import Area, HexagonalCluster, HexagonalGrid, SiteList, SiteSpec
 from slicing_rllib.radio.sparse_map import select_neighbours
-from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec
+from slicing_rllib.radio.specs import (
+    IndoorSpec,
+    MobilitySpec,
+    OwnNetwork,
+    RadioSpec,
+    SliceSpec,
+    SystemLevel,
+    TtiLevel,
+)
 from slicing_rllib.radio.traffic import Mask, OwnMask, SyntheticMask, TraceMask
 from slicing_rllib.registry import PartOf
 
@@ -67,6 +75,9 @@ class Scenario:
     queue: Annotated[str, PartOf("queue")] = "processor_sharing"
     """Queueing law of a slice. Oracles and base policies assume `processor_sharing`; `fifo` shows
     what happens when that model of the network is wrong."""
+    network: SystemLevel | TtiLevel | OwnNetwork = SystemLevel()
+    """What serves the UEs: the built-in simulator (`kind: system`), one that schedules every TTI
+    (`kind: tti`), or a network of your own."""
 
     def __post_init__(self) -> None:
         """Raises: ValueError for a name that stands twice, or SLA groups that do not fit."""
@@ -130,6 +141,12 @@ class Scenario:
         Raises: ValueError for a traffic file that cannot be used.
         """
         return self.mask.bind(self.traced_network, seed)
+
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether oracles and counterfactual rewards, which know the built-in simulator's law, are
+        those of this network."""
+        return self.network.kind == "system"
 
     @property
     def n_slices(self) -> int:

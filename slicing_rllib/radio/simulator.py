@@ -16,7 +16,7 @@ from slicing_rllib.radio.interference import (
 from slicing_rllib.radio.kpis import Phase, StepKpis, compute_kpis
 from slicing_rllib.radio.link import LINKS
 from slicing_rllib.radio.scenario import Scenario
-from slicing_rllib.radio.users import Reception, Users, make_reception
+from slicing_rllib.radio.users import PerUe, Reception, Users, make_reception
 
 PerSlice = Float[np.ndarray, "cell slice"]
 
@@ -195,14 +195,7 @@ class Simulator:
     def _find_active_ues(self) -> ActiveUes:
         """Attaches all UEs to cells and selects those that the mask makes active."""
         users = self._users
-        position = users.positions(self.reception.shape)
-        users.serving, rank = self.reception.attach(position, users.serving)
-        key = users.serving * self.scenario.n_slices + users.slice_index
-        mask = self._mask.at_step(self.step_index)
-        if self.traffic_factor is not None:
-            mask = mask * self.traffic_factor
-        if not self._all_controlled:
-            mask = np.where(self.on[:, None], mask, MASK_OF_OFF_CELL)
+        position, rank, key, mask = self._attach()
         active = np.flatnonzero(users.quantile <= mask.ravel().take(key))
         active = self.reception.sort_for_lookup(active, key)
         signal, snr, pair = self.reception.look_up_snr(position.take(active), rank.take(active))
@@ -212,6 +205,20 @@ class Simulator:
         active_key = key.take(active)
         count = np.bincount(active_key, minlength=mask.size).astype(np.float64)
         return ActiveUes(active_key, signal, snr, count.reshape(mask.shape), pair)
+
+    def _attach(self) -> tuple[PerUe, PerUe, PerUe, PerSlice]:
+        """Hands UEs over. Returns, of each UE, the position, the rank of its cell there and its
+        serving cell * number of slices + slice; and the mask of the coming step."""
+        users = self._users
+        position = users.positions(self.reception.shape)
+        users.serving, rank = self.reception.attach(position, users.serving)
+        key = users.serving * self.scenario.n_slices + users.slice_index
+        mask = self._mask.at_step(self.step_index)
+        if self.traffic_factor is not None:
+            mask = mask * self.traffic_factor
+        if not self._all_controlled:
+            mask = np.where(self.on[:, None], mask, MASK_OF_OFF_CELL)
+        return position, rank, key, mask
 
     def _solve_loads(
         self, share: PerSlice, start: PerSlice, tolerance: float = TOLERANCE

@@ -1,6 +1,7 @@
-"""Settings of slices, UEs, and the carrier with its propagation and receivers."""
+"""Settings of slices, UEs, the carrier with its propagation and receivers, and kinds of network."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -131,3 +132,44 @@ class RadioSpec:
     def bandwidth_hz(self) -> float:
         """Bandwidth of the carrier."""
         return self.n_prbs * self.prb_hz
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class SystemLevel:
+    """The built-in simulator: a fixed point of loads and a queueing law per step."""
+
+    kind: Literal["system"] = "system"
+    """Distinguishes the kinds of network in YAML."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class TtiLevel:
+    """A network that is scheduled in every TTI of 1 ms, whose packets wait in queues."""
+
+    kind: Literal["tti"]
+    """Distinguishes the kinds of network in YAML."""
+    prb_groups: Count = 25
+    """Groups of neighbouring PRBs that are granted as a whole; at most the carrier's PRBs."""
+    subbands: Count = 5
+    """Parts of the carrier that fade on their own."""
+    packet_sigma: Annotated[float, Field(ge=0, le=3)] = 0.8
+    """Standard deviation of the logarithm of packet sizes."""
+    discard_ms: Positive = 1000.0
+    """Age at which packets are discarded, at the end of a step."""
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError for more subbands than PRB groups."""
+        require_order("network", self, "subbands", "prb_groups")
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class OwnNetwork:
+    """A kind of network of the user's own."""
+
+    kind: Annotated[str, PartOf("network")]
+    """`MODULE:NAME` of a class or function f(scenario, seed, map_seed=...) that makes it."""
+    settings: Mapping[str, Any] = Field(default_factory=dict[str, Any])
+    """What it reads from the scenario."""
+
+    def __hash__(self) -> int:
+        return hash(repr(self))

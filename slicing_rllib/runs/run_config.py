@@ -22,7 +22,7 @@ from slicing_rllib.env import ActorForm, Deployment, MeasurementError
 from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.observation import CellObserver, no_message
 from slicing_rllib.env.timed_events import TimedEvents, find_unknown
-from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED
+from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED, find_missing_law
 from slicing_rllib.policies.td3_settings import Count, CountOrZero, TD3Settings
 from slicing_rllib.radio import Scenario, make_scenario, resolve_scenario
 from slicing_rllib.registry import PartOf, get_part, list_names
@@ -265,7 +265,14 @@ class RunConfig(Section):
             return self.evaluation.policies
         kinds = {"equivariant": ("pretrained",), "max_min": ("pretrained", "pretrained_curves")}
         pretrained = kinds.get(self.learning.actor, ())
-        others = (*pretrained, *(name for name in BASELINES if name not in ONLY_WHERE_NAMED))
+        others = (
+            *pretrained,
+            *(
+                name
+                for name in BASELINES
+                if name not in ONLY_WHERE_NAMED and not find_missing_law(name, self.scenario)
+            ),
+        )
         if not self.has_transfer:
             return (PolicyName.DRL, *others)
         if self.transfer.targets:
@@ -364,6 +371,8 @@ def _find_wrong_names(config: RunConfig) -> Iterator[Problem]:
                 ("evaluation", "policies"),
                 f"expected some of {expected} or MODULE:NAME, got {policy!r}",
             )
+        elif problem := find_missing_law(policy, config.scenario):
+            yield ("evaluation", "policies"), problem
 
 
 def _find_wrong_source(config: RunConfig) -> Iterator[Problem]:

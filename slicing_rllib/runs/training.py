@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from slicing_rllib.learning import TD3, EnvironmentFailed, NonFiniteUpdate
+from slicing_rllib.policies.baselines import find_missing_law
 from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs import policy_evaluation as evaluation
 from slicing_rllib.runs.algorithm import (
@@ -230,6 +231,7 @@ class TrainingLoop:
                 config.evaluation.curve_seeds,
             )
             for name in (*REFERENCES, *base)
+            if not find_missing_law(name, scenario)
         }
         self.telemetry = Telemetry(
             config.name,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from slicing_rllib.benchmarks.static_drop import draw_static_drop, tall_ue_los_excess
 from slicing_rllib.radio import ColumnAntenna, IndoorSpec, Simulator, make_scenario
-from slicing_rllib.radio.drop import draw_static_drop, tall_ue_los_excess
 from slicing_rllib.registry import get_part
 
 UMA = make_scenario("tr36873_uma")
