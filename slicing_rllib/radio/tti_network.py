@@ -184,8 +184,8 @@ class TtiNetwork(Simulator):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continues from `state()`, bit for bit."""
         super().restore(state)
-        kept = {name: np.array(state[f"queues_{name}"]) for name in Queues._fields}
-        self._queues = self._after = Queues(**kept)
+        kept = (np.array(state[f"queues_{name}"]) for name in Queues._fields)
+        self._queues = self._after = Queues(*kept)
 
     def _find_active_ues(self) -> ActiveUes:
         self._position, self._rank, self._key, mask = self._attach()
@@ -206,9 +206,9 @@ class TtiNetwork(Simulator):
         other_snr = snr * wall_gain[:, None]
         other_snr[np.arange(len(ue)), cell] = 0.0
         first_s = self.step_index * self._carrier.ttis * TTI_S
-        hz, block_s = self._wave_hz[:, ue], BLOCK_TTIS * TTI_S
+        hz = self._wave_hz[:, ue]
         wave = np.exp(1j * (2 * np.pi * hz * first_s + self._wave_rad[:, ue]))
-        turn = np.exp(2j * np.pi * hz * block_s)
+        turn = np.exp(2j * np.pi * hz * BLOCK_TTIS * TTI_S)
         power: list[np.ndarray] = []
         for _ in range(0, self._carrier.ttis, BLOCK_TTIS):
             power.append(np.abs(wave.sum(axis=0)) ** 2 / WAVES)
@@ -263,10 +263,9 @@ class TtiNetwork(Simulator):
         new_kbit, n_new = count(key, packets.kbit * is_new), count(key, is_new * 1.0)
         demand_mbps = new_kbit / (1e3 * self.scenario.step_s)
         users, n_busy = count(channels.key), count(channels.key, (served.busy > 0) * 1.0)
-        throughput_mbps = divide(served.total, served.busy)
-        cqi = find_cqi(served.reported_db)
         # kbit per ms are Mbit/s.
-        rates_mbps = self._carrier.group_kbit[cqi] * self._carrier.groups
+        throughput_mbps = divide(served.total, served.busy)
+        rates_mbps = self._carrier.group_kbit[find_cqi(served.reported_db)] * self._carrier.groups
         peak_mbps = self._carrier.group_kbit[-1] * self._carrier.groups
         mean_rate_mbps = divide(count(channels.key, rates_mbps.mean(axis=0)), users, peak_mbps)
         mean_inverse = divide(count(channels.key, (1.0 / rates_mbps).mean(axis=0)), users)
