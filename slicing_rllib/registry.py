@@ -9,6 +9,7 @@ come from a stranger and never cause an import: they are read under `foreign_nam
 must be registered, in use already, or in a module that `--allow-parts` names.
 """
 
+import hashlib
 import inspect
 import os
 import re
@@ -72,7 +73,8 @@ KINDS: Mapping[str, Kind] = {
         ),
     ),
     "message": Kind(
-        meaning="a function f(network) -> g, g(load: (cell, slice)) -> (cell, number)",
+        meaning="a function f(network) -> g, g(load: (cell, slice)) -> (cell, number), or an "
+        "`env.observation.LearnedMessage`",
         arguments=1,
         built_in=_in(
             "env.observation",
@@ -148,6 +150,18 @@ KINDS: Mapping[str, Kind] = {
         arguments=2,
         built_in=_in("env.rewards", paper="paper_reward"),
     ),
+    "actor": Kind(
+        meaning="a class or function f(obs_size, n_actions) -> torch module without buffers, from "
+        "(batch, obs) to (batch, action) logits",
+        arguments=2,
+        built_in=_in("learning.rl_module", mlp="MlpActor", equivariant="EquivariantActor"),
+    ),
+    "critic": Kind(
+        meaning="a class or function f(obs_size, n_actions) -> torch module without buffers, from "
+        "(batch, obs) and (batch, action) to (batch,) values",
+        arguments=2,
+        built_in=_in("learning.rl_module", joint="JointCritic"),
+    ),
 }
 """What can be exchanged."""
 
@@ -205,6 +219,21 @@ def _find_unknown(kind: str, name: str, also: tuple[str, ...] = ()) -> str:
     if name in known or MODULE_NAME.fullmatch(name):
         return ""
     return f"expected one of {', '.join((*known, 'MODULE:NAME'))}, got {name!r}"
+
+
+def digest_part(kind: str, name: str) -> str:
+    """SHA-256 of the source of a part; empty where Python cannot tell it."""
+    thing = get_part(kind, name)
+    try:
+        source = inspect.getsource(thing if hasattr(thing, "__name__") else type(thing))
+    except (OSError, TypeError):
+        return ""
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def is_own(kind: str, name: str) -> bool:
+    """Whether a part does not come with the package."""
+    return name not in KINDS[kind].built_in
 
 
 def list_names(kind: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ ARGUMENTS = {
     "own_method": ("run", *SHORT),
     "own_message": ("2",),
     "own_baseline": ("20", "2"),
+    "own_actor": ("run", *SHORT),
 }
 
 

@@ -410,9 +410,8 @@ class OneCellTD3:
 
     def __init__(self, sizes: NetworkSizes, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.net = nn.ModuleDict(
-            {name: build_mlp(sizes.find_widths(name), generator) for name in NETWORKS}
-        )
+        widths: Any = sizes.find_widths
+        self.net = nn.ModuleDict({name: build_mlp(widths(name), generator) for name in NETWORKS})
         self.settings = TD3Settings()
         critics = [*self.net["critic_1"].parameters(), *self.net["critic_2"].parameters()]
         self._critic_adam = torch.optim.Adam(critics, self.settings.critic_lr)

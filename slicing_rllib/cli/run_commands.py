@@ -294,6 +294,7 @@ def check(config: Config, settings: Settings = None, json: Json = False) -> None
     """
     from slicing_rllib.runs.algorithm import check_memory, check_network
     from slicing_rllib.runs.config_loading import BUILT_IN, load_config
+    from slicing_rllib.runs.run_size import describe_reports
     from slicing_rllib.studies.study_configs import load_study
 
     study = None if config in BUILT_IN or settings else load_study(config)
@@ -306,7 +307,11 @@ def check(config: Config, settings: Settings = None, json: Json = False) -> None
     check_network(loaded, config)
     cells, steps = len(loaded.scenario.cells), loaded.total_steps
     found = {"config": config, "valid": True, "cells": cells, "steps": steps}
-    print_result(found, json, f"{config}: valid, {cells} cells, {steps} steps")
+    lines = [f"{config}: valid, {cells} cells, {steps} steps"]
+    if reports := describe_reports(loaded):
+        found["reports"] = reports
+        lines.append(reports)
+    print_result(found, json, *lines)
 
 
 @config_app.command()

@@ -6,7 +6,7 @@
 import gymnasium
 
 from slicing_rllib.env.actions import ACTIONS
-from slicing_rllib.env.actor_form import ActorForm, ActorKind, Squash
+from slicing_rllib.env.actor_form import ActorForm, Heard, Squash
 from slicing_rllib.env.measurement import Measured, Measurement, MeasurementError
 from slicing_rllib.env.protocols import (
     BatchedEnv,
@@ -35,12 +35,12 @@ from slicing_rllib.env.timed_events import Deployment, TimedEvent
 __all__ = [
     "ACTIONS",
     "ActorForm",
-    "ActorKind",
     "BatchedEnv",
     "BatchedStep",
     "CounterfactualReward",
     "DecisionView",
     "Deployment",
+    "Heard",
     "LookaheadEnv",
     "Measured",
     "Measurement",

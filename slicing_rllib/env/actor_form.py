@@ -6,12 +6,25 @@ Training (torch) and evaluation (NumPy) compute the same actor from the same for
 from dataclasses import dataclass
 from typing import Literal
 
-ActorKind = Literal["mlp", "equivariant", "max_min"]
+BUILT_IN = ("mlp", "equivariant", "max_min")
+"""Actors whose passes are written out; the others are torch modules."""
 Squash = Literal["softmax", "tanh"]
 """How logits become an action: shares with a sum of 1, or numbers from -1 to 1."""
 
 POOLED_FEATURES = 3
 """An equivariant actor sees each per-slice feature itself, its mean and its maximum over slices."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Where an observation has the neighbours' reports that a learned message is made of."""
+
+    message: str
+    """Name of the learned message."""
+    start: int
+    """First column of the reports."""
+    n_neighbours: int
+    """Neighbours that the columns have room for, each with a number per slice."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +39,32 @@ class ActorForm:
 
     n_actions: int
     """Components of an action: slices."""
-    kind: ActorKind = "mlp"
-    """`equivariant` needs observations that are blocks of `n_actions` per-slice features. `max_min`
-    has no network: the split follows from critics per slice."""
+    kind: str = "mlp"
+    """Name of the `actor` in the registry. `equivariant` needs observations that are blocks of
+    `n_actions` per-slice features. `max_min` has no network: the split follows from critics per
+    slice."""
     base_policy: str = "none"
     """Unless it is `none`, the observation's last `n_actions` columns are added to the logits."""
     squash: Squash = "softmax"
     """`tanh` is for bounded actions; whoever applies them scales -1 to 1 to the action's bounds."""
+    heard: Heard | None = None
+    """With a learned message, where its reports are: the networks read the message instead."""
 
     def __post_init__(self) -> None:
         """Raises: ValueError where an actor that divides a whole is to give bounded actions."""
         if self.kind == "max_min" and (self.squash, self.base_policy) != ("softmax", "none"):
             raise ValueError("actor max_min: expected shares that sum to 1, and base_policy none")
-        if self.squash == "tanh" and (self.kind, self.base_policy) != ("mlp", "none"):
+        is_correction = self.kind == "equivariant" or self.base_policy != "none"
+        if self.squash == "tanh" and is_correction:
             raise ValueError(
                 "actor equivariant and a base_policy: expected actions on a simplex, got bounded "
                 "actions; actor mlp and base_policy none work with both"
             )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the actor is an own torch module."""
+        return self.kind not in BUILT_IN
 
     def compute_widths(self, obs_size: int, hiddens: tuple[int, ...]) -> tuple[int, ...]:
         """Widths of the MLP's layers, input and output included.

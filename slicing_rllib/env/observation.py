@@ -7,11 +7,13 @@ A message is what each cell learns about the load of other cells, as a row of fi
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32
 
+from slicing_rllib.env.actor_form import Heard
 from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.measurement import Measured
 from slicing_rllib.env.protocols import Network
@@ -50,6 +52,41 @@ def all_cells(network: Network) -> Message:
 def no_message(network: Network) -> Message:
     """An empty message: cells do not exchange their load."""
     return lambda load: np.empty((len(load), 0))
+
+
+class LearnedMessage:
+    """A message that each cell learns to make of its neighbours' reports.
+
+    Observations then contain the load of each neighbour, as with `per_neighbour`; so does the
+    replay buffer. Each network of a cell begins with a torch module of its own, which turns these
+    reports into the message. Its gradient ends there: no cell learns through another one.
+
+    Args:
+        build: f(n_neighbours, n_slices) -> torch module without buffers, from (batch, neighbour,
+            slice) to (batch, number). Reports of missing neighbours are zeros.
+    """
+
+    def __init__(self, build: Callable[[int, int], Any]) -> None:
+        self.build = build
+
+    def __call__(self, network: Network) -> Message:
+        """The reports themselves."""
+        return per_neighbour(network)
+
+
+class ReportsBox(spaces.Box):
+    """Observations with the neighbours' reports, of which networks make a learned message."""
+
+    heard: Heard
+
+
+def make_space_of_reports(low: np.ndarray, high: np.ndarray, heard: Heard | None) -> spaces.Box:
+    """The space of observations within these bounds; `heard` is None without a learned message."""
+    if heard is None:
+        return spaces.Box(low, high)
+    space = ReportsBox(low, high)
+    space.heard = heard
+    return space
 
 
 THROUGHPUT_SCALE_MBPS = 4.0
@@ -136,6 +173,22 @@ def observe_response_curves(reports: Reports, network: Network, message: Message
     newest = reports.measured[-1]
     sla = network.sla_throughput_mbps, network.sla_delay_ms
     return observe_response(reports.measured, *sla, message(newest.kpis.load))
+
+
+def find_heard(message: str, layout: Layout, network: Network) -> Heard | None:
+    """Where observations have the reports for a learned message; None for other messages.
+
+    Raises: ValueError for an observation without them.
+    """
+    if not isinstance(get_part("message", message), LearnedMessage):
+        return None
+    columns, n_neighbours = layout.get("message", slice(0, 0)), network.neighbours.shape[1]
+    if columns.stop - columns.start != n_neighbours * network.n_slices or n_neighbours == 0:
+        raise ValueError(
+            f"message {message!r}: expected neighbours, and an observation whose columns "
+            "'message' are a number per neighbour and slice, such as paper"
+        )
+    return Heard(message, columns.start, n_neighbours)
 
 
 class CellObserver:

@@ -16,7 +16,7 @@ from pettingzoo import ParallelEnv  # pyright: ignore[reportMissingTypeStubs]
 from slicing_rllib.env.actions import make_action, require_known_cell, stack_actions
 from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.measurement import MEMORY, Measured, Measurement, MeasurementError
-from slicing_rllib.env.observation import CellObserver
+from slicing_rllib.env.observation import CellObserver, find_heard, make_space_of_reports
 from slicing_rllib.env.protocols import BatchedStep
 from slicing_rllib.env.rewards import SplitReward, satisfaction
 from slicing_rllib.env.satisfaction_map import satisfaction_map
@@ -114,6 +114,7 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
         self.measures_slices = observation == "response" and reward == "paper"
         """Whether critics per slice can learn from the observations and reward inputs."""
         self.layout = self._observer.layout
+        self.heard = find_heard(message, self.layout, scenario)
         self.obs_size = self._observer.size
         self.action_size = scenario.n_slices
         self.reward_inputs_size = 2 * scenario.n_slices
@@ -225,8 +226,8 @@ class SlicingEnv(ParallelEnv[str, np.ndarray, np.ndarray]):
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The space of a cell's observations."""
 
-        def make_space() -> spaces.Box:
-            return spaces.Box(*self._bound_observations())
+        def make_space() -> spaces.Space[Any]:
+            return make_space_of_reports(*self._bound_observations(), self.heard)
 
         return self._keep_space("observation", agent, make_space)
 

@@ -23,6 +23,7 @@ from slicing_rllib.env import (
     RestorableEnv,
     SlicingEnv,
 )
+from slicing_rllib.env.observation import make_space_of_reports
 from slicing_rllib.learning.rl_module import AgentSpaces, SpaceError, natural_key
 from slicing_rllib.policies.td3_settings import SquashSetting
 
@@ -227,7 +228,8 @@ def find_agents(env: BatchedEnv) -> tuple[Mapping[str, Any], tuple[AgentSpaces, 
     """
     if isinstance(env, AdaptedEnv):
         return env.ids, env.spaces
-    obs = spaces.Box(-np.inf, np.inf, (env.obs_size,), np.float32)
+    bound = np.full(env.obs_size, np.inf, np.float32)
+    obs = make_space_of_reports(-bound, bound, getattr(env, "heard", None))
     action = Simplex((env.action_size,))
     own = tuple(AgentSpaces(cell, obs, action) for cell in env.cells)
     return dict(zip(env.cells, env.cells, strict=True)), own

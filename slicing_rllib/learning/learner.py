@@ -8,7 +8,6 @@ so no task waits for another. A task receives its cells' networks and a number o
 returns the networks; it keeps no state, so a task that is lost is simply run again.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -265,10 +264,7 @@ def count_update_flops(sizes: NetworkSizes, batch_size: int) -> float:
 
     Two per parameter and transition in each forward and each backward pass.
     """
-    actor, critic = (
-        sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(widths))
-        for widths in (sizes.actor, sizes.critic)
-    )
+    actor, critic = map(sizes.count_parameters, ("actor", "critics"))
     if "target_critics" not in sizes.kinds:
         # A forward and a backward pass of two critics, for every slice; half of them for slopes.
         return 2.0 * batch_size * (9 * sizes.form.n_actions * critic + 3 * actor)

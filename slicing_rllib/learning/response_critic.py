@@ -48,14 +48,14 @@ def build_stacked(
     bank: ParameterBank, settings: TD3Settings, counterfactual: CounterfactualReward | None = None
 ) -> StackedTD3:
     """The updates of a bank's cells, for the kind of critics that `settings` ask for."""
-    kind = StackedTD3 if settings.critic == "joint" else StackedResponse
+    kind = StackedResponse if settings.critic == "per_slice" else StackedTD3
     return kind(bank, settings, counterfactual)
 
 
 def select_batch_fields(sampled: Transitions, settings: TD3Settings) -> tuple[np.ndarray, ...]:
     """The first fields of a `Batch`: those of the transitions that the critics learn from."""
     *common, counterfactual_inputs, reward_inputs = sampled
-    if settings.critic == "joint":
+    if settings.critic != "per_slice":
         return (*common, counterfactual_inputs)
     return (*common, service_levels(sampled.obs, reward_inputs))
 

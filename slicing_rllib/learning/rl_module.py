@@ -18,10 +18,14 @@ from torch import nn
 from slicing_rllib.env import ActorForm, Squash
 from slicing_rllib.learning.stacked_networks import (
     KINDS,
+    AnyLayers,
+    ModuleLayers,
+    ModuleSpec,
     NetworkSizes,
     ParameterBank,
     compute_logits,
     decide,
+    pool_features,
 )
 from slicing_rllib.policies.td3_settings import SquashSetting
 
@@ -47,7 +51,7 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
         self._sizes, self._form = sizes, sizes.form
         initial: dict[str, Any] = self.model_config["initial_weights"]
         for network in list_networks(sizes, self.inference_only):
-            mlp = build_mlp(sizes.find_widths(network), generator)
+            mlp = _build_network(sizes.find_widths(network), generator)
             if network.startswith("target_"):
                 online = self.get_submodule(network.removeprefix("target_"))
                 mlp.load_state_dict(online.state_dict())
@@ -58,10 +62,11 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
                 if network == "actor"
                 else self.model_config["critic"] == "per_slice"
             )
-            if is_correction:
+            layers = getattr(mlp, "network", mlp)
+            if is_correction and isinstance(layers, nn.Sequential):
                 # Zero output: a new actor answers with the base policy's split, and a new critic
                 # with levels in proportion to the share.
-                for parameter in mlp[-1].parameters():
+                for parameter in layers[-1].parameters():
                     nn.init.zeros_(parameter)
             for name in [name for name in initial if name.startswith(f"{network}.")]:
                 parameter, weights = self.get_parameter(name), initial[name]
@@ -99,22 +104,30 @@ class TD3Module(TorchRLModule, InferenceOnlyAPI):
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
         """Actions, shares or within their bounds, for a batch of flattened observations."""
-        deciding = [
-            [layer for layer in self.get_submodule(name).children() if isinstance(layer, nn.Linear)]
-            for name in list_networks(self._sizes, is_deciding=True)
-        ]
-        layers = [
-            (torch.stack([one.weight for one in twins]), torch.stack([one.bias for one in twins]))
-            for twins in zip(*deciding, strict=True)
-        ]
         obs = batch[Columns.OBS]
-        logits, _ = compute_logits(self._form, layers, obs.flatten(0, -2)[None])
+        logits, _ = compute_logits(self._form, self._stack_deciding(), obs.flatten(0, -2)[None])
         action = decide(self._form.squash, logits[0], None).view(*obs.shape[:-1], -1)
         if self._form.squash == "tanh":
             space: Any = self.action_space
             low, high = (torch.from_numpy(bound).to(action) for bound in (space.low, space.high))
             action = low + 0.5 * (action.unflatten(-1, low.shape) + 1.0) * (high - low)
         return {Columns.ACTIONS: action}
+
+    def _stack_deciding(self) -> AnyLayers:
+        """The layers that actions are computed from, as a bank with this cell alone has them."""
+        names = list_networks(self._sizes, is_deciding=True)
+        if self._sizes.deciding_kind == "actor" and isinstance(self._sizes.actor, ModuleSpec):
+            actor = self.get_submodule("actor")
+            own = {name: parameter[None] for name, parameter in actor.named_parameters()}
+            return ModuleLayers(self._sizes.actor, own, actor)
+        deciding = [
+            [layer for layer in self.get_submodule(name).children() if isinstance(layer, nn.Linear)]
+            for name in names
+        ]
+        return [
+            (torch.stack([one.weight for one in twins]), torch.stack([one.bias for one in twins]))
+            for twins in zip(*deciding, strict=True)
+        ]
 
 
 class CellGroup(NamedTuple):
@@ -168,15 +181,35 @@ def compute_sizes(module: RLModule) -> NetworkSizes:
     spaces: list[Any] = [module.observation_space, module.action_space]
     obs, action = (int(np.prod(space.shape)) for space in spaces)
     config: Any = module.model_config
-    form = ActorForm(action, config["actor"], config["base_policy"], config["squash"])
-    actor = form.compute_widths(obs, tuple(config["actor_hiddens"]))
-    if config["critic"] == "joint":
+    heard = getattr(spaces[0], "heard", None)
+    form = ActorForm(action, config["actor"], config["base_policy"], config["squash"], heard)
+
+    def specify(kind: str) -> ModuleSpec:
+        hiddens = tuple(config[f"{kind}_hiddens"])
+        return ModuleSpec(kind, config[kind], obs, action, hiddens, heard)
+
+    if form.is_own or heard is not None:
+        actor = specify("actor")
+    else:
+        actor = form.compute_widths(obs, tuple(config["actor_hiddens"]))
+    if config["critic"] == "per_slice":
+        kinds = ("critics",) if form.kind == "max_min" else ("actor", "critics")
+        return NetworkSizes(actor, (obs // action + 1, *config["critic_hiddens"], 1), form, kinds)
+    if config["critic"] == "joint" and heard is None:
         return NetworkSizes(actor, (obs + action, *config["critic_hiddens"], 1), form)
-    kinds = ("critics",) if form.kind == "max_min" else ("actor", "critics")
-    return NetworkSizes(actor, (obs // action + 1, *config["critic_hiddens"], 1), form, kinds)
+    return NetworkSizes(actor, specify("critic"), form)
 
 
-def build_mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+def _build_network(network: tuple[int, ...] | ModuleSpec, generator: torch.Generator) -> nn.Module:
+    if not isinstance(network, ModuleSpec):
+        return build_mlp(network, generator)
+    # torch's own initialisation draws from its global generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        return network.build()
+
+
+def build_mlp(widths: Sequence[int], generator: torch.Generator | None = None) -> nn.Sequential:
     """Linear layers with ReLU between them; weights uniform within 1 / sqrt(fan-in)."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(widths):
@@ -187,6 +220,39 @@ def build_mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequentia
             linear.bias.uniform_(-bound, bound, generator=generator)
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+class MlpActor(nn.Sequential):
+    """`mlp`: one network reads the whole observation.
+
+    This and the next classes show what a part of their kind is. The stacked passes compute the
+    same; the classes run where a learned message comes first, and in exported graphs.
+    """
+
+    def __init__(self, obs_size: int, n_actions: int, hiddens: tuple[int, ...] = (48, 24)) -> None:
+        super().__init__(*build_mlp((obs_size, *hiddens, n_actions)))
+
+
+class EquivariantActor(nn.Sequential):
+    """`equivariant`: one network is applied to every slice."""
+
+    def __init__(self, obs_size: int, n_actions: int, hiddens: tuple[int, ...] = (48, 24)) -> None:
+        form = ActorForm(n_actions, "equivariant")
+        super().__init__(*build_mlp(form.compute_widths(obs_size, hiddens)))
+        self.n_slices = n_actions
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        return super().forward(pool_features(obs, self.n_slices))[..., 0]
+
+
+class JointCritic(nn.Sequential):
+    """`joint`: one network reads observation and action."""
+
+    def __init__(self, obs_size: int, n_actions: int, hiddens: tuple[int, ...] = (64, 24)) -> None:
+        super().__init__(*build_mlp((obs_size + n_actions, *hiddens, 1)))
+
+    def forward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.cat([obs, action], dim=-1))[..., 0]
 
 
 ACTIONS_EXPECTED = "expected a Box with finite bounds, or a Simplex"

@@ -1,7 +1,8 @@
 """Many equal MLPs at once: parameters in one tensor, one matrix product per layer.
 
-The backward pass is written out instead of taken from autograd: for networks this small, building
-the autograd graph costs more than the products themselves.
+The backward pass of MLPs is written out instead of taken from autograd: for networks this small,
+building the autograd graph costs more than the products themselves. Other torch modules, with or
+without a learned message before them, are run by `torch.func`, see `ModuleLayers`.
 
 Logits become shares by a softmax, or bounded actions by tanh. Noise is added to the logits of
 shares, and to bounded actions themselves, which are then clipped as in the TD3 paper.
@@ -9,25 +10,175 @@ shares, and to bounded actions themselves, which are then clipped as in the TD3 
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slicing_rllib.env import ActorForm, Squash
+from slicing_rllib.env import ActorForm, Heard, Squash
 from slicing_rllib.env.response_curves import split_by_curves
+from slicing_rllib.registry import OwnParts, get_part, is_own
 
 Layers = list[tuple[Tensor, Tensor]]
 """Weight (network, out, in) and bias (network, out) of each layer."""
+
+
+@dataclass(frozen=True)
+class ModuleSpec:
+    """A torch module in the place of an MLP, which every process builds in the same way."""
+
+    kind: str
+    """`actor` or `critic`."""
+    part: str
+    """Its name in the registry."""
+    obs_size: int
+    n_actions: int
+    hiddens: tuple[int, ...]
+    """Widths of a built-in network; an own one decides its widths itself."""
+    heard: Heard | None = None
+    """The learned message that the module begins with, if any."""
+    own_parts: OwnParts = field(default_factory=OwnParts, compare=False)
+    """Enters registered parts in the processes of learners."""
+
+    def build(self) -> nn.Module:
+        """The module, with random weights of torch's global generator.
+
+        Raises: ValueError with one line where it is not what its kind has to be.
+        """
+        make = get_part(self.kind, self.part)
+        if not is_own(self.kind, self.part):
+            make = partial(make, hiddens=self.hiddens)
+        heard, obs_size = self.heard, self.obs_size
+        message = None
+        if heard is not None:
+            message = get_part("message", heard.message).build(heard.n_neighbours, self.n_actions)
+            reports = torch.zeros(2, heard.n_neighbours, self.n_actions)
+            obs_size -= reports[0].numel()
+            obs_size += _require_module("message", heard.message, message, (reports,)).shape[1]
+        module = make(obs_size, self.n_actions)
+        inputs = [torch.zeros(2, obs_size), torch.zeros(2, self.n_actions)]
+        out = _require_module(
+            self.kind, self.part, module, inputs[: 2 if self.kind == "critic" else 1]
+        )
+        if self.kind == "actor" and out.shape != (2, self.n_actions):
+            raise ValueError(
+                f"actor {self.part!r}: expected (batch, {self.n_actions}) logits, got "
+                f"{tuple(out.shape)} for a batch of 2"
+            )
+        if self.kind == "critic" and out.numel() != 2:
+            raise ValueError(
+                f"critic {self.part!r}: expected (batch,) values, got {tuple(out.shape)} for a "
+                "batch of 2"
+            )
+        return module if heard is None else HearingModule(message, module, heard, self.n_actions)
+
+    @cached_property
+    def shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of its parameters."""
+        with torch.random.fork_rng(devices=[]):
+            module = self.build()
+        return [(name, tuple(own.shape)) for name, own in module.named_parameters()]
+
+
+def _require_module(kind: str, part: str, module: Any, inputs: Sequence[Tensor]) -> Tensor:
+    """What a module answers. Raises: ValueError for a thing that banks cannot hold."""
+    if not isinstance(module, nn.Module) or [*module.buffers()] or not [*module.parameters()]:
+        raise ValueError(
+            f"{kind} {part!r}: expected a torch module with parameters and without buffers, got "
+            f"{type(module).__name__}"
+        )
+    try:
+        with torch.no_grad():
+            out = module.eval()(*inputs)
+    except Exception as error:  # Of an own module: anything may happen.
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"{kind} {part!r}: its module fails: {why}") from error
+    if not isinstance(out, Tensor) or not out.is_floating_point() or len(out) != len(inputs[0]):
+        raise ValueError(f"{kind} {part!r}: expected a tensor with a row per observation")
+    return out
+
+
+class HearingModule(nn.Module):
+    """A network whose learned message takes the place of the neighbours' reports."""
+
+    def __init__(self, message: Any, network: nn.Module, heard: Heard, n_slices: int) -> None:
+        super().__init__()
+        self.message, self.network = message, network
+        self._start = heard.start
+        self._shape = heard.n_neighbours, n_slices
+
+    def forward(self, obs: Tensor, *action: Tensor) -> Tensor:
+        end = self._start + math.prod(self._shape)
+        before, reports, after = (
+            obs[..., : self._start],
+            obs[..., self._start : end],
+            obs[..., end:],
+        )
+        message = self.message(reports.unflatten(-1, self._shape))
+        return self.network(torch.cat([before, message, after], dim=-1), *action)
+
+
+class ModuleLayers:
+    """What `Layers` are for MLPs: the parameters of many networks of one `ModuleSpec`.
+
+    `torch.func` runs the module once for all of them, and autograd takes the gradient.
+    """
+
+    def __init__(
+        self, spec: ModuleSpec, parameters: Mapping[str, Tensor], module: nn.Module | None = None
+    ) -> None:
+        """`parameters` are (network, ...) by name."""
+        self._spec, self.parameters = spec, dict(parameters)
+        if module is None:
+            with torch.random.fork_rng(devices=[]):
+                module = spec.build()
+        self._module = module.eval()
+
+    def __getitem__(self, rows: slice) -> "ModuleLayers":
+        own = {name: parameter[rows] for name, parameter in self.parameters.items()}
+        return ModuleLayers(self._spec, own, self._module)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As the function of that name; what `backward` needs is the output and all inputs."""
+        with torch.enable_grad():
+            leaves = [part.detach().requires_grad_() for part in (x, *self.parameters.values())]
+            own = dict(zip(self.parameters, leaves[1:], strict=True))
+            out = torch.vmap(self._run, randomness="same")(own, leaves[0])
+        return out.detach(), [out, *leaves]
+
+    def backward(
+        self, kept: list[Tensor], grad: Tensor, into: "ModuleLayers | None" = None
+    ) -> Tensor:
+        """As the function of that name."""
+        out, *leaves = kept
+        wanted = leaves if into is not None else leaves[:1]
+        gradients = torch.autograd.grad(out, wanted, grad, materialize_grads=True)
+        if into is not None:
+            for own, gradient in zip(into.parameters.values(), gradients[1:], strict=True):
+                own.copy_(gradient)
+        return gradients[0]
+
+    def _run(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        if self._spec.kind == "actor":
+            return torch.func.functional_call(self._module, parameters, (x,))
+        pair = x[:, : self._spec.obs_size], x[:, self._spec.obs_size :]
+        return torch.func.functional_call(self._module, parameters, pair).reshape(-1, 1)
+
+
+AnyLayers = Layers | ModuleLayers
 
 # The gradient of ReLU in one pass, instead of a comparison, a conversion and a product.
 relu_gradient = torch.ops.aten.threshold_backward
 
 
-def forward(layers: Layers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+def forward(layers: AnyLayers, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Outputs (network, batch, out) of ReLU MLPs for x (network, batch, in), and layers' inputs."""
+    if isinstance(layers, ModuleLayers):
+        return layers.forward(x)
     inputs = []
     for weight, bias in layers[:-1]:
         inputs.append(x)
@@ -48,13 +199,14 @@ def _apply_layer(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
 
-def backward(
-    layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers | None = None
-) -> Tensor:
+def backward(layers: Any, inputs: list[Tensor], grad: Tensor, into: Any = None) -> Tensor:
     """Return the gradient of the input, and write those of weights and biases into `into`.
 
-    `inputs` are those that `forward` returned; `grad` is the gradient of its output.
+    `layers` and `into` are both `Layers` or both `ModuleLayers`; `inputs` are those that `forward`
+    returned; `grad` is the gradient of its output.
     """
+    if isinstance(layers, ModuleLayers):
+        return layers.backward(inputs, grad, into)
     for number in reversed(range(len(layers))):
         weight, x = layers[number][0], inputs[number]
         if into is not None:
@@ -67,12 +219,19 @@ def backward(
     return grad
 
 
+def take_first_twins(layers: AnyLayers) -> AnyLayers:
+    """The first of every two networks, as views."""
+    if isinstance(layers, ModuleLayers):
+        return layers[::2]
+    return [(weight[::2], bias[::2]) for weight, bias in layers]
+
+
 def softmax_gradient(shares: Tensor, grad: Tensor) -> Tensor:
     """The gradient of the logits, from the shares and the gradient of the shares."""
     return shares * (grad - (grad * shares).sum(dim=-1, keepdim=True))
 
 
-def compute_logits(form: ActorForm, layers: Layers, obs: Tensor) -> tuple[Tensor, list[Tensor]]:
+def compute_logits(form: ActorForm, layers: Any, obs: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits (cell, batch, action), and the input of each layer for `backpropagate_logits`.
 
     `layers` are those of `NetworkSizes.deciding_kind`: of the actors, or of critics per slice,
@@ -80,7 +239,7 @@ def compute_logits(form: ActorForm, layers: Layers, obs: Tensor) -> tuple[Tensor
     """
     if form.kind == "max_min":
         return _compute_max_min_logits(form.n_actions, layers, obs), []
-    if form.kind == "mlp":
+    if form.kind != "equivariant":
         logits, inputs = forward(layers, obs)
     else:
         output, inputs = forward(layers, pool_features(obs, form.n_actions).flatten(1, 2))
@@ -104,7 +263,7 @@ def _compute_max_min_logits(n_slices: int, layers: Layers, obs: Tensor) -> Tenso
 
 
 def backpropagate_logits(
-    form: ActorForm, layers: Layers, inputs: list[Tensor], grad: Tensor, into: Layers
+    form: ActorForm, layers: Any, inputs: list[Tensor], grad: Tensor, into: Any
 ) -> None:
     """Write the gradients of all layers into `into`; `grad` is the gradient of the logits."""
     if form.kind == "equivariant":
@@ -162,8 +321,8 @@ ALIGNMENT = 16
 class NetworkSizes:
     """Widths of a cell's networks, input and output included, and the form of its actor."""
 
-    actor: tuple[int, ...]
-    critic: tuple[int, ...]
+    actor: tuple[int, ...] | ModuleSpec
+    critic: tuple[int, ...] | ModuleSpec
     form: ActorForm
     kinds: tuple[str, ...] = tuple(KINDS)
     """Kinds of networks that a cell has."""
@@ -173,9 +332,13 @@ class NetworkSizes:
         """The kind of networks that actions are computed from."""
         return "critics" if self.form.kind == "max_min" else "actor"
 
-    def find_widths(self, network: str) -> tuple[int, ...]:
-        """Widths of the network of that name, or of that kind."""
+    def find_widths(self, network: str) -> tuple[int, ...] | ModuleSpec:
+        """Widths of the network of that name, or of that kind; a spec where it is no MLP."""
         return self.actor if network.endswith("actor") else self.critic
+
+    def count_parameters(self, network: str) -> int:
+        """Parameters of the network of that name, or of that kind."""
+        return sum(math.prod(shape) for _, shape in _list_shapes(self.find_widths(network)))
 
 
 class ParameterBank:
@@ -196,10 +359,15 @@ class ParameterBank:
             for kind, spans in self._spans.items()
         }
 
-    def layers(self, kind: str, like: Tensor | None = None) -> Layers:
-        """Weight (cell x twin, out, in) and bias (cell x twin, out) of each layer, as views."""
-        rows = (self.flat[kind] if like is None else like).flatten(0, 1)
-        views = [rows[:, a:b].unflatten(1, shape) for _, a, b, shape in self._spans[kind]]
+    def layers(self, kind: str, like: Tensor | None = None) -> Any:
+        """Weight (cell x twin, out, in) and bias (cell x twin, out) of each layer, as views; of a
+        torch module `ModuleLayers`."""
+        rows, spans = (self.flat[kind] if like is None else like).flatten(0, 1), self._spans[kind]
+        views = [rows[:, a:b].view(len(rows), *shape) for _, a, b, shape in spans]
+        network = self.sizes.find_widths(kind)
+        if isinstance(network, ModuleSpec):
+            names = (name for name, *_ in spans)
+            return ModuleLayers(network, dict(zip(names, views, strict=True)))
         return list(zip(views[::2], views[1::2], strict=True))
 
     def iterate_row(self, row: int) -> Iterator[tuple[str, Tensor]]:
@@ -217,16 +385,27 @@ class ParameterBank:
             parameters[name].data = view
 
 
-def _lay_out(widths: Sequence[int]) -> list[tuple[str, int, int, tuple[int, ...]]]:
+def _lay_out(
+    network: Sequence[int] | ModuleSpec,
+) -> list[tuple[str, int, int, tuple[int, ...]]]:
     """Name, start, end and shape of each parameter in a row; each starts at a cache line."""
     spans, start = [], 0
-    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-        for name, shape in (("weight", (fan_out, fan_in)), ("bias", (fan_out,))):
-            end = start + math.prod(shape)
-            # In an nn.Sequential a ReLU stands after each linear layer.
-            spans.append((f"{2 * layer}.{name}", start, end, shape))
-            start = _align(end)
+    for name, shape in _list_shapes(network):
+        end = start + math.prod(shape)
+        spans.append((name, start, end, shape))
+        start = _align(end)
     return spans
+
+
+def _list_shapes(network: Sequence[int] | ModuleSpec) -> list[tuple[str, tuple[int, ...]]]:
+    if isinstance(network, ModuleSpec):
+        return network.shapes
+    # In an nn.Sequential a ReLU stands after each linear layer.
+    return [
+        (f"{2 * layer}.{name}", shape)
+        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(network))
+        for name, shape in (("weight", (fan_out, fan_in)), ("bias", (fan_out,)))
+    ]
 
 
 def _align(offset: int) -> int:

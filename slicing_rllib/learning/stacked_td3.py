@@ -20,6 +20,7 @@ from slicing_rllib.learning.stacked_networks import (
     compute_logits,
     forward,
     squash_logits,
+    take_first_twins,
 )
 from slicing_rllib.policies.td3_settings import TD3Settings
 
@@ -179,7 +180,7 @@ class TD3Block:
         self._counterfactual = stacked.counterfactual if is_needed else None
         flat = {kind: own[rows] for kind, own in bank.flat.items()}
         self._layers = {kind: bank.layers(kind, part) for kind, part in flat.items()}
-        self._first_critic = [(weight[::2], bias[::2]) for weight, bias in self._layers["critics"]]
+        self._first_critic = take_first_twins(self._layers["critics"])
         grad = {kind: whole[: rows.stop - rows.start] for kind, whole in grads.items()}
         self._grads = {kind: bank.layers(kind, part) for kind, part in grad.items()}
         self._adam_step = {kind: adams[kind].bind(rows, flat[kind], grad[kind]) for kind in adams}

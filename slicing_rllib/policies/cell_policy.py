@@ -7,6 +7,7 @@ many cells at once. As files, a policy is `policy.safetensors` and `manifest.jso
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,11 +30,14 @@ from slicing_rllib.policies.encoder import (
     encode_rows,
 )
 from slicing_rllib.policies.trained_policy import (
+    CRITICS,
+    Parameters,
     compute_actions,
+    find_shapes,
     list_deciding_layers,
-    list_deciding_networks,
     stack_layers,
 )
+from slicing_rllib.registry import digest_part, foreign_names, get_part, is_own
 from slicing_rllib.storage import read_bounded, read_json
 from slicing_rllib.storage.errors import FORM_ERRORS
 from slicing_rllib.storage.foreign_files import MIB
@@ -42,6 +46,11 @@ WEIGHTS_FILE, GRAPH_FILE, MANIFEST_FILE = "policy.safetensors", "policy.onnx", "
 FORMAT = 1
 """Version of the manifest's layout."""
 MAX_FILE_BYTES, MAX_MANIFEST_BYTES = 256 * MIB, 4 * MIB
+
+
+logger = logging.getLogger(__name__)
+_told: set[str] = set()
+"""Parts whose change has been told: once, not for every cell."""
 
 
 class PolicyError(ValueError):
@@ -92,6 +101,13 @@ class CellPolicy:
 
     def __post_init__(self) -> None:
         where = f"policy {self.label}"
+        # A bundle may be a stranger's.
+        try:
+            with foreign_names():
+                for kind, name in self.own_parts:
+                    get_part(kind, name)
+        except ValueError as error:
+            raise PolicyError(f"{where}: {error}") from error
         for name, array in self.weights.items():
             if not np.isfinite(array).all():
                 raise PolicyError(f"{where}: {name} has values that are not finite")
@@ -105,6 +121,17 @@ class CellPolicy:
             raise PolicyError(f"{where}: its actor does not fit its encoder ({error})") from error
         if shares.shape != (1, n_slices):
             raise PolicyError(f"{where}: expected {n_slices} shares, got {shares.shape[1]}")
+
+    @property
+    def own_parts(self) -> list[tuple[str, str]]:
+        """Kind and name of each part that does not come with the package."""
+        named = (
+            ("observation", self.encoder.observation),
+            ("message", self.encoder.message),
+            ("base_policy", self.encoder.base_policy),
+            ("actor", self.form.kind),
+        )
+        return [(kind, name) for kind, name in named if name != "max_min" and is_own(kind, name)]
 
     @property
     def label(self) -> str:
@@ -134,7 +161,7 @@ class CellPolicy:
         return compute_actions(self.form, self._layers, obs)
 
     @cached_property
-    def _layers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _layers(self) -> list[Parameters]:
         # One row, which all intervals share.
         return stack_layers([list_deciding_layers(self.form, self.weights)])
 
@@ -169,7 +196,9 @@ class PolicyGroup:
         """
         rows = [self.rows[encoder.cell] for encoder in encoders]
         is_whole = rows == list(range(len(self.policies)))
-        layers = self._layers if is_whole else [(w[rows], b[rows]) for w, b in self._layers]
+        layers = self._layers
+        if not is_whole:
+            layers = [tuple(own[rows] for own in layer) for layer in layers]
         with np.errstate(all="ignore"):
             obs = encode_rows(encoders, columns, neighbour_load, earlier)
             shares = compute_actions(self._form, layers, obs)
@@ -182,9 +211,7 @@ def group_policies(policies: Sequence[CellPolicy]) -> list[PolicyGroup]:
     members: dict[tuple[object, ...], list[CellPolicy]] = {}
     for policy in policies:
         encoder = policy.encoder
-        shapes = tuple(
-            layer.weight.shape for layer in list_deciding_layers(policy.form, policy.weights)
-        )
+        shapes = find_shapes(list_deciding_layers(policy.form, policy.weights))
         network = encoder.observation, encoder.message, encoder.message_slots
         key = (*network, encoder.slices, encoder.users, policy.form, shapes)
         members.setdefault(key, []).append(policy)
@@ -196,14 +223,12 @@ def select_actor(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Raises: PolicyError where they are not there.
     """
-    has_actor = any(name.startswith("actor.") for name in weights)
-    form = ActorForm(1, "mlp" if has_actor else "max_min")
-    try:
-        list_deciding_layers(form, weights)
-    except FORM_ERRORS as error:
-        raise PolicyError(f"expected the weights of an actor ({error})") from error
-    networks = list_deciding_networks(form)
-    return {name: array for name, array in weights.items() if name.split(".")[0] in networks}
+    actor = {name: array for name, array in weights.items() if name.startswith("actor.")}
+    if not actor:
+        actor = {name: w for name, w in weights.items() if name.split(".")[0] in CRITICS}
+    if not actor:
+        raise PolicyError("expected the weights of an actor")
+    return actor
 
 
 @dataclass(frozen=True)
@@ -211,11 +236,14 @@ class _Description:
     encoder: CellEncoder
     form: ActorForm
     recorded: dict[str, tuple[KpiRange, ...]]
+    own_parts: dict[str, str] = field(default_factory=dict[str, str])
+    """SHA-256 of the source of each own part, by its kind and name."""
 
 
 def describe_policy(policy: CellPolicy) -> dict[str, Any]:
     """Encoder, form and recorded ranges as plain values, which `parse_policy` reads."""
-    return asdict(_Description(policy.encoder, policy.form, dict(policy.recorded)))
+    parts = {f"{kind} {name}": digest_part(kind, name) for kind, name in policy.own_parts}
+    return asdict(_Description(policy.encoder, policy.form, dict(policy.recorded), parts))
 
 
 def parse_policy(
@@ -233,9 +261,23 @@ def parse_policy(
         first = error.errors()[0]
         why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise PolicyError(f"policy {name}@{version}: expected its description ({why})") from error
-    return CellPolicy(
+    expected = vars(read).pop("own_parts")
+    policy = CellPolicy(
         **vars(read), weights=weights, name=name, version=version, provenance=provenance
     )
+    changed = {
+        f"{kind} {part}"
+        for kind, part in policy.own_parts
+        if expected.get(f"{kind} {part}") != digest_part(kind, part)
+    }
+    if new := changed - _told:
+        _told.update(new)
+        logger.warning(
+            "policy %s: %s: its source has changed since the policy was written",
+            policy.label,
+            ", ".join(sorted(new)),
+        )
+    return policy
 
 
 def make_manifest(

@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
-from slicing_rllib.env import ActorKind
 from slicing_rllib.registry import PartOf
 
-Critic = Literal["joint", "per_slice"]
 ActorObjective = Literal["critic", "counterfactual", "blend"]
 SquashSetting = Literal["auto", "softmax", "tanh"]
 
@@ -66,16 +64,20 @@ class TD3Settings(BaseModel):
     the best one for smoothed measurements (`smoothed_persistence`), or shares in proportion to the
     last offered traffic (`load_proportional`); each needs `env.observation` widened or per_slice,
     and an environment made with the same `base_policy`. `none`: the actor decides alone."""
-    actor: ActorKind = "mlp"
+    actor: Annotated[str, PartOf("actor", also=("max_min",))] = "mlp"
     """`mlp`: one network reads the whole observation. `equivariant`: one network is applied to
     every slice, which learns faster; needs `env.observation` per_slice or response. `max_min`: no
-    network, but the split with the highest common level by critics per slice."""
-    critic: Critic = Field(default="joint", validate_default=True)
+    network, but the split with the highest common level by critics per slice. An own actor is a
+    torch module; its widths are its own business."""
+    critic: Annotated[str, PartOf("critic", also=("per_slice",))] = Field(
+        default="joint", validate_default=True
+    )
     """`joint`: twin critics of observation and action, the paper's TD3. `per_slice`: twin critics
     that predict the service level of each slice from its share; they learn from every slice of
     every step and need no random steps. Unless they are set, `actor` is then max_min,
     `exploration_steps` 0, `exploration_noise` 0.03, `critic_hiddens` 64, 64, `critic_lr` 0.002 and
-    `updates_per_step` 4; needs `env.observation` response."""
+    `updates_per_step` 4; needs `env.observation` response. An own critic is a torch module that
+    takes the place of each twin of `joint`."""
     exploration_steps: CountOrZero = 3000
     """Network steps in which a cell's actions are drawn at random, before it starts to learn."""
     exploration_noise: LogitNoise = 0.3
@@ -133,7 +135,7 @@ class TD3Settings(BaseModel):
     @classmethod
     def _fits_actor(cls, critic: str, info: Any) -> str:
         given = info.data
-        if critic == "joint" and given.get("actor") == "max_min":
+        if critic != "per_slice" and given.get("actor") == "max_min":
             raise ValueError("expected actor mlp or equivariant; max_min needs per_slice")
         if critic == "per_slice":
             for name, expected in (("actor_objective", "critic"), ("base_policy", "none")):

@@ -19,10 +19,11 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 from scipy.special import softmax
 
-from slicing_rllib.env import ActorForm, DecisionView, Measurement
+from slicing_rllib.env import ActorForm, DecisionView, Heard, Measurement
 from slicing_rllib.env.observation import CellObserver, mean_load, no_message
 from slicing_rllib.env.response_curves import split_by_curves
 from slicing_rllib.radio import Scenario
+from slicing_rllib.registry import get_part
 from slicing_rllib.storage import read_bounded, read_json
 from slicing_rllib.storage.foreign_files import GIB, MIB
 
@@ -43,8 +44,9 @@ def list_layers(weights: Mapping[str, np.ndarray], network: str = "actor") -> li
     `weights` may contain other networks, too.
     Raises: ValueError if it has no layer of this network, KeyError if a layer is incomplete.
     """
+    prefix = f"{network}."
     indices = sorted(
-        {int(name.split(".")[1]) for name in weights if name.startswith(f"{network}.")}
+        {int(n.removeprefix(prefix).split(".")[0]) for n in weights if n.startswith(prefix)}
     )
     if not indices:
         raise ValueError(f"weights: expected a network {network!r}, got none")
@@ -57,20 +59,34 @@ def list_layers(weights: Mapping[str, np.ndarray], network: str = "actor") -> li
 CRITICS = ("critic_1", "critic_2")
 
 
-def list_deciding_networks(form: ActorForm) -> tuple[str, ...]:
-    """Names of the networks that actions are computed from."""
-    return CRITICS if form.kind == "max_min" else ("actor",)
+Parameters = tuple[np.ndarray, ...]
+"""Those of one layer, or of a torch module in the order of their names."""
 
 
-def list_deciding_layers(form: ActorForm, weights: Mapping[str, np.ndarray]) -> list[Layer]:
-    """The layers that actions are computed from: an actor's, or those of twin critics.
+def list_deciding_layers(form: ActorForm, weights: Mapping[str, np.ndarray]) -> list[Parameters]:
+    """What actions are computed from: a learned message's parameters, if there is one, and the
+    layers of an actor or of twin critics; of an own actor all parameters as one layer.
 
     Raises: ValueError or KeyError for weights that lack them.
     """
-    found = [list_layers(weights, network) for network in list_deciding_networks(form)]
-    if len(found) == 1:
-        return found[0]
-    return [Layer(*map(np.stack, zip(*twins, strict=True))) for twins in zip(*found, strict=True)]
+    if form.kind == "max_min":
+        found = [list_layers(weights, network) for network in CRITICS]
+        return [
+            tuple(map(np.stack, zip(*twins, strict=True))) for twins in zip(*found, strict=True)
+        ]
+    message, network = [], "actor"
+    if form.heard is not None:
+        message, network = [_list_parameters(weights, "actor.message.")], "actor.network"
+    if form.is_own:
+        return [*message, _list_parameters(weights, f"{network}.")]
+    return [*message, *list_layers(weights, network)]
+
+
+def _list_parameters(weights: Mapping[str, np.ndarray], prefix: str) -> Parameters:
+    names = sorted(name for name in weights if name.startswith(prefix))
+    if not names:
+        raise ValueError(f"weights: expected parameters {prefix}*, got none")
+    return tuple(weights[name] for name in names)
 
 
 class TrainedPolicy:
@@ -96,9 +112,9 @@ class TrainedPolicy:
             raise ValueError(f"policies: expected one for each cell, none for {missing[0]}")
         self._form = form or ActorForm(len(list_layers(weights[cells[0]])[-1].bias))
         actors = [list_deciding_layers(self._form, weights[cell]) for cell in cells]
-        members: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        members: dict[Any, list[int]] = {}
         for row, layers in enumerate(actors):
-            members.setdefault(tuple(layer.weight.shape for layer in layers), []).append(row)
+            members.setdefault(find_shapes(layers), []).append(row)
         self._groups = [
             (np.array(rows), stack_layers([actors[row] for row in rows]))
             for rows in members.values()
@@ -138,36 +154,58 @@ class BasePolicySplit:
         return softmax(view.obs[:, -self._n_slices :], axis=1)
 
 
-def stack_layers(actors: Sequence[Sequence[Layer]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weight and bias of each layer of actors with equal shapes, with a leading axis for cells."""
+def find_shapes(layers: Sequence[Parameters]) -> tuple[tuple[int, ...], ...]:
+    """Shapes of all parameters: where they are equal, layers can be stacked."""
+    return tuple(parameter.shape for layer in layers for parameter in layer)
+
+
+def stack_layers(actors: Sequence[Sequence[Parameters]]) -> list[Parameters]:
+    """Each layer of actors with equal shapes, its parameters with a leading axis for cells."""
     return [
-        (np.stack([layer.weight for layer in layers]), np.stack([layer.bias for layer in layers]))
+        tuple(np.stack(parameters) for parameters in zip(*layers, strict=True))
         for layers in zip(*actors, strict=True)
     ]
 
 
 def compute_actions(
     form: ActorForm,
-    layers: Sequence[tuple[np.ndarray, np.ndarray]],
+    layers: Sequence[Parameters],
     obs: Float32[np.ndarray, "cell obs"],
 ) -> Float32[np.ndarray, "cell action"]:
     """Softmax of the actors' logits, or their tanh; ReLU between the layers.
 
     `layers` are weight (cell, out, in) and bias (cell, out), those of twin critics (cell, twin,
     ...); with `max_min` the split follows from the critics' curves. An equivariant actor reads each
-    per-slice feature, its mean and its maximum over the slices.
+    per-slice feature, its mean and its maximum over the slices. Torch modules of own actors and
+    learned messages are run as they are, cell by cell.
 
     Computed in float64, so that float32 shares do not depend on the order in which a library adds
     numbers: evaluation, the service and ONNX Runtime give the same. Near saturation, the last digit
     of a share changes the fifth digit of a delay.
     """
-    exact = obs.astype(np.float64)
+    given = exact = obs.astype(np.float64)
     if form.kind == "max_min":
-        return split_by_curves(layers, exact, form.n_actions).astype(np.float32)
+        pairs: Any = layers
+        return split_by_curves(pairs, exact, form.n_actions).astype(np.float32)
+    if form.heard is not None:
+        message, *layers = layers
+        exact = _hear(form.heard, form.n_actions, message, exact)
+    if form.is_own:
+        module = get_part("actor", form.kind)(exact.shape[1], form.n_actions)
+        logits = _run_module(module, layers[0], exact)
+    else:
+        logits = _compute_logits(form, layers, exact)
+    if form.base_policy != "none":
+        logits = logits + given[:, -form.n_actions :]
+    actions = np.tanh(logits) if form.squash == "tanh" else softmax(logits, axis=1)
+    return actions.astype(np.float32)
+
+
+def _compute_logits(form: ActorForm, layers: Sequence[Any], exact: np.ndarray) -> np.ndarray:
     if form.kind == "mlp":
         inputs = exact[:, None]
     else:
-        features = exact.reshape(len(obs), -1, form.n_actions).swapaxes(1, 2)
+        features = exact.reshape(len(exact), -1, form.n_actions).swapaxes(1, 2)
         pooled = features, features.mean(axis=1, keepdims=True), features.max(axis=1, keepdims=True)
         inputs = np.concatenate([np.broadcast_to(p, features.shape) for p in pooled], axis=2)
     x = np.swapaxes(inputs, 1, 2)
@@ -175,11 +213,32 @@ def compute_actions(
         x = weight @ x + bias[:, :, None]
         if number < len(layers) - 1:
             x = np.maximum(x, 0)
-    logits = x[:, :, 0] if form.kind == "mlp" else x[:, 0]
-    if form.base_policy != "none":
-        logits = logits + exact[:, -form.n_actions :]
-    actions = np.tanh(logits) if form.squash == "tanh" else softmax(logits, axis=1)
-    return actions.astype(np.float32)
+    return x[:, :, 0] if form.kind == "mlp" else x[:, 0]
+
+
+def _hear(heard: Heard, n_slices: int, parameters: Parameters, obs: np.ndarray) -> np.ndarray:
+    """The observations with the message in place of the reports that it is made of."""
+    end = heard.start + heard.n_neighbours * n_slices
+    reports = obs[:, heard.start : end].reshape(len(obs), heard.n_neighbours, n_slices)
+    build = get_part("message", heard.message).build
+    message = _run_module(build(heard.n_neighbours, n_slices), parameters, reports)
+    return np.concatenate([obs[:, : heard.start], message, obs[:, end:]], axis=1)
+
+
+def _run_module(module: Any, parameters: Parameters, inputs: np.ndarray) -> np.ndarray:
+    """What a torch module answers, in float64, with the parameters of each row.
+
+    It is run through its own methods, so that this package needs no torch.
+    """
+    module = module.double().eval().requires_grad_(False)
+    own = [parameter for _, parameter in sorted(module.named_parameters())]
+    rows = len(parameters[0])
+    answers: list[np.ndarray] = []
+    for row, given in enumerate(inputs[:, None] if rows == len(inputs) else [inputs]):
+        for parameter, values in zip(own, parameters, strict=True):
+            parameter.data = parameter.new_tensor(values[row])
+        answers.append(module(own[0].new_tensor(given)).numpy())
+    return np.concatenate(answers)
 
 
 BUILTIN = Path(__file__).parent / "builtin"

@@ -20,14 +20,13 @@ from pydantic import (
 
 from slicing_rllib.env import ActorForm, Deployment, MeasurementError
 from slicing_rllib.env.base_policies import Smoothing
-from slicing_rllib.env.observation import CellObserver, no_message
+from slicing_rllib.env.observation import CellObserver, find_heard, no_message
 from slicing_rllib.env.timed_events import TimedEvents, find_unknown
 from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED, find_missing_law
 from slicing_rllib.policies.td3_settings import Count, CountOrZero, TD3Settings
 from slicing_rllib.radio import Scenario, make_scenario, resolve_scenario
-from slicing_rllib.registry import PartOf, get_part, list_names
-from slicing_rllib.runs.run_size import describe_excess, estimate_bytes
-from slicing_rllib.storage.foreign_files import GIB
+from slicing_rllib.registry import PartOf, get_part, is_own, list_names
+from slicing_rllib.runs.run_size import find_huge_parts
 from slicing_rllib.storage.yaml_validation import Problem, find_invalid_values, make_setting_error
 from slicing_rllib.transfer import TransferSettings
 
@@ -150,13 +149,7 @@ the max-min split by pretrained critics per slice."""
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
-MAX_CELLS = 20_000
-MAX_SLICES = 64
-MAX_UES = 4_000_000
 MAX_PROCESSES = 4096
-MAX_BYTES = 256 * GIB
-"""Of the replay buffers, networks or evaluation of a run. What fits this machine is another
-question."""
 
 
 class RunConfig(Section):
@@ -212,7 +205,15 @@ class RunConfig(Section):
     @property
     def actor_form(self) -> ActorForm:
         """How the run's actors read observations."""
-        return ActorForm(len(self.scenario.slices), self.learning.actor, self.learning.base_policy)
+        network = self.scenario
+        heard = None
+        if is_own("message", self.env.message):
+            message = get_part("message", self.env.message)(network)
+            layout = CellObserver(self.env.observation, network, message).layout
+            heard = find_heard(self.env.message, layout, network)
+        return ActorForm(
+            network.n_slices, self.learning.actor, self.learning.base_policy, heard=heard
+        )
 
     @property
     def env_arguments(self) -> dict[str, Any]:
@@ -310,7 +311,7 @@ class RunConfig(Section):
         vars(self)["env"] = self.env.model_copy(update={"map_seed": self.map_seed})
         # Text such as "nan" has become a number by now.
         finders = (
-            _find_huge_parts,
+            find_huge_parts,
             _find_misplaced_steps,
             _find_wrong_names,
             _find_wrong_source,
@@ -401,8 +402,9 @@ def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
     except Exception as error:  # Of an own observation: anything may happen.
         yield ("env", "observation"), f"{observation} cannot observe the network: {error}"
         return
-    if learning.critic == "joint" and learning.initial_critic != "random":
-        expected = f"{learning.initial_critic} expects learning.critic per_slice, got joint"
+    if learning.critic != "per_slice" and learning.initial_critic != "random":
+        expected = f"{learning.initial_critic} expects learning.critic per_slice, got "
+        expected += learning.critic
         yield ("learning", "initial_critic"), expected
     if learning.critic == "per_slice":
         for name, given, expected in (
@@ -420,6 +422,7 @@ def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
     if learning.actor == "equivariant" and observation in ("paper", "widened"):
         expected = f"equivariant expects env.observation per_slice, got {observation}"
         yield ("learning", "actor"), expected
+    yield from _find_wrong_modules(config)
     form = (learning.actor, learning.base_policy)
     if learning.initial_actor != "random" and form != ("equivariant", "persistence"):
         yield (
@@ -429,25 +432,28 @@ def _find_wrong_observation(config: RunConfig) -> Iterator[Problem]:
         )
 
 
+def _find_wrong_modules(config: RunConfig) -> Iterator[Problem]:
+    """Own networks and learned messages must fit the observation, the critics and the transfer."""
+    learning = config.learning
+    try:
+        heard = config.actor_form.heard
+    except Exception as error:  # Of an own message: anything may happen.
+        yield ("env", "message"), f"{config.env.message} cannot be heard: {error}"
+        return
+    if heard is not None and (learning.critic == "per_slice" or learning.actor == "equivariant"):
+        yield (
+            ("env", "message"),
+            f"the learned message {config.env.message} expects learning.critic joint and actor "
+            f"mlp, or own ones, got {learning.critic} and {learning.actor}",
+        )
+    is_module = heard or config.actor_form.is_own or is_own("critic", learning.critic)
+    if is_module and learning.critic != "per_slice" and config.transfer.method == "feature":
+        yield ("transfer", "method"), "feature expects built-in networks, whose layers it knows"
+
+
 def _find_unreadable_traffic(config: RunConfig) -> Iterator[Problem]:
     """A traffic file must be readable and fit the scenario's cells and slices."""
     try:
         config.scenario.bind_mask(0)
     except ValueError as error:
         yield ("scenario", "mask"), str(error)
-
-
-def _find_huge_parts(config: RunConfig) -> Iterator[Problem]:
-    """Settings of a valid config that make a run larger than any machine."""
-    scenario = config.scenario
-    ues = len(scenario.cells) * sum(spec.users for spec in scenario.slices)
-    for path, value, limit, unit in (
-        (("scenario", "layout"), len(scenario.cells), MAX_CELLS, "cells"),
-        (("scenario", "slices"), len(scenario.slices), MAX_SLICES, "slices"),
-        (("scenario", "slices"), ues, MAX_UES, "UEs of all cells together"),
-    ):
-        if value > limit:
-            yield path, f"expected at most {limit} {unit}, got {value}"
-    for path, size in estimate_bytes(config).items():
-        if size > MAX_BYTES:
-            yield tuple(path.split(".")), describe_excess(MAX_BYTES, size)

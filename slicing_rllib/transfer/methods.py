@@ -97,7 +97,7 @@ class Transfer(NamedTuple):
         if not (self.settings.relabel and has_reward_inputs and self.target.sla is not None):
             return taken
         relabelled = relabel_rewards(taken, self.target.sla)
-        if self.target.hyper.critic == "joint":
+        if self.target.hyper.critic != "per_slice":
             return relabelled
         # Critics per slice read levels from observations, which contain the SLA.
         obs, next_obs = (replace_sla(own, *self.target.sla) for own in (taken.obs, taken.next_obs))
