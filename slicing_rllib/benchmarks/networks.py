@@ -60,7 +60,7 @@ SHARE_NOISE = 0.3
 """Standard deviation of the change of logarithms of shares in the label check."""
 LEAST_CHANGE = 0.01
 """Smaller changes of reward are not counted there."""
-CLOSED_FORM, CLOSED_FORECAST, CURVES = "closed_form", "closed_form_forecast", "curves"
+CLOSED_FORM, CURVES = "closed_form", "curves"
 GOAL_ALLOWANCE, GOAL_GAIN, GOAL_EXCEPTIONS = -0.005, 0.01, 2
 ADAPTED = "per_slice"
 
@@ -217,14 +217,13 @@ def check_labels(
 ) -> dict[str, dict[str, float]]:
     """How well models predict the change of a cell's reward when its split alone changes.
 
-    Curves predict a step from the reports before it. The closed form is asked twice: as learning
-    uses it, from the KPIs of the very step (`closed_form`), and from those of the step before
-    (`closed_form_forecast`). By model: `cases`, `right` signs, the sums of the absolute `error`
-    and of the absolute `change`.
+    Each model is asked twice: knowing the reports up to the step before (`NAME_forecast`), and that
+    of the very step as well (`NAME`), which is what learning from measured steps makes of them. By
+    model: `cases`, `right` signs, the sums of the absolute `error` and of the absolute `change`.
     """
     form, closed = ActorForm(env.action_size, "max_min"), SplitReward()
     policy, rng = Baseline("smoothed_persistence", env.scenario), np.random.default_rng(seed)
-    names = (CLOSED_FORM, CLOSED_FORECAST, *models)
+    names = [f"{model}{when}" for model in (CLOSED_FORM, *models) for when in ("_forecast", "")]
     cases: list[tuple[float, ...]] = []
     before = env.reset_batched(seed)
     for _ in range(steps):
@@ -235,17 +234,16 @@ def check_labels(
         other[cell] /= other[cell].sum()
         rewards = env.compute_rewards(other.astype(np.float32))
         pair = np.stack([split[cell], other[cell]])
-        inputs = [env.measured.counterfactual_inputs[cell]]
-        predicted = [
-            predict_rewards(form, weights[env.cells[cell]], before.obs[cell], pair)
-            for weights in models.values()
-        ]
+        known = [(env.measured.counterfactual_inputs[cell], before.obs[cell])]
         before = env.step_batched(split.astype(np.float32))
-        inputs.insert(0, env.measured.counterfactual_inputs[cell])
-        known = [closed.reward(np.stack([row, row]), pair) for row in inputs]
+        known.append((env.measured.counterfactual_inputs[cell], before.obs[cell]))
+        predicted = [closed.reward(np.stack([inputs] * 2), pair) for inputs, _ in known]
+        for weights in models.values():
+            own = weights[env.cells[cell]]
+            predicted += [predict_rewards(form, own, obs, pair) for _, obs in known]
         real = float(rewards[cell] - before.reward[cell])
         if abs(real) >= LEAST_CHANGE:
-            cases.append((real, *(float(each[1] - each[0]) for each in (*known, *predicted))))
+            cases.append((real, *(float(changed - kept) for kept, changed in predicted)))
     table = np.array(cases).reshape(len(cases), 1 + len(names))
     real = table[:, 0]
     return {
