@@ -23,7 +23,16 @@ from slicing_rllib.radio.sites import (
     SiteList,
     SiteSpec,
 )
-from slicing_rllib.radio.specs import IndoorSpec, MobilitySpec, RadioSpec, SliceSpec, TrafficSpec
+from slicing_rllib.radio.specs import (
+    IndoorSpec,
+    MobilitySpec,
+    OwnNetwork,
+    RadioSpec,
+    SliceSpec,
+    SystemLevel,
+    TrafficSpec,
+    TtiLevel,
+)
 from slicing_rllib.radio.traffic import Mask, OwnMask, SyntheticMask, TraceMask
 
 __all__ = [
@@ -38,6 +47,7 @@ __all__ = [
     "MastSpec",
     "MobilitySpec",
     "OwnMask",
+    "OwnNetwork",
     "Phase",
     "RadioSpec",
     "Scenario",
@@ -50,8 +60,10 @@ __all__ = [
     "SliceSpec",
     "StepKpis",
     "SyntheticMask",
+    "SystemLevel",
     "TraceMask",
     "TrafficSpec",
+    "TtiLevel",
     "draw_scenario",
     "make_hexagonal_scenario",
     "make_scenario",

@@ -269,8 +269,8 @@ class TtiNetwork(Simulator):
         peak_mbps = self._carrier.group_kbit[-1] * self._carrier.groups
         mean_rate_mbps = divide(count(channels.key, rates_mbps.mean(axis=0)), users, peak_mbps)
         mean_inverse = divide(count(channels.key, (1.0 / rates_mbps).mean(axis=0)), users)
-        sinr = 10 ** (served.reported_db.mean(axis=0) / 10)
-        percentiles = sinr_percentiles_db(channels.key, sinr, users)
+        mean_sinr = 10 ** (served.reported_db.mean(axis=0) / 10)
+        percentiles = sinr_percentiles_db(channels.key, mean_sinr, users)
         kpis = StepKpis(
             throughput_mbps=np.where(
                 n_busy > 0, divide(count(channels.key, throughput_mbps), n_busy), mean_rate_mbps
@@ -309,8 +309,7 @@ class ServedStep:
         """`idle` is the power of a group that carries nothing, relative to one that does."""
         self._carrier, self._channels, self._idle = carrier, channels, idle[:, None]
         n_cells, n_ues, ttis = len(share), len(channels.ue), carrier.ttis
-        n_network = len(packets.mean_rate)
-        self.row = np.full(n_network, -1)
+        self.row = np.full(len(packets.mean_rate), -1)
         """Row of each UE of the network in what follows; -1 for those that are not present."""
         self.row[channels.ue] = np.arange(n_ues)
         self._backlog = np.zeros(n_ues)
@@ -328,9 +327,10 @@ class ServedStep:
         arrivals = np.zeros((ttis, n_ues))
         when = np.maximum(packets.born - first_tti, 0)
         np.add.at(arrivals, (when, self.row[packets.ue]), packets.kbit)
-        luck = rng.random((ttis, n_network), np.float32)[:, channels.ue]
+        luck = rng.random((ttis, len(self.row)), np.float32)[:, channels.ue]
         dither = rng.random((ttis, n_cells, 1))
-        border = np.cumsum(share, axis=1) * carrier.groups
+        # Rounding must not give a cell one group more than there are.
+        border = np.minimum(np.cumsum(share, axis=1) * carrier.groups, carrier.groups - 1e-9)
         reports: list[np.ndarray] = []
         for tti in range(ttis):
             if tti % BLOCK_TTIS == 0:

@@ -11,15 +11,16 @@ from slicing_rllib.radio import (
     HexagonalCluster,
     MastSpec,
     MobilitySpec,
+    Phase,
     Scenario,
     SliceSpec,
     StepKpis,
     SyntheticMask,
     TrafficSpec,
+    TtiLevel,
     make_scenario,
     tti_network,
 )
-from slicing_rllib.radio.specs import TtiLevel
 from slicing_rllib.radio.tti_network import ServedStep, TtiNetwork, find_leaving_tti
 
 TTI = make_scenario("tti")
@@ -128,6 +129,16 @@ def test_equal_seeds_give_equal_kpis_and_a_saved_state_continues_bit_for_bit():
     ):
         np.testing.assert_array_equal(one, other, err_msg=name)
         np.testing.assert_array_equal(one, third, err_msg=name)
+
+
+def test_a_cell_that_goes_off_hands_its_ues_and_their_queues_over():
+    network = TtiNetwork(TTI, 0)
+    step_often(network, EQUAL, 2)
+    network.set_phase("cell_1", Phase.OFF)
+    kpis = network.step(EQUAL)
+    assert kpis.users[0].sum() == kpis.load[0].sum() == 0
+    assert kpis.users[1:].sum() > 0
+    assert np.isfinite(np.concatenate([np.ravel(values) for values in kpis])).all()
 
 
 def test_kpis_are_those_that_were_recorded():
