@@ -169,9 +169,6 @@ def measure(scenario: Scenario, seed: int, settings: NetworksSettings) -> Networ
         name: seed_metrics(rollout(env, policy, settings.steps, traffic))
         for name, policy in policies.items()
     }
-    pretrained = dict.fromkeys(env.cells, load_pretrained(BUILTIN_CURVES).weights)
-    last = settings.own_steps[-1]
-    models = {CURVES: pretrained, f"{ADAPTED}@{last}": adapted[last]}
     return {
         "network": scenario.name,
         "kind": scenario.network.kind,
@@ -181,7 +178,7 @@ def measure(scenario: Scenario, seed: int, settings: NetworksSettings) -> Networ
             name: [round(float(values[column]), 6) for column in (REWARD, FAIL_RATE)]
             for name, values in found.items()
         },
-        "labels": check_labels(env, models, settings.label_steps, traffic),
+        "labels": check_labels(env, settings.label_steps, traffic),
     }
 
 
@@ -212,18 +209,16 @@ def train(config: RunConfig, own_steps: Sequence[int]) -> dict[int, Weights]:
     return found
 
 
-def check_labels(
-    env: SlicingEnv, models: Mapping[str, Weights], steps: int, seed: int
-) -> dict[str, dict[str, float]]:
+def check_labels(env: SlicingEnv, steps: int, seed: int) -> dict[str, dict[str, float]]:
     """How well models predict the change of a cell's reward when its split alone changes.
 
     Each model is asked twice: knowing the reports up to the step before (`NAME_forecast`), and that
     of the very step as well (`NAME`), which is what learning from measured steps makes of them. By
     model: `cases`, `right` signs, the sums of the absolute `error` and of the absolute `change`.
     """
-    form, closed = ActorForm(env.action_size, "max_min"), SplitReward()
+    closed, curves = SplitReward(), load_pretrained(BUILTIN_CURVES).weights
     policy, rng = Baseline("smoothed_persistence", env.scenario), np.random.default_rng(seed)
-    names = [f"{model}{when}" for model in (CLOSED_FORM, *models) for when in ("_forecast", "")]
+    names = [f"{model}{when}" for model in (CLOSED_FORM, CURVES) for when in ("_forecast", "")]
     cases: list[tuple[float, ...]] = []
     before = env.reset_batched(seed)
     for _ in range(steps):
@@ -238,9 +233,7 @@ def check_labels(
         before = env.step_batched(split.astype(np.float32))
         known.append((env.measured.counterfactual_inputs[cell], before.obs[cell]))
         predicted = [closed.reward(np.stack([inputs] * 2), pair) for inputs, _ in known]
-        for weights in models.values():
-            own = weights[env.cells[cell]]
-            predicted += [predict_rewards(form, own, obs, pair) for _, obs in known]
+        predicted += [predict_rewards(curves, obs, pair) for _, obs in known]
         real = float(rewards[cell] - before.reward[cell])
         if abs(real) >= LEAST_CHANGE:
             cases.append((real, *(float(changed - kept) for kept, changed in predicted)))
@@ -258,14 +251,14 @@ def check_labels(
 
 
 def predict_rewards(
-    form: ActorForm,
     weights: Mapping[str, np.ndarray],
     obs: Float[np.ndarray, " obs"],
     splits: Float[np.ndarray, "split slice"],
 ) -> Float[np.ndarray, " split"]:
     """The reward of each split of a cell by its critics: exp of the lowest level, at most 1."""
-    layers = stack_layers([list_deciding_layers(form, weights)])
-    features = obs.astype(np.float64).reshape(1, -1, form.n_actions).swapaxes(1, 2)
+    n_slices = splits.shape[1]
+    layers = stack_layers([list_deciding_layers(ActorForm(n_slices, "max_min"), weights)])
+    features = obs.astype(np.float64).reshape(1, -1, n_slices).swapaxes(1, 2)
     curves = predict_levels(layers, features)[0]
     levels = [np.interp(splits[:, n], GRID, curve) for n, curve in enumerate(curves)]
     return np.exp(np.minimum(np.min(levels, axis=0), 0.0))

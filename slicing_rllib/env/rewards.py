@@ -90,7 +90,7 @@ def needed_share(
     served = served_share(prb_ratio, offered)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.maximum(sla_throughput_mbps / throughput_mbps, delay_ms / sla_delay_ms)
-        needed = np.where(served > 0.0, served * ratio, 1.0)
+        needed = np.where((served > 0.0) & np.isfinite(ratio), served * ratio, 1.0)
     return np.where(offered > 0.0, needed, 0.0)
 
 

@@ -19,7 +19,7 @@ from slicing_rllib.benchmarks.networks import (
     predict_rewards,
     run,
 )
-from slicing_rllib.env import ActorForm, SlicingEnv
+from slicing_rllib.env import SlicingEnv
 from slicing_rllib.policies import load_pretrained
 from slicing_rllib.policies.trained_policy import BUILTIN_CURVES
 from slicing_rllib.radio import make_scenario
@@ -105,8 +105,7 @@ def test_settings_that_cannot_be_are_refused():
 def test_the_closed_form_predicts_the_built_in_simulator_far_better_than_chance():
     busy = make_networks()["1.6 times the load"]
     env = SlicingEnv(busy, observation="response", map_seed=0)
-    weights = dict.fromkeys(env.cells, load_pretrained(BUILTIN_CURVES).weights)
-    found = check_labels(env, {"curves": weights}, 40, 1)
+    found = check_labels(env, 40, 1)
     closed, curves = found["closed_form"], found["curves"]
     assert closed["cases"] == curves["cases"] >= 20
     assert closed["right"] >= 0.9 * closed["cases"]
@@ -119,7 +118,7 @@ def test_curves_predict_a_lower_reward_for_a_starved_slice():
     obs = env.reset_batched(1).obs[0]
     splits = np.array([[0.25] * 4, [0.01, 0.33, 0.33, 0.33]])
     weights = load_pretrained(BUILTIN_CURVES).weights
-    rewards = predict_rewards(ActorForm(4, "max_min"), weights, obs, splits)
+    rewards = predict_rewards(weights, obs, splits)
     assert 0 < rewards[1] < rewards[0] <= 1
 
 

@@ -35,6 +35,14 @@ def test_needed_share_below_saturation():
     assert needed == pytest.approx(0.4)
 
 
+def test_a_slice_that_waits_without_being_served_needs_the_whole_carrier():
+    """A throughput of 0 says nothing about how much would be enough."""
+    one = np.ones((1, 1))
+    needed = needed_share(0.5 * one, 0.2 * one, 0.0 * one, 9.0 * one, one, one)
+
+    assert needed.tolist() == [[1.0]]
+
+
 def test_needed_share_above_saturation():
     """a = .2, S = .4 serve F = .98 x .02 x .04 / .4 = .00196. Delay is 10 times too long: .0196."""
     needed = needed_share(
