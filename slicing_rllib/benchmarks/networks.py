@@ -31,11 +31,7 @@ from slicing_rllib.evaluation.statistics import METRICS, mean_interval, seed_met
 from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.policies import PretrainedCurves, PretrainedPolicy, load_pretrained
 from slicing_rllib.policies.baselines import Baseline, make_policy
-from slicing_rllib.policies.trained_policy import (
-    BUILTIN_CURVES,
-    list_deciding_layers,
-    stack_layers,
-)
+from slicing_rllib.policies.trained_policy import BUILTIN_CURVES, list_deciding_layers
 from slicing_rllib.radio import Scenario
 from slicing_rllib.random_streams import Stream, make_generator
 from slicing_rllib.runs.algorithm import build
@@ -257,7 +253,8 @@ def predict_rewards(
 ) -> Float[np.ndarray, " split"]:
     """The reward of each split of a cell by its critics: exp of the lowest level, at most 1."""
     n_slices = splits.shape[1]
-    layers = stack_layers([list_deciding_layers(ActorForm(n_slices, "max_min"), weights)])
+    found = list_deciding_layers(ActorForm(n_slices, "max_min"), weights)
+    layers = [(weight[None], bias[None]) for weight, bias in found]
     features = obs.astype(np.float64).reshape(1, -1, n_slices).swapaxes(1, 2)
     curves = predict_levels(layers, features)[0]
     levels = [np.interp(splits[:, n], GRID, curve) for n, curve in enumerate(curves)]
