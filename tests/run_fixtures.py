@@ -18,9 +18,10 @@ from slicing_rllib.runs.training import train
 
 SMALL = {
     "name": "small",
+    "base": "paper",
     "learning": {"exploration_steps": 50, "training_steps": 100, "steps_per_iteration": 25},
     "evaluation": {
-        "policies": ["drl", "equal", "oracle"],
+        "policies": ["td3", "equal", "oracle"],
         "steps": 5,
         "seeds": 2,
         "every_steps": 50,

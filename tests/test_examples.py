@@ -12,7 +12,8 @@ FOLDER = Path(slicing_rllib.examples.__file__).parent
 JOINS = "env.deployments=[{cell: cell_12, off_until: 20, default_action_until: 50}]"
 SHORT = (
     "learning.training_steps=100", JOINS, "env.default_action_steps=25",
-    "evaluation.steps=5", "evaluation.seeds=1", "evaluation.policies=[drl, tl]",
+    "evaluation.steps=5", "evaluation.seeds=1",
+    "evaluation.policies=[counterfactual, counterfactual_transferred]",
 )  # fmt: skip
 ARGUMENTS = {
     "own_measure": ("run", *SHORT),

@@ -227,6 +227,7 @@ def test_own_traffic_propagation_placement_and_queue_are_the_simulators(own_modu
 def test_own_parts_train_with_env_runners_resume_and_are_evaluated(own_module, tmp_path):
     """From the command line, as their user would: a YAML file beside the module."""
     parts = {
+        "base": "paper",
         "env": {
             "observation": f"{own_module}:observe_load",
             "message": f"{own_module}:largest_load",
@@ -242,7 +243,7 @@ def test_own_parts_train_with_env_runners_resume_and_are_evaluated(own_module, t
         "evaluation": {
             "steps": 20,
             "seeds": 2,
-            "policies": ["drl", "equal", f"{own_module}:FirstSlice"],
+            "policies": ["td3_transferred", "equal", f"{own_module}:FirstSlice"],
         },
         "num_env_runners": 2,
     }

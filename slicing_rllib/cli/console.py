@@ -21,11 +21,9 @@ from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.storage import make_printable, require_writable
 from slicing_rllib.storage.errors import RunError
-from slicing_rllib.storage.foreign_files import format_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
     from slicing_rllib.runs.run_directory import RunDirectory
 
@@ -42,7 +40,11 @@ Settings = Annotated[
     ),
 ]
 Config = Annotated[
-    str, Argument(help="A YAML file, or a built-in name: paper or quick.", metavar="CONFIG")
+    str,
+    Argument(
+        help="A YAML file, or a built-in name: first_run, recommended, paper or quick.",
+        metavar="CONFIG",
+    ),
 ]
 Library = Annotated[
     str,
@@ -106,11 +108,13 @@ def print_result(result: Any, as_json: bool, *shown: Table | str) -> None:
 
 
 def print_summary(summary: Mapping[str, Any], as_json: bool, *more: str) -> None:
-    """Prints the `policies` and `hours` of a `summary.json`, and further lines."""
+    """Prints the `policies`, `hours` and findings of a `summary.json`, and further lines."""
     tables = [make_policies_table(summary["policies"])]
     if "hours" in summary:
         tables.append(make_hours_table(summary["hours"]))
-    print_result(summary, as_json, *tables, *more)
+    if summary.get("differences"):
+        tables.append(make_differences_table(summary["differences"]))
+    print_result(summary, as_json, *tables, *summary.get("findings", ()), *more)
 
 
 def print_line(result: Any) -> None:
@@ -203,8 +207,39 @@ def make_policies_table(policies: Mapping[str, Mapping[str, Any]]) -> Table:
     )  # fmt: skip
 
 
-HOURLY_POLICIES = ("equal", "traffic_aware", "smoothed_persistence", "drl", "tl", "oracle")
-"""Policies that the table by hour of day shows. `summary.json` has all of them."""
+def make_differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
+    """The `differences` of a `summary.json`, one row per pair of policies."""
+
+    def format_difference(found: Mapping[str, Any], scale: float, digits: int) -> str:
+        mean, interval = found["mean"], found["ci95"]
+        shown = "" if interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(
+            *(scale * end for end in interval), d=digits)  # fmt: skip
+        return f"{scale * mean:+.{digits}f}{shown}"
+
+    return make_table(
+        "paired differences, seed by seed on the same traffic",
+        ("policy − policy", "cells", "reward", "points below 0.95"),
+        (
+            (
+                f"{each['ours']} − {each['theirs']}",
+                "all" if each["cells"] is None else show(", ".join(each["cells"]), 40),
+                format_difference(each["reward"], 1.0, 3),
+                format_difference(each["fail_rate_95"], 100.0, 1),
+            )
+            for each in differences
+        ),
+        numbers=True,
+    )
+
+
+def is_shown_by_hour(policy: str) -> bool:
+    """Whether the table by hour of day shows a policy. `summary.json` has all of them."""
+    from slicing_rllib.runs.run_config import TRAINED_POLICIES
+
+    known = ("equal", "traffic_aware", "smoothed_persistence", "oracle")
+    return policy in (*known, *TRAINED_POLICIES)
+
+
 MAX_HOURLY_POLICIES = 6
 """Columns that fit a terminal, where none of those policies was evaluated."""
 
@@ -214,7 +249,7 @@ def make_hours_table(hours: Mapping[str, Any]) -> Table:
     from slicing_rllib.evaluation.tables import make_hour_rows
 
     evaluated = list(hours["by_hour"][str(hours["busy_hour"])])
-    chosen = [name for name in HOURLY_POLICIES if name in evaluated]
+    chosen = [name for name in evaluated if is_shown_by_hour(name)]
     names = chosen or evaluated[:MAX_HOURLY_POLICIES]
     title = "by hour of the day: reward, and share below 0.95"
     return make_table(title, ("hour", *names), make_hour_rows(hours, names), numbers=True)
@@ -257,109 +292,6 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     caption += [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
     table.caption, table.caption_justify = "\n".join(caption) or None, "left"
     return table
-
-
-def make_groups_table(groups: "DataFrame") -> Table:
-    """The table of a sweep's settings, over seeds."""
-    settings = [str(name) for name in groups if name not in ("seeds", "mean", "low", "high")]
-    rows = (
-        (
-            *(str(row[name]) for name in settings),
-            str(row["seeds"]),
-            format_number(row["mean"]),
-            f"[{format_number(row['low'])}, {format_number(row['high'])}]",
-        )
-        for row in groups.to_dict("records")
-    )
-    headings = [name.rpartition(".")[2] for name in settings]
-    few = int(groups["seeds"].min()) < 4
-    spread = "least and greatest" if few else "95 % interval"
-    return make_table(
-        "settings over seeds", (*headings, "seeds", "mean", spread), rows, numbers=True
-    )
-
-
-def make_distances_table(result: Mapping[str, Any]) -> Table:
-    """Distances with one row per source and one column per target, the nearest source in bold."""
-    auc = "" if result["auc"] is None else f", AUC of SLA groups {result['auc']:.2f}"
-    cells, nearest = result["cells"], result["nearest"]
-    return make_table(
-        f"{result['measure']} distance of source (row) from target (column){auc}",
-        ("", *(cell.removeprefix("cell_") for cell in cells)),
-        (
-            (
-                source,
-                *(
-                    f"[bold]{distance:.2g}[/]" if nearest[target] == source else f"{distance:.2g}"
-                    for target, distance in zip(cells, row, strict=True)
-                ),
-            )
-            for source, row in zip(cells, result["distances"], strict=True)
-        ),
-        numbers=True,
-    )
-
-
-def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The table of a policy library, one row per bundle."""
-    return make_table(
-        f"{len(rows)} bundles",
-        ("bundle", "versions", "reward", "slices", "transitions", "run", "cell"),
-        (
-            (
-                show(row["name"]),
-                show(" ".join(map(str, row["versions"])), 40),
-                format_number(row["returns"].get("evaluation_reward_mean")),
-                str(len(row["slices"])),
-                str(row["transitions"]),
-                show(row["provenance"].get("run", ""), 64),
-                show(row["provenance"].get("cell", ""), 64),
-            )
-            for row in rows
-        ),
-    )
-
-
-def make_checkpoints_table(reports: Sequence[Any]) -> Table:
-    """The table of a run's checkpoints, one row per `CheckpointReport`."""
-    return make_table(
-        f"{len(reports)} checkpoints",
-        ("checkpoint", "step", "size", "format", "state"),
-        (
-            (
-                show(report.path.name),
-                "" if report.env_steps is None else str(report.env_steps),
-                format_size(report.bytes),
-                "" if report.format is None else str(report.format),
-                "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
-            )
-            for report in reports
-        ),
-        folded=("state",),
-    )
-
-
-def make_pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per unseen network: rewards, and the share of (cell, step) below 0.95.
-
-    The gain and the arrow are from `smoothed_persistence`, which learns nothing.
-    """
-    simple = "smoothed_persistence"
-    names = ("traffic_aware", simple, "pretrained")
-    return make_table(
-        f"networks that no training has seen, {rows[0]['seeds']} seeds each",
-        ("network", *names, "gain", "below 0.95"),
-        (
-            (
-                row["network"],
-                *(f"{row[name]['reward_mean']:.3f}" for name in names),
-                f"{row['pretrained']['reward_mean'] - row[simple]['reward_mean']:+.3f}",
-                f"{row[simple]['fail_rate_95']:.1%} → {row['pretrained']['fail_rate_95']:.1%}",
-            )
-            for row in rows
-        ),
-        numbers=True,
-    )
 
 
 LINE_EVERY_STEPS = 500

@@ -276,9 +276,9 @@ def from_sites(
         ),
     ] = None,
     learns_like: Annotated[
-        Literal["paper", "quick"],
+        Literal["recommended", "paper", "quick"],
         Option(help="Built-in config whose settings of learning and evaluation apply."),
-    ] = "paper",
+    ] = "recommended",
     force: Annotated[bool, Option("--force", help="Replaces an existing YAML file.")] = False,
     json: Json = False,
 ) -> None:
@@ -304,7 +304,7 @@ def from_sites(
     from slicing_rllib.evaluation.other_figures import draw_sites
     from slicing_rllib.inputs.site_files import read_sites
     from slicing_rllib.radio import MastSpec, SiteSpec, make_scenario
-    from slicing_rllib.runs.config_loading import BUILT_IN, load_config, make_mask_settings
+    from slicing_rllib.runs.config_loading import load_config, make_mask_settings
     from slicing_rllib.storage.safe_yaml import Document
     from slicing_rllib.storage.yaml_validation import validate_document
 
@@ -327,19 +327,15 @@ def from_sites(
     )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "network"
     mask = None if traffic is None else make_mask_settings(traffic, base.mask, path.parent)
-    # Without cells that join in a run: the network has other cells.
-    sections = {
-        key: {name: value for name, value in section.items() if name != "deployments"}
-        for key, section in BUILT_IN[learns_like].items()
-        if key not in ("name", "scenario")
-    }
     specs = [
         validate_document(SiteSpec, Document(site, "", f"{file}, site {site['name']}"))
         for site in sites.sites
     ]
     config = {
         "name": name,
-        **sections,
+        "base": learns_like,
+        # The network has other cells than those that join in the base.
+        "env": {"deployments": []},
         "scenario": {
             "like": like,
             "name": name,

@@ -1,9 +1,11 @@
 """Commands about runs: train, evaluate, report, export-kpis, checkpoint, config."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
@@ -12,19 +14,26 @@ from slicing_rllib.cli.console import (
     ProgressBar,
     Run,
     Settings,
-    make_checkpoints_table,
+    make_table,
     name_folder,
     open_run,
     print_result,
     print_summary,
 )
+from slicing_rllib.cli.console import (
+    show as show_text,
+)
 from slicing_rllib.storage.errors import CheckpointError, RunError
+from slicing_rllib.storage.foreign_files import format_size
 
 
 def train(
     config: Annotated[
         str | None,
-        Argument(help="A YAML file, or a built-in name: paper or quick.", show_default="quick"),
+        Argument(
+            help="A YAML file, or a built-in name: first_run, recommended, paper or quick.",
+            show_default="first_run",
+        ),
     ] = None,
     settings: Settings = None,
     out: Annotated[
@@ -54,12 +63,12 @@ def train(
       slicing-rllib train --resume --out runs/seed7
     """
     from slicing_rllib.runs.algorithm import check_memory
-    from slicing_rllib.runs.config_loading import load_config
+    from slicing_rllib.runs.config_loading import DEFAULT_CONFIG, load_config
     from slicing_rllib.runs.ray_session import end_leftovers, import_in_background, ray_session
     from slicing_rllib.runs.run_directory import RunDirectory
 
-    loaded = load_config(config or "quick", settings or [])
-    check_memory(loaded, config or "quick")
+    loaded = load_config(config or DEFAULT_CONFIG, settings or [])
+    check_memory(loaded, config or DEFAULT_CONFIG)
     path = out or name_folder("runs", loaded.name)
     if resume and out is None:
         configs = sorted(Path("runs").glob(f"{loaded.name}-*/config.yaml"))
@@ -124,7 +133,7 @@ def evaluate(
 
     Examples:
 
-      slicing-rllib evaluate runs/seed7 --policies drl,traffic_aware,oracle --seeds 10
+      slicing-rllib evaluate runs/seed7 --policies td3,traffic_aware,oracle --seeds 10
 
       slicing-rllib evaluate runs/seed7 --traffic monday.csv --json
     """
@@ -266,7 +275,7 @@ config_app = typer.Typer(
 
 
 @config_app.command()
-def show(config: Config = "quick", settings: Settings = None, json: Json = False) -> None:
+def show(config: Config = "first_run", settings: Settings = None, json: Json = False) -> None:
     """Prints the whole config as YAML, including all defaults.
 
     The exit code is 2 if the config is not valid.
@@ -335,7 +344,7 @@ def export_kpis(
         str | None,
         Option(
             help="Policy whose final evaluation is played again and exported step by step, such as "
-            "drl or traffic_aware. Default: KPIs while the run learned, a mean per iteration."
+            "td3 or traffic_aware. Default: KPIs while the run learned, a mean per iteration."
         ),
     ] = None,
     window: Annotated[
@@ -359,7 +368,7 @@ def export_kpis(
 
       slicing-rllib export-kpis runs/seed7 --out kpis.parquet
 
-      slicing-rllib export-kpis runs/seed7 --policy drl --window 100:400 --out steps.csv
+      slicing-rllib export-kpis runs/seed7 --policy td3 --window 100:400 --out steps.csv
 
       slicing-rllib export-kpis runs/seed7 --kpis delay_ms --cells cell_3,MUC001_1 --out c.csv
     """
@@ -388,3 +397,22 @@ def export_kpis(
 
 def _split(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",")]
+
+
+def make_checkpoints_table(reports: Sequence[Any]) -> Table:
+    """The table of a run's checkpoints, one row per `CheckpointReport`."""
+    return make_table(
+        f"{len(reports)} checkpoints",
+        ("checkpoint", "step", "size", "format", "state"),
+        (
+            (
+                show_text(report.path.name),
+                "" if report.env_steps is None else str(report.env_steps),
+                format_size(report.bytes),
+                "" if report.format is None else str(report.format),
+                "[bold red]" + show_text(report.problem) + "[/]" if report.problem else "valid",
+            )
+            for report in reports
+        ),
+        folded=("state",),
+    )

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
     Json,
     explain_missing_packages,
-    make_groups_table,
+    format_number,
     make_sweep_table,
+    make_table,
     name_folder,
     print_line,
     print_message,
@@ -24,6 +26,8 @@ from slicing_rllib.cli.console import (
 from slicing_rllib.storage.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from slicing_rllib.benchmarks.rows import Row
 
 Turns = Annotated[int, Option(min=1, help="Number of interleaved turns.")]
@@ -388,3 +392,23 @@ for command in (
     *(calibration, simulator, learning, transfer, cluster, serving, ceiling, networks),
 ):
     bench_app.command()(command)
+
+
+def make_groups_table(groups: "DataFrame") -> Table:
+    """The table of a sweep's settings, over seeds."""
+    settings = [str(name) for name in groups if name not in ("seeds", "mean", "low", "high")]
+    rows = (
+        (
+            *(str(row[name]) for name in settings),
+            str(row["seeds"]),
+            format_number(row["mean"]),
+            f"[{format_number(row['low'])}, {format_number(row['high'])}]",
+        )
+        for row in groups.to_dict("records")
+    )
+    headings = [name.rpartition(".")[2] for name in settings]
+    few = int(groups["seeds"].min()) < 4
+    spread = "least and greatest" if few else "95 % interval"
+    return make_table(
+        "settings over seeds", (*headings, "seeds", "mean", spread), rows, numbers=True
+    )

@@ -1,9 +1,11 @@
 """Commands on transfer: `similarity`, `transfer`, `library list|show|add|remove`, `pretrain`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
@@ -13,14 +15,16 @@ from slicing_rllib.cli.console import (
     Run,
     Version,
     explain_unwritable,
-    make_distances_table,
-    make_library_table,
-    make_pretraining_table,
+    format_number,
+    make_table,
     name_folder,
     open_run,
     print_message,
     print_result,
     print_summary,
+)
+from slicing_rllib.cli.console import (
+    show as show_text,
 )
 from slicing_rllib.storage.errors import ConfigError
 
@@ -296,3 +300,67 @@ def pretrain(
         save_pretrained(out, actor)
     found = {"folder": str(out), "unseen_networks": rows}
     print_result(found, json, make_pretraining_table(rows), f"actor: {out}")
+
+
+def make_distances_table(result: Mapping[str, Any]) -> Table:
+    """Distances with one row per source and one column per target, the nearest source in bold."""
+    auc = "" if result["auc"] is None else f", AUC of SLA groups {result['auc']:.2f}"
+    cells, nearest = result["cells"], result["nearest"]
+    return make_table(
+        f"{result['measure']} distance of source (row) from target (column){auc}",
+        ("", *(cell.removeprefix("cell_") for cell in cells)),
+        (
+            (
+                source,
+                *(
+                    f"[bold]{distance:.2g}[/]" if nearest[target] == source else f"{distance:.2g}"
+                    for target, distance in zip(cells, row, strict=True)
+                ),
+            )
+            for source, row in zip(cells, result["distances"], strict=True)
+        ),
+        numbers=True,
+    )
+
+
+def make_library_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The table of a policy library, one row per bundle."""
+    return make_table(
+        f"{len(rows)} bundles",
+        ("bundle", "versions", "reward", "slices", "transitions", "run", "cell"),
+        (
+            (
+                show_text(row["name"]),
+                show_text(" ".join(map(str, row["versions"])), 40),
+                format_number(row["returns"].get("evaluation_reward_mean")),
+                str(len(row["slices"])),
+                str(row["transitions"]),
+                show_text(row["provenance"].get("run", ""), 64),
+                show_text(row["provenance"].get("cell", ""), 64),
+            )
+            for row in rows
+        ),
+    )
+
+
+def make_pretraining_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A row per unseen network: rewards, and the share of (cell, step) below 0.95.
+
+    The gain and the arrow are from `smoothed_persistence`, which learns nothing.
+    """
+    simple = "smoothed_persistence"
+    names = ("traffic_aware", simple, "pretrained")
+    return make_table(
+        f"networks that no training has seen, {rows[0]['seeds']} seeds each",
+        ("network", *names, "gain", "below 0.95"),
+        (
+            (
+                row["network"],
+                *(f"{row[name]['reward_mean']:.3f}" for name in names),
+                f"{row['pretrained']['reward_mean'] - row[simple]['reward_mean']:+.3f}",
+                f"{row[simple]['fail_rate_95']:.1%} → {row['pretrained']['fail_rate_95']:.1%}",
+            )
+            for row in rows
+        ),
+        numbers=True,
+    )

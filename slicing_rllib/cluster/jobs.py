@@ -13,7 +13,7 @@ from ray.job_submission import JobDetails, JobStatus
 
 from slicing_rllib.inputs.text_tables import MAX_BYTES
 from slicing_rllib.radio import TraceMask
-from slicing_rllib.runs.config_loading import dump_resolved_yaml, load_config
+from slicing_rllib.runs.config_loading import DEFAULT_CONFIG, dump_resolved_yaml, load_config
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.storage import read_bounded
 from slicing_rllib.storage.errors import ConfigError
@@ -61,7 +61,7 @@ def make_job_spec(arguments: Sequence[str], submission_id: str | None) -> JobSpe
         )
     source, settings = _parse_arguments(rest)
     if command == "train":
-        config = load_config(source or "quick", settings)
+        config = load_config(source or DEFAULT_CONFIG, settings)
         name, files, cpus = config.name, _collect_run_files(config), config.cpus
     else:
         if source is None or settings:

@@ -7,16 +7,15 @@ its mean. Figures that show no policies are in `other_figures`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from slicing_rllib.evaluation.statistics import SATISFIED, rank_correlation, summarise_values
 from slicing_rllib.storage import require_writable
@@ -40,8 +39,18 @@ COLOURS = {
     "base_policy": "#8DA0CB",
     "oracle_throughput": "#000000",
     "oracle_delay": "#000000",
-    "drl": "#0072B2",
-    "tl": "#D55E00",
+    **dict.fromkeys(("drl", "td3", "counterfactual", "blend"), "#0072B2"),
+    "per_slice": "#7B3294",
+    **dict.fromkeys(
+        (
+            "tl",
+            "td3_transferred",
+            "counterfactual_transferred",
+            "blend_transferred",
+            "per_slice_transferred",
+        ),
+        "#D55E00",
+    ),
 }
 """By policy: the colour-blind-safe palette of Okabe and Ito, and two more colours for policies that
 are seldom shown together."""
@@ -196,23 +205,24 @@ def draw_training(
     *,
     smoothing_steps: int,
     exploration_steps: int,
-    changes: Sequence[int] = (),
+    own: str,
+    changes: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> Figure:
     """A run's mean reward over network steps: evaluated without noise, and while learning.
 
-    The arm `drl` is the run. `levels` are the rewards of known policies on the traffic of the
+    The arm `own` is the run. `levels` are the rewards of known policies on the traffic of the
     evaluation. What the run got while learning is on other traffic, so it has a panel of its own,
     beside other splits in the same steps. `exploration_steps` are shaded,
-    and lines mark the steps of `changes` of the network.
+    and lines mark the steps of `changes`, by what happened then.
     """
     figure, panels = make_panels(2, (RUN_SIZE_IN[0], 5.4), vertical=True)
     upper, lower = panels
     if len(evaluated):
-        _draw_curves(upper, evaluated, {"drl": "this run"})
+        _draw_curves(upper, evaluated, {own: f"this run: {own}"})
     else:
         upper.text(0.5, 0.5, "not evaluated while training", ha="center", transform=upper.transAxes)
     _draw_levels(upper, levels)
-    _draw_curves(lower, learning, {"drl": "this run"}, marker="")
+    _draw_curves(lower, learning, {own: f"this run: {own}"}, marker="")
     over = f"mean over {smoothing_steps} steps"
     upper.set_title("evaluated without noise, all on the same traffic", fontsize=8)
     lower.set_title(f"while learning, {over}; other splits in the same steps", fontsize=8)
@@ -220,26 +230,32 @@ def draw_training(
     for axes in panels:
         axes.set_ylabel("mean reward of eq. (2)")
         _shade(axes, 0, exploration_steps, "exploration")
-        for number, step in enumerate(changes):
-            label = "_" if number else "the network changes"
-            axes.axvline(step, color=OTHER_COLOUR, lw=0.8, ls=":", label=label)
         _cut_below_curves(axes)
+        for (what, steps), line in zip(changes.items(), (":", "--", "-."), strict=False):
+            for number, step in enumerate(steps):
+                label = "_" if number else what
+                axes.axvline(step, color=OTHER_COLOUR, lw=0.8, ls=line, label=label)
         if axes.lines:
             axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def draw_warm_start(cell: str, table: pd.DataFrame, joined_at: int, controlled_from: int) -> Figure:
-    """A cell's reward without exploration noise, transferred (`tl`) and from scratch (`drl`).
+def draw_warm_start(
+    cell: str, table: pd.DataFrame, levels: Mapping[str, Sequence[float]], paired_with: str
+) -> Figure:
+    """A cell's reward without exploration noise over its own steps, by learner.
 
-    The cell is under the default action from network step `joined_at` and under its own policy from
-    `controlled_from`.
+    `levels` are the rewards of known policies in this cell, one per seed; the table has a row per
+    arm, step and seed of the same traffic. Bands are 95 % intervals of the difference from
+    `paired_with`: the traffic of a seed moves all policies together.
     """
-    figure, (axes,) = make_panels(1, RUN_SIZE_IN)
-    curves = _draw_curves(axes, table, {"tl": "transferred", "drl": "from scratch"})
+    figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
+    reference = np.array(levels[paired_with])
+    ease = (reference - reference.mean())[table["seed"].to_numpy(int)]
+    curves = _draw_curves(axes, table.assign(value=table["value"] - ease), {})
+    _draw_levels(axes, {name: float(np.mean(rewards)) for name, rewards in levels.items()})
     _cut_below_curves(axes)
-    _shade(axes, joined_at, controlled_from, "default action")
-    transferred = curves[curves["arm"] == "tl"]
+    transferred = curves[curves["arm"].str.endswith("_transferred")]
     if len(transferred):
         steps, rewards = transferred["step"].to_numpy(), transferred["mean"].to_numpy()
         at = int(np.argmin(rewards))
@@ -251,8 +267,12 @@ def draw_warm_start(cell: str, table: pd.DataFrame, joined_at: int, controlled_f
                 va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
                 arrowprops={"arrowstyle": "->", "lw": 0.8},
             )  # fmt: skip
-    axes.set(xlabel="network step", ylabel=f"evaluated reward of {cell}")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.set(xlabel=f"own steps of {cell}", ylabel="reward without noise")
+    axes.set_title(
+        f"{cell}: one run of each learner, evaluated on {len(reference)} seeds of traffic\n"
+        f"bands: 95 % interval of the difference from {paired_with}", fontsize=8,
+    )  # fmt: skip
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
@@ -357,52 +377,6 @@ def draw_delay_cdf(
 
 
 # Distances of cells
-
-MAX_NUMBERED_CELLS = 16
-"""Larger networks have no number in each square."""
-
-
-def draw_heat_map(
-    cells: Sequence[str],
-    distances: Float[np.ndarray, "source target"],
-    groups: Sequence[str],
-    chosen: Mapping[str, str],
-    measure: str,
-) -> Figure:
-    """Distance of every source from every target, with cells ordered by SLA group.
-
-    Colours are logarithmic, since distances span decades; a cell's distance from itself is zero and
-    has no colour. `groups` is the SLA group of each cell; `chosen` maps a target to its source,
-    which gets a frame. Source: the paper, Fig. 7.
-    """
-    order = sorted(range(len(cells)), key=lambda i: groups[i])
-    names = [f"{cells[i].removeprefix('cell_')} {groups[i]}" for i in order]
-    shown = distances[np.ix_(order, order)]
-    size = max(3.6, 0.36 * len(cells) + 1.6)
-    figure, (axes,) = make_panels(1, (size + 0.8, size), **{"axes.grid": False})
-    positive = shown[shown > 0]
-    low, high = (positive.min(), positive.max()) if positive.size else (0.5, 1.0)
-    norm = LogNorm(low, high if high > low else 2.0 * low)
-    image = axes.imshow(np.ma.masked_less_equal(shown, 0.0), cmap="cividis", norm=norm)
-    axes.set(xlabel="target cell, SLA group", ylabel="source cell, SLA group", facecolor="#FFFFFF")
-    if len(cells) <= MAX_NUMBERED_CELLS:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        for (row, column), value in np.ndenumerate(shown.astype(float)):
-            # Two digits, or a whole number where that is as short.
-            text = f"{value:.0f}" if 10 <= value < 10_000 else f"{value:.2g}"
-            is_light = not value > 0 or cast("float", norm(value)) > 0.5
-            axes.text(column, row, text, ha="center", va="center", size=6,
-                      color="black" if is_light else "white")  # fmt: skip
-    positions = {cells[i]: position for position, i in enumerate(order)}
-    for target, source in chosen.items():
-        if source in positions and target in positions:
-            corner = (positions[target] - 0.5, positions[source] - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=2))
-    if axes.patches:
-        axes.set_title("frame: source that the run chose for the target", fontsize=8)
-    figure.colorbar(image, ax=axes, label=f"{measure} distance, logarithmic", shrink=0.85)
-    return figure
 
 
 def draw_gain_over_distance(pairs: pd.DataFrame, measure: str) -> Figure:

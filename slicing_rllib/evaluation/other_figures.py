@@ -1,12 +1,13 @@
 """Figures that show no policies: an operator's sites and traffic, trials of a sweep, benchmarks."""
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle, Wedge
@@ -205,4 +206,63 @@ def draw_growth(
         axes.minorticks_off()
         axes.set_xlabel("cells (128 UEs each)")
         axes.set_ylabel(what)
+    return figure
+
+
+MAX_NUMBERED_ROWS = 16
+"""Heat maps of more cells have no number in each square."""
+
+
+def draw_heat_map(
+    cells: Sequence[str],
+    distances: Float[np.ndarray, "source target"],
+    groups: Sequence[str],
+    chosen: Mapping[str, str],
+    measure: str,
+    targets: Sequence[int] | None = None,
+) -> Figure:
+    """Distance of every source from every target, with cells ordered by SLA group.
+
+    `targets` are the indices of the targets that are shown, by default of all cells.
+
+    Colours are logarithmic, since distances span decades; a cell's distance from itself is zero and
+    has no colour. `groups` is the SLA group of each cell; `chosen` maps a target to its source,
+    which gets a frame. Source: the paper, Fig. 7.
+    """
+    order = sorted(range(len(cells)), key=lambda i: groups[i])
+    shown_targets = [i for i in order if targets is None or i in targets]
+    names, below = (
+        [f"{cells[i].removeprefix('cell_')} {groups[i]}" for i in each]
+        for each in (order, shown_targets)
+    )
+    shown = distances[np.ix_(order, shown_targets)]
+    height, width = (max(3.6, 0.36 * len(each) + 1.6) for each in (order, shown_targets))
+    figure, (axes,) = make_panels(1, (width + 0.8, height), **{"axes.grid": False})
+    positive = shown[shown > 0]
+    low, high = (positive.min(), positive.max()) if positive.size else (0.5, 1.0)
+    norm = LogNorm(low, high if high > low else 2.0 * low)
+    drawn = np.ma.masked_less_equal(np.nan_to_num(shown), 0.0)
+    image = axes.imshow(drawn, cmap="cividis", norm=norm, aspect="auto")
+    axes.set(xlabel="target cell, SLA group", ylabel="source cell, SLA group", facecolor="#FFFFFF")
+    if len(cells) <= MAX_NUMBERED_ROWS:
+        axes.set_xticks(range(len(below)), below, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), value in np.ndenumerate(shown.astype(float)):
+            if np.isnan(value):
+                continue
+            # Two digits, or a whole number where that is as short.
+            text = f"{value:.0f}" if 10 <= value < 10_000 else f"{value:.2g}"
+            is_light = not value > 0 or cast("float", norm(value)) > 0.5
+            axes.text(column, row, text, ha="center", va="center", size=6,
+                      color="black" if is_light else "white")  # fmt: skip
+    rows, columns = (
+        {cells[i]: position for position, i in enumerate(each)} for each in (order, shown_targets)
+    )
+    for target, source in chosen.items():
+        if source in rows and target in columns:
+            corner = (columns[target] - 0.5, rows[source] - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=2))
+    if axes.patches:
+        axes.set_title("frame: the chosen source", fontsize=8)
+    figure.colorbar(image, ax=axes, label=f"{measure} distance, logarithmic", shrink=0.85)
     return figure

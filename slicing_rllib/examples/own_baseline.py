@@ -4,7 +4,7 @@
 
 For a run that is trained already, with a copy of this file beside it:
 
-    slicing-rllib evaluate RUN --policies drl,own_baseline:MostUsers --allow-parts own_baseline
+    slicing-rllib evaluate RUN --policies td3,own_baseline:MostUsers --allow-parts own_baseline
 """
 
 import sys

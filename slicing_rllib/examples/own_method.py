@@ -39,7 +39,7 @@ def main(folder: str = "runs/own-method", *settings: str) -> None:
     config = load_config("quick", [method, *settings])
     run = RunDirectory.create(Path(folder), config)
     summary = train(config, run, ProgressListener())
-    for name in ("drl", "tl"):
+    for name in (config.learning.learner, config.own_policy):
         if name in summary["policies"]:
             print(f"{name}: reward {summary['policies'][name]['reward_mean']:.3f}")
 

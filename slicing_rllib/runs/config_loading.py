@@ -27,6 +27,33 @@ from slicing_rllib.storage.yaml_validation import shorten, validate_document
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     "paper": {"name": "paper", "scenario": "paper"},
+    "recommended": {
+        "name": "recommended",
+        "learning": {"critic": "per_slice", "initial_critic": "builtin", "training_steps": 1000},
+    },
+    "first_run": {
+        "name": "first_run",
+        "scenario": "paper",
+        "env": {
+            "deployments": [
+                {"cell": "cell_12", "off_until": 2000, "default_action_until": 2200},
+            ],
+        },
+        "learning": {
+            "exploration_steps": 500,
+            "training_steps": 2500,
+            "steps_per_iteration": 50,
+        },
+        "transfer": {"measure": "kl_paper"},
+        "compared_learners": {"per_slice": 200},
+        "evaluation": {
+            "steps": 100,
+            "seeds": 5,
+            "every_steps": 1000,
+            "evaluation_steps": [2200, 2250, 2300, 2400, 2600, 2800],
+            "curve_seeds": 4,
+        },
+    },
     "quick": {
         "name": "quick",
         "scenario": "paper",
@@ -53,7 +80,11 @@ BUILT_IN: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""Configs by name: the paper's, and one that shows everything in about a minute."""
+"""Configs by name: the paper's; the best learner, on which a file stands that names no `base`; the
+paper's story in about a minute; and counterfactual learning in as short a time."""
+DEFAULT_BASE = "recommended"
+DEFAULT_CONFIG = "first_run"
+"""What `train` trains without a name."""
 
 
 MAX_BASES = 10
@@ -63,13 +94,20 @@ MAX_BASES = 10
 def load_config(source: str, settings: Sequence[str] = ()) -> RunConfig:
     """The config of that built-in name or YAML file, with `key.path=value` settings on top.
 
-    A file with `base: NAME` or `base: FILE` states what differs from that config.
-    Raises: ConfigError for a file, key or value that cannot be used.
+    A file with `base: NAME` or `base: FILE` states what differs from that config, any other file
+    what differs from DEFAULT_BASE. Raises: ConfigError for a file, key or value that cannot be
+    used.
     """
     document = _read_with_bases(source, ())
     for setting in settings:
         _apply_setting(document.content, setting)
-    return validate_document(RunConfig, document, settings)
+    try:
+        return validate_document(RunConfig, document, settings)
+    except ConfigError as error:
+        if source in BUILT_IN or "per_slice" not in str(error):
+            raise
+        hint = f"without base: a file stands on {DEFAULT_BASE}, with base: paper on TD3"
+        raise ConfigError(f"{error} ({hint})") from error
 
 
 def _read_with_bases(source: str, files: tuple[str, ...]) -> Document:
@@ -84,9 +122,7 @@ def _read_with_bases(source: str, files: tuple[str, ...]) -> Document:
     if isinstance(mask, dict) and isinstance(mask.get("path"), str) and "\0" not in mask["path"]:
         # The path of a traffic file is relative to the file that names it.
         mask["path"] = str((folder / mask["path"]).resolve())
-    base = document.content.pop("base", None)
-    if base is None:
-        return document
+    base = document.content.pop("base", DEFAULT_BASE)
     if not isinstance(base, str) or not base or "\0" in base:
         raise ConfigError(f"{source}: base: expected a config's name or file, got {base!r}")
     below = base if base in BUILT_IN else str((folder / base).resolve())

@@ -1,8 +1,10 @@
 """Trains response curves on many random networks, for cells of networks that nobody trained in.
 
 Each network is stepped under smoothed persistence with noise on the shares. The levels of the
-applied splits are all that is learned from. Nothing of the built-in scenarios is in it: networks
-differ in size, spectrum, slices, SLAs, users, traffic, speed and length of a step.
+applied splits are all that is learned from. Half of the networks are four sites with drawn slices,
+SLAs, users and traffic (`radio.draw_scenario`); in the other half everything is drawn: size,
+spectrum, speed and length of a step as well. None has a map, an SLA or the traffic of a built-in
+scenario.
 """
 
 import itertools
@@ -23,7 +25,7 @@ from slicing_rllib.learning.stacked_td3 import Batch
 from slicing_rllib.policies import PretrainedActor
 from slicing_rllib.policies.baselines import Baseline
 from slicing_rllib.policies.td3_settings import TD3Settings
-from slicing_rllib.radio import Scenario, Simulator, SyntheticMask
+from slicing_rllib.radio import Scenario, Simulator, SyntheticMask, draw_scenario
 from slicing_rllib.radio.scenario import SlaGroup, SliceSla
 from slicing_rllib.radio.sites import HexagonalCluster, HexagonalGrid
 from slicing_rllib.radio.specs import MobilitySpec, RadioSpec, SliceSpec, TrafficSpec
@@ -73,7 +75,9 @@ def train_curves(settings: CurveSettings, on_message: OnMessage) -> PretrainedAc
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(2,)))
     collected: list[Labels] = []
     for number in range(settings.networks):
-        scenario = draw_any_scenario(rng, f"any_{number}")
+        # Every second one is of the size of a usual network, for which there are most users.
+        draw = draw_any_scenario if number % 2 else draw_scenario
+        scenario = draw(rng, f"any_{number}")
         collected.append(_collect(scenario, FIRST_MAP + number, settings.steps, rng))
         if (number + 1) % max(settings.networks // 5, 1) == 0:
             on_message(f"{number + 1} of {settings.networks} networks stepped")

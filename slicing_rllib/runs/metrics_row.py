@@ -132,8 +132,10 @@ def make_metrics_row(
     }
     if evaluated is None:
         return row
-    for cell, reward in zip(scenario.cells, evaluated.rewards.tolist(), strict=True):
-        cells[cell]["evaluation_reward"] = reward
+    for index, cell in enumerate(scenario.cells):
+        cells[cell]["evaluation_reward"] = float(evaluated.rewards[index])
+        if len(evaluated.by_seed) > 1:
+            cells[cell]["evaluation_reward_by_seed"] = evaluated.by_seed[:, index].tolist()
     return row | {
         "evaluation_reward_mean": float(evaluated.rewards.mean()),
         "evaluation_fail_rate_95": evaluated.fail_rate_95,

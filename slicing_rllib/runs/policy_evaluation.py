@@ -82,6 +82,20 @@ def make_trained_policy(config: RunConfig, weights: Weights) -> TrainedPolicy:
     return TrainedPolicy(config.scenario.cells, weights, config.actor_form)
 
 
+def make_compared_config(config: RunConfig, learner: str) -> RunConfig:
+    """The config of one of `compared_learners`: the same network, where all cells begin anew."""
+    plain = config.model_dump() | {"name": f"{config.name[:50]}-{learner}", "tracking": ()}
+    steps = plain["compared_learners"][learner]
+    per_iteration = config.learning.steps_per_iteration
+    plain["learning"] = {
+        "critic": learner, "training_steps": steps, "steps_per_iteration": per_iteration
+    }  # fmt: skip
+    plain["env"] |= {"observation": "response", "deployments": ()}
+    plain["evaluation"] |= {"policies": (learner,), "every_steps": per_iteration}
+    plain["transfer"] |= {"method": "none", "targets": ()}
+    return RunConfig.model_validate(plain | {"compared_learners": {}, "pretrained_run": None})
+
+
 def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy:
     """A baseline, a policy of the package, or one that the run has trained.
 
@@ -90,6 +104,9 @@ def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy
     """
     if name == config.own_policy:
         return make_trained_policy(config, run.policies())
+    if name in config.compared_learners:
+        other = make_compared_config(config, name)
+        return make_trained_policy(other, run.compared(name).policies())
     if name in TRAINED_POLICIES:
         if not config.trains_from_scratch_too:
             raise ValueError(f"policy {name}: expected a run that has it")
@@ -108,10 +125,15 @@ def make_named_policy(name: str, config: RunConfig, run: RunDirectory) -> Policy
 class CurvePoint(NamedTuple):
     """What a policy gets on the traffic of the learning curve."""
 
-    rewards: Float[np.ndarray, " cell"]
-    """Mean reward of each cell."""
+    by_seed: Float[np.ndarray, "seed cell"]
+    """Mean reward of each cell on the traffic of each seed."""
     fail_rate_95: float
     """Share of (cell, step) with a satisfaction below 0.95."""
+
+    @property
+    def rewards(self) -> Float[np.ndarray, " cell"]:
+        """Mean reward of each cell over all seeds."""
+        return np.mean(self.by_seed, axis=0)
 
 
 def evaluate_curve_point(
@@ -123,7 +145,7 @@ def evaluate_curve_point(
         rollout(env, policy, config.evaluation.steps, seed)
         for seed in derive_evaluation_seeds(config)[:seeds]
     ]
-    rewards = np.mean([run.reward.mean(axis=0) for run in runs], axis=0)
+    rewards = np.stack([run.reward.mean(axis=0) for run in runs])
     return CurvePoint(rewards, float(np.mean([run.satisfaction < SATISFIED for run in runs])))
 
 
@@ -134,7 +156,9 @@ def evaluate_policies(config: RunConfig, run: RunDirectory, on_rollout: OnRollou
     total, counter = len(policies) * len(seeds), itertools.count(1)
     rollouts: Rollouts = {}
     for name, policy in policies.items():
-        rollouts[name], env = [], make_network(config)
+        is_compared = name in config.compared_learners
+        seen = make_compared_config(config, name) if is_compared else config
+        rollouts[name], env = [], make_network(seen)
         for seed in seeds:
             rollouts[name].append(rollout(env, policy, config.evaluation.steps, seed))
             on_rollout(name, next(counter), total)

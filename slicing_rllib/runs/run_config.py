@@ -7,7 +7,6 @@ or to a `--set` argument.
 
 import itertools
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -93,6 +92,13 @@ class LearningSection(TD3Settings):
     training_steps: CountOrZero = 5500
     """Environment steps after exploration. The paper evaluates for 250 more, see `evaluation`."""
 
+    @property
+    def learner(self) -> str:
+        """What learns, in a word: the name of its policies in tables and figures."""
+        if self.critic == "per_slice":
+            return "per_slice"
+        return "td3" if self.actor_objective == "critic" else self.actor_objective
+
     @model_validator(mode="before")
     @classmethod
     def _follow_initial_critic(cls, given: Any) -> Any:
@@ -108,8 +114,9 @@ class EvaluationSection(Section):
     """
 
     policies: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Policies that the final evaluation compares. Default: all baselines, `drl`, and `tl` where
-    the run has a transfer."""
+    """Policies that the final evaluation compares. Default: all baselines, the trained policies
+    (`td3`, `counterfactual`, `blend` or `per_slice` for what learned from scratch, and with
+    `_transferred` what a transfer has started), and those of `compared_learners`."""
     steps: Count = 250
     """Environment steps per evaluation seed."""
     seeds: Count = 5
@@ -133,16 +140,12 @@ class CheckpointSection(Section):
     """Number of newest checkpoints that are kept."""
 
 
-class PolicyName(StrEnum):
-    """The two kinds of trained policies. All other policies are baselines."""
-
-    DRL = "drl"
-    """Trained from scratch."""
-    TL = "tl"
-    """Warm-started from another cell (transfer learning)."""
-
-
-TRAINED_POLICIES = tuple(PolicyName)
+LEARNERS = ("td3", "counterfactual", "blend", "per_slice")
+"""Names of policies that learned from scratch: `LearningSection.learner`."""
+TRANSFERRED = "_transferred"
+"""Ends the name of policies of which some were started by a transfer."""
+TRAINED_POLICIES = (*LEARNERS, *(f"{learner}{TRANSFERRED}" for learner in LEARNERS))
+"""All other policies are baselines, or come with the package."""
 PACKAGE_POLICIES = ("base_policy", "pretrained", "pretrained_curves")
 """Policies that need no training: the base policy of the run's actors, the pretrained actor, and
 the max-min split by pretrained critics per slice."""
@@ -182,6 +185,9 @@ class RunConfig(Section):
     pretrained_run: str | None = None
     """Run directory with the policies of all cells that are no transfer targets. These cells act
     with them and do not learn."""
+    compared_learners: dict[Literal["per_slice"], Count] = Field(default_factory=dict)
+    """Learners that train every cell of the same network from scratch after the run, to be compared
+    with it, and the environment steps of each."""
     checkpoint: CheckpointSection = CheckpointSection()
     """Checkpoints of the training."""
     tracking: tuple[Tracker, ...] = ()
@@ -255,9 +261,9 @@ class RunConfig(Section):
         return self.transfer.method != "none" and bool(self.joining or self.transfer.targets)
 
     @property
-    def own_policy(self) -> PolicyName:
+    def own_policy(self) -> str:
         """The name of the run's own policies beside others."""
-        return PolicyName.TL if self.has_transfer else PolicyName.DRL
+        return self.learning.learner + (TRANSFERRED if self.has_transfer else "")
 
     @property
     def evaluated_policies(self) -> tuple[str, ...]:
@@ -266,19 +272,12 @@ class RunConfig(Section):
             return self.evaluation.policies
         kinds = {"equivariant": ("pretrained",), "max_min": ("pretrained", "pretrained_curves")}
         pretrained = kinds.get(self.learning.actor, ())
-        others = (
-            *pretrained,
-            *(
-                name
-                for name in BASELINES
-                if name not in ONLY_WHERE_NAMED and not find_missing_law(name, self.scenario)
-            ),
-        )
-        if not self.has_transfer:
-            return (PolicyName.DRL, *others)
-        if self.transfer.targets:
-            return (PolicyName.TL, *others)
-        return (PolicyName.DRL, PolicyName.TL, *others)
+        usual = (name for name in BASELINES if name not in ONLY_WHERE_NAMED)
+        rules = (name for name in usual if not find_missing_law(name, self.scenario))
+        others = (*self.compared_learners, *pretrained, *rules)
+        if self.has_transfer and not self.transfer.targets:
+            return (self.learning.learner, self.own_policy, *others)
+        return (self.own_policy, *others)
 
     @property
     def trains_from_scratch_too(self) -> bool:
@@ -286,7 +285,7 @@ class RunConfig(Section):
         return (
             self.has_transfer
             and not self.transfer.targets
-            and PolicyName.DRL in self.evaluated_policies
+            and self.learning.learner in self.evaluated_policies
         )
 
     @property
@@ -332,9 +331,9 @@ def _find_misplaced_steps(config: RunConfig) -> Iterator[Problem]:
         yield (
             ("env", "deployments"),
             f"{first.cell} learns from another cell at environment step "
-            f"{config.first_transfer_step}, but the run ends at step {config.total_steps}: drl and "
-            "tl would be the same; expected more learning.training_steps, an earlier "
-            "default_action_until or transfer.method none",
+            f"{config.first_transfer_step}, but the run ends at step {config.total_steps}: the "
+            "policies with and without the transfer would be the same; expected more "
+            "learning.training_steps, an earlier default_action_until or transfer.method none",
         )
 
 
@@ -358,7 +357,7 @@ def _find_wrong_names(config: RunConfig) -> Iterator[Problem]:
                 yield path, f"expected one of {cells[0]} to {cells[-1]}, got {name!r}"
     for problem in find_unknown(config.env.events, config.scenario):
         yield ("env", "events"), problem
-    own = tuple(PolicyName) if config.has_transfer else (PolicyName.DRL,)
+    own = {config.learning.learner, config.own_policy, *config.compared_learners}
     known = {*own, *PACKAGE_POLICIES, *BASELINES, *list_names("baseline")}
     for policy in config.evaluated_policies:
         if ":" in policy:

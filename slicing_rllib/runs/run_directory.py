@@ -120,6 +120,10 @@ class RunDirectory:
         """The same run without transfer, whether it is there yet or not."""
         return RunDirectory(self.path / "from_scratch")
 
+    def compared(self, learner: str) -> "RunDirectory":
+        """The run of one of the config's `compared_learners`, whether it is there yet or not."""
+        return RunDirectory(self.path / learner)
+
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
         """Creates the directory of a new run.

@@ -3,7 +3,7 @@
 Everything is made from the files of the run alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,19 +12,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation.other_figures import draw_heat_map
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
 from slicing_rllib.evaluation.tables import format_csv, format_mean, format_table, make_hour_rows
 from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.policy_evaluation import load_rollouts
-from slicing_rllib.runs.run_config import PolicyName, RunConfig
+from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.transfer.decision import CellSamples, Distances, compute_distances_by_measure
 from slicing_rllib.transfer.methods import Sla
 from slicing_rllib.transfer.sources import join_samples
-from slicing_rllib.transfer.transfer_settings import WITHOUT_DISTANCE
 
 
 class Comparison(NamedTuple):
@@ -89,13 +89,13 @@ def draw_comparison(
         if event["kind"] == EventKind.WARM_STARTED and event["evidence"].get("source")
     }
     names, matrix = compared.distances.names, compared.distances.mean
-    figure = figures.draw_heat_map(names, matrix, compared.groups, chosen, compared.measure)
+    figure = draw_heat_map(names, matrix, compared.groups, chosen, compared.measure)
     return figures.save(figure, folder or run.figures, f"similarity-{compared.measure}")
 
 
 SMOOTHING_STEPS = 400
 """Window, in environment steps, of the running mean over rewards: whole periods of the traffic."""
-SHOWN = ("equal", "traffic_aware", "smoothed_persistence", "oracle", PolicyName.DRL, PolicyName.TL)
+SHOWN = ("equal", "traffic_aware", "smoothed_persistence", "oracle", *TRAINED_POLICIES)
 """Policies in the figures. Tables have all of them."""
 CURVE_COLUMNS = ["arm", "step", "value"]
 """Of the tidy tables that figures draw curves from."""
@@ -104,7 +104,7 @@ CURVE_COLUMNS = ["arm", "step", "value"]
 def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
     """Reward over training, satisfaction and delay of the final evaluation, as PNG and SVG.
 
-    Where the run has a transfer, also the warm starts and the similarity of its cells.
+    Where the run has a transfer, also the warm starts and the distances of its decisions.
     Raises: RunError where the run has no evaluation yet.
     """
     path = run.path / "evaluation.npz"
@@ -122,12 +122,8 @@ def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
         "satisfaction": figures.draw_satisfaction_ccdf(satisfied),
         "delay": figures.draw_delay_cdf(delays, unit="SLA"),
         **_draw_warm_starts(run),
+        **_draw_decisions(run),
     }
-    config = run.config()
-    if config.has_transfer:
-        measure = config.transfer.measure
-        measure = "mean_shift" if measure in WITHOUT_DISTANCE else measure
-        draw_comparison(run, compare_cells(run, [measure])[measure], folder)
     return [
         path
         for name, figure in drawn.items()
@@ -136,24 +132,71 @@ def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
 
 
 def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:
-    """A figure for each cell that joined: evaluated rewards since its policy took over."""
+    """For each cell that joined, evaluated rewards over its own steps: a curve per learner."""
     config = run.config()
-    runs = {config.own_policy: run}
-    if config.trains_from_scratch_too:
-        runs[PolicyName.DRL] = run.from_scratch
-    drawn = {}
+    drawn: dict[str, Figure] = {}
     for deployment in config.joining:
-        cell, controlled_from = deployment.cell, deployment.default_action_until
+        cell, joined = deployment.cell, deployment.default_action_until
+        runs = {config.own_policy: (run, joined * max(config.num_env_runners, 1))}
+        if config.trains_from_scratch_too:
+            runs[config.learning.learner] = (run.from_scratch, runs[config.own_policy][1])
+        runs |= {learner: (run.compared(learner), 0) for learner in config.compared_learners}
         points = [
-            (arm, row["env_steps"], row["cells"][cell]["evaluation_reward"])
-            for arm, each in runs.items()
-            for row in each.metrics()
-            if "evaluation_reward" in row["cells"][cell] and row["env_steps"] >= controlled_from
+            (arm, step - first, seed, reward)
+            for arm, (each, first) in runs.items()
+            for step, rewards in _read_evaluations(each, cell)
+            for seed, reward in enumerate(rewards)
+            # At its first own step a transferred cell still has the policy that it replaces.
+            if step > first or (step == first and arm != config.own_policy)
         ]
-        table = pd.DataFrame(points, columns=CURVE_COLUMNS)
-        figure = figures.draw_warm_start(cell, table, deployment.off_until, controlled_from)
+        table = pd.DataFrame(points, columns=["arm", "step", "seed", "value"])
+        start = _read_start(run)
+        levels = {name: start[name][cell] for name in start if name != "start"}
+        figure = figures.draw_warm_start(cell, table, levels, "smoothed_persistence")
         drawn[f"warm_start-{cell}"] = figure
     return drawn
+
+
+def _read_start(run: RunDirectory) -> dict[str, dict[str, list[float]]]:
+    """By policy and cell, the rewards per seed with which the learning curve begins."""
+    found = (event["evidence"] for event in run.events() if event["kind"] == EventKind.STARTED)
+    return next(found, {})
+
+
+def _read_evaluations(run: RunDirectory, cell: str) -> Iterator[tuple[int, list[float]]]:
+    """Environment steps of the learning curve, each with the cell's rewards per seed."""
+    if start := _read_start(run).get("start"):
+        yield 0, start[cell]
+    for row in run.metrics():
+        found = row["cells"][cell]
+        if "evaluation_reward" in found:
+            by_seed = found.get("evaluation_reward_by_seed", [found["evaluation_reward"]])
+            yield row["env_steps"], by_seed
+
+
+def _draw_decisions(run: RunDirectory) -> dict[str, Figure]:
+    """The distances that the run's decisions were made from; frames mark the chosen sources."""
+    decided = {
+        event["cell"]: event["evidence"]
+        for event in run.events()
+        if event["kind"] == EventKind.SOURCE_CHOSEN and event["evidence"].get("distances")
+    }
+    if not decided:
+        return {}
+    config = run.config()
+    known = config.scenario.cells
+    others = sorted({name for each in decided.values() for name in each["distances"]} - {*known})
+    names = [*known, *others]
+    matrix = np.full((len(names), len(names)), np.nan)
+    for target, evidence in decided.items():
+        for source, distance in evidence["distances"].items():
+            matrix[names.index(source), names.index(target)] = distance
+    groups = [name for site in config.scenario.sites for name in site.sla_groups]
+    chosen = {target: each["source"] for target, each in decided.items() if each["source"]}
+    targets = [names.index(target) for target in decided]
+    measure = next(iter(decided.values()))["measure"]
+    groups += [""] * len(others)
+    return {"decisions": draw_heat_map(names, matrix, groups, chosen, measure, targets)}
 
 
 def _draw_training(run: RunDirectory) -> Figure:
@@ -163,18 +206,22 @@ def _draw_training(run: RunDirectory) -> Figure:
     SMOOTHING_STEPS steps, weighted by the steps of an iteration.
     """
     rows, config = run.metrics(), run.config()
+    runners = max(config.num_env_runners, 1)
     if not rows:
         raise RunError(f"{run.path}: expected metrics.jsonl with at least one row")
+    own = config.own_policy
     evaluated = [
-        (PolicyName.DRL, row["env_steps"], row["evaluation_reward_mean"])
+        (own, row["env_steps"], row["evaluation_reward_mean"])
         for row in rows
         if "evaluation_reward_mean" in row
     ]
+    if start := _read_start(run).get("start"):
+        evaluated.insert(0, (own, 0, float(np.mean(list(start.values())))))
     learned = [row for row in rows if row.get("reward_mean") is not None]
     known = [row.get("same_steps") or {} for row in learned]
     ends = np.array([row["env_steps"] for row in learned])
     steps = np.diff(ends, prepend=0)
-    curves = {PolicyName.DRL: [row["reward_mean"] for row in learned]}
+    curves = {own: [row["reward_mean"] for row in learned]}
     for name in known[-1] if known else ():
         curves[name] = [each.get(name, np.nan) for each in known]
     points = [
@@ -189,7 +236,12 @@ def _draw_training(run: RunDirectory) -> Figure:
         pd.DataFrame(points, columns=CURVE_COLUMNS),
         smoothing_steps=SMOOTHING_STEPS,
         exploration_steps=config.learning.exploration_steps,
-        changes=[event.step * max(config.num_env_runners, 1) for event in config.env.events],
+        own=own,
+        changes={
+            "a cell joins": [each.off_until * runners for each in config.joining],
+            "warm start": [each.default_action_until * runners for each in config.joining],
+            "the network changes": [event.step * runners for event in config.env.events],
+        },
     )
 
 

@@ -2,7 +2,8 @@
 
 `train` is the run, `TrainingLoop` its iterations. Where a cell learns from another one, the run is
 trained a second time from scratch: it continues, without transfer, from a checkpoint before the
-first decision, so that both share their beginning and `drl` can be compared with `tl`.
+first decision, so that both share their beginning and can be compared. `compared_learners` train
+all cells of the same network once more.
 """
 
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from slicing_rllib.evaluation.findings import Compared, compare_policies, describe_differences
 from slicing_rllib.learning import TD3, EnvironmentFailed, NonFiniteUpdate
 from slicing_rllib.policies.baselines import find_missing_law
 from slicing_rllib.policies.events import EventKind
@@ -36,7 +38,7 @@ from slicing_rllib.runs.progress import (
     report_silence,
 )
 from slicing_rllib.runs.ray_session import ray_session
-from slicing_rllib.runs.run_config import PolicyName, RunConfig
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory, report_storage_errors
 from slicing_rllib.runs.run_report import draw_run
 from slicing_rllib.runs.telemetry import Telemetry, open_tracker
@@ -44,7 +46,7 @@ from slicing_rllib.storage.errors import Interrupted, RunError
 
 LOCK_TIMEOUT_S = 30.0
 """How long a run waits for the process that had it before, such as a trial that is being ended."""
-REFERENCES = ("equal", "traffic_aware", "oracle")
+REFERENCES = ("equal", "traffic_aware", "smoothed_persistence", "oracle")
 """Policies whose rewards on the evaluation traffic accompany the learning curve."""
 MAX_STALLED_ITERATIONS = 3
 WORKER_RESTART_TIMEOUT_S = 180.0
@@ -77,6 +79,8 @@ def train(
         trained = _train_to_end(begin(config, run, listener), interruption)
         if config.trains_from_scratch_too:
             _train_from_scratch(config, run, listener, interruption)
+        for learner in config.compared_learners:
+            _train_compared(config, learner, run, listener, interruption)
         summary = _evaluate(config, run, listener, interruption) | trained
         run.write_summary(summary)
         if draw_figures:
@@ -92,7 +96,7 @@ def _start(config: RunConfig, run: RunDirectory, listener: ProgressListener) -> 
     load_pretrained_policies(config, algorithm)
     loop = TrainingLoop(config, run, algorithm, listener)
     text = f"{len(config.scenario.cells)} cells, {config.total_steps} steps"
-    loop.write_event(EventKind.STARTED, text)
+    loop.write_event(EventKind.STARTED, text, evidence=loop.evaluate_start())
     return loop
 
 
@@ -150,7 +154,7 @@ def _train_from_scratch(
     if all(
         np.array_equal(own[cell][name], theirs[cell][name]) for cell in own for name in own[cell]
     ):
-        why = "no transfer has changed a policy before the last step: drl and tl are the same"
+        why = "no transfer has changed a policy before the last step: there is nothing to compare"
         listener.on_message(why)
         run.append_event(EventKind.NO_COMPARISON, why, env_step=config.total_steps)
 
@@ -159,8 +163,26 @@ def make_from_scratch_config(config: RunConfig) -> RunConfig:
     """The run's config without transfer: every cell that joins learns from scratch."""
     plain = config.model_dump() | {"name": f"{config.name[:51]}-from_scratch", "tracking": ()}
     plain["transfer"]["method"] = "none"
-    plain["evaluation"]["policies"] = (PolicyName.DRL,)
+    plain["evaluation"]["policies"] = (config.learning.learner,)
+    plain["compared_learners"] = {}
     return RunConfig.model_validate(plain)
+
+
+def _train_compared(
+    config: RunConfig,
+    learner: str,
+    run: RunDirectory,
+    listener: ProgressListener,
+    interruption: Interruption,
+) -> None:
+    other = run.compared(learner)
+    own = evaluation.make_compared_config(config, learner)
+    if (other.path / "policies.safetensors").exists():
+        return
+    listener.on_message(f"training {learner} from scratch in the same network, to compare")
+    if not (other.path / "config.yaml").exists():
+        RunDirectory.create(other.path, own)
+    _train_to_end(_resume(own, other, listener), interruption)
 
 
 def find_from_scratch_step(config: RunConfig) -> int:
@@ -199,14 +221,31 @@ def _evaluate(
         if event["kind"] == EventKind.WARM_STARTED
     }
     rows = run.metrics()
-    learning = {str(config.own_policy): summarise_learning_service(rows)}
+    learning = {config.own_policy: summarise_learning_service(rows)}
     if config.trains_from_scratch_too:
         own = run.from_scratch.metrics()
         first = own[0]["env_steps"] if own else config.total_steps + 1
         shared = [row for row in rows if row["env_steps"] < first]
-        learning[str(PolicyName.DRL)] = summarise_learning_service([*shared, *own])
-    summary = evaluation.summarise_rollouts(rollouts)
-    return {**summary, "while_learning": learning, "transfers": transfers}
+        learning[config.learning.learner] = summarise_learning_service([*shared, *own])
+    for learner in config.compared_learners:
+        own = run.compared(learner).metrics()
+        learning[learner] = summarise_learning_service(own)
+    joined = [each.cell for each in config.joining]
+    compared = Compared(
+        config.scenario.cells,
+        config.own_policy,
+        config.learning.learner,
+        joined or config.transfer.targets,
+        tuple(config.compared_learners),
+    )
+    differences = compare_policies(compared, rollouts)
+    return {
+        **evaluation.summarise_rollouts(rollouts),
+        "differences": differences,
+        "findings": describe_differences(differences, transfers, config.seed),
+        "while_learning": learning,
+        "transfers": transfers,
+    }
 
 
 @dataclass
@@ -249,6 +288,19 @@ class TrainingLoop:
     def seconds(self) -> float:
         """Training time of all sessions of the run together."""
         return self.seconds_before + time.monotonic() - self._started
+
+    def evaluate_start(self) -> dict[str, Any]:
+        """By cell, the reward of the policy before any update, and of known policies.
+
+        On the traffic of the learning curve, each as a list of rewards per seed.
+        """
+        policy = evaluation.make_trained_policy(self.config, self.collect_weights())
+        seeds, cells = self.config.evaluation.curve_seeds, self.config.scenario.cells
+        start = evaluation.evaluate_curve_point(self.config, policy, seeds, 0)
+        return {
+            name: dict(zip(cells, point.by_seed.T.tolist(), strict=True))
+            for name, point in {"start": start, **self.references}.items()
+        }
 
     def run_until_done(self, interruption: Interruption) -> None:
         """Trains to the last step. Raises: Interrupted or RunError, both after a checkpoint."""

@@ -17,7 +17,7 @@ from slicing_rllib.policies.baselines import BASELINES
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.random_streams import Stream, derive_run_seed
 from slicing_rllib.runs.config_loading import load_config
-from slicing_rllib.runs.run_config import PACKAGE_POLICIES, Name, PolicyName, RunConfig, Section
+from slicing_rllib.runs.run_config import PACKAGE_POLICIES, TRANSFERRED, Name, RunConfig, Section
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.safe_yaml import read_document
 from slicing_rllib.storage.yaml_validation import make_setting_error, validate_document
@@ -192,7 +192,7 @@ class ExperimentConfig(Study):
         ]
         plain = self.make_run_config(settings)
         is_transfer = arm.learns_from is not None and plain.transfer.method != "none"
-        own_policy = PolicyName.TL if is_transfer else PolicyName.DRL
+        own_policy = plain.learning.learner + (TRANSFERRED if is_transfer else "")
         first_own_step = plain.env.default_action_steps if arm.learns_from else 0
         points = sorted({first_own_step + step for step in (0, *self.evaluation_steps)} - {0})
         derived: dict[str, Any] = {

@@ -5,7 +5,6 @@ from typing import Any
 
 from slicing_rllib.evaluation.figures import PAPER
 from slicing_rllib.evaluation.tables import format_mean, format_table
-from slicing_rllib.runs.run_config import PolicyName
 from slicing_rllib.studies.study_configs import ExperimentConfig
 
 FINAL_METRICS = ("satisfaction_mean", "fail_rate_95", "delay_max_ms")
@@ -88,7 +87,8 @@ def make_sections(summary: Mapping[str, Any], experiment: ExperimentConfig) -> d
 
 def format_final_table(policies: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
     """A row per policy, with the paper's numbers where an arm is the paper's on its network."""
-    beside = bool(policies.keys() & set(PolicyName)) and experiment.is_on_papers_network
+    has_papers_arms = bool(policies.keys() & (PAPER.keys() - {"traffic_aware"}))
+    beside = has_papers_arms and experiment.is_on_papers_network
     headings = ["policy"]
     for metric in FINAL_METRICS:
         headings += [metric, "paper"] if beside else [metric]

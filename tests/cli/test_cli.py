@@ -29,7 +29,11 @@ SUBCOMMANDS = [[group, name] for group, names in GROUPS.items() for name in name
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["train", "nowhere.yaml"], 2, "expected a YAML file or one of paper, quick"),
+        (
+            ["train", "nowhere.yaml"],
+            2,
+            "expected a YAML file or one of paper, recommended, first_run, quick",
+        ),
         (["train", "--set", "learning.gama=1"], 2, "did you mean gamma?"),
         (["train", "--set", "scenario.sites=[]"], 2, "site"),
         (["trian"], 2, "No such command 'trian'"),
@@ -37,7 +41,7 @@ SUBCOMMANDS = [[group, name] for group, names in GROUPS.items() for name in name
         (["evaluate", "nowhere"], 1, "nowhere: expected a run directory"),
         (["report", "nowhere"], 1, "nowhere: expected a run directory"),
         (["monitor", "nowhere"], 1, "nowhere: expected a run directory or a folder of them"),
-        (["train", "--resume"], 1, "expected a run named quick-*"),
+        (["train", "--resume"], 1, "expected a run named first_run-*"),
         (["monitor", ".", "--allow-host", "*"], 2, "expected a host name without '*'"),
     ],
 )
@@ -94,11 +98,11 @@ def test_json_is_the_only_output_on_stdout(command: Command, small_yaml: Path):
 
 
 def test_evaluate_reproduces_the_evaluation_of_the_run(finished: RunDirectory, capsys):
-    assert run(["evaluate", str(finished.path), "--policies", "drl,equal", "--json"]) == 0
+    assert run(["evaluate", str(finished.path), "--policies", "td3,equal", "--json"]) == 0
 
     evaluated = json.loads(capsys.readouterr().out)["policies"]
-    assert evaluated["drl"]["reward_mean"] == finished.summary()["policies"]["drl"]["reward_mean"]
-    assert list(evaluated) == ["drl", "equal"]
+    assert evaluated["td3"]["reward_mean"] == finished.summary()["policies"]["td3"]["reward_mean"]
+    assert list(evaluated) == ["td3", "equal"]
 
 
 def test_evaluate_uses_the_traffic_of_a_file(finished: RunDirectory, tmp_path: Path, capsys):

@@ -52,7 +52,7 @@ def test_settings_that_end_alike_keep_their_whole_names():
 
 
 def test_the_busy_hour_is_marked():
-    row = {"drl": {"reward_mean": 0.9, "fail_rate_95": 0.1}}
+    row = {"td3": {"reward_mean": 0.9, "fail_rate_95": 0.1}}
     lines = print_lines(make_hours_table({"busy_hour": 17, "by_hour": {"8": row, "17": row}}))
 
     assert any("08:00 " in line and "0.900" in line for line in lines)

@@ -23,7 +23,8 @@ from slicing_rllib.storage.errors import RunError
 TIMEOUT_S = 180
 SMALL = [
     "env.deployments=[]", "learning.exploration_steps=50", "learning.steps_per_iteration=50",
-    "evaluation.steps=10", "evaluation.seeds=1", "evaluation.policies=[drl, equal, oracle]",
+    "evaluation.steps=10", "evaluation.seeds=1",
+    "evaluation.policies=[counterfactual, equal, oracle]",
     "evaluation.every_steps=100000",
 ]  # fmt: skip
 
@@ -187,7 +188,7 @@ def test_training_continues_when_a_node_fails(cluster: LocalCluster, tmp_path: P
     assert driver.returncode == 0, stderr
     assert read_event_kinds(run).count("worker_restarted") == 2
     assert run.summary()["env_steps"] >= 2500
-    assert set(run.summary()["policies"]) == {"drl", "equal", "oracle"}
+    assert set(run.summary()["policies"]) == {"counterfactual", "equal", "oracle"}
     nodes = run.summary()["env_runner_nodes"]
     lost = {e["evidence"]["node"] for e in run.events() if e["kind"] == "worker_lost"}
     assert len(set(nodes.values())) == 2

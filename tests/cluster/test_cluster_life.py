@@ -44,7 +44,7 @@ TOKEN = secrets.token_hex(16)
 SMALL = (
     "--set env.deployments=[] --set learning.exploration_steps=30 --set learning.training_steps=20 "
     "--set learning.steps_per_iteration=50 --set evaluation.steps=5 --set evaluation.seeds=1 "
-    "--set evaluation.policies=[drl,equal] --set evaluation.every_steps=100000"
+    "--set evaluation.policies=[counterfactual,equal] --set evaluation.every_steps=100000"
 )
 HEAD, FIRST_WORKER, SECOND_WORKER = 0, 1, 2
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def test_two_nights_give_two_versions_and_their_drivers_run_on_workers(
     assert len(versions) == 12
     assert {tuple(found) for found in versions.values()} == {(1, 2)}
     summary = json.loads((storage / "nightly" / "slicing-nightly-2" / "summary.json").read_text())
-    assert set(summary["policies"]) == {"drl", "equal"}
+    assert set(summary["policies"]) == {"counterfactual", "equal"}
     assert (storage / "nightly" / "slicing-nightly-1.csv").is_file()
 
 

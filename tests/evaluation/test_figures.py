@@ -11,13 +11,12 @@ from slicing_rllib.evaluation.figures import (
     draw_delay_cdf,
     draw_gain_over_distance,
     draw_gains,
-    draw_heat_map,
     draw_rewards,
     draw_satisfaction_ccdf,
     draw_training,
-    draw_warm_start,
     save,
 )
+from slicing_rllib.evaluation.other_figures import draw_heat_map
 
 
 def read_legend(axes) -> list[str]:
@@ -37,40 +36,43 @@ def make_table(**curves: dict[int, float | tuple[float, ...]]) -> pd.DataFrame:
 
 def draw_run(learning=None, evaluated=None, levels=None, exploration_steps=0):
     return draw_training(
-        make_table(**({"drl": evaluated} if evaluated else {})),
+        make_table(**({"td3": evaluated} if evaluated else {})),
         levels or {},
-        learning if learning is not None else make_table(drl={1: 0.5}),
+        learning if learning is not None else make_table(td3={1: 0.5}),
         smoothing_steps=400,
         exploration_steps=exploration_steps,
+        own="td3",
+        changes={"a cell joins": [40], "warm start": []},
     )
 
 
 def test_the_rewards_of_a_run_have_a_panel_per_traffic():
     """Above: evaluation and references on its traffic. Below: training and the same steps."""
     figure = draw_run(
-        make_table(drl={100: 0.2, 200: 0.3, 300: 0.4}, equal={100: 0.1, 200: 0.2, 300: 0.2}),
+        make_table(td3={100: 0.2, 200: 0.3, 300: 0.4}, equal={100: 0.1, 200: 0.2, 300: 0.2}),
         evaluated={200: 0.5, 300: 0.6},
         levels={"oracle": 0.9, "equal": 0.4},
         exploration_steps=150,
     )
     upper, lower = figure.axes
-    evaluated, oracle, equal = upper.lines
-    learning, same = lower.lines
+    evaluated, oracle, equal, joins = upper.lines
+    learning, same, _ = lower.lines
 
-    assert read_legend(upper) == ["this run", "oracle", "equal"]
-    assert read_legend(lower) == ["this run", "equal"]
+    assert read_legend(upper) == ["this run: td3", "oracle", "equal", "a cell joins"]
+    assert read_legend(lower) == ["this run: td3", "equal", "a cell joins"]
     assert "mean over 400 steps" in lower.get_title()
     assert learning.get_ydata() == pytest.approx([0.2, 0.3, 0.4])
     assert same.get_ydata() == pytest.approx([0.1, 0.2, 0.2])
     assert evaluated.get_xydata() == pytest.approx(np.array([[200, 0.5], [300, 0.6]]))
     assert (oracle.get_ydata()[0], oracle.get_linestyle()) == (0.9, "-")
     assert (equal.get_ydata()[0], equal.get_linestyle()) == (0.4, "--")
+    assert joins.get_xdata() == [40, 40]
     assert [text.get_text() for text in lower.texts] == ["exploration"]
 
 
 def test_the_reward_axis_begins_below_the_lowest_reward():
     """Rewards of .83 and more would be a flat line on an axis from 0."""
-    upper, lower = draw_run(make_table(drl={1: 0.83, 2: 0.9}), {1: 0.95}).axes
+    upper, lower = draw_run(make_table(td3={1: 0.83, 2: 0.9}), {1: 0.95}).axes
 
     assert upper.get_ylim()[0] == pytest.approx(0.9)
     assert lower.get_ylim()[0] == pytest.approx(0.8)
@@ -267,28 +269,3 @@ def test_a_large_heat_map_has_no_numbers():
     figure = draw_heat_map(cells, np.ones((17, 17)), ("a",) * 17, {}, "sla")
 
     assert not figure.axes[0].texts
-
-
-def test_warm_start_curves_show_both_policies_and_the_default_action():
-    table = make_table(tl={150: 0.8, 200: 0.9}, drl={150: 0.3, 200: 0.4})
-    figure = draw_warm_start("cell_12", table, joined_at=100, controlled_from=150)
-    (axes,) = figure.axes
-
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "transferred",
-        "from scratch",
-    ]
-    assert axes.lines[1].get_xydata() == pytest.approx(np.array([[150, 0.3], [200, 0.4]]))
-    assert axes.get_ylabel() == "evaluated reward of cell_12"
-    assert axes.texts[0].get_position() == (125, 0.02)
-    assert axes.get_ylim()[0] == pytest.approx(0.2)
-    assert len(axes.texts) == 1
-
-
-def test_a_dip_of_the_transferred_policy_is_noted():
-    """From .8 down to .7 and up to .9: a dip of .1."""
-    table = make_table(tl={150: 0.8, 200: 0.7, 250: 0.9})
-    (axes,) = draw_warm_start("cell_12", table, 100, 150).axes
-
-    assert axes.texts[1].get_text().startswith("dip of 0.10")
-    assert axes.texts[1].xy == (200, 0.7)

@@ -286,6 +286,7 @@ def make_config(*, steps: int = STEPS, **more: Any) -> dict[str, Any]:
     """A small training of `steps` steps with frequent checkpoints."""
     return {
         "name": "faults",
+        "base": "paper",
         "learning": {
             "exploration_steps": 100,
             "training_steps": steps - 100,
@@ -296,7 +297,7 @@ def make_config(*, steps: int = STEPS, **more: Any) -> dict[str, Any]:
             "replay_capacity": 1000,
         },
         "evaluation": {
-            "policies": ["drl", "equal"],
+            "policies": ["td3", "equal"],
             "steps": 2,
             "seeds": 1,
             "every_steps": 100_000_000,

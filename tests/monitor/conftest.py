@@ -88,7 +88,13 @@ class RunWriter:
                     "delay_max_ms": 2 - reward, "oracle_gap_closed": (reward - 0.8) / 0.15,
                     "ci95": {"reward_mean": [reward - 0.01, reward + 0.01]}}  # fmt: skip
 
-        policies = {"equal": 0.8, "traffic_aware": 0.84, "drl": 0.9, "tl": 0.92, "oracle": 0.95}
+        policies = {
+            "equal": 0.8,
+            "traffic_aware": 0.84,
+            "td3": 0.9,
+            "td3_transferred": 0.92,
+            "oracle": 0.95,
+        }
         summary = {"policies": {name: make_policy(level) for name, level in policies.items()},
                    "env_steps": 100 * self.iterations, "seed": 1}  # fmt: skip
         (self.folder / "summary.json").write_text(json.dumps(summary))

@@ -55,7 +55,7 @@ def test_tiles_equal_a_recomputation_from_the_runs_files(page: webdriver.Chrome,
     """Means over steps 800 to 1,200, the newest iteration, and the final evaluation."""
     run.write_summary()
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    evaluated = json.loads((run.folder / "summary.json").read_text())["policies"]["tl"]
+    evaluated = json.loads((run.folder / "summary.json").read_text())["policies"]["td3_transferred"]
     for row in rows:
         live = [cell for cell in row["cells"].values() if "satisfaction" in cell]
         row["satisfaction_mean"] = sum(cell["satisfaction"] for cell in live) / len(live)

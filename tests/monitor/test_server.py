@@ -44,7 +44,7 @@ def test_a_snapshot_contains_the_whole_run(run: Any, serve: Callable):
     assert [row["env_steps"] for row in answer["progress"]] == [100 * i for i in range(1, 13)]
     assert len(answer["latest"]["satisfaction"]) == 12
     assert answer["events"][1]["evidence"]["source"] == "cell_5"
-    assert answer["summary"]["policies"]["tl"]["reward_mean"] == 0.92
+    assert answer["summary"]["policies"]["td3_transferred"]["reward_mean"] == 0.92
     assert answer["finished"]
 
 

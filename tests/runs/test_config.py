@@ -351,7 +351,10 @@ def test_a_config_starts_from_another(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("base: absent.yaml", "absent.yaml': expected a YAML file or one of paper, quick"),
+        (
+            "base: absent.yaml",
+            "absent.yaml': expected a YAML file or one of paper, recommended, first_run, quick",
+        ),
         ("base: 3", "base: expected a config's name or file, got 3"),
         ("base: mine.yaml", "base: expected no circle"),
         ("base: quick\nlearning: {gama: 1}", "mine.yaml:2: unknown key learning.gama"),
@@ -366,7 +369,7 @@ def test_an_evaluation_sees_the_events_that_hold_at_its_time(tmp_path: Path):
     """With two env runners an event at network step 500 comes at environment step 1000."""
     path = tmp_path / "events.yaml"
     path.write_text(
-        "num_env_runners: 2\n"
+        "base: paper\nnum_env_runners: 2\n"
         "env:\n"
         "  events:\n"
         "    - {step: 900, cell: cell_3, off: true}\n"

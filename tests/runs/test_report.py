@@ -36,9 +36,9 @@ def test_a_report_has_the_numbers_of_the_summary(finished: RunDirectory, tmp_pat
 
     with (tmp_path / "report.csv").open() as file:
         rows = {(r["policy"], r["metric"]): r for r in csv.DictReader(file)}
-    expected = finished.summary()["policies"]["drl"]["reward_mean"]
-    assert float(rows["drl", "reward_mean"]["mean"]) == expected
-    assert "| drl |" in (tmp_path / "report.md").read_text()
+    expected = finished.summary()["policies"]["td3"]["reward_mean"]
+    assert float(rows["td3", "reward_mean"]["mean"]) == expected
+    assert "| td3 |" in (tmp_path / "report.md").read_text()
     assert all(path.is_file() for path in files)
 
 

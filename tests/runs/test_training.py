@@ -53,7 +53,7 @@ def test_a_finished_run_has_all_its_files(finished: RunDirectory, small: RunConf
         "experience.safetensors", "evaluation.npz", "summary.json", "figures",
     }  # fmt: skip
     assert set(summary["policies"]) == set(small.evaluated_policies)
-    assert {*METRICS, "oracle_gap_closed", "ci95"} <= set(summary["policies"]["drl"])
+    assert {*METRICS, "oracle_gap_closed", "ci95"} <= set(summary["policies"]["td3"])
     assert (summary["env_steps"], summary["seed"]) == (150, 0)
     # An update per step after exploration, and one at the step that ends it.
     assert summary["updates"] == 101
@@ -66,7 +66,8 @@ def test_rows_have_every_cell_and_the_references(finished: RunDirectory):
 
     assert [row["env_steps"] for row in rows] == [25, 50, 75, 100, 125, 150]
     assert [("evaluation_reward_mean" in row) for row in rows] == [False, True] * 3
-    assert set(rows[-1]["references"]) == {"equal", "traffic_aware", "oracle"}
+    known = {"equal", "traffic_aware", "smoothed_persistence", "oracle"}
+    assert set(rows[-1]["references"]) == known
     assert list(rows[-1]["cells"]) == [f"cell_{k}" for k in range(1, 13)]
     assert {"reward", "critic_loss", "satisfaction", "phase", "replay_size", "prb_ratio"} <= set(
         rows[-1]["cells"]["cell_1"]

@@ -30,7 +30,7 @@ SETTINGS = (
     "evaluation.steps=5",
     "evaluation.seeds=1",
     "evaluation.every_steps=50",
-    "evaluation.policies=[drl, tl, equal]",
+    "evaluation.policies=[counterfactual, counterfactual_transferred, equal]",
     "checkpoint.every_steps=50",
     "transfer.vae={updates: 20, members: 2}",
     "transfer.transferred_transitions=50",
@@ -55,7 +55,7 @@ def joined(
 def test_policies_with_and_without_transfer_are_evaluated(joined: RunDirectory):
     summary = joined.summary()
 
-    assert set(summary["policies"]) == {"drl", "tl", "equal"}
+    assert set(summary["policies"]) == {"counterfactual", "counterfactual_transferred", "equal"}
     assert summary["transfers"]["cell_12"]["method"] == "integrated"
     assert summary["transfers"]["cell_12"]["source"] in joined.config().scenario.cells
 
@@ -83,10 +83,10 @@ def test_every_decision_is_an_event_with_its_evidence(joined: RunDirectory):
     assert len(events["source_chosen"]["evidence"]["distances"]) == 11
 
 
-def test_warm_start_and_similarity_are_drawn(joined: RunDirectory):
+def test_warm_start_and_decision_are_drawn(joined: RunDirectory):
     drawn = {path.name for path in joined.figures.iterdir()}
 
-    assert {"warm_start-cell_12.png", "similarity-sla_first.svg"} <= drawn
+    assert {"warm_start-cell_12.png", "decisions.svg"} <= drawn
 
 
 def test_a_run_leaves_the_experience_of_every_cell(joined: RunDirectory):

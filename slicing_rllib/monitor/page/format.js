@@ -45,13 +45,15 @@ export function formatPhase(phase) {
 
 export function formatPolicy(name) {
   const known = {
-    drl: "DRL (from scratch)", tl: "TL (transferred)", oracle: "oracle",
+    oracle: "oracle",
     equal: "equal shares", traffic_aware: "traffic-aware", sla_weighted: "SLA-weighted",
     best_static: "best static split", persistence: "persistence",
     smoothed_persistence: "smoothed persistence", load_proportional: "load-proportional", best_split: "best split", base_policy: "policy before training",
-    pretrained: "pretrained actor", drl_no_messages: "DRL, no messages",
+    pretrained: "pretrained actor", pretrained_curves: "pretrained curves",
+    td3: "TD3", counterfactual: "counterfactual", blend: "blend", per_slice: "critic per slice",
   };
-  return known[name] ?? name;
+  const learner = name.replace(/_transferred$/, "");
+  return (known[learner] ?? learner) + (learner === name ? "" : ", transferred");
 }
 
 // Orders cell_2 before cell_10.

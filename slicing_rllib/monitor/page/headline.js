@@ -8,7 +8,8 @@ import { countOpenWarnings } from "./warnings.js";
 import { view } from "./view.js";
 
 const SILENT_AFTER_S = 60;
-const OWN_POLICIES = ["tl", "drl", "drl_no_messages"];
+const LEARNERS = ["td3", "counterfactual", "blend", "per_slice"];
+const OWN_POLICIES = [...LEARNERS.map((name) => `${name}_transferred`), ...LEARNERS];
 
 export function drawState(state) {
   const [kind, words] = describeState(state);
