@@ -165,6 +165,24 @@ def draw_rewards(table: pd.DataFrame, levels: Mapping[str, float], titles: Title
     return _draw_own_steps(table, levels, titles, ylabel)[0]
 
 
+def draw_rewards_over_time(table: pd.DataFrame, titles: Titles) -> Figure:
+    """Reward without exploration noise over CPU seconds of learning, by arm: means over seeds.
+
+    `table` has columns arm, step, cpu_s, evaluated and baseline, a row per seed and step. The line
+    is the traffic-aware baseline.
+    """
+    figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
+    means = table.groupby(["arm", "step"], sort=False)[["cpu_s", "evaluated"]].mean()
+    for name, style in choose_styles(means.index.unique("arm"), titles).items():
+        points = means.loc[name]
+        axes.plot(points["cpu_s"], points["evaluated"], ms=3, lw=1.4, **style)
+    _draw_levels(axes, {"traffic_aware": float(table["baseline"].mean())})
+    axes.set(xscale="log", xlabel="CPU seconds of learning")
+    axes.set(ylabel="reward evaluated without noise\n(mean over seeds)")
+    figure.legend(fontsize=7, loc="outside right upper")
+    return figure
+
+
 def draw_gains(table: pd.DataFrame, titles: Titles) -> Figure:
     """Reward without exploration noise − that of the traffic-aware baseline, by arm.
 

@@ -149,9 +149,19 @@ def evaluate_curve_point(
     return CurvePoint(rewards, float(np.mean([run.satisfaction < SATISFIED for run in runs])))
 
 
-def evaluate_policies(config: RunConfig, run: RunDirectory, on_rollout: OnRollout) -> Rollouts:
-    """The config's evaluated policies, the run's own among them, on every evaluation seed."""
-    policies = {name: make_named_policy(name, config, run) for name in config.evaluated_policies}
+def evaluate_policies(
+    config: RunConfig, run: RunDirectory, on_rollout: OnRollout, own: Policy | None = None
+) -> Rollouts:
+    """The config's evaluated policies, the run's own among them, on every evaluation seed.
+
+    `own` is the run's own policy, None for that of its saved weights.
+    """
+    policies = {
+        name: own
+        if own is not None and name == config.own_policy
+        else make_named_policy(name, config, run)
+        for name in config.evaluated_policies
+    }
     seeds = derive_evaluation_seeds(config)
     total, counter = len(policies) * len(seeds), itertools.count(1)
     rollouts: Rollouts = {}

@@ -112,8 +112,8 @@ def _resume(config: RunConfig, run: RunDirectory, listener: ProgressListener) ->
     algorithm = restore(config, checkpoint)
     run.drop_metrics_after(algorithm.env_steps)
     rows = run.metrics()
-    seconds = rows[-1]["time_s"] if rows else 0.0
-    loop = TrainingLoop(config, run, algorithm, listener, seconds)
+    seconds, cpu_s = (rows[-1]["time_s"], rows[-1].get("cpu_s", 0.0)) if rows else (0.0, 0.0)
+    loop = TrainingLoop(config, run, algorithm, listener, seconds, cpu_s)
     loop.write_event(EventKind.RESUMED, f"from {checkpoint.name}")
     listener.on_message(f"resumed at step {algorithm.env_steps}")
     return loop
@@ -258,6 +258,8 @@ class TrainingLoop:
     listener: ProgressListener
     seconds_before: float = 0.0
     """Training time of earlier sessions of a resumed run."""
+    cpu_s: float = 0.0
+    """CPU seconds of this process in which it learned, without evaluations."""
 
     def __post_init__(self) -> None:
         config, scenario = self.config, self.config.scenario
@@ -319,6 +321,7 @@ class TrainingLoop:
         config, before = self.config, self.algorithm.env_steps
         if config.trains_from_scratch_too and before >= find_from_scratch_step(config):
             _save_from_scratch_start(self.run, config, self.algorithm)
+        cpu_before = time.process_time()
         try:
             with report_silence(self._report_silence):
                 self.algorithm.train()
@@ -330,6 +333,7 @@ class TrainingLoop:
         except EnvironmentFailed as error:
             self._write_reported_events()
             raise RunError(f"{self.run.path}: {error}") from error
+        self.cpu_s += time.process_time() - cpu_before
         self._check_progress(before)
         self._write_reported_events()
         self._write_timed_events(before)
@@ -391,6 +395,7 @@ class TrainingLoop:
             evaluated=evaluated,
             references=self.references,
         )
+        row["cpu_s"] = round(self.cpu_s, 3)
         self.run.append_metrics(row)
         self.telemetry.publish(row)
         self.listener.on_iteration(row, self.config.total_steps)

@@ -18,6 +18,7 @@ from slicing_rllib.runs.training import train
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import ConfigError, Interrupted, RunError
 from slicing_rllib.studies.cloned_sources import add_clones
+from slicing_rllib.studies.foreign.training import require_learner, train_foreign
 from slicing_rllib.studies.study_configs import CLONED_BASELINE, ExperimentConfig
 from slicing_rllib.transfer import PolicyLibrary
 
@@ -73,6 +74,8 @@ def run_experiment(experiment: ExperimentConfig, folder: Path, on_message: OnMes
     path = folder / "experiment.yaml"
     if path.is_file() and not _continues(ExperimentConfig.load(path), experiment):
         raise ConfigError(f"{folder}: holds another experiment; --out names another folder")
+    for name in experiment.foreign:
+        require_learner(experiment.arms[name].learner)
     folder.mkdir(parents=True, exist_ok=True)
     plain = experiment.model_dump(mode="json")
     write_durably(path, yaml.safe_dump(plain, sort_keys=False).encode())
@@ -117,6 +120,9 @@ def run_arm(experiment: ExperimentConfig, folder: Path, seed: int, arm: str) -> 
     started = (run.path / "config.yaml").is_file()
     if not started:
         RunDirectory.create(run.path, config)
+    foreign = experiment.arms[arm]
+    if foreign.learner:
+        return train_foreign(config, run, foreign.learner, shared=foreign.policies == "shared")
     return train(config, run, ProgressListener(), resume=started, draw_figures=False)
 
 

@@ -36,6 +36,7 @@ HEADLINES = {
     "gains": ("gains/evaluated", "origin"),
     "baseline_gains": ("baseline_gains/reward", "baseline_gains/fail_rate_95",
                        "baseline_gains/over_base_policy", "steps_saved", "origin"),
+    "costs": ("costs", "policies", "origin"),
     "measures": ("measures/0", "measures/200", "origin"),
 }  # fmt: skip
 """By what an experiment shows, the sections of its headline."""
@@ -149,6 +150,9 @@ def _draw_experiment(results: Results, out: Path) -> list[Path]:
     gains = gains[gains["metric"] == "reward"].dropna()
     if len(gains):
         drawn["gain"] = figures.draw_gains(gains, titles)
+    if experiment.foreign:
+        over_time = results.network_curves.reset_index().dropna(subset=["cpu_s"])
+        drawn["reward_cpu"] = figures.draw_rewards_over_time(over_time, titles)
     if len(results.source_choices) > 1:
         pairs = _compute_relative_gains(results)
         drawn["gain_over_distance"] = figures.draw_gain_over_distance(pairs, DISTANCE_MEASURE)

@@ -45,7 +45,7 @@ class Results:
     final: pd.DataFrame
     """Columns seed, policy and METRICS: the final evaluation."""
     curves: pd.DataFrame
-    """Columns seed, arm, step, default_steps, cell, evaluated, fail_rate_95, baseline,
+    """Columns seed, arm, step, default_steps, cpu_s, cell, evaluated, fail_rate_95, baseline,
     baseline_fail_rate_95, base_policy: rewards without exploration noise, failures of all
     cells, both of the traffic-aware baseline, and rewards of the arm's base policy, all on the
     same traffic."""
@@ -142,7 +142,7 @@ def read_results(folder: Path) -> Results:
             begin = max((d.default_action_until for d in run.config().deployments), default=0)
             for row in run.metrics():
                 step = {"seed": seed, "arm": arm, "step": row["env_steps"] - begin}
-                step["default_steps"] = begin
+                step["default_steps"], step["cpu_s"] = begin, row.get("cpu_s", math.nan)
                 fail_rate = row.get("fail_rate_95", math.nan)
                 learning.append(step | {"reward": row["reward_mean"], "fail_rate_95": fail_rate})
                 if "evaluation_reward_mean" not in row or row["env_steps"] < begin:
@@ -265,6 +265,17 @@ def compute_learning_service(results: Results) -> pd.DataFrame:
     table = pd.concat([rows.assign(span=span) for span, rows in spans.items()])
     table = table.astype(dict.fromkeys(columns, float))
     return _melt(table.groupby(keys, sort=False)[columns].mean().reset_index())
+
+
+def compute_costs(results: Results) -> pd.DataFrame:
+    """Tidy table seed, arm, metric, value of an arm's last point: what learning cost and earned.
+
+    `cpu_s` are CPU seconds without evaluations, `evaluated` the reward on unseen traffic.
+    """
+    last = results.network_curves.reset_index().groupby(["seed", "arm"], sort=False).last()
+    last["steps_per_cpu_s"] = last["step"] / last["cpu_s"]
+    columns = ["step", "cpu_s", "steps_per_cpu_s", "evaluated"]
+    return last[columns].reset_index().melt(["seed", "arm"], var_name="metric").dropna()
 
 
 def _melt(table: pd.DataFrame) -> pd.DataFrame:

@@ -84,6 +84,8 @@ CLONED_BASELINE = "traffic_aware"
 
 POLICIES = (*BASELINES, *PACKAGE_POLICIES)
 """Policies that are not trained: what `baselines` may name, and arms may not be called."""
+LEARNERS = ("sb3:PPO", "sb3:TD3", "sb3:SAC", "rllib:PPO", "rllib:SAC", "torchrl:MAPPO")
+"""Learners of other projects: library and algorithm."""
 UNKNOWN_LIBRARY = "library-of-sources"
 """Stands for the library of an arm's sources, which the run of the experiment makes, in checks."""
 
@@ -113,6 +115,10 @@ class Arm(Section):
     """How the report reads the arm. `source_rotation`: every cell learns from the k-th cell after
     it, so that all such arms together try every pair of cells. `source_measure`: the arm sets a
     measure that chooses the sources. `plain`: neither."""
+    learner: str = ""
+    """A learner of another project, such as `sb3:TD3`. Empty: the TD3 of this package."""
+    policies: Literal["shared", "per_cell"] = "per_cell"
+    """Whether such a learner trains one policy for all cells or one per cell."""
     title: str = ""
     """Name in tables and figures. Default: the arm's key."""
 
@@ -139,10 +145,11 @@ class ExperimentConfig(Study):
     """Baselines that are evaluated on the same traffic."""
     cpus_per_seed: int = Field(default=1, ge=1)
     """Cores that Ray Tune reserves for a seed."""
-    shows: Literal["ends", "gains", "baseline_gains"] = "ends"
+    shows: Literal["ends", "gains", "baseline_gains", "costs"] = "ends"
     """What the headline of the report shows. `ends`: the final evaluations. `gains`, where arms
     stop long before the reference does: their gains over it after equal numbers of steps.
-    `baseline_gains`: gains over the traffic-aware baseline and over the base policy."""
+    `baseline_gains`: gains over the traffic-aware baseline and over the base policy.
+    `costs`: rewards and the CPU seconds that learning took."""
 
     @model_validator(mode="after")
     def _check_arms(self) -> "ExperimentConfig":
@@ -151,6 +158,7 @@ class ExperimentConfig(Study):
             if name in POLICIES:
                 raise make_setting_error(("arms", name), "this is the name of a baseline")
             _check_name(("arms", name, "learns_from"), arm.learns_from, sources)
+            self._check_learner(name, arm)
             sources.append(name)
             with _name_setting("arms", name):
                 library = UNKNOWN_LIBRARY if arm.learns_from else None
@@ -173,6 +181,23 @@ class ExperimentConfig(Study):
                 what = f"{step} is none of the evaluation_steps"
                 raise make_setting_error(("table_steps",), what)
         return self
+
+    def _check_learner(self, name: str, arm: Arm) -> None:
+        """Learners of other projects train from the first step, beside an arm of this package."""
+        if not arm.learner:
+            if arm.policies == "shared":
+                raise make_setting_error(("arms", name, "policies"), "expected a learner beside it")
+            return
+        _check_name(("arms", name, "learner"), arm.learner, LEARNERS)
+        if name == self.first:
+            raise make_setting_error(
+                ("arms", name), "expected an arm without learner first: figures show its cells"
+            )
+        with _name_setting("arms", name):
+            config = self.make_arm_config(name, 0, None)
+        if arm.learns_from or config.deployments or config.env.events:
+            what = "learners of other projects expect all cells under their own policy throughout"
+            raise make_setting_error(("arms", name, "learner"), what)
 
     def make_arm_config(self, name: str, seed: int, library: str | None) -> RunConfig:
         """The run of an arm on a seed. `library` is the policy library with its sources.
@@ -220,6 +245,11 @@ class ExperimentConfig(Study):
         """Whether every arm runs on the built-in scenario `paper`, which the paper describes."""
         paper = make_scenario("paper")
         return all(self.make_run_config(arm.set).scenario == paper for arm in self.arms.values())
+
+    @property
+    def foreign(self) -> list[str]:
+        """Arms with a learner of another project."""
+        return [name for name, arm in self.arms.items() if arm.learner]
 
     @property
     def compares_measures(self) -> bool:

@@ -37,6 +37,10 @@ STEPS_SAVED = (
     "(in brackets the seeds that reach it); and steps per cell below 0.95 beyond those of the "
     "traffic-aware baseline:"
 )
+COSTS = (
+    "Reward on unseen traffic after all steps of an arm, and the CPU seconds of its learning, "
+    "evaluations not counted:"
+)
 
 
 def make_sections(summary: Mapping[str, Any], experiment: ExperimentConfig) -> dict[str, list[str]]:
@@ -77,6 +81,8 @@ def make_sections(summary: Mapping[str, Any], experiment: ExperimentConfig) -> d
     for metric, how in HOW.items():
         title = f"Reward − that of {over} after equal numbers of own steps, {how}:"
         sections[f"gains/{metric}"] = _format_by_step(title, gains, metric, experiment)
+    if "costs" in summary:
+        sections["costs"] = format_cost_table(summary["costs"], experiment)
     aucs = sorted(summary.get("auc", {}).items(), key=lambda item: -item[1]["mean"])
     rows = [[measure, _format(row)] for measure, row in aucs]
     sections["auc"] = _make_table(["measure", "AUC: cells with the same SLA are nearer"], rows)
@@ -155,6 +161,29 @@ def format_steps_saved(saved: Mapping[str, Any], experiment: ExperimentConfig) -
     headings = ["arm", "to the baseline", "to 95 % of the gain"]
     headings += [f"lost in the first {span}" for span in spans]
     return _make_table(headings, rows, STEPS_SAVED)
+
+
+def format_cost_table(costs: Mapping[str, Any], experiment: ExperimentConfig) -> list[str]:
+    """A row per arm, the highest reward first."""
+    ranked = sorted(costs.items(), key=lambda item: -item[1]["evaluated"]["mean"])
+    rows = [
+        [
+            experiment.titles[arm],
+            f"{found['step']['mean']:.0f}",
+            _format(found["cpu_s"], digits=0),
+            f"{found['steps_per_cpu_s']['mean']:.1f}",
+            _format(found["evaluated"]),
+        ]
+        for arm, found in ranked
+    ]
+    headings = [
+        "arm",
+        "environment steps",
+        "CPU seconds",
+        "steps per CPU second",
+        "reward",
+    ]
+    return _make_table(headings, rows, COSTS)
 
 
 def format_measure_table(step: str, measures: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from slicing_rllib.studies.results import (
     Results,
     compute_baseline_gains,
     compute_cell_gains,
+    compute_costs,
     compute_gains,
     compute_learning_service,
     compute_pair_gains,
@@ -74,6 +75,8 @@ def summarise(results: Results) -> dict[str, Any]:
         summary["measures"] = summarise_table(table, ["step", "measure", "metric"])
     if len(results.group_aucs):
         summary["auc"] = summarise_table(results.group_aucs, ["measure"])
+    if experiment.foreign:
+        summary["costs"] = by_arm(summarise_table(compute_costs(results), ["arm", "metric"]))
     if len(results.transfers):
         harmful = results.transfers.groupby("arm")["harmful"]
         summary["alarms"] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.studies import experiment as experiments
 from slicing_rllib.studies.experiment import (
@@ -35,6 +36,7 @@ arms:
   drl: {}
   from_1: {kind: source_rotation, learns_from: drl, set: ["transfer.source=next:1"]}
   from_2: {kind: source_rotation, learns_from: drl, set: ["transfer.source=next:2"]}
+  ppo: {learner: "sb3:PPO", title: PPO of SB3, set: ["env.default_action_steps=0"]}
 """
 
 
@@ -86,7 +88,7 @@ def test_the_experiments_of_the_checkout_are_valid(path: Path):
 
 
 def test_every_arm_has_a_finished_run(done: Path):
-    for arm in ("drl", "from_1", "from_2"):
+    for arm in ("drl", "from_1", "from_2", "ppo"):
         assert (get_arm_folder(done, 0, arm) / "summary.json").is_file()
 
 
@@ -112,14 +114,18 @@ def test_a_rotation_learns_from_the_kth_cell_after_the_target(done: Path):
 
 
 def test_the_report_has_tables_gains_measures_and_figures(reported: Path, summary: dict):
-    assert set(summary["policies"]) == {"drl", "from_1", "from_2", "equal", "oracle"}
+    assert set(summary["policies"]) == {"drl", "from_1", "from_2", "ppo", "equal", "oracle"}
     assert {"0", "25", "50"} == set(summary["gains"]["from_1"])
     assert {"kl_paper", "sla", "raw", "random", "worst", "best"} <= set(summary["measures"]["25"])
     best = summary["measures"]["25"]["best"]["regret"]["mean"]
     assert best == 0
-    assert {"reward.png", "satisfaction.svg", "delay.png", "gain_over_distance.png"} <= {
-        path.name for path in (reported / "figures").iterdir()
-    }
+    assert {
+        "reward.png",
+        "satisfaction.svg",
+        "delay.png",
+        "gain_over_distance.png",
+        "reward_cpu.png",
+    } <= {path.name for path in (reported / "figures").iterdir()}
     text = (reported / "report.md").read_text()
     assert "slicing-rllib experiment tiny --seeds 1" in text
 
@@ -147,6 +153,17 @@ def test_the_headline_shows_gains_over_the_baseline_where_the_experiment_says_so
     assert "Reward − that of the traffic-aware baseline, after own steps" in text
     assert "+0.012" in text
     assert "Reward − that of the base policy" in text
+
+
+def test_a_learner_of_another_project_is_an_arm_with_its_cost(summary: dict, changed, done: Path):
+    """Twelve PPOs on one network, from the first step on: rewards over steps and CPU seconds."""
+    del summary["measures"]
+    rows = RunDirectory(get_arm_folder(done, 0, "ppo")).metrics()
+
+    assert [row["env_steps"] for row in rows] == [25, 50, 75]
+    assert rows[1]["cpu_s"] > rows[0]["cpu_s"] > 0
+    assert summary["costs"]["ppo"]["step"]["mean"] == 50
+    assert "| PPO of SB3 | 50 |" in format_headline(changed(summary, "costs"))
 
 
 def make_experiment(**changes) -> ExperimentConfig:
@@ -188,7 +205,7 @@ def test_a_folder_of_another_experiment_is_refused(done: Path, tiny: Path, tmp_p
     [
         (
             "reference: drl|reference: dlr",
-            "reference: expected one of drl, from_1, from_2",
+            "reference: expected one of drl, from_1, from_2, ppo",
         ),
         ("learns_from: drl|learns_from: nobody", "learns_from: expected one of traffic_aware, drl"),
         ("seeds: 1|seds: 2", "unknown key seds, did you mean seeds"),

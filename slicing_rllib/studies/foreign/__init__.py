@@ -1,0 +1,1 @@
+"""Learners of other projects as arms of experiments."""
