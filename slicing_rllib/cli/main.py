@@ -16,8 +16,9 @@ from slicing_rllib.cli import (
     study_commands,
     transfer_commands,
 )
+from slicing_rllib.runs.interruption import INTERRUPTED
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE = 0, 1, 2
 PROGRAM = "slicing-rllib"
 ALLOW_PARTS = "--allow-parts"
 
@@ -142,6 +143,8 @@ def run(arguments: list[str]) -> int:
             raise
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
         return _fail(f"{kind}{error} (SLICING_RLLIB_DEBUG=1 shows the traceback)", FAILED)
+    if code == INTERRUPTED:  # Typer's code for a KeyboardInterrupt inside of a command.
+        return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else DONE
 
 

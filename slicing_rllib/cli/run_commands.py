@@ -1,6 +1,7 @@
 """Commands about runs: train, evaluate, report, export-kpis, checkpoint, config."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +84,7 @@ def train(
         loaded = run.load_same_config(config, settings or [])
     else:
         run = RunDirectory.create(path, loaded)
-    with ProgressBar() as bar:
+    with ProgressBar() as bar, nullcontext() if resumes else run.discard_unless_begun():
         bar.on_message(f"run: {path}")
         with run.lock("slicing-rllib train"):
             if left := end_leftovers(path):

@@ -136,7 +136,7 @@ def serve(
 
       slicing-rllib serve policies --host 0.0.0.0 --token-file token --replicas 2
     """
-    from slicing_rllib.runs.progress import catch_signals
+    from slicing_rllib.runs.interruption import catch_signals
 
     with explain_missing_packages("serve"):
         from slicing_rllib.serving.admission import require_token_beyond_loopback

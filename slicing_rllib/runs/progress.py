@@ -1,13 +1,11 @@
-"""What a run reports while it works, and how it learns that it is to stop.
+"""What a run reports while it works.
 
 Nothing here needs PyTorch or Ray: commands show progress from their first moment on.
 """
 
-import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 OnMessage = Callable[[str], None]
@@ -31,34 +29,6 @@ class ProgressListener:
 
     def on_rollout(self, policy: str, done: int, total: int) -> None:
         """After every rollout of the final evaluation: its policy, and how many are done."""
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interruption:
-    """Whether somebody asked to stop. A second Ctrl-C raises KeyboardInterrupt at once."""
-
-    def __init__(self) -> None:
-        self.is_requested = False
-
-    def request(self, signum: int, frame: FrameType | None) -> None:
-        """Signal handler."""
-        if self.is_requested and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.is_requested = True
-
-
-@contextmanager
-def catch_signals() -> Iterator[Interruption]:
-    """Catches the signals inside the block and restores their handlers after it."""
-    interruption = Interruption()
-    before = {number: signal.signal(number, interruption.request) for number in SIGNALS}
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

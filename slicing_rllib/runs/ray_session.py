@@ -1,8 +1,9 @@
 """Ray for the duration of a command: the cluster that RAY_ADDRESS names, else a local node.
 
-A local node answers only those who have its token. Ray 2.60 replaces a loopback address by that of
-the machine, so the token alone guards it. Processes that outlive a killed driver are found again by
-their session, which is noted in the run directory, and ended by id.
+A local node listens at the loopback address only, and answers only those who have its token. It is
+needed for every training: RLlib 2.60 calls `ray.put` in `EnvRunnerGroup.__init__` (line 132), also
+for a config without env runners and learners. Processes that outlive a killed driver are found
+again by their session, which is noted in the run directory, and ended by id.
 """
 
 import functools
@@ -11,17 +12,19 @@ import logging
 import os
 import re
 import secrets
+import signal
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import psutil
 import ray
-from ray._private import worker
+from ray._private import ray_constants, utils, worker
 
+from slicing_rllib.runs.interruption import DEADLINE_S, SIGNALS, CommandInterrupted, catch_signals
 from slicing_rllib.storage import read_bounded, write_durably
 from slicing_rllib.storage.errors import RunError
 
@@ -30,6 +33,8 @@ NOTE = ".ray_session"
 SESSION = re.compile(r"session_[0-9_-]+_([0-9]{1,9})")
 """Name of a session's folder, which ends with the process id of its driver."""
 MAX_NOTE_BYTES = 4096
+ATTEMPTS = 3
+"""How often a local node is started: on a busy machine, Ray gives up after 30 s."""
 
 
 def note_session(folder: Path, session: str) -> None:
@@ -104,38 +109,106 @@ def ray_session(cpus: int, folder: Path | None = None) -> Generator[None]:
         n_cpus = max(cpus, os.cpu_count() or 1)
         arguments |= {"include_dashboard": False, "num_cpus": n_cpus}
     variables, removed = ({}, ()) if address else (make_local_environment(), (AUTH_MODE,))
-    with _set_environment(variables, removed):
+    with _set_environment(variables, removed), nullcontext() if address else _stay_on_loopback():
         try:
-            context: Any = ray.init(address or "local", **arguments)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise RunError(f"Ray at {address or 'this machine'}: cannot start ({first})") from error
-        if folder is not None and not address:
-            note_session(folder, str(context.address_info["session_dir"]))
-        try:
+            session = _start(address, arguments)
+            if folder is not None and not address:
+                note_session(folder, session)
             yield
         finally:
-            ray.shutdown()
+            with catch_signals(DEADLINE_S):
+                ray.shutdown()
             if folder is not None and not address:
                 with suppress(OSError):
                     (folder / NOTE).unlink(missing_ok=True)
 
 
+def _start(address: str | None, arguments: Mapping[str, Any]) -> str:
+    """Starts Ray, or connects to the cluster; the folder of the session's logs and sockets.
+
+    Raises: RunError if that fails; KeyboardInterrupt after a signal, once Ray can be ended.
+    """
+    attempts = 1 if address else ATTEMPTS
+    for attempt in range(1, attempts + 1):
+        failure: Exception | None = None
+        # An exception in the middle of it would leave locks held, and processes.
+        with catch_signals(DEADLINE_S) as interruption, _keep_handlers():
+            try:
+                context: Any = ray.init(address or "local", **arguments)
+            except Exception as error:  # Also of type Exception: on a busy machine, a time-out.
+                failure = error
+                ray.shutdown()
+        if interruption.is_requested:
+            raise CommandInterrupted
+        if failure is None:
+            return str(context.address_info["session_dir"])
+        if attempt == attempts or isinstance(failure, ConnectionError | ValueError):
+            lines = str(failure).strip().splitlines()
+            where = address or "this machine"
+            tries = f" in {attempt} attempts" if attempt > 1 else ""
+            why = lines[0] if lines else type(failure).__name__
+            raise RunError(f"Ray at {where}: cannot start{tries} ({why})") from failure
+    raise AssertionError
+
+
+@contextmanager
+def _keep_handlers() -> Iterator[None]:
+    """Ray neither ends the process at SIGTERM while it starts, nor after.
+
+    It sets a handler of its own first, and C++ one for SIGTERM when it connects, which prints a
+    stack. Signals wait until ours is back.
+    """
+    set_handler, connect = utils.set_sigterm_handler, worker.connect
+
+    def connect_undisturbed(*args: Any, **kwargs: Any) -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            return connect(*args, **kwargs)
+        finally:
+            for number in SIGNALS:
+                signal.signal(number, signal.getsignal(number))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    utils.set_sigterm_handler = lambda handler: None
+    worker.connect = connect_undisturbed
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler, worker.connect = set_handler, connect
+
+
+@contextmanager
+def _stay_on_loopback() -> Iterator[None]:
+    """Ray listens at the loopback address only, as it does where it knows no clusters.
+
+    Its own processes read the environment variable; this one read it when it imported Ray.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
 @contextmanager
 def import_in_background(module: str) -> Iterator[None]:
-    """Imports a module in a thread during the block, which mostly waits for Ray to start."""
+    """Imports a module in a thread during the block, which mostly waits for Ray to start.
+
+    After a block that fails, nobody waits for the thread: it may need a lock that the failure has
+    left held.
+    """
 
     def import_it() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # They are for the main thread.
         # Whoever needs the module imports it again and then gets the error.
         with suppress(ImportError):
             importlib.import_module(module)
 
-    thread = Thread(target=import_it, name=f"import {module}")
+    thread = Thread(target=import_it, name=f"import {module}", daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
+    yield
+    thread.join()
 
 
 def quieten() -> None:
@@ -158,6 +231,7 @@ def make_local_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         # Workers that are started in advance and never used would cost seconds.
         "RAY_prestart_worker_first_driver": "0",
+        ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
         # With a token of our own, no other user of this machine can submit work to the node.
         "RAY_AUTH_TOKEN": _make_process_token(),
     }

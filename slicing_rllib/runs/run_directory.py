@@ -6,6 +6,7 @@ written, or where another process writes them.
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -31,7 +32,13 @@ from slicing_rllib.storage import (
     sync,
     write_durably,
 )
-from slicing_rllib.storage.errors import FORM_ERRORS, CheckpointError, ConfigError, RunError
+from slicing_rllib.storage.errors import (
+    FORM_ERRORS,
+    CheckpointError,
+    ConfigError,
+    Interrupted,
+    RunError,
+)
 from slicing_rllib.storage.foreign_files import GIB, read_json_lines
 from slicing_rllib.transfer import LibraryError
 
@@ -142,6 +149,19 @@ class RunDirectory:
             why = getattr(error, "strerror", None) or error
             raise RunError(f"{path}: cannot write a run here ({why})") from error
         return run
+
+    @contextmanager
+    def discard_unless_begun(self) -> Iterator[None]:
+        """Removes the directory if the block fails before training has started, or is interrupted
+        before the first iteration has ended: the same command can then be given again."""
+        try:
+            yield
+        except BaseException as error:
+            is_interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
+            begun = "metrics.jsonl" if is_interrupted else "events.jsonl"
+            if not (self.path / begun).exists() and not any(self.checkpoints.glob("*")):
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":

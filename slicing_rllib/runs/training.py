@@ -26,17 +26,13 @@ from slicing_rllib.runs.algorithm import (
 )
 from slicing_rllib.runs.checkpoints import find_newest_valid, save_checkpoint
 from slicing_rllib.runs.experience import write_experience
+from slicing_rllib.runs.interruption import Interruption, catch_signals
 from slicing_rllib.runs.metrics_row import (
     make_metrics_row,
     read_network_state,
     summarise_learning_service,
 )
-from slicing_rllib.runs.progress import (
-    Interruption,
-    ProgressListener,
-    catch_signals,
-    report_silence,
-)
+from slicing_rllib.runs.progress import ProgressListener, report_silence
 from slicing_rllib.runs.ray_session import ray_session
 from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory, report_storage_errors

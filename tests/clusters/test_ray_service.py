@@ -16,6 +16,10 @@ from slicing_rllib.serving.release import ServiceArguments
 APPLICATION = (ROOT / "slicing_rllib/serving/application.py").read_text()
 
 
+PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+"""Where Ray Serve's proxy finds the deadlines of connections."""
+
+
 def test_the_result_of_a_night_is_what_the_service_serves_and_the_release_changes():
     (application,) = load_serve_config()["applications"]
     library = application["args"]["run"]
@@ -50,7 +54,8 @@ def test_the_secret_of_the_service_is_the_token_that_each_replica_reads():
     (deployment,) = served["deployments"]
     (container,) = workers["template"]["spec"]["containers"]
 
-    assert {entry["name"] for entry in container["env"]} == {"HOME", "RAY_TMPDIR", TOKEN_VARIABLE}
+    names = {"HOME", "RAY_TMPDIR", PROXY_CALLBACK, TOKEN_VARIABLE}
+    assert {entry["name"] for entry in container["env"]} == names
     assert find_secret_variables(workers) == {TOKEN_VARIABLE: ("slicing-serve-token", "token")}
     assert deployment["ray_actor_options"]["num_cpus"] > 0
     assert head["rayStartParams"]["num-cpus"] == "0"

@@ -1,11 +1,8 @@
-"""An iteration that takes long is reported while it runs; a signal asks the run to stop."""
+"""An iteration that takes long is reported while it runs."""
 
-import signal
 import threading
 
-import pytest
-
-from slicing_rllib.runs.progress import Interruption, report_silence
+from slicing_rllib.runs.progress import report_silence
 
 
 def test_reports_come_after_once_twice_and_four_times_the_time():
@@ -29,12 +26,3 @@ def test_a_short_block_is_not_reported():
         pass
 
     assert reports == []
-
-
-def test_a_second_ctrl_c_interrupts_at_once():
-    interruption = Interruption()
-    interruption.request(signal.SIGINT, None)
-
-    assert interruption.is_requested
-    with pytest.raises(KeyboardInterrupt):
-        interruption.request(signal.SIGINT, None)

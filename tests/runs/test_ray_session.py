@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import ray
 
 from slicing_rllib.runs.ray_session import (
+    ATTEMPTS,
     NOTE,
     _set_environment,
     end_leftovers,
@@ -18,7 +21,9 @@ from slicing_rllib.runs.ray_session import (
     make_local_environment,
     note_session,
     quieten,
+    ray_session,
 )
+from slicing_rllib.storage.errors import RunError
 
 
 def test_a_module_is_imported_when_the_block_ends(monkeypatch: pytest.MonkeyPatch, tmp_path):
@@ -36,6 +41,42 @@ def test_a_module_that_cannot_be_imported_causes_no_error(capfd):
         pass
 
     assert capfd.readouterr().err == ""
+
+
+def test_a_block_that_fails_waits_for_no_import(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    """The import may wait for a lock that the failure has left held."""
+    (tmp_path / "imported_for_ever.py").write_text("import time\ntime.sleep(30)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), import_in_background("imported_for_ever"):
+        raise KeyboardInterrupt
+
+    assert time.monotonic() - started < 10.0
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_ray_is_started_again_and_then_given_up_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+):
+    """On a busy machine, it fails with an exception of no special type."""
+    messages = ["The current node timed out during startup.\nMore."] * failures
+
+    def start(address: str, **arguments: object) -> SimpleNamespace:
+        if messages:
+            raise Exception(messages.pop())
+        return SimpleNamespace(address_info={"session_dir": "s"})
+
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if failures < ATTEMPTS:
+        with ray_session(1):
+            assert not messages
+        return
+    line = f"Ray at this machine: cannot start in {ATTEMPTS} attempts .The current node timed out"
+    with pytest.raises(RunError, match=line), ray_session(1):
+        pass
 
 
 def test_environment_variables_are_set_for_the_block_only(monkeypatch: pytest.MonkeyPatch):
@@ -67,7 +108,7 @@ def test_all_sessions_of_a_process_share_one_token():
 
 
 LOCAL_SESSION = """
-import json, os, sys
+import json, os, psutil, sys
 from pathlib import Path
 from slicing_rllib.runs.ray_session import ray_session
 
@@ -76,13 +117,17 @@ with ray_session(1, Path(sys.argv[1])):
     from ray._raylet import AuthenticationMode, get_authentication_mode
 
     needs_token = get_authentication_mode() == AuthenticationMode.TOKEN
-    print(json.dumps([needs_token, os.environ["RAY_AUTH_MODE"]]), flush=True)
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    found = [c for process in processes for c in process.net_connections()]
+    addresses = {c.laddr.ip.removeprefix("::ffff:") for c in found if c.status == "LISTEN"}
+    print(json.dumps([needs_token, os.environ["RAY_AUTH_MODE"], *addresses]), flush=True)
     os.kill(os.getpid(), 9)
 """
 
 
 def test_a_local_session_needs_its_token(tmp_path: Path, ray_folder: str):
-    """Although this process was told to use no authentication. Killed, it leaves a note."""
+    """Although this process was told to use no authentication; and nobody else can reach it.
+    Killed, it leaves a note."""
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": ray_folder}
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
         environment.pop(name, None)
@@ -90,7 +135,7 @@ def test_a_local_session_needs_its_token(tmp_path: Path, ray_folder: str):
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert killed.returncode == -9, killed.stderr
-    assert json.loads(killed.stdout) == [True, "token"]
+    assert json.loads(killed.stdout) == [True, "token", "127.0.0.1"]
     assert (tmp_path / NOTE).exists()
 
 
