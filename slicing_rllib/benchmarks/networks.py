@@ -26,7 +26,7 @@ from slicing_rllib.env import (
 )
 from slicing_rllib.env.response_curves import GRID, predict_levels
 from slicing_rllib.evaluation import rollout
-from slicing_rllib.evaluation.figures import make_panels
+from slicing_rllib.evaluation.looks import make_panels
 from slicing_rllib.evaluation.statistics import METRICS, mean_interval, seed_metrics
 from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.policies import PretrainedCurves, PretrainedPolicy, load_pretrained

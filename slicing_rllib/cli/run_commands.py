@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +25,18 @@ from slicing_rllib.cli.console import (
 from slicing_rllib.cli.console import (
     show as show_text,
 )
-from slicing_rllib.storage.errors import CheckpointError, RunError
+from slicing_rllib.storage.errors import CheckpointError, ConfigError, RunError
 from slicing_rllib.storage.foreign_files import format_size
+
+
+class ReportForm(StrEnum):
+    """What `report` writes beside Markdown and CSV."""
+
+    WEB = "web"
+    PDF = "pdf"
+    LATEX = "latex"
+    RLIABLE = "rliable"
+    MARL_EVAL = "marl-eval"
 
 
 def train(
@@ -169,11 +180,20 @@ def report(
             "its main results."
         ),
     ] = None,
+    form: Annotated[
+        ReportForm,
+        Option("--format", help="Beside the usual files; rliable and marl-eval of an experiment."),
+    ] = ReportForm.WEB,
+    width: Annotated[
+        str | None, Option(help="Width of figures: 3.5in, 89mm or 252pt. Default: each its own.")
+    ] = None,
+    style: Annotated[Path | None, Option(help="Style file of matplotlib for figures.")] = None,
     json: Json = False,
 ) -> None:
     """Writes tables (Markdown, CSV) and figures (PNG, SVG) of runs or of an experiment.
 
-    Prints the result table and the names of the files. Each of several runs counts as one seed. An
+    Prints the result table and the names of the files. With --format pdf figures are PDF files,
+    with latex also `report.tex` has the tables. Each of several runs counts as one seed. An
     experiment is reported on the seeds that are complete.
 
     Examples:
@@ -183,23 +203,41 @@ def report(
       slicing-rllib report runs/seed1 runs/seed2 runs/seed3 --out report
 
       slicing-rllib report experiments/paper --readme tune_configs/README.md
+
+      slicing-rllib report experiments/paper --format latex --width 3.5in --out figures
     """
+    from slicing_rllib.evaluation.looks import Look, make_look, use_look
+    from slicing_rllib.evaluation.tables import format_latex
     from slicing_rllib.runs.run_directory import explain_foreign_run
     from slicing_rllib.runs.run_report import write_report
+    from slicing_rllib.storage import read_text, write_durably
 
-    if len(runs) == 1 and (runs[0] / "experiment.yaml").is_file():
-        from slicing_rllib.studies.experiment_report import write_experiment_report
-        from slicing_rllib.studies.marked_text import write_marked_texts
+    is_print = form in (ReportForm.PDF, ReportForm.LATEX)
+    look = make_look((".pdf",) if is_print else Look().suffixes, width, style)
+    is_experiment = len(runs) == 1 and (runs[0] / "experiment.yaml").is_file()
+    if not is_experiment and form in (ReportForm.RLIABLE, ReportForm.MARL_EVAL):
+        raise ConfigError(f"--format {form}: expected the folder of an experiment")
+    with use_look(look), explain_foreign_run(" ".join(map(str, runs))):
+        if is_experiment:
+            from slicing_rllib.studies.experiment_report import write_experiment_report
+            from slicing_rllib.studies.marked_text import write_marked_texts
+            from slicing_rllib.studies.results import read_results
+            from slicing_rllib.studies.score_files import SCORES, write_scores
 
-        summary, written = write_experiment_report(runs[0], out)
-        if readme is not None:
-            write_marked_texts(readme, out or runs[0], summary["experiment"])
-        print_summary(summary, json, *map(str, written))
-        return
-    with explain_foreign_run(" ".join(map(str, runs))):
-        policies, written = write_report([open_run(path) for path in runs], out)
-        files = [str(path) for path in written]
-        print_summary({"policies": policies, "files": files}, json, *files)
+            shown, written = write_experiment_report(runs[0], out)
+            folder = out or runs[0]
+            if readme is not None:
+                write_marked_texts(readme, folder, shown["experiment"])
+            if form in SCORES:
+                written.append(write_scores(read_results(runs[0]), form, folder))
+        else:
+            policies, written = write_report([open_run(path) for path in runs], out)
+            folder, shown = written[0].parent, {"policies": policies}
+        if form == ReportForm.LATEX:
+            written.append(folder / "report.tex")
+            write_durably(written[-1], format_latex(read_text(folder / "report.md")).encode())
+    files = [str(path) for path in written]
+    print_summary(shown if is_experiment else {**shown, "files": files}, json, *files)
 
 
 checkpoint_app = typer.Typer(

@@ -200,7 +200,7 @@ def simulator(
     Example: slicing-rllib bench simulator --cells 192
     """
     from slicing_rllib.benchmarks import simulator as benchmark
-    from slicing_rllib.evaluation.figures import save
+    from slicing_rllib.evaluation.looks import save
     from slicing_rllib.evaluation.other_figures import draw_growth
 
     costs = benchmark.measure_costs(
@@ -353,7 +353,7 @@ def networks(
     Example: slicing-rllib bench networks --networks paper,tti --seeds 2 --out networks
     """
     from slicing_rllib.benchmarks import networks as benchmark
-    from slicing_rllib.evaluation.figures import save
+    from slicing_rllib.evaluation.looks import save
     from slicing_rllib.evaluation.tables import write_between_marks
     from slicing_rllib.runs.ray_session import ray_session
     from slicing_rllib.storage import write_durably

@@ -6,19 +6,17 @@ its mean. Figures that show no policies are in `other_figures`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from slicing_rllib.evaluation.looks import make_panels
 from slicing_rllib.evaluation.statistics import SATISFIED, rank_correlation, summarise_values
-from slicing_rllib.storage import require_writable
 
 # pandas' own annotations are wider than what it returns, matplotlib's narrower than what it takes,
 # and matplotlib's leave out types.
@@ -70,16 +68,6 @@ ARM_LINES = (("o", "-"), ("s", ":"), ("^", "-."))
 """Marker and line style of the first, second and third arm of one colour."""
 OTHER_COLOUR = "#444444"
 """For marks."""
-STYLE: dict[Any, Any] = {
-    "font.size": 9.0,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "slicing-rllib",
-}
-"""Settings of matplotlib. The salt makes SVG files reproducible."""
-
 PAPER = {
     "traffic_aware": {"satisfaction_mean": 0.87, "fail_rate_95": 0.25, "delay_max_ms": 1.8},
     "drl": {"satisfaction_mean": 0.90, "fail_rate_95": 0.19, "delay_max_ms": 1.7},
@@ -91,39 +79,6 @@ PAPER_TITLES = {"traffic_aware": "baseline", "drl": "DRL", "tl": "TL"}
 
 Titles = Mapping[str, str]
 """By policy, its name in a legend; a policy without one stands under its own name."""
-
-
-def make_panels(
-    n: int,
-    size_in: tuple[float, float],
-    *,
-    vertical: bool = False,
-    sharey: bool = False,
-    **settings: Any,
-) -> tuple[Figure, list[Axes]]:
-    """A figure of that width and height with `n` sets of axes beside or below each other.
-
-    `settings` change matplotlib's for this figure.
-    """
-    with mpl.rc_context({**STYLE, **settings}):
-        figure = Figure(figsize=size_in, layout="constrained")
-        shape = (n, 1) if vertical else (1, n)
-        axes = figure.subplots(*shape, squeeze=False, sharex=vertical, sharey=sharey)
-    return figure, list(axes.flat)
-
-
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes `name.png` and `name.svg`; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    with mpl.rc_context(STYLE):
-        for path in paths:
-            require_writable(path)
-        figure.savefig(paths[0], dpi=160)
-        # The second file keeps the places found for the first: finding them takes long.
-        figure.set_layout_engine("none")
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths
 
 
 def choose_styles(names: Iterable[str], titles: Titles | None = None) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle, Wedge
 
-from slicing_rllib.evaluation.figures import COLOURS, OTHER_COLOUR, make_panels
+from slicing_rllib.evaluation.figures import COLOURS, OTHER_COLOUR
+from slicing_rllib.evaluation.looks import make_panels
 from slicing_rllib.radio import Area, SiteSpec
 
 # matplotlib's annotations leave out types.

@@ -4,6 +4,7 @@ A mark is a pair of comments, `<!-- begin NAME -->` and `<!-- end NAME -->`, eac
 """
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,35 @@ def format_csv(table: pd.DataFrame, **settings: Any) -> str:
 
     quoted: Any = table.assign(**{str(name): table[name].map(quote) for name in texts})
     return quoted.to_csv(index=False, **settings)
+
+
+LATEX_SIGNS = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "−": "$-$", "≥": "$\\ge$"}
+
+
+def format_latex(page: str) -> str:
+    """Every table of a Markdown page as a `tabular` with the rules of the package booktabs."""
+    tables: list[str] = []
+    for block in re.findall(r"(?:^\|.*\|\n?)+", page, flags=re.MULTILINE):
+        heading, _, *rows = [
+            " & ".join(escape_latex(cell.strip()) for cell in line.strip("|").split("|"))
+            for line in block.strip().split("\n")
+        ]
+        columns = "l" + "r" * heading.count(" & ")
+        body = [f"{row} \\\\" for row in rows]
+        tables.append(
+            "\n".join(
+                [
+                    f"\\begin{{tabular}}{{{columns}}}", "\\toprule", f"{heading} \\\\",
+                    "\\midrule", *body, "\\bottomrule", "\\end{tabular}", "",
+                ]
+            )
+        )  # fmt: skip
+    return "\n".join(tables)
+
+
+def escape_latex(text: str) -> str:
+    """The text with signs that LaTeX reads as commands escaped."""
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation import figures, looks
 from slicing_rllib.evaluation.other_figures import draw_heat_map
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
 from slicing_rllib.evaluation.tables import format_csv, format_mean, format_table, make_hour_rows
@@ -90,7 +90,7 @@ def draw_comparison(
     }
     names, matrix = compared.distances.names, compared.distances.mean
     figure = draw_heat_map(names, matrix, compared.groups, chosen, compared.measure)
-    return figures.save(figure, folder or run.figures, f"similarity-{compared.measure}")
+    return looks.save(figure, folder or run.figures, f"similarity-{compared.measure}")
 
 
 SMOOTHING_STEPS = 400
@@ -102,7 +102,16 @@ CURVE_COLUMNS = ["arm", "step", "value"]
 
 
 def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
-    """Reward over training, satisfaction and delay of the final evaluation, as PNG and SVG.
+    """Saves the figures of `plot_run` into `folder`, by default the run's own; the files."""
+    return [
+        path
+        for name, figure in plot_run(run).items()
+        for path in looks.save(figure, folder or run.figures, name)
+    ]
+
+
+def plot_run(run: RunDirectory) -> dict[str, Figure]:
+    """Reward over training, satisfaction and delay of the final evaluation, by name.
 
     Where the run has a transfer, also the warm starts and the distances of its decisions.
     Raises: RunError where the run has no evaluation yet.
@@ -117,18 +126,13 @@ def draw_run(run: RunDirectory, folder: Path | None = None) -> list[Path]:
         {name: columns[kept][columns["live"] > 0] for name, columns in shown.items()}
         for kept in ("satisfaction", "delay_to_sla_max")
     )
-    drawn = {
+    return {
         "reward": _draw_training(run),
         "satisfaction": figures.draw_satisfaction_ccdf(satisfied),
         "delay": figures.draw_delay_cdf(delays, unit="SLA"),
         **_draw_warm_starts(run),
         **_draw_decisions(run),
     }
-    return [
-        path
-        for name, figure in drawn.items()
-        for path in figures.save(figure, folder or run.figures, name)
-    ]
 
 
 def _draw_warm_starts(run: RunDirectory) -> dict[str, Figure]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
-from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation import figures, looks
 from slicing_rllib.evaluation.tables import format_csv, read_table
 from slicing_rllib.runs.policy_evaluation import load_rollouts
 from slicing_rllib.runs.run_config import TRAINED_POLICIES
@@ -117,8 +118,8 @@ def _describe_origin(summary: dict[str, Any]) -> str:
     return f"`{command}`: {seeds} seeds; brackets are 95 % intervals over seeds ({intervals})."
 
 
-def _draw_experiment(results: Results, out: Path) -> list[Path]:
-    """Draws all figures of a report as PNG and SVG into `out`; their paths."""
+def plot_experiment(results: Results) -> dict[str, Figure]:
+    """The figures of an experiment's report but the heat maps, by name."""
     experiment = results.experiment
     with_paper, titles = experiment.is_on_papers_network, experiment.titles
     # A dozen distributions in one figure cannot be told apart, so it shows the first two arms.
@@ -156,7 +157,13 @@ def _draw_experiment(results: Results, out: Path) -> list[Path]:
     if len(results.source_choices) > 1:
         pairs = _compute_relative_gains(results)
         drawn["gain_over_distance"] = figures.draw_gain_over_distance(pairs, DISTANCE_MEASURE)
-    paths = [path for name, each in drawn.items() for path in figures.save(each, out, name)]
+    return drawn
+
+
+def _draw_experiment(results: Results, out: Path) -> list[Path]:
+    """Saves all figures of a report into `out`; their paths."""
+    drawn, experiment = plot_experiment(results), results.experiment
+    paths = [path for name, each in drawn.items() for path in looks.save(each, out, name)]
     source_arm = RunDirectory(get_arm_folder(results.folder, 0, experiment.first))
     for compared in compare_cells(source_arm, HEAT_MAP_MEASURES).values():
         paths += draw_comparison(source_arm, compared, out)

@@ -15,7 +15,7 @@ from ray.tune import ResultGrid, Trainable, Tuner
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 
-from slicing_rllib.evaluation import figures
+from slicing_rllib.evaluation import looks
 from slicing_rllib.evaluation.other_figures import draw_parallel_coordinates
 from slicing_rllib.evaluation.statistics import mean_interval
 from slicing_rllib.runs.algorithm import build, load_pretrained_policies
@@ -247,7 +247,7 @@ def _write_results(sweep: SweepConfig, folder: Path, grid: ResultGrid) -> SweepR
     if known:
         table = pd.DataFrame([row["settings"] | {sweep.metric: row["value"]} for row in known])
         figure = draw_parallel_coordinates(table, [f"trial {row['trial']}" for row in known])
-        files += figures.save(figure, folder / "figures", "parallel_coordinates")
+        files += looks.save(figure, folder / "figures", "parallel_coordinates")
         grouped = group_by_settings(rows, sweep.mode)
         if len(grouped) < len(known):
             groups = grouped

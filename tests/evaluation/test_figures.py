@@ -14,8 +14,8 @@ from slicing_rllib.evaluation.figures import (
     draw_rewards,
     draw_satisfaction_ccdf,
     draw_training,
-    save,
 )
+from slicing_rllib.evaluation.looks import save
 from slicing_rllib.evaluation.other_figures import draw_heat_map
 
 

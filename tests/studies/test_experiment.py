@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import slicing_rllib
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.studies import experiment as experiments
@@ -19,6 +20,7 @@ from slicing_rllib.studies.experiment import (
     run_experiment,
 )
 from slicing_rllib.studies.experiment_report import format_headline, write_experiment_report
+from slicing_rllib.studies.score_files import make_marl_eval_scores, make_rliable_scores
 from slicing_rllib.studies.study_configs import TUNE_CONFIGS, ExperimentConfig
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -164,6 +166,20 @@ def test_a_learner_of_another_project_is_an_arm_with_its_cost(summary: dict, cha
     assert rows[1]["cpu_s"] > rows[0]["cpu_s"] > 0
     assert summary["costs"]["ppo"]["step"]["mean"] == 50
     assert "| PPO of SB3 | 50 |" in format_headline(changed(summary, "costs"))
+
+
+def test_scores_are_in_the_forms_of_rliable_and_marl_eval(done: Path):
+    results = slicing_rllib.load_experiment(done)
+    scores, curves = make_rliable_scores(results), make_marl_eval_scores(results)
+    ends = results.final.set_index("policy")["reward_mean"]
+
+    assert {name: rows for name, rows in scores.items() if name == "ppo"} == {
+        "ppo": [[ends["ppo"]]]
+    }
+    seed = curves["slicing"]["tiny"]["drl"]["seed_0"]
+    assert [seed[f"step_{k}"]["step_count"] for k in range(3)] == [0, 25, 50]
+    assert seed["absolute_metrics"] == {"reward": [ends["drl"]]}
+    assert {"reward", "reward_cpu", "gain"} <= set(slicing_rllib.plot_experiment(results))
 
 
 def make_experiment(**changes) -> ExperimentConfig:
