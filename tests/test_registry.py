@@ -32,6 +32,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from slicing_rllib.radio import Simulator
 from slicing_rllib.radio.interference import RANDOM
 from slicing_rllib.radio.kpis import served_share
 from slicing_rllib.radio.propagation import WINNER_C2
@@ -76,6 +77,34 @@ class Alternating:
 
 def halved(share, required):
     return served_share(share, required) / 2
+
+class Tanh:
+    """An actor, or a critic, of one hidden layer."""
+
+    def __new__(cls, obs_size, n_actions):
+        from torch import nn
+        return nn.Sequential(nn.Linear(obs_size, 8), nn.Tanh(), nn.Linear(8, n_actions))
+
+def value(obs_size, n_actions):
+    import torch
+    from torch import nn
+
+    class Value(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(obs_size + n_actions, 1)
+
+        def forward(self, obs, action):
+            return self.layer(torch.cat([obs, action], dim=-1))[:, 0]
+
+    return Value()
+
+class Slow(Simulator):
+    """A network of which half of the throughput arrives."""
+
+    def step(self, prb_ratio):
+        kpis = super().step(prb_ratio)
+        return kpis._replace(throughput_mbps=kpis.throughput_mbps / 2)
 
 calm_city = replace(WINNER_C2, nlos_sigma_db=0.0)
 anywhere = RANDOM
@@ -239,7 +268,23 @@ def test_own_parts_train_with_env_runners_resume_and_are_evaluated(own_module, t
             "measure": f"{own_module}:users_apart",
             "method": f"{own_module}:copy_nothing",
         },
-        "learning": {"exploration_steps": 20, "training_steps": 180, "steps_per_iteration": 20},
+        "scenario": {
+            "like": "paper",
+            "network": {"kind": f"{own_module}:Slow"},
+            "queue": f"{own_module}:halved",
+            "radio": {
+                "environment": f"{own_module}:calm_city",
+                "placement": f"{own_module}:anywhere",
+            },
+            "mask": {"kind": f"{own_module}:Alternating"},
+        },
+        "learning": {
+            "actor": f"{own_module}:Tanh",
+            "critic": f"{own_module}:value",
+            "exploration_steps": 20,
+            "training_steps": 180,
+            "steps_per_iteration": 20,
+        },
         "evaluation": {
             "steps": 20,
             "seeds": 2,
@@ -266,3 +311,12 @@ def test_own_parts_train_with_env_runners_resume_and_are_evaluated(own_module, t
         "evaluate", "run", "--steps", "5", "--seeds", "1", "--allow-parts", own_module
     )
     assert allowed.returncode == 0, allowed.stderr
+    resumed = command("train", "own.yaml", "--out", "run", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    served = command("closed-loop", "run", "--steps", "3", "--allow-parts", own_module)
+    assert served.returncode == 0, served.stderr
+    exported = command(
+        "export", "run", "--cell", "cell_1", "--out", "out", "--allow-parts", own_module
+    )
+    assert f"no ONNX graph: observation {own_module}:observe_load does not" in exported.stdout
+    assert (tmp_path / "out" / "cell_1" / "policy.safetensors").is_file()

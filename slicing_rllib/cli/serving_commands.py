@@ -85,7 +85,7 @@ def export(
         graph = (
             f"ONNX − NumPy at most {max(differences):.1e}"
             if differences
-            else "no ONNX graph: the policy remembers earlier reports; NumPy computes it"
+            else f"no ONNX graph: {row.no_graph}; NumPy computes it"
         )
         lines.append(f"{row.folder}  {row.policy}  {graph}")
     print_result({"exported": [row._asdict() for row in exported]}, json, *lines)

@@ -118,7 +118,7 @@ class HearingModule(nn.Module):
             obs[..., self._start : end],
             obs[..., end:],
         )
-        message = self.message(reports.unflatten(-1, self._shape))
+        message = self.message(reports.reshape(-1, *self._shape))
         return self.network(torch.cat([before, message, after], dim=-1), *action)
 
 

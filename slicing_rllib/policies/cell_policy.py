@@ -133,6 +133,14 @@ class CellPolicy:
         )
         return [(kind, name) for kind, name in named if name != "max_min" and is_own(kind, name)]
 
+    @cached_property
+    def observation_size(self) -> int:
+        """Numbers in an observation."""
+        n_slices, n_neighbours = len(self.encoder.slices), len(self.encoder.neighbours)
+        ones = dict.fromkeys(self.encoder.required_kpis, np.ones((1, n_slices)))
+        silent = np.zeros((1, n_neighbours, n_slices))
+        return encode_rows([self.encoder], ones, silent).shape[1]
+
     @property
     def label(self) -> str:
         """Name and version, as answers carry them."""

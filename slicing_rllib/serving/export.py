@@ -11,7 +11,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from slicing_rllib.env.observation import SINR_SCALE_DB, SMALLEST_SPLIT, THROUGHPUT_SCALE_MBPS
 from slicing_rllib.env.rewards import EDGE, OVERLOAD
+from slicing_rllib.learning.stacked_networks import ModuleSpec
 from slicing_rllib.policies import CellPolicy, PolicyError, list_layers
 from slicing_rllib.policies.cell_policy import (
     GRAPH_FILE,
@@ -30,6 +31,7 @@ from slicing_rllib.policies.cell_policy import (
 from slicing_rllib.policies.encoder import CellEncoder, stack_kpis
 from slicing_rllib.radio import SATURATION
 from slicing_rllib.radio.kpis import TINY
+from slicing_rllib.registry import get_part, is_own
 from slicing_rllib.serving.policy_source import index_by_cell, open_source
 from slicing_rllib.serving.release import Release
 from slicing_rllib.storage import write_durably
@@ -59,6 +61,8 @@ class Export(NamedTuple):
     policy_sha256: str
     parity: dict[str, float | int]
     """Rows that were compared and the largest difference of a share; empty without a graph."""
+    no_graph: str
+    """Why there is no graph; empty where there is one."""
 
 
 def export_policies(
@@ -91,7 +95,7 @@ def export_policies(
             load = np.stack([step.load[neighbours] for step in recorded])
             samples = stack_kpis(recorded, row, policy.encoder.required_kpis), load
         files, parity = {WEIGHTS_FILE: policy.serialise_weights()}, {}
-        if has_graph(policy):
+        if not (no_graph := explain_no_graph(policy)):
             files[GRAPH_FILE] = graph = make_graph(policy)
             parity = check_parity(policy, graph, samples, np.random.default_rng(PARITY_SEED))
         manifest = json.dumps(make_manifest(policy, files, parity), indent=1, sort_keys=True)
@@ -103,7 +107,7 @@ def export_policies(
                 write_durably(folder / name, data)
         except OSError as error:
             raise RunError(f"{folder}: cannot write here ({error.strerror})") from error
-        exported.append(Export(cell, policy.label, str(folder), policy.digest, parity))
+        exported.append(Export(cell, policy.label, str(folder), policy.digest, parity, no_graph))
     return exported
 
 
@@ -118,10 +122,7 @@ class PolicyModule(nn.Module):
         self.encoder, self.form = policy.encoder, policy.form
         self.n_slices = len(policy.encoder.slices)
         self.users = torch.tensor(policy.encoder.users, dtype=torch.float64)
-        self.layers = [
-            (torch.tensor(layer.weight).double(), torch.tensor(layer.bias).double())
-            for layer in list_layers(policy.weights)
-        ]
+        self.actor = _load_actor(policy)
 
     def forward(self, *values: Tensor) -> Tensor:
         """Shares, (row, slice), from the inputs in the order of `make_inputs`."""
@@ -135,6 +136,8 @@ class PolicyModule(nn.Module):
 
     def _observe(self, kpis: Mapping[str, Tensor]) -> list[Tensor]:
         """The blocks of `env.observation`."""
+        if is_own("observation", self.encoder.observation):
+            return list(_find_torch(self.encoder, "observation")(kpis, self._hear(kpis)))
         if self.encoder.observation == "paper":
             return self._observe_as_paper(kpis)
         offered = kpis["demand_mbps"] * kpis["mean_inverse_rate"]
@@ -160,27 +163,46 @@ class PolicyModule(nn.Module):
             self.n_slices * kpis["load"],
             kpis["users"] * (1.0 / self.users),
         ]
+        return [*blocks, self.n_slices * self._hear(kpis)]
+
+    def _hear(self, kpis: Mapping[str, Tensor]) -> Tensor:
+        """The message, (row, number)."""
+        load = kpis.get(NEIGHBOUR_LOAD)
         if self.encoder.message == "mean_load":
             n_neighbours = max(len(self.encoder.neighbours), 1)
-            load = kpis.get(NEIGHBOUR_LOAD, torch.zeros_like(throughput)[:, None])
-            blocks.append(self.n_slices * (load.sum(dim=1) * (1.0 / n_neighbours)))
-        elif NEIGHBOUR_LOAD in kpis:
-            blocks.append(self.n_slices * kpis[NEIGHBOUR_LOAD].flatten(1))
-        return blocks
+            load = torch.zeros_like(kpis["load"])[:, None] if load is None else load
+            return load.sum(dim=1) * (1.0 / n_neighbours)
+        if load is None:
+            return kpis["load"][:, :0]
+        # A learned message is made of the loads themselves, by the actor.
+        if is_own("message", self.encoder.message) and self.form.heard is None:
+            return _find_torch(self.encoder, "message")(load)
+        return load.flatten(1)
 
     def _compute_logits(self, obs: Tensor) -> Tensor:
         """`trained_policy.compute_actions` before softmax."""
-        is_equivariant = self.form.kind == "equivariant"
-        x = obs
-        if is_equivariant:
-            features = obs.unflatten(1, (-1, self.n_slices)).transpose(1, 2)
-            mean = features.mean(dim=1, keepdim=True).expand_as(features)
-            peak = features.amax(dim=1, keepdim=True).expand_as(features)
-            x = torch.cat([features, mean, peak], dim=2)
-        for number, (weight, bias) in enumerate(self.layers):
-            x = (torch.relu(x) if number else x) @ weight.T + bias
-        logits = x.squeeze(2) if is_equivariant else x
+        logits = self.actor(obs)
         return logits if self.form.base_policy == "none" else logits + obs[:, -self.n_slices :]
+
+
+def _load_actor(policy: CellPolicy) -> nn.Module:
+    """The policy's actor as a torch module, in float64."""
+    form, own = policy.form, policy.weights
+    n_inputs = policy.observation_size
+    hiddens = ()
+    if not form.is_own:
+        layers = list_layers(own, "actor.network" if form.heard else "actor")
+        hiddens = tuple(len(layer.bias) for layer in layers[:-1])
+    actor = ModuleSpec("actor", form.kind, n_inputs, form.n_actions, hiddens, form.heard).build()
+    state = {name.removeprefix("actor."): torch.tensor(array) for name, array in own.items()}
+    actor.load_state_dict(state)
+    return actor.double().eval()
+
+
+def _find_torch(encoder: CellEncoder, kind: str) -> Any:
+    """What an own observation or message offers for graphs; None if it offers nothing."""
+    offer = getattr(get_part(kind, getattr(encoder, kind)), "as_torch", None)
+    return None if offer is None else offer()
 
 
 def _compute_needed_share(kpis: Mapping[str, Tensor], offered: Tensor) -> Tensor:
@@ -247,9 +269,17 @@ def make_inputs(policy: CellPolicy, samples: Samples) -> dict[str, np.ndarray]:
     return {name: values[name].astype(np.float64) for name in _list_inputs(encoder)}
 
 
-def has_graph(policy: CellPolicy) -> bool:
-    """Whether a policy can be a graph: its observation follows from the last report alone."""
-    return not policy.encoder.remembers and policy.encoder.base_policy == "persistence"
+def explain_no_graph(policy: CellPolicy) -> str:
+    """Why a policy cannot be a graph: its observation follows from earlier reports too, or an own
+    part is only known to NumPy. Empty where it can be one."""
+    encoder = policy.encoder
+    if encoder.remembers:
+        return "the policy remembers earlier reports"
+    for kind, name in policy.own_parts:
+        is_module = kind == "actor" or (kind == "message" and policy.form.heard is not None)
+        if kind == "base_policy" or not (is_module or _find_torch(encoder, kind)):
+            return f"{kind} {name} does not offer as_torch()"
+    return "" if encoder.base_policy == "persistence" else f"base policy {encoder.base_policy}"
 
 
 def make_graph(policy: CellPolicy) -> bytes:
