@@ -57,6 +57,8 @@ class TextTable:
     separator: str = ","
     decimal: str = "."
     """The sign between the integer part and the fraction of a number."""
+    thousands: str | None = None
+    """The sign between groups of three digits, which is ignored."""
     header_line: int = 1
     """Line of the file in which the header stands."""
     row_word: str = "line"
@@ -88,6 +90,12 @@ class TextTable:
         """
         bare = self.frame[column].str.removesuffix("%").str.strip()
         is_blank = bare.str.lower().isin(BLANKS)
+        if self.thousands is not None:
+            sign, decimal = re.escape(self.thousands), re.escape(self.decimal)
+            grouped = rf"[+-]?\d{{1,3}}({sign}\d{{3}})*({decimal}\d*)?"
+            is_wrong = bare.str.contains(self.thousands, regex=False) & ~bare.str.fullmatch(grouped)
+            self.refuse_texts(column, is_wrong, f"groups of three digits by {self.thousands!r}")
+            bare = bare.str.replace(self.thousands, "", regex=False)
         # With a decimal comma, a point separates thousands or is a mistake.
         is_mixed = bare.str.contains(".", regex=False) & (self.decimal == ",")
         bare = bare.str.replace(self.decimal, ".", regex=False)
@@ -97,7 +105,12 @@ class TextTable:
 
 
 def read_text_table(
-    path: Path, kind: str, *, separator: str | None = None, decimal: str | None = None
+    path: Path,
+    kind: str,
+    *,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
 ) -> TextTable:
     """The table in a Parquet file, or in one of separated values.
 
@@ -130,6 +143,8 @@ def read_text_table(
     check_size(where, len(lines) - first - 1, len(header))
     rows, row_numbers = _read_rows(where, lines, first + 1, len(header), separator)
     frame = pd.DataFrame(rows, columns=pd.Index(header), dtype=str)
+    if decimal is None and thousands in (".", ","):
+        decimal = "." if thousands == "," else ","
     if decimal is None and separator != ",":
         has_comma = [frame[c].str.strip("% ").str.fullmatch(DECIMAL_COMMA).any() for c in frame]
         decimal = "," if any(has_comma) else "."
@@ -139,6 +154,7 @@ def read_text_table(
         row_numbers=row_numbers,
         separator=separator,
         decimal=decimal or ".",
+        thousands=thousands,
         header_line=first + 1,
     )
 

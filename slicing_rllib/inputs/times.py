@@ -20,6 +20,13 @@ EPOCH_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e8, 1.0))
 YEAR_FIRST = r"(?P<year>\d{4})/(?P<month>\d{1,2})/(?P<day>\d{1,2})(?P<clock>.*)"
 DAY_FIRST = r"(?P<day>\d{1,2})(?P<sign>[./])(?P<month>\d{1,2})(?P=sign)(?P<year>\d{4})(?P<clock>.*)"
 MONTH_FIRST = r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})(?P<clock>.*)"
+COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+"""By number of digits, dates and times without signs."""
+INTERVAL = r"(?P<date>.*[ T])(?P<start>\d{1,2}:\d{2})\s*[-\u2013]\s*(?P<end>\d{1,2}:\d{2})"
+TWO_DATES = r"(?P<start>\d{4}-\d\d-\d\d[ T].*?)\s*( - |\u2013|/| to )\s*\d{4}-\d\d-\d\d[ T].*"
+"""Times from and to; the row stands for the earlier one."""
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LARGEST_OFFSET_H = 14
 TOLERANCE = 0.01
 """How far a row may be from its regular time, as a share of the time between rows."""
 MAX_ROWS = 2_000_000
@@ -45,8 +52,9 @@ def read_times(
     day.month.year, day/month/year where it is unambiguous, and counts since 1970.
     Raises: ConfigError with the line of a text that is no time.
     """
-    codes, texts = pd.factorize(table.frame[column])
-    patterns = () if time_format else _choose_patterns(table, column, list(texts))
+    codes, originals = pd.factorize(table.frame[column])
+    texts = list(originals) if time_format else _take_starts(list(originals))
+    patterns = () if time_format else _choose_patterns(table, column, texts)
     meanings = np.empty((len(texts), 2))
     for index, text in enumerate(texts):
         value = _parse(text, time_format, patterns)
@@ -59,6 +67,7 @@ def read_times(
             meanings[index] = local.timestamp(), local.replace(fold=1).timestamp()
         else:
             meanings[index] = value
+        _check_time(table, column, codes == index, value, float(meanings[index, 0]))
     first, second = meanings[codes].T
     if not (second > first).any():
         return first
@@ -71,6 +80,47 @@ def read_times(
                 seconds[row] = second[row]
             last = seconds[row]
     return seconds
+
+
+def _check_time(
+    table: TextTable, column: str, rows: np.ndarray, value: datetime | float | None, seconds: float
+) -> None:
+    """Raises: ConfigError for years in which nobody measured, and offsets that no place has."""
+    if isinstance(value, datetime) and (offset := value.utcoffset()) is not None:
+        minutes = offset.total_seconds() / 60
+        if minutes % 15 or abs(minutes) > 60 * LARGEST_OFFSET_H:
+            table.refuse_texts(column, rows, "an offset from UTC in quarter hours, up to 14 h")
+    next_year = datetime.now(UTC).year + 1
+    latest = datetime(next_year + 1, 1, 1, tzinfo=UTC)
+    if not EARLIEST.timestamp() - 86_400 <= seconds < latest.timestamp() + 86_400:
+        expected = f"a time from {EARLIEST.year} to {next_year}"
+        table.refuse_texts(column, rows, expected, " (time_format says how to read it)")
+
+
+def _take_starts(texts: list[str]) -> list[str]:
+    """The beginnings of intervals, `10:00-10:15`; other texts as they are.
+
+    A clock followed by a negative offset looks the same. It is an interval where all rows have
+    one and the same positive length, and starts differ.
+    """
+    matches = [re.fullmatch(TWO_DATES, text) for text in texts]
+    if matches and all(matches):
+        return [match["start"] for match in matches if match]
+    matches = [re.fullmatch(INTERVAL, text) for text in texts]
+    found = [match for match in matches if match]
+    lengths = {_count_minutes(m["end"], 24 * 60) - _count_minutes(m["start"]) for m in found}
+    lengths = {length % (24 * 60) for length in lengths}
+    ends = {match["end"] for match in found}
+    if len(found) < len(texts) or len(lengths) != 1 or (len(ends) == 1 and len(texts) > 1):
+        return texts
+    if len(texts) == 1 and not found[0]["end"].endswith((":15", ":45")):
+        return texts
+    return [match["date"] + match["start"] for match in found]
+
+
+def _count_minutes(clock: str, at_midnight: int = 0) -> int:
+    hours, minutes = map(int, clock.split(":"))
+    return 60 * hours + minutes or at_midnight
 
 
 def _choose_patterns(table: TextTable, column: str, texts: Sequence[str]) -> tuple[str, ...]:
@@ -95,6 +145,8 @@ def _parse(text: str, time_format: str | None, patterns: Sequence[str]) -> datet
     try:
         if time_format is not None:
             return datetime.strptime(text, time_format)
+        if text.isdecimal() and len(text) in COMPACT and text.startswith("20"):
+            return datetime.strptime(text, COMPACT[len(text)])
         if re.fullmatch(r"\d{9,20}(\.\d+)?", text):
             count = float(text)
             return next((count * unit for least, unit in EPOCH_UNITS if count >= least), None)

@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-Unit = Literal["share", "percent", "users", "mbps", "relative"]
+Unit = Literal[
+    "share", "percent", "users", "kbps", "mbps", "gbps", "megabytes", "gigabytes", "relative"
+]
 
 
 class TracedNetwork(NamedTuple):

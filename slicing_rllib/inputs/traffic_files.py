@@ -1,7 +1,7 @@
 """Reads a traffic file into shares of active UEs: finds times, cells, slices and values in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple, Never
@@ -15,15 +15,25 @@ from slicing_rllib.inputs.times import TIME_NAMES, fill_gaps, format_time, numbe
 from slicing_rllib.inputs.traces import Trace, TracedNetwork, TraceForm, Unit
 from slicing_rllib.storage.errors import ConfigError
 
+HOUR_S = 3600.0
 ROLES = ("time", "step", "cell", "slice", "value")
 """Columns with a meaning of their own, by the names that `columns` may give them."""
 UNIT_WORDS = {
     "share": "share of active UEs, 0 to 1",
     "percent": "percentage of active UEs, 0 to 100",
     "users": "number of active UEs",
+    "kbps": "traffic of a slice in a cell, kbit/s",
     "mbps": "traffic of a slice in a cell, Mbit/s",
+    "gbps": "traffic of a slice in a cell, Gbit/s",
+    "megabytes": "traffic of a slice in a cell between two rows, MB",
+    "gigabytes": "traffic of a slice in a cell between two rows, GB",
     "relative": "any quantity, divided by its largest value in the file",
 }
+KBPS = {"kbps": 1.0, "mbps": 1e3, "gbps": 1e6}
+KBIT = {"megabytes": 8e3, "gigabytes": 8e6}
+"""kbit/s of rates, and kbit of volumes."""
+GROUPED = r"[+-]?[1-9]\d{0,2}([.,]\d{3})+%?"
+"""Numbers whose sign may separate thousands; `0.125` may not."""
 ROUNDING = 1e-9
 """How far above 1 a share may come from rounding."""
 SHOWN_COLUMNS, SHOWN_NAMES = 8, 6
@@ -40,6 +50,7 @@ def read_trace(
     time_format: str | None,
     separator: str | None,
     decimal: str | None,
+    thousands: str | None,
     gaps: str,
     duplicates: str,
     row_s: float | None,
@@ -48,14 +59,20 @@ def read_trace(
 
     Raises: ConfigError, one line with file, line and column of what is wrong.
     """
-    table = read_text_table(path, "mask trace", separator=separator, decimal=decimal)
+    table = read_text_table(
+        path, "mask trace", separator=separator, decimal=decimal, thousands=thousands
+    )
     names = _Names(table, columns, network)
+    if names.has_cell_rows:
+        table = _unfold_slices(table, names)
+        names = _Names(table, {**columns, "slice": SLICE, "value": VALUE}, network)
     clock = _find_clock(table, names, zone, time_format)
     if names.is_long:
         found = _read_long(table, names, clock, duplicates)
     else:
         found = _read_wide(table, names, clock)
-    shares = _convert(table, clock, found, unit, scale, network)
+    if decimal is None and thousands is None:
+        _refuse_ambiguous_numbers(table, found)
 
     def refuse(index: int, what: str) -> Never:
         time = clock.times[index]
@@ -64,6 +81,16 @@ def read_trace(
 
     # Steps count by one: the usual distance would hide a file of every second step.
     numbers, spacing = number_rows(clock.times, refuse, spacing=None if clock.is_time else 1.0)
+    if clock.is_time and 0 < spacing < network.step_s:
+        table.refuse(
+            int(clock.first_row[1]),
+            f"expected rows at least a step of {network.step_s:g} s apart, got {spacing:g} s "
+            "(time_format says how to read the times)",
+            clock.column,
+        )
+    shares = _convert(
+        table, clock, found, unit, scale, network, (clock.is_time and spacing) or row_s
+    )
     if gaps == "refuse":
         _refuse_gaps(table, names, clock, found, numbers)
     rows = np.full((numbers[-1] + 1, *shares.shape[1:]), np.nan)
@@ -103,6 +130,8 @@ class _Names:
         has = {role: self[role] in table.header for role in ROLES}
         self.keys = [role for role in ("cell", "slice") if has[role]]
         """Roles of the columns that say what a row's value is about."""
+        self.has_cell_rows = has["cell"] and not (has["value"] or has["slice"])
+        """Whether the table has a row per time and cell, and a column per slice."""
         self.is_long = has["value"] and bool(self.keys)
         """Whether the table has a row per value, rather than a row per time."""
 
@@ -115,6 +144,41 @@ class _Names:
         own, operators = self.network.cells[index], self.network.cell_ids[index]
         given = self._columns.get(own) or self._columns.get(operators)
         return (given,) if given else tuple(dict.fromkeys((operators, own)))
+
+
+SLICE, VALUE = "its slice", "its value"
+"""Columns of an unfolded table."""
+
+
+def _unfold_slices(table: TextTable, names: _Names) -> TextTable:
+    """A table with a row per value, of one with a row per time and cell and a column per slice."""
+    own = [names[name] for name in names.network.slices]
+    for column in own:
+        if column not in table.header:
+            known = _list_some(table.header, SHOWN_COLUMNS)
+            table.refuse_header(f"expected a column {column!r} beside the cells, got {known}")
+    kept = [name for name in table.header if name not in own]
+    frame = table.frame.reset_index().melt(["index", *kept], own, SLICE, VALUE)
+    frame = frame.sort_values("index", kind="stable")
+    rows = np.array(table.row_numbers)[frame["index"].to_numpy()].tolist()
+    frame = frame.drop(columns="index").reset_index(drop=True).astype(str)
+    return replace(table, frame=frame, row_numbers=rows)
+
+
+def _refuse_ambiguous_numbers(table: TextTable, found: TraceForm) -> None:
+    """Raises: ConfigError where each number with a separator may have thousands or decimals."""
+    columns = list(dict.fromkeys(name for row in found.source for name in row))
+    texts = table.frame[columns].stack()
+    signed = texts[texts.str.contains(r"\d[.,]\d|^[.,]\d", regex=True)]
+    if len(signed) and signed.str.fullmatch(GROUPED).all():
+        (row, column), text = signed.index[0], signed.iloc[0]
+        sign = next(sign for sign in text if sign in ".,")
+        table.refuse(
+            row,
+            f"{text!r} may have thousands or decimals; decimal: '{sign}' or thousands: '{sign}' "
+            "says which",
+            column,
+        )
 
 
 class _Clock(NamedTuple):
@@ -247,10 +311,17 @@ def _read_long(table: TextTable, names: _Names, clock: _Clock, duplicates: str) 
     repeated = rows[rows["row"] != rows["first"]].sort_values("row", kind="stable")
     if len(repeated) and duplicates == "refuse":
         row, earlier = (int(repeated[name].iloc[0]) for name in ("row", "first"))
+        times = clock.times[repeated["time"]]
+        is_one_hour = clock.is_time and np.ptp(times) < HOUR_S <= np.ptp(clock.times) / 12
+        hint = (
+            "one hour alone stands twice, as where clocks go back: timezone: Europe/Berlin, for "
+            "example, says where"
+            if is_one_hour
+            else "duplicates: sum adds rows that are parts of one value"
+        )
         table.refuse(
             row,
-            f"time, cell and slice of line {table.row_numbers[earlier]} stand here again "
-            "(duplicates: sum adds them)",
+            f"time, cell and slice of line {table.row_numbers[earlier]} stand here again ({hint})",
         )
     values = np.full((len(clock.times), n_cells, n_slices), np.nan)
     rows = rows.dropna(subset="value").sort_values("row")
@@ -285,35 +356,32 @@ def _convert(
     unit: Unit,
     scale: float,
     network: TracedNetwork,
+    row_s: float | None,
 ) -> Float[np.ndarray, "time cell slice"]:
     """Shares of active UEs. Raises: ConfigError with the line of a value outside [0, 1]."""
     values = found.values
-    shares = values * (scale * _compute_share_per_unit(unit, values, network))
+    per_unit = _compute_share_per_unit(unit, values, network, row_s or network.step_s)
+    shares = values * (scale * per_unit)
     outside: list[list[int]] = np.argwhere((shares < 0) | (shares > 1 + ROUNDING))[:1].tolist()
     for at, cell, index in outside:
         value, largest = float(values[at, cell, index]), float(np.nanmax(values))
-        fitting = f"scale: {0.99 / float(np.nanmax(shares)):.2g} fits all values"
         if value < 0 or unit == "share":
             what = f"expected a number in [0, 1], got '{value:g}'"
             if value > 0 and largest > 1:
                 others = "percent, users" if largest <= 100 else "users"
                 what += f"; unit: {others}, mbps or relative says what values above 1 mean"
-            elif value > 0:
-                what += f"; {fitting}"
         else:
             what = (
                 f"expected at most all UEs of {network.slices[index]}, got {value:g} "
                 f"({UNIT_WORDS[unit]}), {shares[at, cell, index]:.3g} times as many; "
             )
-            if unit in ("users", "mbps"):
-                what += "more than the slice's UEs: raise its users, or "
-            what += fitting
+            what += "raise its users, or name another unit"
         table.refuse(int(clock.first_row[at]), what, found.source[cell][index])
     return np.minimum(shares, 1.0)
 
 
 def _compute_share_per_unit(
-    unit: Unit, values: Float[np.ndarray, "time cell slice"], network: TracedNetwork
+    unit: Unit, values: Float[np.ndarray, "time cell slice"], network: TracedNetwork, row_s: float
 ) -> Float[np.ndarray, " slice"]:
     """The share of active UEs that one unit of a value means, for each slice."""
     users = np.array(network.users, float)
@@ -324,8 +392,10 @@ def _compute_share_per_unit(
             return np.full(len(users), 0.01)
         case "users":
             return 1 / users
-        case "mbps":
-            return 1e3 / (users * np.array(network.rate_kbps))
+        case "kbps" | "mbps" | "gbps":
+            return KBPS[unit] / (users * np.array(network.rate_kbps))
+        case "megabytes" | "gigabytes":
+            return KBIT[unit] / row_s / (users * np.array(network.rate_kbps))
         case "relative":
             largest = float(np.nanmax(values, initial=0.0))
             return np.full(len(users), 1 / largest if largest > 0 else 1.0)

@@ -127,8 +127,9 @@ class TraceMask:
     """A mask from a file of measured traffic: CSV with a header, or Parquet.
 
     The file has a column per slice (`voice`: the same for all cells), a column per cell and slice
-    (`cell_1.voice`), or a row per value (columns `time`, `cell`, `slice` and `value`). Without a
-    column of times, a row is a step. The first row follows the last.
+    (`cell_1.voice`), a row per time and cell with a column per slice, or a row per value (columns
+    `time`, `cell`, `slice` and `value`). Without a column of times, a row is a step. The first row
+    follows the last.
     """
 
     kind: Literal["csv"] = "csv"
@@ -140,7 +141,8 @@ class TraceMask:
     `{slice_1: voice, time: ts}`. Where it names slices or cells, the file's others are left out."""
     unit: Unit = "share"
     """What values count: the share of a slice's UEs that is active (0 to 1), its percentage, the
-    number of active UEs (`users`), the slice's traffic in Mbit/s (`mbps`), or anything that grows
+    number of active UEs (`users`), the slice's traffic in kbit/s, Mbit/s or Gbit/s (`kbps`,
+    `mbps`, `gbps`), its volume between two rows (`megabytes`, `gigabytes`), or anything that grows
     with traffic (`relative`: divided by the largest value in the file)."""
     scale: Positive = 1.0
     """Factor on all values."""
@@ -152,6 +154,9 @@ class TraceMask:
     """Character between two values of a line. Default: recognised."""
     decimal: Literal[".", ","] | None = None
     """Sign before the decimals of a number. Default: recognised."""
+    thousands: Literal[".", ",", "'", " "] | None = None
+    """Sign between groups of three digits. Default: none. Where each number with a sign has three
+    digits after it, `decimal` or `thousands` has to say what the sign means."""
     gaps: Literal["refuse", "hold", "linear", "zero"] = "refuse"
     """Missing rows and values: an error; the last value before them; a straight line between their
     neighbours; or no traffic."""
@@ -258,6 +263,7 @@ def _read_cached(mask: TraceMask, network: TracedNetwork, signature: tuple[int, 
         time_format=mask.time_format,
         separator=mask.separator,
         decimal=mask.decimal,
+        thousands=mask.thousands,
         gaps=mask.gaps,
         duplicates=mask.duplicates,
         row_s=mask.row_s,

@@ -230,7 +230,8 @@ def make_trace_mask(
         if section == "columns" and name:
             plain["columns"] = {**plain.get("columns", {}), name: text}
         else:
-            plain[section] = text if section == "separator" else _parse_value(text, setting)
+            is_text = section in ("separator", "decimal", "thousands", "time_format")
+            plain[section] = text if is_text else _parse_value(text, setting)
     return validate_document(TraceMask, Document(plain, "", str(file)), settings)
 
 
