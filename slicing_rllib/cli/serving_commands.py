@@ -187,8 +187,18 @@ def release(
     back: Annotated[bool, Option(help="Goes back to the release before.")] = False,
     run: Annotated[
         Path | None,
-        Option(help="Run whose policies are added to the library first, as a new version."),
+        Option(
+            help="Run whose policies are added to the library first, as a new version, and on "
+            "whose network the release is compared with the live one and with simple rules."
+        ),
     ] = None,
+    compare_on: Annotated[
+        Path | None,
+        Option(help="Run on whose network a release of existing versions is compared."),
+    ] = None,
+    force: Annotated[
+        bool, Option("--force", help="Releases whatever the comparison says, or without one.")
+    ] = False,
     name: Annotated[
         str, Option(help="First part of the bundles' names, NAME-CELL. Default: all bundles.")
     ] = "",
@@ -202,24 +212,25 @@ def release(
     """Changes which versions of a library's policies are served, without a restart.
 
     Services that were started as `slicing-rllib serve LIBRARY` follow within a second or two. All
-    policies of the release are loaded and checked before anything changes. With --url, waits until
+    policies of the release are loaded and checked before anything changes: other cells, slices,
+    KPIs or SLAs than those of the live release are refused, and what has significantly less
+    satisfaction than the live release or a simple rule on the same traffic. With --url, waits until
     all replicas serve the release, and restores the one before if they do not (exit code 1).
 
     Examples:
 
       slicing-rllib release policies --run runs/nightly --name city --url http://127.0.0.1:8000
 
-      slicing-rllib release policies --canary 4 --share 0.25
+      slicing-rllib release policies --canary 4 --share 0.25 --compare-on runs/nightly
 
       slicing-rllib release policies --back
     """
-    from slicing_rllib.runs.experience import add_run
-    from slicing_rllib.transfer import PolicyLibrary
-
     with explain_missing_packages("release"):
         from slicing_rllib.serving.release import Canary, Release, parse_pins
         from slicing_rllib.serving.served_release import change_release
 
+    if run is not None and compare_on is not None:
+        raise ConfigError("release: expected either --run or --compare-on")
     if back and (version or pin or canary or shadow or run):
         raise ConfigError("release: --back goes with no other change")
     wanted = Release(
@@ -228,9 +239,17 @@ def release(
         canary=Canary(version=canary, share=share) if canary else None,
         shadow=shadow,
     )
-    if run is not None:
-        add_run(PolicyLibrary(library), open_run(run), None, name or None)
-    served = change_release(library, None if back else wanted, url, timeout_s, name)
+    network = run or compare_on
+    served = change_release(
+        library,
+        None if back else wanted,
+        url,
+        timeout_s,
+        name,
+        run=network and open_run(network),
+        adds_run=run is not None,
+        is_forced=force,
+    )
     release, chosen = served.release.model_dump(), dict(served.chosen)
     result = {"revision": served.revision, "release": release, "policies": chosen}
     lines = [f"{policy}@{number}" for policy, number in chosen.items()]

@@ -14,6 +14,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from slicing_rllib.policies import PolicyError
+from slicing_rllib.runs.experience import add_run
+from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.admission import read_token
 from slicing_rllib.serving.decisions import PolicySet
 from slicing_rllib.serving.policy_source import (
@@ -24,9 +26,10 @@ from slicing_rllib.serving.policy_source import (
     open_source,
 )
 from slicing_rllib.serving.release import Release, ReleaseHistory, ServiceArguments
+from slicing_rllib.serving.release_gate import compare_interfaces, compare_on_traffic
 from slicing_rllib.storage.errors import RunError
 from slicing_rllib.storage.foreign_files import MAX_JSON_BYTES
-from slicing_rllib.transfer import LibraryError
+from slicing_rllib.transfer import LibraryError, PolicyLibrary
 
 log = logging.getLogger(__name__)
 
@@ -177,9 +180,17 @@ class PolicyHolder:
 
 
 def change_release(
-    library: str, wanted: Release | None, url: str | None, timeout_s: float, name: str = ""
+    library: str,
+    wanted: Release | None,
+    url: str | None,
+    timeout_s: float,
+    name: str = "",
+    *,
+    run: RunDirectory | None = None,
+    adds_run: bool = False,
+    is_forced: bool = False,
 ) -> ServedPolicies:
-    """Writes a new release after a check of all its policies, and waits until it is served.
+    """Writes a new release after checks of all its policies, and waits until it is served.
 
     Args:
         library: the policy library.
@@ -187,27 +198,63 @@ def change_release(
         url: address of a service that follows the library; None does not wait for any.
         timeout_s: time that the service may take.
         name: the beginning of the names of the bundles that the service serves.
+        run: on its network, the release is compared with the live one and with simple rules.
+        adds_run: whether the run's policies are added to the library first, as a new version.
+        is_forced: whether the release is made in spite of what the comparison says.
 
-    Raises: RunError, LibraryError or PolicyError for a release that cannot be served, before
-        anything has changed; RunError if the service does not serve it, after the release before
-        is back.
+    Raises: RunError, LibraryError or PolicyError for a release that cannot be served or is worse,
+        before anything has changed but the library's versions; RunError if the service does not
+        serve it, after the release before is back.
     """
     source = LibrarySource(library, name)
+    # Frozen before anything is added: the newest versions are those that are served now.
     versions = source.list_versions()
+    before = source.read_release()
+    if before is None and versions:
+        before = ReleaseHistory(release=Release().freeze(versions))
+    if run is not None and adds_run:
+        add_run(PolicyLibrary(library), run, None, name or None)
+        versions = source.list_versions()
     if not versions:
         raise RunError(f"{library}: expected a policy library")
-    before = source.read_release() or ReleaseHistory(release=Release().freeze(versions))
+    is_first = before is None
+    before = before or ReleaseHistory(release=Release().freeze(versions))
     after = before.change(wanted)
     after = after.model_copy(update={"release": after.release.freeze(versions)})
     loaded = load_release(source, after.release, after.revision)
+    # A release that goes back has been served before.
+    if not is_forced and not is_first and wanted is not None:
+        _require_better(source, before.release, loaded, run)
     source.write_release(after)
     if url is not None:
         try:
             wait_for_revision(url, after.revision, timeout_s)
         except RunError as error:
-            source.write_release(after.change(None))
+            update = {"revision": after.revision + 1}
+            source.write_release(before.model_copy(update=update))
             raise RunError(f"{error}; the release before is back") from error
     return loaded
+
+
+def _require_better(
+    source: PolicySource, live: Release, loaded: ServedPolicies, run: RunDirectory | None
+) -> None:
+    """Raises: RunError for a release that callers would notice, or that is worse than the live one,
+    and for one of which that is not known."""
+    served = load_release(source, live, None).live
+    found = compare_interfaces(served, loaded.live)
+    if loaded.shadow is not None:
+        shadow = compare_interfaces(served, loaded.shadow)
+        found += [f"the shadow cannot answer for {line}" for line in shadow]
+    if not found and dict(loaded.chosen) != live.select(source.list_versions()):
+        found = (
+            ["no evaluation compares it with the live version; --run names a run to do it on"]
+            if run is None
+            else compare_on_traffic(served, loaded.live, run)
+        )
+    if found:
+        more = f" and {len(found) - 1} more" * (len(found) > 1)
+        raise RunError(f"release: refused: {found[0]}{more} (--force releases it all the same)")
 
 
 def wait_for_revision(url: str, revision: int, timeout_s: float) -> None:

@@ -113,7 +113,15 @@ async def _measure_change(scene: _Scene, event: str, change: str, version: int) 
 
     async def roll_out() -> float:
         started = time.perf_counter()
-        command = [sys.executable, "-m", "slicing_rllib", "release", str(scene.library), change]
+        command = [
+            sys.executable,
+            "-m",
+            "slicing_rllib",
+            "release",
+            str(scene.library),
+            change,
+            "--force",
+        ]
         process = await asyncio.create_subprocess_exec(
             *command, "--url", scene.service.url, stdout=asyncio.subprocess.DEVNULL
         )

@@ -265,7 +265,10 @@ def test_a_release_and_the_way_back_lose_no_request(url: str, send_request, serv
         assert len(labels) == 1
         versions.append(labels.pop())
 
-    for change, wanted in ((["--version", "2", "--shadow", "1"], "2"), (["--back"], "1")):
+    for change, wanted in (
+        (["--version", "2", "--shadow", "1", "--force"], "2"),
+        (["--back"], "1"),
+    ):
         changing = subprocess.Popen(
             [sys.executable, "-m", "slicing_rllib", "release", str(served_library), *change,
              "--url", url, "--json"],
