@@ -26,6 +26,7 @@ from slicing_rllib.cli.console import (
 from slicing_rllib.cli.console import (
     show as show_text,
 )
+from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import ConfigError
 
 Bundle = Annotated[str, Argument(metavar="NAME", help="Name of a bundle.")]
@@ -282,7 +283,12 @@ def pretrain(
     """
     from slicing_rllib.policies import PretrainedActor, save_pretrained
     from slicing_rllib.runs.curve_pretraining import CurveSettings, train_curves
-    from slicing_rllib.runs.pretraining import PretrainingSettings, evaluate_actor, train_actor
+    from slicing_rllib.runs.pretraining import (
+        PretrainingSettings,
+        evaluate_actor,
+        format_unseen_table,
+        train_actor,
+    )
 
     if random + paper < 1:
         raise ConfigError("pretrain: expected at least one network, got --random 0 --paper 0")
@@ -298,6 +304,7 @@ def pretrain(
     actor = PretrainedActor(actor.weights, {**actor.provenance, "unseen_networks": rows})
     with explain_unwritable(out, "the actor"):
         save_pretrained(out, actor)
+        write_durably(out / "table.md", format_unseen_table(rows).encode())
     found = {"folder": str(out), "unseen_networks": rows}
     print_result(found, json, make_pretraining_table(rows), f"actor: {out}")
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from slicing_rllib.env import ActorForm, Policy, SlicingEnv, SplitReward
 from slicing_rllib.evaluation import rollout
 from slicing_rllib.evaluation.statistics import METRICS, seed_metrics
+from slicing_rllib.evaluation.tables import format_table
 from slicing_rllib.learning.replay import Replay, make_transitions
 from slicing_rllib.learning.rl_module import build_mlp
 from slicing_rllib.learning.stacked_networks import compute_logits, softmax_gradient
@@ -219,3 +220,23 @@ def evaluate_actor(
         gain = row["pretrained"]["reward_mean"] - row["smoothed_persistence"]["reward_mean"]
         on_message(f"{name}: reward {gain:+.4f} over smoothed_persistence")
     return rows
+
+
+def format_unseen_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The `unseen_networks` of a manifest as a Markdown table: differences from the best rule."""
+    columns = ("persistence", "traffic_aware", "pretrained")
+    lines = format_table(
+        ["network", "`smoothed_persistence`", *(f"`{name}` −" for name in columns)],
+        [
+            [
+                row["network"],
+                f"{row['smoothed_persistence']['reward_mean']:.3f}",
+                *(
+                    f"{row[name]['reward_mean'] - row['smoothed_persistence']['reward_mean']:+.4f}"
+                    for name in columns
+                ),
+            ]
+            for row in rows
+        ],
+    )
+    return "\n".join(lines)
