@@ -16,6 +16,13 @@ SHORT = (
     "evaluation.policies=[counterfactual, counterfactual_transferred]",
 )  # fmt: skip
 ARGUMENTS = {
+    "train": ("run", *SHORT),
+    "tune_sweep": ("1", "1"),
+    "rllib_ppo": ("1", "100"),
+    "sb3_cell": ("60",),
+    "new_cell": ("run", *SHORT),
+    "sla_change": ("20",),
+    "paper_figure": ("run",),
     "own_measure": ("run", *SHORT),
     "own_method": ("run", *SHORT),
     "own_message": ("2",),
@@ -36,7 +43,8 @@ def test_every_example_is_run_is_short_and_is_in_the_table():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_an_example_runs(name, tmp_path):
+def test_an_example_runs(name, tmp_path, finished):
+    (tmp_path / "run").symlink_to(finished.path) if name == "paper_figure" else None
     command = [sys.executable, "-m", f"slicing_rllib.examples.{name}", *ARGUMENTS[name]]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170)
 
