@@ -42,22 +42,22 @@ def test_other_slices_kpis_and_slas_are_named(policies: dict[str, CellPolicy]):
 def test_what_is_worse_on_the_same_traffic_is_named(
     served_run: RunDirectory, policies: dict[str, CellPolicy], monkeypatch: pytest.MonkeyPatch
 ):
-    """A policy that gives one slice nearly everything, against the live one and the rules.
+    """Random policies: rules are better, and so are policies that prefer the first slice.
 
-    Without recorded ranges, no fallback answers for it."""
+    Without recorded ranges, no fallback answers for those."""
     config = served_run.config(["evaluation.seeds=4", "evaluation.steps=20"])
     monkeypatch.setattr(RunDirectory, "config", lambda self, settings=(): config)
-    last = max(n for n in policies["cell_1"].weights if n.endswith("bias"))
-    bad = {
-        name: replace(
-            policy, weights={**policy.weights, last: np.float32([9.0, 0.0, 0.0, 0.0])}, recorded={}
-        )
+    last = {"actor.4.bias": np.float32([9.0, 0.0, 0.0, 0.0])}
+    better = {
+        name: replace(policy, weights={**policy.weights, **last}, recorded={})
         for name, policy in policies.items()
     }
-    live = PolicySet(policies)
-    found = compare_on_traffic(live, PolicySet(bad), served_run)
-    assert any("that of the live version" in line for line in found)
-    assert not [line for line in compare_on_traffic(live, live, served_run) if "live" in line]
+    wanted = PolicySet(policies)
+    found = compare_on_traffic(wanted, wanted, served_run)
+    assert [line for line in found if "traffic_aware" in line]
+    assert not [line for line in found if "live" in line]
+    found = compare_on_traffic(PolicySet(better), wanted, served_run)
+    assert found[0].startswith("satisfaction − that of the live version: -0.")
 
 
 def test_a_release_without_an_evaluation_needs_force(library: Path, capsys):
