@@ -314,9 +314,12 @@ def describe_goals(compared: Sequence[Comparison]) -> list[str]:
         missing = ", ".join(
             f"{n} ({m:+.3f})" for n, m in sorted(behind.items(), key=lambda x: x[1])
         )
+        interval = mean_interval(np.array([*means.values()]))
+        shown = format_mean(gain, interval, signed=True, digits=4)
         sentences.append(
-            f"`{name}` is {gain:+.4f} from the best simple policy on average over {len(means)} "
-            f"networks and more than {-GOAL_ALLOWANCE} behind it in {len(behind)} "
+            f"`{name}` is {shown} from the best simple policy on average over {len(means)} "
+            f"networks (95 % interval over them) and more than {-GOAL_ALLOWANCE} behind it in "
+            f"{len(behind)} "
             f"(the goal: {GOAL_GAIN:+} on average, at most {GOAL_EXCEPTIONS} networks): "
             f"{'met' if is_met else 'missed'}{'; behind in ' + missing if missing else ''}."
         )
@@ -382,10 +385,11 @@ def format_report(rows: Sequence[NetworkRow]) -> str:
     counts = [sum(row["network"] == each.network for row in rows) for each in compared]
     seeds = f"{min(counts)} to {max(counts)}" if len({*counts}) > 1 else str(counts[0])
     head = (
-        f"{len(compared)} networks, {seeds} seeds each, evaluations of {settings['steps']} steps, "
-        f"label checks of {settings['label_steps']}; curves {settings['curves']}. "
+        f"{len(compared)} networks; seeds of each: {seeds}; evaluations of {settings['steps']} "
+        f"steps, label checks of {settings['label_steps']}; curves {settings['curves']}. "
         "`pretrained_curves` is per-slice learning after 0 own steps, `per_slice@N` after N. "
-        "Reward / share of (cell, step) below 0.95; the last column has 95 % intervals over seeds."
+        "Reward / share of (cell, step) below 0.95; with two seeds or more, the last column has "
+        "95 % intervals over them."
     )
     sentences = [f"- {sentence}" for sentence in [*describe_goals(compared), *scratch]]
     parts = [

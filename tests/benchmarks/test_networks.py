@@ -57,7 +57,7 @@ def test_the_goal_allows_two_networks_and_asks_for_a_hundredth_on_average():
     gains = {"a": -0.01, "b": -0.02, "c": 0.1, "d": 0.1}
     rows = [make_row(name, 0, 0.54 + gain) for name, gain in gains.items()]
     met = describe_goals(compare(rows))[-1]
-    assert "+0.0425 from the best simple policy" in met
+    assert "+0.0425 [-0.0633, +0.1483] from the best simple policy" in met
     assert "behind it in 2" in met
     assert "): met; behind in b (-0.020)" in met
     missed = describe_goals(compare([*rows, make_row("e", 0, 0.4)]))[-1]
@@ -68,7 +68,7 @@ def test_the_report_has_tables_sentences_and_labels_by_kind_of_network():
     rows = [make_row("a", seed, 0.56) for seed in (0, 1)]
     rows += [make_row("b", 0, 0.5, kind="tti")]
     report = format_report(rows)
-    assert "2 networks, 1 to 2 seeds each" in report
+    assert "2 networks; seeds of each: 1 to 2; evaluations" in report
     assert "| a | best_static | 0.540 / 0.300 | 0.400 / 0.400 | 0.560 / 0.200 | +0.020" in report
     assert "| tti | closed_form | 4 | 75.0% | 0.050 | 0.200 |" in report
     assert draw(rows).axes
@@ -93,6 +93,14 @@ def test_rows_are_kept_and_not_measured_again(tmp_path: Path, monkeypatch: pytes
         list(run(NetworksSettings(steps=21), networks=names, **arguments))
     with pytest.raises(ConfigError, match=r"expected some of 'paper', .* got 'papre'"):
         list(run(settings, networks=["papre"], **arguments))
+
+
+def test_the_page_shows_the_committed_rows():
+    root = Path(__file__).parents[2]
+    lines = (root / "tune_configs/results/networks/rows.jsonl").read_text(encoding="utf-8")
+    page = (root / "slicing_rllib/benchmarks/README.md").read_text(encoding="utf-8")
+    written = page.partition("<!-- begin networks -->\n")[2].partition("\n<!-- end networks -->")[0]
+    assert written == format_report([json.loads(line) for line in lines.splitlines()])
 
 
 def test_settings_that_cannot_be_are_refused():
