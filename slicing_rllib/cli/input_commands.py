@@ -245,6 +245,17 @@ def _list_some(names: Sequence[str], n_shown: int) -> str:
     return ", ".join(names[:n_shown]) + more
 
 
+def _read_columns(settings: Sequence[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        section, _, name = key.partition(".")
+        if not equals or section != "columns" or not name:
+            raise ConfigError(f"--set {setting}: expected columns.NAME=TEXT")
+        columns[name] = text
+    return columns
+
+
 @scenario_app.command("from-sites")
 def from_sites(
     file: Annotated[
@@ -279,6 +290,22 @@ def from_sites(
         Literal["recommended", "paper", "quick"],
         Option(help="Built-in config whose settings of learning and evaluation apply."),
     ] = "recommended",
+    settings: Annotated[
+        list[str] | None,
+        Option(
+            "--set",
+            metavar="columns.NAME=TEXT",
+            help="What the file calls one of the columns below, such as columns.tilt_deg=VET; an "
+            "empty text says that it has none. May be repeated.",
+        ),
+    ] = None,
+    carrier: Annotated[
+        str | None,
+        Option(
+            metavar="COLUMN=VALUE",
+            help="Rows to take where sectors have several carriers, such as earfcn=1300.",
+        ),
+    ] = None,
     force: Annotated[bool, Option("--force", help="Replaces an existing YAML file.")] = False,
     json: Json = False,
 ) -> None:
@@ -293,6 +320,8 @@ def from_sites(
       slicing-rllib scenario from-sites sites.csv --out munich.yaml
 
       slicing-rllib scenario from-sites sites.geojson --sla-group B --outliers drop
+
+      slicing-rllib scenario from-sites sites.csv --carrier band=800 --set columns.tilt_deg=VET
 
       slicing-rllib scenario from-sites sites.csv --traffic traffic.yaml --learns-like quick
     """
@@ -324,6 +353,8 @@ def from_sites(
         sla_group=sla_group or groups[0],
         known_groups=groups,
         outliers=outliers,
+        columns=_read_columns(settings or []),
+        carrier=carrier,
     )
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "network"
     mask = None if traffic is None else make_mask_settings(traffic, base.mask, path.parent)

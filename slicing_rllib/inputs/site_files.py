@@ -5,7 +5,6 @@ What was dropped, assumed or averaged on the way is told in notices.
 
 import difflib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -16,43 +15,32 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from pyproj import Transformer
 
+from slicing_rllib.inputs.site_columns import (
+    NAMES,
+    POSITION,
+    SPELLINGS,
+    TEXTS,
+    fill_merged_cells,
+    match_columns,
+    parse_degrees,
+    refuse_carriers,
+    refuse_several_zones,
+    select_carrier,
+    strip_name,
+)
 from slicing_rllib.inputs.text_tables import TextTable, check_size, read_text_table
 from slicing_rllib.storage import read_json
 from slicing_rllib.storage.errors import CONTROL, ConfigError
 
-SPELLINGS: dict[str, dict[str, float]] = {
-    "site": {"site siteid sitename enodeb enodebid gnb gnodeb name": 1.0},
-    "cell": {"cell cellid cellname sector sectorid sectorname eci nci": 1.0},
-    "lat": {"lat latitude latdeg latwgs84 breite breitengrad": 1.0},
-    "lon": {"lon lng long longitude londeg lonwgs84 laenge längengrad": 1.0},
-    "x_m": {"xm x easting eastingm east": 1.0, "xkm": 1000.0},
-    "y_m": {"ym y northing northingm north": 1.0, "ykm": 1000.0},
-    "azimuth_deg": {"azimuthdeg azimuth azi az bearing bearingdeg heading dir": 1.0},
-    "height_m": {
-        "heightm height antennaheight antennaheightm agl hba höhe hoehe": 1.0,
-        "heightft antennaheightft": 0.3048,
-    },
-    "tilt_deg": {"tiltdeg tilt totaltilt downtilt downtiltdeg": 1.0},
-    "electrical_tilt_deg": {"electricaltilt electricaltiltdeg etilt edt ret retdeg": 1.0},
-    "mechanical_tilt_deg": {"mechanicaltilt mechanicaltiltdeg mtilt mdt": 1.0},
-    "power_dbm": {"powerdbm power txpower txpowerdbm pmax maxtxpower": 1.0},
-    "power_w": {"powerw txpowerw powerwatt powerwatts": 1.0},
-    "sla_group": {"slagroup sla group slagroups class": 1.0},
-}
-"""By our name: how files spell it, in lower case and without separators between words, and the
-factor from the file's unit to ours."""
-NAMES = {
-    spelling: (name, factor)
-    for name, options in SPELLINGS.items()
-    for spellings, factor in options.items()
-    for spelling in spellings.split()
-}
-TEXTS = ("site", "cell", "sla_group")
-"""Columns that are no numbers."""
-POSITION = ["lat", "lon", "x_m", "y_m"]
 LIMITS_DEG = {"lat": 90.0, "lon": 180.0}
 """Largest absolute values."""
-RANGES = {"height_m": (0.1, 1000.0), "tilt_deg": (-10.0, 20.0), "power_dbm": (0.0, 60.0)}
+RANGES = {
+    "electrical_tilt_deg": (-10.0, 20.0),
+    "mechanical_tilt_deg": (-15.0, 20.0),
+    "tilt_deg": (-10.0, 20.0),
+    "height_m": (0.1, 1000.0),
+    "power_dbm": (0.0, 60.0),
+}
 """Values that antennas and masts have; those outside are in another unit."""
 MAX_SECTORS = 20_000
 """Cells of the largest network that a config may have."""
@@ -88,12 +76,16 @@ def read_sites(
     sla_group: str,
     known_groups: Sequence[str],
     outliers: str,
+    columns: Mapping[str, str] | None = None,
+    carrier: str | None = None,
 ) -> Sites:
     """The sites in a CSV, Parquet or GeoJSON file with a row per sector.
 
     `defaults` are the height_m, tilt_deg and power_dbm of sectors whose row does not say;
     `sla_group` is for sectors without one and must be in `known_groups`, as all others; `outliers`
-    is `refuse`, `drop` or `keep`. Raises: ConfigError, one line that names the row.
+    is `refuse`, `drop` or `keep`. `columns` says what the file calls ours (an empty text: it has
+    none), and `carrier` is COLUMN=VALUE of the rows to take, of several carriers.
+    Raises: ConfigError, one line that names the row.
     """
     is_geojson = path.suffix.lower() in GEOJSON_SUFFIXES
     table = _read_geojson(path) if is_geojson else read_text_table(path, "site table")
@@ -101,9 +93,14 @@ def read_sites(
         raise ConfigError(
             f"{table.where}: expected at most {MAX_SECTORS:,} sectors, got {len(table.frame):,}"
         )
-    found, left_out = _match_columns(table)
     notices: list[str] = []
+    if carrier is not None:
+        table = select_carrier(table, carrier)
+    found, left_out = match_columns(table, columns or {})
+    table = fill_merged_cells(table, found, notices)
     sectors = _drop_duplicates(table, _read_sectors(table, found), notices)
+    if carrier is None:
+        refuse_carriers(table, sectors)
     for row in sectors.index[~sectors["sla_group"].isin(["", *known_groups])]:
         expected = f"expected an SLA group of the scenario, one of {', '.join(known_groups)}"
         table.refuse(row, f"{expected}, got {sectors['sla_group'][row]!r}")
@@ -168,27 +165,6 @@ def _read_point(where: str, feature: Any) -> dict[str, Any]:
     return {**properties, "lon": coordinates[0], "lat": coordinates[1]}
 
 
-def _strip(column: str) -> str:
-    return re.sub(r"[^a-zäöüß0-9]", "", column.lower())
-
-
-def _match_columns(table: TextTable) -> tuple[dict[str, str], list[str]]:
-    """By our name: the file's column; and the columns that are not understood."""
-    found: dict[str, str] = {}
-    left_out: list[str] = []
-    for column in table.header:
-        name = NAMES[_strip(column)][0] if _strip(column) in NAMES else None
-        if name in found:
-            raise ConfigError(
-                f"{table.where}: the columns {found[name]!r} and {column!r} both mean {name}"
-            )
-        if name is None:
-            left_out.append(column)
-        else:
-            found[name] = column
-    return found, left_out
-
-
 def _read_sectors(table: TextTable, found: Mapping[str, str]) -> pd.DataFrame:
     """A row per row of the table: `site`, `cell` and `sla_group`, empty where there are none; and,
     NaN where unknown, `lat` and `lon` or `x_m` and `y_m`, `azimuth_deg` (clockwise from north, as
@@ -214,8 +190,11 @@ def _read_sectors(table: TextTable, found: Mapping[str, str]) -> pd.DataFrame:
         sectors[name] = np.nan
         # A table may have both kinds of coordinates; one of them is used.
         if name in found and (name not in POSITION or name in position):
-            factor = NAMES[_strip(found[name])][1]
+            factor = dict([NAMES.get(strip_name(found[name]), (name, 1.0))]).get(name, 1.0)
+            if name in LIMITS_DEG:
+                table.frame[found[name]] = table.frame[found[name]].map(parse_degrees)
             sectors[name] = factor * table.read_numbers(found[name])
+    refuse_several_zones(table)
     for name in position:
         _check_position(table, found[name], sectors[name], LIMITS_DEG.get(name, math.inf))
     parts = sectors[["electrical_tilt_deg", "mechanical_tilt_deg"]].sum(axis=1, min_count=1)

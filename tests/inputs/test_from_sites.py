@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slicing_rllib.__main__ import run
+from slicing_rllib.cli.main import run
 from slicing_rllib.inputs.site_files import project_to_metres
 from slicing_rllib.radio import TraceMask
 from slicing_rllib.runs.config_loading import load_config
@@ -192,3 +192,56 @@ def test_projected_distances_are_those_on_the_ellipsoid():
     assert points[0] == pytest.approx([0, 0], abs=1e-6)
     assert np.linalg.norm(points[1]) == pytest.approx(11119.5, abs=5)
     assert points[2, 0] == pytest.approx(7462.9, abs=5)
+
+
+CARRIERS = (
+    "site,cell,x_m,y_m,azimuth,band\n"
+    "A,A8,0,0,0,800\nA,A18,0,0,2,1800\nA,A8b,0,0,120,800\nB,B8,500,0,0,800\n"
+)
+MERGED = (
+    "site,cell,x_m,y_m,azimuth,height\nA,A1,0,0,0,30\n,A2,0,0,120,\n,A3,0,0,240,\nB,B1,500,0,0,25\n"
+)
+
+
+def test_one_of_several_carriers_is_taken(convert):
+    _, found, _ = convert("sites.csv", CARRIERS, "--carrier", "band=800")
+    assert list(found["cells"].values()) == ["A8", "A8b", "B8"]
+
+
+def test_merged_cells_of_a_spreadsheet_are_filled(convert):
+    _, found, _ = convert("sites.csv", MERGED)
+    sites = load_sites(found)
+    assert [len(site.sla_groups) for site in sites] == [3, 1]
+    assert [site.mast.height_m for site in sites] == [30.0, 25.0]
+    assert found["notices"][0] == "2 rows have no site: that of the row above is taken"
+
+
+def test_a_column_is_named_where_its_spelling_is_unknown(convert):
+    text = "site,x_m,y_m,azimuth,VET tilt\nA,0,0,0,4\nA,0,0,120,4\n"
+    _, found, _ = convert("sites.csv", text, "--set", "columns.tilt_deg=VET tilt")
+    assert load_sites(found)[0].mast.tilt_deg == 4
+
+
+def test_degrees_minutes_and_seconds_are_read(convert):
+    text = "site,lat,lon\nA,48°08'13.9\"N,11°34'31.4\"E\nB,48°08'24.4\"N,11°34'55.2\"E\n"
+    _, found, _ = convert("sites.csv", text.replace('"N', "''N").replace('"E', "''E"))
+    assert len(found["cells"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CARRIERS, "site A: A8 and A18 look to 2 degrees.*--carrier COLUMN=VALUE"),
+        ("site,x_m,y_m,Azimuths\nA,0,0,0/120/240\n", "'Azimuths' is not understood"),
+        ("site,x_m,y_m,vertical tilt\nA,0,0,4\n", "'vertical tilt' is not understood"),
+        ("site,x_m,y_m,output power\nA,0,0,4\n", "'output power' is not understood"),
+        ("site,x_m,y_m,azimuth,RET\nA,0,0,0,40\n", "line 2: .*in tenths it would be 4"),
+        ("site,x_m,y_m,power\nA,0,0,430\n", "line 2: .*in tenths it would be 43"),
+        (MERGED.replace(",A2,0", ",A2,90"), "line 3, column site: expected the name of a site"),
+        ("site,easting,northing,zone\nA,1,2,32\nB,3,4,33\n", "line 3, column zone: .*one UTM"),
+    ],
+)
+def test_what_would_be_another_network_is_refused(convert, text, message):
+    code, _, printed = convert("sites.csv", text)
+    assert code == 2
+    assert re.search(message, printed), printed
