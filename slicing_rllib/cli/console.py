@@ -21,6 +21,7 @@ from slicing_rllib.policies.events import EventKind
 from slicing_rllib.runs.progress import ProgressListener
 from slicing_rllib.storage import make_printable, require_writable
 from slicing_rllib.storage.errors import RunError
+from slicing_rllib.storage.foreign_files import format_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -234,7 +235,7 @@ def make_differences_table(differences: Sequence[Mapping[str, Any]]) -> Table:
 
 def is_shown_by_hour(policy: str) -> bool:
     """Whether the table by hour of day shows a policy. `summary.json` has all of them."""
-    from slicing_rllib.runs.run_config import TRAINED_POLICIES
+    from slicing_rllib.policies.td3_settings import TRAINED_POLICIES
 
     known = ("equal", "traffic_aware", "smoothed_persistence", "oracle")
     return policy in (*known, *TRAINED_POLICIES)
@@ -292,6 +293,25 @@ def make_sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     caption += [f"{row['trial_id']}: {show(row['error'])}" for row in rows if row["error"]]
     table.caption, table.caption_justify = "\n".join(caption) or None, "left"
     return table
+
+
+def make_checkpoints_table(reports: Sequence[Any]) -> Table:
+    """The table of a run's checkpoints, one row per `CheckpointReport`."""
+    return make_table(
+        f"{len(reports)} checkpoints",
+        ("checkpoint", "step", "size", "format", "state"),
+        (
+            (
+                show(report.path.name),
+                "" if report.env_steps is None else str(report.env_steps),
+                format_size(report.bytes),
+                "" if report.format is None else str(report.format),
+                "[bold red]" + show(report.problem) + "[/]" if report.problem else "valid",
+            )
+            for report in reports
+        ),
+        folded=("state",),
+    )
 
 
 LINE_EVERY_STEPS = 500

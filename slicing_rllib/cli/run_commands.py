@@ -1,13 +1,11 @@
 """Commands about runs: train, evaluate, report, export-kpis, checkpoint, config."""
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 from typer import Argument, Option
 
 from slicing_rllib.cli.console import (
@@ -16,17 +14,13 @@ from slicing_rllib.cli.console import (
     ProgressBar,
     Run,
     Settings,
-    make_table,
+    make_checkpoints_table,
     name_folder,
     open_run,
     print_result,
     print_summary,
 )
-from slicing_rllib.cli.console import (
-    show as show_text,
-)
 from slicing_rllib.storage.errors import CheckpointError, ConfigError, RunError
-from slicing_rllib.storage.foreign_files import format_size
 
 
 class ReportForm(StrEnum):
@@ -436,22 +430,3 @@ def export_kpis(
 
 def _split(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",")]
-
-
-def make_checkpoints_table(reports: Sequence[Any]) -> Table:
-    """The table of a run's checkpoints, one row per `CheckpointReport`."""
-    return make_table(
-        f"{len(reports)} checkpoints",
-        ("checkpoint", "step", "size", "format", "state"),
-        (
-            (
-                show_text(report.path.name),
-                "" if report.env_steps is None else str(report.env_steps),
-                format_size(report.bytes),
-                "" if report.format is None else str(report.format),
-                "[bold red]" + show_text(report.problem) + "[/]" if report.problem else "valid",
-            )
-            for report in reports
-        ),
-        folded=("state",),
-    )

@@ -48,6 +48,14 @@ PER_SLICE_DEFAULTS: Mapping[str, Any] = {
 """With `critic: per_slice`, the defaults that differ from those of TD3."""
 
 
+LEARNERS = ("td3", "counterfactual", "blend", "per_slice")
+"""Names of policies that learned from scratch: `TD3Settings.learner`."""
+TRANSFERRED = "_transferred"
+"""Ends the name of policies of which some were started by a transfer."""
+TRAINED_POLICIES = (*LEARNERS, *(f"{learner}{TRANSFERRED}" for learner in LEARNERS))
+"""All other policies are baselines, or come with the package."""
+
+
 class TD3Settings(BaseModel):
     """Hyper-parameters of TD3, the same for every cell."""
 
@@ -122,6 +130,13 @@ class TD3Settings(BaseModel):
     steps_per_iteration: Count = 100
     """Network steps per iteration, of all env runners together: one call of `train()`, one row of
     `metrics.jsonl`."""
+
+    @property
+    def learner(self) -> str:
+        """What learns, in a word: the name of its policies in tables and figures."""
+        if self.critic == "per_slice":
+            return "per_slice"
+        return "td3" if self.actor_objective == "critic" else self.actor_objective
 
     @model_validator(mode="before")
     @classmethod

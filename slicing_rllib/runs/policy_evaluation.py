@@ -29,10 +29,11 @@ from slicing_rllib.policies import (
     select_actor,
 )
 from slicing_rllib.policies.baselines import make_policy
+from slicing_rllib.policies.td3_settings import TRAINED_POLICIES
 from slicing_rllib.radio import Scenario, StepKpis
 from slicing_rllib.random_streams import Stream, derive_seed, make_generator
 from slicing_rllib.runs.config_loading import dump_resolved_yaml, make_mask_settings
-from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import open_regular, replace_durably, require_regular
 from slicing_rllib.storage.foreign_files import GIB

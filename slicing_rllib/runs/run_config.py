@@ -22,7 +22,12 @@ from slicing_rllib.env.base_policies import Smoothing
 from slicing_rllib.env.observation import CellObserver, find_heard, no_message
 from slicing_rllib.env.timed_events import TimedEvents, find_unknown
 from slicing_rllib.policies.baselines import BASELINES, ONLY_WHERE_NAMED, find_missing_law
-from slicing_rllib.policies.td3_settings import Count, CountOrZero, TD3Settings
+from slicing_rllib.policies.td3_settings import (
+    TRANSFERRED,
+    Count,
+    CountOrZero,
+    TD3Settings,
+)
 from slicing_rllib.radio import Scenario, make_scenario, resolve_scenario
 from slicing_rllib.registry import PartOf, get_part, is_own, list_names
 from slicing_rllib.runs.run_size import find_huge_parts
@@ -92,13 +97,6 @@ class LearningSection(TD3Settings):
     training_steps: CountOrZero = 5500
     """Environment steps after exploration. The paper evaluates for 250 more, see `evaluation`."""
 
-    @property
-    def learner(self) -> str:
-        """What learns, in a word: the name of its policies in tables and figures."""
-        if self.critic == "per_slice":
-            return "per_slice"
-        return "td3" if self.actor_objective == "critic" else self.actor_objective
-
     @model_validator(mode="before")
     @classmethod
     def _follow_initial_critic(cls, given: Any) -> Any:
@@ -140,12 +138,6 @@ class CheckpointSection(Section):
     """Number of newest checkpoints that are kept."""
 
 
-LEARNERS = ("td3", "counterfactual", "blend", "per_slice")
-"""Names of policies that learned from scratch: `LearningSection.learner`."""
-TRANSFERRED = "_transferred"
-"""Ends the name of policies of which some were started by a transfer."""
-TRAINED_POLICIES = (*LEARNERS, *(f"{learner}{TRANSFERRED}" for learner in LEARNERS))
-"""All other policies are baselines, or come with the package."""
 PACKAGE_POLICIES = ("base_policy", "pretrained", "pretrained_curves")
 """Policies that need no training: the base policy of the run's actors, the pretrained actor, and
 the max-min split by pretrained critics per slice."""

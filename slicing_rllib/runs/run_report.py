@@ -16,9 +16,10 @@ from slicing_rllib.evaluation.other_figures import draw_heat_map
 from slicing_rllib.evaluation.statistics import METRICS, group_auc, summarise_seeds
 from slicing_rllib.evaluation.tables import format_csv, format_mean, format_table, make_hour_rows
 from slicing_rllib.policies.events import EventKind
+from slicing_rllib.policies.td3_settings import TRAINED_POLICIES
 from slicing_rllib.runs.experience import read_experience
 from slicing_rllib.runs.policy_evaluation import load_rollouts
-from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.storage import write_durably
 from slicing_rllib.storage.errors import RunError

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from slicing_rllib.evaluation import figures, looks
 from slicing_rllib.evaluation.tables import format_csv, read_table
+from slicing_rllib.policies.td3_settings import TRAINED_POLICIES
 from slicing_rllib.runs.policy_evaluation import load_rollouts
-from slicing_rllib.runs.run_config import TRAINED_POLICIES
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import compare_cells, draw_comparison
 from slicing_rllib.storage import read_json, read_text, write_durably

@@ -15,9 +15,10 @@ import pandas as pd
 
 from slicing_rllib.evaluation.statistics import METRICS
 from slicing_rllib.policies.events import EventKind
+from slicing_rllib.policies.td3_settings import TRAINED_POLICIES
 from slicing_rllib.registry import list_names
 from slicing_rllib.runs.metrics_row import SPANS
-from slicing_rllib.runs.run_config import TRAINED_POLICIES, RunConfig
+from slicing_rllib.runs.run_config import RunConfig
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.runs.run_report import compare_cells, read_cell_samples
 from slicing_rllib.storage.errors import RunError

@@ -14,10 +14,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from slicing_rllib.policies.baselines import BASELINES
+from slicing_rllib.policies.td3_settings import TRANSFERRED
 from slicing_rllib.radio import make_scenario
 from slicing_rllib.random_streams import Stream, derive_run_seed
 from slicing_rllib.runs.config_loading import load_config
-from slicing_rllib.runs.run_config import PACKAGE_POLICIES, TRANSFERRED, Name, RunConfig, Section
+from slicing_rllib.runs.run_config import PACKAGE_POLICIES, Name, RunConfig, Section
 from slicing_rllib.storage.errors import ConfigError
 from slicing_rllib.storage.safe_yaml import read_document
 from slicing_rllib.storage.yaml_validation import make_setting_error, validate_document
