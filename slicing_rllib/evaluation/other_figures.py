@@ -121,13 +121,18 @@ MEMORY_LIMIT_GIB = 4.0
 """Memory that the simulator of a city of 1,024 sites may take."""
 
 
+LEAST_RANGE = 0.05
+"""Results that differ by less are drawn close together: their axis spans this much."""
+
+
 def draw_parallel_coordinates(table: pd.DataFrame, names: Sequence[str] = ()) -> Figure:
     """A line per trial through its settings to its result; the highest result is the darkest line.
 
     `table` has a row per trial, a column per setting, and the result as its last column. `names`
     are those of the trials, which stand at the ends of the lines.
     """
-    columns = [_scale_column(table[key].tolist()) for key in table]
+    *settings, result = (table[key].tolist() for key in table)
+    columns = [*map(_scale_column, settings), _scale_column(result, LEAST_RANGE)]
     figure, (axes,) = make_panels(
         1, (2.6 + 1.6 * len(columns), max(3.8, 0.16 * len(names) + 0.8)),
         **{"axes.grid": False, "axes.spines.left": False},
@@ -162,8 +167,17 @@ def draw_parallel_coordinates(table: pd.DataFrame, names: Sequence[str] = ()) ->
     return figure
 
 
-def _scale_column(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights from 0 to 1 of a setting's values, and (height, label) of values written out."""
+def _scale_column(
+    column: Sequence[Any], least: float = 0.0
+) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights from 0 to 1 of a setting's values, and (height, label) of values written out.
+
+    Numbers that differ, but by less than `least`, lie in the middle of an axis of that length.
+    """
+    if least and 0 < np.ptp(column) < least:
+        low = (min(column) + max(column) - least) / 2
+        labels = [(height, f"{low + height * least:.3g}") for height in (0.0, 0.5, 1.0)]
+        return [(value - low) / least for value in column], labels
     numbers = all(isinstance(value, int | float) for value in column)
     known: list[Any] = sorted(set(column) if numbers else {str(value) for value in column})
     is_log = numbers and known[0] > 0 and known[-1] / known[0] > LOG_RANGE

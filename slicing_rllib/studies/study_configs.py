@@ -163,7 +163,13 @@ class ExperimentConfig(Study):
             sources.append(name)
             with _name_setting("arms", name):
                 library = UNKNOWN_LIBRARY if arm.learns_from else None
-                source = self.make_arm_config(name, 0, library).transfer.source or ""
+                config = self.make_arm_config(name, 0, library)
+            source = config.transfer.source or ""
+            begin = max((each.default_action_until for each in config.deployments), default=0)
+            # An arm that ends just there shows its source's policy without a step of its own.
+            if begin > config.total_steps:
+                what = f"the default action until step {begin} leaves none of {config.total_steps}"
+                raise make_setting_error(("arms", name), f"{what} steps to the own policy")
             if arm.kind == "source_rotation" and not (
                 arm.learns_from and source.startswith("next:")
             ):

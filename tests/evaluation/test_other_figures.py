@@ -37,6 +37,15 @@ def test_the_line_of_the_best_trial_is_the_darkest():
     assert best.get_linewidth() > worst.get_linewidth()
 
 
+def test_results_that_hardly_differ_are_drawn_close_together():
+    """A difference of .0002 is a 250th of an axis of .05."""
+    figure = draw([{"lr": 1.0}, {"lr": 2.0}], [0.9, 0.9002], "reward")
+    worst, best = (line.get_ydata()[1] for line in read_trials(figure.axes[0]))
+
+    assert best - worst == pytest.approx(1 / 250)
+    assert (best + worst) / 2 == pytest.approx(0.5)
+
+
 def test_many_values_have_five_ticks():
     settings = [{"noise": value} for value in (0.1, 0.2, 0.3, 0.4, 0.5)]
     figure = draw(settings, [1.0, 1.0, 1.0, 1.0, 1.0], "reward")

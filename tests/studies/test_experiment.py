@@ -226,6 +226,11 @@ def test_a_folder_of_another_experiment_is_refused(done: Path, tiny: Path, tmp_p
         ),
         ("learns_from: drl|learns_from: nobody", "learns_from: expected one of traffic_aware, drl"),
         ("seeds: 1|seds: 2", "unknown key seds, did you mean seeds"),
+        (
+            "arms:|arms:\n  none: {learns_from: traffic_aware, "
+            "set: ['env.default_action_steps=80']}",
+            "arms.none: the default action until step 80 leaves none of 75 steps",
+        ),
         ("baselines: [equal, oracle]|baselines: [oracel]", "got 'oracel'"),
         ("exploration_steps=25|exploration_stps=25", "did you mean exploration_steps"),
         ("transfer.source=next:1|transfer.source=cell_2", "arms.from_1: expected learns_from and"),
