@@ -1,6 +1,7 @@
 """What commands share: output on stdout as tables or JSON, options, and progress on stderr."""
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -131,8 +132,18 @@ def print_text(text: str) -> None:
 
 def print_json(result: Any, indent: int | None = 2) -> None:
     """Prints JSON on stdout at once; without indent in one line, for readers of JSON lines."""
-    sys.stdout.write(json.dumps(result, indent=indent) + "\n")
+    text = json.dumps(_without_non_finite(result), indent=indent, allow_nan=False)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _without_non_finite(value: Any) -> Any:
+    """The value with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_non_finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_non_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_url(url: str, as_json: bool) -> None:

@@ -1,10 +1,11 @@
 """Tables in a terminal."""
 
 import io
+import json
 
 from rich.console import Console
 
-from slicing_rllib.cli.console import make_hours_table, make_sweep_table
+from slicing_rllib.cli.console import make_hours_table, make_sweep_table, print_json
 
 
 def print_lines(table, width: int = 80) -> list[str]:
@@ -57,3 +58,9 @@ def test_the_busy_hour_is_marked():
 
     assert any("08:00 " in line and "0.900" in line for line in lines)
     assert sum("17:00 busy" in line for line in lines) == 1
+
+
+def test_json_has_null_for_what_is_not_finite(capsys):
+    """Readers of JSON refuse NaN."""
+    print_json({"a": [float("nan"), 1.5], "b": (float("inf"),)})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}

@@ -37,6 +37,7 @@ READ = {
     "serve --token-file": "serve {run} --direct --token-file {path}",
     "release LIBRARY": "release {path} --version 1",
     "release --run": "release {folder}/library --run {path}",
+    "release --compare-on": "release {folder}/library --version 1 --compare-on {path}",
     "monitor DIRECTORY": "monitor {path}/x",
     "library LIBRARY": "library show {path} city",
     "library add RUN": "library add {folder}/library {path}",
