@@ -253,6 +253,7 @@ def test_own_traffic_propagation_placement_and_queue_are_the_simulators(own_modu
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_own_parts_train_with_env_runners_resume_and_are_evaluated(own_module, tmp_path):
     """From the command line, as their user would: a YAML file beside the module."""
     parts = {
