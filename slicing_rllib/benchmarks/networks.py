@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -42,7 +42,9 @@ from slicing_rllib.runs.policy_evaluation import (
     make_trained_policy,
 )
 from slicing_rllib.runs.run_config import RunConfig
+from slicing_rllib.storage import append_line, read_json
 from slicing_rllib.storage.errors import ConfigError
+from slicing_rllib.storage.foreign_files import read_json_lines
 
 # matplotlib's annotations leave out types.
 # pyright: reportUnknownMemberType=false
@@ -116,8 +118,7 @@ def run(
             done[name, seed] = measure(known[name], seed, settings)
             if rows is not None:
                 rows.parent.mkdir(parents=True, exist_ok=True)
-                with rows.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(done[name, seed]) + "\n")
+                append_line(rows, json.dumps(done[name, seed]))
         yield done[name, seed]
 
 
@@ -126,18 +127,17 @@ def read_rows(path: Path, settings: NetworksSettings) -> dict[tuple[str, int], N
     if not path.exists():
         return {}
     found: dict[tuple[str, int], NetworkRow] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_json_lines(path):
         if row["settings"] != _identify(settings):
             raise ConfigError(f"{path}: expected rows with {_identify(settings)}; choose another")
-        found[row["network"], row["seed"]] = row
+        found[row["network"], row["seed"]] = cast("NetworkRow", row)
     return found
 
 
 def _identify(settings: NetworksSettings) -> dict[str, Any]:
     """What rows must have in common, as JSON gives it back, so that they can be compared."""
     same = {key: value for key, value in asdict(settings).items() if key != "seeds"}
-    same["curves"] = json.loads((BUILTIN_CURVES / "manifest.json").read_text())["sha256"][:12]
+    same["curves"] = read_json(BUILTIN_CURVES / "manifest.json")["sha256"][:12]
     return json.loads(json.dumps(same))
 
 

@@ -3,6 +3,7 @@
 python -m slicing_rllib.examples.rllib_ppo
 """
 
+import logging
 import sys
 
 import ray
@@ -11,13 +12,13 @@ from ray.rllib.algorithms.ppo import PPOConfig
 import slicing_rllib
 
 
-def share_one_policy(agent: str, episode: object, **rest: object) -> str:
+def share_one_policy(*agent_and_episode: object, **rest: object) -> str:
     return "shared"
 
 
 def main(iterations: int = 10, steps: int = 300) -> None:
     """Prints the return of the episodes of each iteration."""
-    ray.init(include_dashboard=False, logging_level="ERROR")
+    ray.init(include_dashboard=False, logging_level=logging.ERROR)
     slicing_rllib.register_rllib()
     algorithm = (
         PPOConfig()

@@ -5,6 +5,7 @@
 On the command line: `slicing-rllib sweep learning_rates`.
 """
 
+import logging
 import sys
 
 import ray
@@ -16,7 +17,7 @@ from slicing_rllib.learning import TD3, TD3Config
 
 def main(iterations: int = 20, trials: int = 4) -> None:
     """Prints the best learning rate and its reward."""
-    ray.init(include_dashboard=False, logging_level="ERROR")
+    ray.init(include_dashboard=False, logging_level=logging.ERROR)
     config = (
         TD3Config()
         .environment("slicing", env_config={"scenario": "paper", "map_seed": 0})
@@ -27,7 +28,7 @@ def main(iterations: int = 20, trials: int = 4) -> None:
     )
     tuner = tune.Tuner(
         TD3,
-        param_space=config,
+        param_space=config.to_dict(),
         tune_config=tune.TuneConfig(
             metric="reward_mean", mode="max", num_samples=trials,
             scheduler=ASHAScheduler(max_t=iterations, grace_period=min(5, iterations)),
@@ -35,8 +36,8 @@ def main(iterations: int = 20, trials: int = 4) -> None:
         run_config=tune.RunConfig(stop={"training_iteration": iterations}, verbose=0),
     )  # fmt: skip
     best = tuner.fit().get_best_result()
-    rate = best.config["actor_lr"] if best.config else None
-    print(f"actor_lr {rate:.2g}: reward {best.metrics['reward_mean']:.3f}")
+    rate, found = (best.config or {})["actor_lr"], best.metrics or {}
+    print(f"actor_lr {rate:.2g}: reward {found['reward_mean']:.3f}")
     ray.shutdown()
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from slicing_rllib.policies import PolicyError
-from slicing_rllib.runs.experience import add_run
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving.admission import read_token
 from slicing_rllib.serving.decisions import PolicySet
@@ -213,6 +212,9 @@ def change_release(
     if before is None and versions:
         before = ReleaseHistory(release=Release().freeze(versions))
     if run is not None and adds_run:
+        # Imports PyTorch, which the service itself needs not.
+        from slicing_rllib.runs.experience import add_run
+
         add_run(PolicyLibrary(library), run, None, name or None)
         versions = source.list_versions()
     if not versions:

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from slicing_rllib.__main__ import run
+from slicing_rllib.cli.main import run
 from slicing_rllib.runs.run_directory import RunDirectory
 
 Command = Callable[..., CompletedProcess[str]]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from slicing_rllib.__main__ import run
+from slicing_rllib.cli.main import run
 from slicing_rllib.radio import SyntheticMask, TraceMask, make_scenario
 from slicing_rllib.runs.config_loading import load_config, make_mask_settings
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slicing_rllib.__main__ import run
+from slicing_rllib.cli.main import run
 from slicing_rllib.runs.kpi_export import export_replay, parse_window
 from slicing_rllib.runs.policy_evaluation import load_rollouts
 from slicing_rllib.runs.run_directory import RunDirectory

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -139,24 +140,42 @@ def test_kpis_far_outside_of_training_lead_to_the_base_policy(ask, body):
     assert made.fallback.detail == "users of slice_3 is far from what the policy has met"
 
 
-def test_an_answer_that_is_not_finite_leads_to_shares_by_traffic(served_run, ask, body):
-    """A slice with offered traffic was not served at all: neither the policy's observation nor the
-    base policy's model is finite."""
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_answer_that_is_not_finite_is_replaced_by_the_base_policys(served_run, ask, body):
     scenario = served_run.config().scenario
+    weights = load_pretrained().weights
     policy = CellPolicy(
         encoder=make_encoders(scenario, "per_slice", "none")["cell_1"],
         form=ActorForm(4, "equivariant", "persistence"),
-        weights=load_pretrained().weights,
+        weights=weights,
         name="pretrained",
     )
     one = {"cells": {"cell_1": body["cells"]["cell_1"]}}
     assert ask(one, policies={"cell_1": policy})["cell_1"].fallback is None
 
+    # Finite weights whose products are not.
+    large = {name: np.full_like(w, 1e38) for name, w in weights.items()}
+    broken = replace(policy, weights={n: w.astype(float) * 1e270 for n, w in large.items()})
+    made = ask(one, policies={"cell_1": broken})["cell_1"]
+    assert why(made)[0] == Reason.POLICY_FAILED
+    assert sum(split(made)) == pytest.approx(1.0)
+
+
+def test_slices_that_wait_without_being_served_are_divided_equally(served_run, ask, body):
+    """Each of them needs the whole carrier, so none has a better claim."""
+    policy = CellPolicy(
+        encoder=make_encoders(served_run.config().scenario, "per_slice", "none")["cell_1"],
+        form=ActorForm(4, "equivariant", "persistence"),
+        weights={name: 0.0 * w for name, w in load_pretrained().weights.items()},
+        name="pretrained",
+    )
+    one = {"cells": {"cell_1": body["cells"]["cell_1"]}}
     for kpis in one["cells"]["cell_1"]["slices"].values():
         kpis |= {"throughput_mbps": 0.0, "demand_mbps": 2.0, "mean_inverse_rate": 0.05}
     made = ask(one, policies={"cell_1": policy})["cell_1"]
-    assert why(made) == (Reason.POLICY_FAILED, Method.TRAFFIC_PROPORTIONAL)
-    assert split(made) == [0.25] * 4
+
+    assert made.fallback is None
+    assert split(made) == pytest.approx([0.25] * 4)
 
 
 def test_an_unknown_cell_gets_shares_by_its_traffic_and_others_their_policies(ask, body, network):

@@ -38,7 +38,7 @@ REASONED = {
     ("runs/run_directory.py", "load_file"): "safetensors, after `require_regular`",
     ("runs/kpi_export.py", "write_bytes"): "the partial file of `replace_durably`",
     ("runs/policy_evaluation.py", "open"): "the partial file of `replace_durably`",
-    ("evaluation/figures.py", "savefig"): "a picture, after `require_writable`",
+    ("evaluation/looks.py", "savefig"): "a picture, after `require_writable`",
     ("cli/console.py", "savefig"): "a picture, after `require_writable`",
 }
 
