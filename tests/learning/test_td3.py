@@ -125,6 +125,7 @@ def test_a_sleeping_cell_stays_as_it_is(config):
     assert not same({"cell_1": before["cell_1"]}, {"cell_1": after["cell_1"]})
 
 
+@pytest.mark.slow
 def test_a_worker_acts_with_the_learners_weights(config):
     algorithm = trained(config.env_runners(num_env_runners=1), 2)
     algorithm._push_weights()

@@ -9,6 +9,7 @@ import pytest
 
 from slicing_rllib.cli.main import run
 from slicing_rllib.policies import CellPolicy
+from slicing_rllib.runs import experience
 from slicing_rllib.runs.policy_evaluation import make_cell_policies, record_kpis
 from slicing_rllib.runs.run_directory import RunDirectory
 from slicing_rllib.serving import served_release
@@ -83,7 +84,7 @@ def test_back_after_the_first_release_leads_to_what_was_served_before(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """The version that the run has added is not the one before."""
-    monkeypatch.setattr(served_release, "add_run", lambda *given: add_random_version(library, 2))
+    monkeypatch.setattr(experience, "add_run", lambda *given: add_random_version(library, 2))
     added = change_release(
         str(library), Release(), None, 0.0, run=served_run, adds_run=True, is_forced=True
     )
