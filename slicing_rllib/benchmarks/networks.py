@@ -30,7 +30,7 @@ from slicing_rllib.evaluation.looks import make_panels
 from slicing_rllib.evaluation.statistics import METRICS, mean_interval, seed_metrics
 from slicing_rllib.evaluation.tables import format_mean, format_table
 from slicing_rllib.policies import PretrainedCurves, PretrainedPolicy, load_pretrained
-from slicing_rllib.policies.baselines import Baseline, make_policy
+from slicing_rllib.policies.baselines import PAST_ONLY, Baseline, make_policy
 from slicing_rllib.policies.trained_policy import BUILTIN_CURVES, list_deciding_layers
 from slicing_rllib.radio import Scenario
 from slicing_rllib.random_streams import Stream, make_generator
@@ -49,8 +49,6 @@ from slicing_rllib.storage.foreign_files import read_json_lines
 # matplotlib's annotations leave out types.
 # pyright: reportUnknownMemberType=false
 
-SIMPLE = (*("equal", "persistence", "smoothed_persistence", "load_proportional", "best_static"),)
-"""Policies that know only the past and learn nothing from rewards."""
 FROM_SCRATCH = {"paper": 200}
 """Networks in which critics per slice start at random as well, and after how many own steps."""
 REWARD, FAIL_RATE = METRICS.index("reward_mean"), METRICS.index("fail_rate_95")
@@ -147,7 +145,7 @@ def measure(scenario: Scenario, seed: int, settings: NetworksSettings) -> Networ
     env, traffic = make_network(config), derive_evaluation_seeds(config)[0]
     rng = make_generator(seed, Stream.BASELINE_FITTING)
     policies: dict[str, Policy] = {
-        name: make_policy(name, scenario, rng, map_seed=config.map_seed) for name in SIMPLE
+        name: make_policy(name, scenario, rng, map_seed=config.map_seed) for name in PAST_ONLY
     }
     policies |= {
         "pretrained": PretrainedPolicy(scenario),
@@ -282,7 +280,7 @@ def compare(rows: Sequence[NetworkRow]) -> list[Comparison]:
         own = [row for row in rows if row["network"] == network]
         values = {name: np.array([row["policies"][name] for row in own])
                   for name in own[0]["policies"]}  # fmt: skip
-        best = max(SIMPLE, key=lambda name: values[name][:, 0].mean())
+        best = max(PAST_ONLY, key=lambda name: values[name][:, 0].mean())
         found.append(
             Comparison(
                 network,
@@ -299,7 +297,7 @@ def compare(rows: Sequence[NetworkRow]) -> list[Comparison]:
 def list_learned(compared: Sequence[Comparison]) -> list[str]:
     """The policies that are compared with the simple ones in every network."""
     return [
-        n for n in compared[0].reward if n not in SIMPLE and all(n in c.reward for c in compared)
+        n for n in compared[0].reward if n not in PAST_ONLY and all(n in c.reward for c in compared)
     ]
 
 
@@ -368,8 +366,8 @@ def format_report(rows: Sequence[NetworkRow]) -> str:
         ],
     )
     simple = format_table(
-        ("network", *SIMPLE),
-        [[each.network, *(_format_pair(each, name) for name in SIMPLE)] for each in compared],
+        ("network", *PAST_ONLY),
+        [[each.network, *(_format_pair(each, name) for name in PAST_ONLY)] for each in compared],
     )
     labels = format_table(
         ("kind of network", "model", "cases", "right sign", "mean error", "mean change"),

@@ -1,8 +1,9 @@
 """What an evaluation has shown, as paired differences and in sentences.
 
 Policies meet the same traffic seed by seed, so differences are paired: their intervals are much
-narrower than those of the rewards themselves. A difference is called so only where its interval
-leaves out zero. One run is one radio map and one draw of weights, which no sentence hides.
+narrower than those of the rewards themselves. Where an interval holds zero, the sentence says that
+no difference is certain, which does not mean that there is none. One run is one radio map and one
+draw of weights, which no sentence hides.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,7 +119,7 @@ def describe_differences(
         points = 100.0 * each["fail_rate_95"]["mean"]
         verdict = f"earned {abs(mean):.3f} {'more' if mean > 0 else 'less'} reward than"
         if interval is None or interval[0] <= 0.0 <= interval[1]:
-            verdict = f"was neither better nor worse ({mean:+.3f} of reward) than"
+            verdict = f"shows no certain difference of reward ({mean:+.3f}) from"
         shown = "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
         sentences.append(
             f"{ours}{where} {verdict} {each['theirs']}{shown}, with {points:+.1f} points of steps "

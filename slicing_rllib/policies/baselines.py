@@ -156,7 +156,7 @@ BASELINES = ("equal", "traffic_aware", "sla_weighted", "best_static", *list(RULE
 """In the order of reports."""
 ORACLES = ("oracle_o1", "oracle", "oracle_throughput", "oracle_delay")
 """Baselines that know the queueing law of the built-in simulator, and only of that."""
-PAST_ONLY = ("equal", "best_static", "persistence", "smoothed_persistence", "load_proportional")
+PAST_ONLY = ("equal", "persistence", "smoothed_persistence", "load_proportional", "best_static")
 """Simple rules that a real network can run: gains of learned policies are quoted over the best."""
 ONLY_WHERE_NAMED = ("sla_weighted", "oracle_throughput", "oracle_delay")
 """Baselines that no table has unasked: oracles of a single metric take long, and `sla_weighted` is

@@ -9,7 +9,7 @@ import pytest
 from slicing_rllib.benchmarks import networks
 from slicing_rllib.benchmarks.different_networks import make_networks
 from slicing_rllib.benchmarks.networks import (
-    SIMPLE,
+    PAST_ONLY,
     NetworksSettings,
     check_labels,
     compare,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 def make_row(network: str, seed: int, learned: float, *, kind: str = "system") -> dict:
     """Simple policies have 0.5 to 0.54 of reward, the last one most."""
-    policies = {name: [0.5 + 0.01 * n, 0.3] for n, name in enumerate(SIMPLE)}
+    policies = {name: [0.5 + 0.01 * n, 0.3] for n, name in enumerate(PAST_ONLY)}
     labels = {"closed_form": {"cases": 4, "right": 3, "error": 0.2, "change": 0.8}}
     return {
         "network": network, "kind": kind, "seed": seed,
@@ -135,7 +135,7 @@ def test_a_smallest_run_measures_every_policy(ray_session):
     settings = NetworksSettings(seeds=1, steps=5, own_steps=(20,), label_steps=5)
     paper, tti = run(settings, networks=["paper", "tti"], rows=None, on_message=lambda _: None)
     own = ("pretrained", "pretrained_curves", "per_slice@20")
-    assert [*tti["policies"]] == [*SIMPLE, *own]
-    assert [*paper["policies"]] == [*SIMPLE, *own, "from_scratch@20"]
+    assert [*tti["policies"]] == [*PAST_ONLY, *own]
+    assert [*paper["policies"]] == [*PAST_ONLY, *own, "from_scratch@20"]
     assert all(0 <= value <= 1 for pair in paper["policies"].values() for value in pair)
     assert format_report([paper, tti])

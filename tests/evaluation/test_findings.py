@@ -75,11 +75,11 @@ def test_sentences_say_what_was_seen_and_what_was_not():
     assert "seed 3" in last
 
 
-def test_an_interval_with_zero_in_it_is_no_difference():
+def test_an_interval_with_zero_in_it_is_no_certain_difference():
     rollouts = {
         "td3_transferred": [make_rollout(0.5), make_rollout(0.7)],
         "equal": [make_rollout(0.6), make_rollout(0.5)],
     }
     (sentence, _) = describe_differences(compare_policies(COMPARED, rollouts), {}, 3)
 
-    assert "was neither better nor worse (+0.050 of reward) than equal" in sentence
+    assert "shows no certain difference of reward (+0.050) from equal" in sentence

@@ -130,13 +130,12 @@ class Port(VecEnv):
 
     def step_wait(self) -> Any:
         self._learner.end_turn(self)
-        batched, n = self._learner.batched, len(self.rows)
+        batched = self._learner.batched
         over = batched.truncated[self.rows]
         infos: list[dict[str, Any]] = [
             {"TimeLimit.truncated": True, "terminal_observation": obs} if end else {}
             for end, obs in zip(over, batched.obs[self.rows], strict=True)
         ]
-        assert len(infos) == n
         return batched.obs[self.rows], batched.reward[self.rows], over, infos
 
     def close(self) -> None:

@@ -1,7 +1,6 @@
 """Trains a learner of another project as an arm, and writes the files of a run."""
 
 import time
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -52,6 +51,10 @@ def train_foreign(
         trained.stop()
 
 
+def _ignore_progress(policy: str, done: int, total: int) -> None:
+    """Trials have no progress bar."""
+
+
 def _train(config: RunConfig, run: RunDirectory, trained: ForeignLearner) -> dict[str, Any]:
     curve_seeds = config.evaluation.curve_seeds
     references = {
@@ -90,8 +93,7 @@ def _train(config: RunConfig, run: RunDirectory, trained: ForeignLearner) -> dic
             for cell, reward in zip(config.scenario.cells, point.rewards.tolist(), strict=True):
                 row["cells"][cell]["evaluation_reward"] = reward
         run.append_metrics(row)
-    ignore: Callable[[str, int, int], None] = lambda *progress: None  # noqa: E731
-    rollouts = evaluation.evaluate_policies(config, run, ignore, trained)
+    rollouts = evaluation.evaluate_policies(config, run, _ignore_progress, trained)
     evaluation.save_rollouts(run.path / "evaluation.npz", rollouts)
     service = {str(config.own_policy): summarise_learning_service(run.metrics())}
     summary = {
