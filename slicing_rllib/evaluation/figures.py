@@ -107,8 +107,6 @@ LOWEST_GAIN = -0.06
 """Smallest gain over the baseline that a figure of gains shows."""
 EARLY_STEPS = 50
 """Curves that begin later get a linear axis: a logarithmic one would squeeze them."""
-NOTED_DIP = 0.01
-"""A transferred policy that loses so much reward in fine-tuning gets a note."""
 
 
 def draw_rewards(table: pd.DataFrame, levels: Mapping[str, float], titles: Titles) -> Figure:
@@ -225,21 +223,9 @@ def draw_warm_start(
     figure, (axes,) = make_panels(1, CURVES_SIZE_IN)
     reference = np.array(levels[paired_with])
     ease = (reference - reference.mean())[table["seed"].to_numpy(int)]
-    curves = _draw_curves(axes, table.assign(value=table["value"] - ease), {})
+    _draw_curves(axes, table.assign(value=table["value"] - ease), {})
     _draw_levels(axes, {name: float(np.mean(rewards)) for name, rewards in levels.items()})
     _cut_below_curves(axes)
-    transferred = curves[curves["arm"].str.endswith("_transferred")]
-    if len(transferred):
-        steps, rewards = transferred["step"].to_numpy(), transferred["mean"].to_numpy()
-        at = int(np.argmin(rewards))
-        if rewards[0] - rewards[at] >= NOTED_DIP:
-            axes.annotate(
-                f"dip of {rewards[0] - rewards[at]:.2f}: the policy itself, changed by\n"
-                "fine-tuning; the evaluation has no exploration noise",
-                (steps[at], rewards[at]), xytext=(20, -18), textcoords="offset points", fontsize=7,
-                va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
-                arrowprops={"arrowstyle": "->", "lw": 0.8},
-            )  # fmt: skip
     axes.set(xlabel=f"own steps of {cell}", ylabel="reward without noise")
     axes.set_title(
         f"{cell}: one run of each learner, evaluated on {len(reference)} seeds of traffic\n"
