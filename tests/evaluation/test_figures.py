@@ -14,6 +14,7 @@ from slicing_rllib.evaluation.figures import (
     draw_rewards,
     draw_satisfaction_ccdf,
     draw_training,
+    draw_warm_start,
 )
 from slicing_rllib.evaluation.looks import save
 from slicing_rllib.evaluation.other_figures import draw_heat_map
@@ -269,3 +270,25 @@ def test_a_large_heat_map_has_no_numbers():
     figure = draw_heat_map(cells, np.ones((17, 17)), ("a",) * 17, {}, "sla")
 
     assert not figure.axes[0].texts
+
+
+def test_warm_start_curves_are_paired_with_a_rule_on_the_same_traffic():
+    """The second seed is easier by .2 for everybody, which gives the first policy's band no width.
+
+    The other policy gains only .1 there: its paired rewards are .4 and .3.
+    """
+    table = make_table(
+        td3_transferred={50: (0.6, 0.8), 100: (0.7, 0.9)}, td3={50: (0.3, 0.4), 100: (0.3, 0.5)}
+    )
+    levels = {"smoothed_persistence": [0.7, 0.9], "equal": [0.5, 0.5]}
+    (axes,) = draw_warm_start("cell_12", table, levels, "smoothed_persistence").axes
+    transferred, scratch = axes.lines[:2]
+
+    assert read_legend(axes) == ["td3_transferred", "td3", "smoothed_persistence", "equal"]
+    assert transferred.get_xydata() == pytest.approx(np.array([[50, 0.7], [100, 0.8]]))
+    assert scratch.get_ydata() == pytest.approx([0.35, 0.4])
+    assert axes.lines[2].get_ydata()[0] == pytest.approx(0.8)
+    heights = [np.ptp(each.get_paths()[0].vertices[:, 1]) for each in axes.collections]
+    assert max(heights) > 0.1
+    assert axes.get_xlabel() == "own steps of cell_12"
+    assert "2 seeds of traffic" in axes.get_title()
